@@ -1,0 +1,30 @@
+# `make demo` and `make test` are all a newcomer needs; both stay inside this folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/animdiff generate --model pocket --prompt "a red rocket in the night sky" --seed 7
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy animdiff_cli/errors.py animdiff_cli/paths.py animdiff_cli/core animdiff_cli/config animdiff_cli/registry
+	$(BIN)/lint-imports --no-cache
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) animdiff-out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""AnimateDiff as a command-line program and a small Python API."""

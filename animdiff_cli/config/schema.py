@@ -1,0 +1,37 @@
+"""The record of a render: every value that decides which frames come out."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Format = Literal["gif", "mp4", "webm", "webp", "apng", "frames"]
+Dtype = Literal["auto", "fp32", "fp16", "bf16"]
+Scheduler = Literal[
+    "ddim", "ddpm", "pndm", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-karras", "dpm++2m-sde", "unipc", "lcm", "tcd"
+]
+BetaSchedule = Literal["linear", "scaled_linear"]
+
+MAX_SEED = 2**64 - 1
+Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+
+
+class GenerateConfig(BaseModel):
+    """One clip: frozen, free of paths that only this machine has, enough to render it again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str = Field(description="What to see and how it moves.")
+    negative_prompt: str = Field("", description="What to keep out; used when guidance is on.")
+    model: str = Field(description="Image model: an alias, or a diffusers folder.")
+    motion_module: str | None = Field(None, description="Motion module: an alias or a file; null renders still frames.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="Decides the noise; any unsigned 64-bit integer.")
+    steps: int = Field(25, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float = Field(7.5, ge=0, le=100, description="Classifier-free guidance; 1 or less turns it off.")
+    scheduler: Scheduler = Field("ddim", description="Sampler that walks from noise to clip.")
+    beta_schedule: BetaSchedule = Field("linear", description="Noise schedule the motion module was trained with.")
+    num_frames: int = Field(16, ge=1, le=4096, description="Frames in the clip.")
+    fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
+    width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")
+    height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
+    clip_skip: int = Field(0, ge=0, le=11, description="Text-encoder layers to leave out at the end, as in diffusers.")
+    dtype: Dtype = Field("auto", description="Number format of the weights; auto picks per device.")

@@ -1,0 +1,1 @@
+"""Device, pipeline parts, schedulers, text, noise, the denoising loop and decoding."""

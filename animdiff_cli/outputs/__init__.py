@@ -1,0 +1,1 @@
+"""Clips written to files that carry their recipe."""

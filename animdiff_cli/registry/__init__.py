@@ -1,0 +1,1 @@
+"""What an alias means: catalog entries, and where their files are on this machine."""

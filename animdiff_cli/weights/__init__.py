@@ -1,0 +1,1 @@
+"""Weights in the wild: opened safely, identified, mapped between key layouts."""
