@@ -9,6 +9,7 @@ Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 Scheduler = Literal[
     "ddim", "ddpm", "pndm", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-karras", "dpm++2m-sde", "unipc", "lcm", "tcd"
 ]
+MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
 BetaSchedule = Literal["linear", "scaled_linear"]
 
 MAX_SEED = 2**64 - 1
@@ -24,6 +25,7 @@ class GenerateConfig(BaseModel):
     negative_prompt: str = Field("", description="What to keep out; used when guidance is on.")
     model: str = Field(description="Image model: an alias, or a diffusers folder.")
     motion_module: str | None = Field(None, description="Motion module: an alias or a file; null renders still frames.")
+    motion_version: MotionVersion | None = Field(None, description="Only for files that cannot tell it themselves.")
     seed: int = Field(ge=0, le=MAX_SEED, description="Decides the noise; any unsigned 64-bit integer.")
     steps: int = Field(25, ge=1, le=1000, description="Denoising steps.")
     guidance_scale: float = Field(7.5, ge=0, le=100, description="Classifier-free guidance; 1 or less turns it off.")

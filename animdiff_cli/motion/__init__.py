@@ -1,1 +1,8 @@
 """The paper: motion modules, and the plug that attaches them to a stock UNet."""
+
+from animdiff_cli.motion.load import load_motion_module, save_motion_module
+from animdiff_cli.motion.module import MotionModule
+from animdiff_cli.motion.plug import plug, plugged, unplug
+from animdiff_cli.motion.spec import MotionSpec
+
+__all__ = ["MotionModule", "MotionSpec", "load_motion_module", "plug", "plugged", "save_motion_module", "unplug"]

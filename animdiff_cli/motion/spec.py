@@ -1,0 +1,76 @@
+"""What a motion module looks like, per published version, for any UNet layout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from animdiff_cli.config.schema import MotionVersion
+
+#: one tuple per block, holding the width of each temporal transformer in it
+Widths = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTraits:
+    """Where the published versions differ in arithmetic, not in names."""
+
+    max_frames: int  # rows of the position code
+    mid_block: bool  # a temporal transformer between the mid block's attention and second ResNet
+    #: the temporal transformer's own GroupNorm takes its statistics over all frames of a clip
+    norm_across_frames: bool = False
+    #: the UNet's ResNet norms and final norm do
+    resnet_norms_across_frames: bool = False
+
+
+#: Read off the official code: branch main for v1 to v3, branch sdxl for SDXL. diffusers runs the temporal
+#: norm across frames and the ResNet norms per frame for every version, which is right for SDXL only.
+TRAITS: Mapping[MotionVersion, VersionTraits] = {
+    "v1": VersionTraits(max_frames=24, mid_block=False, resnet_norms_across_frames=True),
+    "v2": VersionTraits(max_frames=32, mid_block=True),
+    "v3": VersionTraits(max_frames=32, mid_block=False),
+    "sdxl": VersionTraits(max_frames=32, mid_block=False, norm_across_frames=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MotionSpec:
+    """The layout of one motion module: its version, its widths, and how many frames it has positions for."""
+
+    version: MotionVersion
+    down: Widths
+    mid: tuple[int, ...]
+    up: Widths
+    max_frames: int
+    num_heads: int = 8  # the same at every width
+    num_attentions: int = 2  # temporal self-attentions per transformer block
+
+    @property
+    def traits(self) -> VersionTraits:
+        return TRAITS[self.version]
+
+    def widths(self) -> dict[str, int]:
+        """Width of every temporal transformer under its official name, `down_blocks.0.motion_modules.0` and so on."""
+        groups = [("down_blocks", self.down), ("up_blocks", self.up)]
+        named = {
+            f"{group}.{block}.motion_modules.{layer}": width
+            for group, blocks in groups
+            for block, layers in enumerate(blocks)
+            for layer, width in enumerate(layers)
+        }
+        return named | {f"mid_block.motion_modules.{layer}": width for layer, width in enumerate(self.mid)}
+
+    @classmethod
+    def for_unet(cls, unet: Any, version: MotionVersion = "v3", *, max_frames: int | None = None) -> "MotionSpec":
+        """Describe the motion module of `version` that fits this `UNet2DConditionModel`."""
+        traits = TRAITS[version]
+        return cls(
+            version=version,
+            down=tuple(_block_widths(block) for block in unet.down_blocks),
+            mid=_block_widths(unet.mid_block)[:1] if traits.mid_block else (),
+            up=tuple(_block_widths(block) for block in unet.up_blocks),
+            max_frames=max_frames or traits.max_frames,
+        )
+
+
+def _block_widths(block: Any) -> tuple[int, ...]:
+    return tuple(resnet.out_channels for resnet in block.resnets)

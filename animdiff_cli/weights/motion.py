@@ -1,0 +1,123 @@
+"""Motion-module weights: from any known layout to official names, and which version they are."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from animdiff_cli.errors import IntegrityError
+
+POSITION_SUFFIX = ".pos_encoder.pe"
+#: (diffusers MotionAdapter, official), applied in order to what follows `motion_modules.N.`
+RENAMES = (
+    (".attn1.", ".attention_blocks.0."),
+    (".attn2.", ".attention_blocks.1."),
+    (".norm1.", ".norms.0."),
+    (".norm2.", ".norms.1."),
+    (".norm3.", ".ff_norm."),
+)
+_OFFICIAL = re.compile(
+    r"(?P<site>(?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+)\.temporal_transformer\.(?P<rest>.+)"
+)
+_DIFFUSERS = re.compile(
+    r"(?P<site>(?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+)\."
+    r"(?P<rest>(?:norm|proj_in|proj_out|transformer_blocks)\..+)"
+)
+_NUM_ATTENTIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MotionLayout:
+    """What the tensors alone tell: the width of each site, and the rows of the position code if the file keeps it."""
+
+    widths: dict[str, int]  # `down_blocks.0.motion_modules.0` to D
+    max_frames: int | None
+
+    def block(self, group: str) -> tuple[tuple[int, ...], ...]:
+        """Widths per block of `down_blocks` or `up_blocks`, in order."""
+        named = {_place(site): width for site, width in self.widths.items() if site.startswith(group)}
+        count = 1 + max((block for block, _ in named), default=-1)
+        return tuple(tuple(named[key] for key in sorted(named) if key[0] == block) for block in range(count))
+
+    @property
+    def mid(self) -> tuple[int, ...]:
+        return tuple(width for site, width in self.widths.items() if site.startswith("mid_block"))
+
+
+def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename motion weights to the official layout; weights of the image model around them are left out.
+
+    Strips the `module.` of data-parallel training. Raises `IntegrityError` if there are no motion weights.
+    """
+    renamed = {}
+    for key, tensor in tensors.items():
+        official = _official_name(key.removeprefix("module."))
+        if official is not None:
+            renamed[official] = tensor
+    if not renamed:
+        example = next(iter(tensors), "nothing")
+        raise IntegrityError(
+            f"no motion-module weights among {len(tensors)} tensors (first: `{example}`)",
+            hint="a motion module is a file such as v3_sd15_mm.ckpt, not a checkpoint or LoRA",
+        )
+    return _with_every_position_code(renamed)
+
+
+def read_layout(official: Mapping[str, Tensor]) -> MotionLayout:
+    """Read widths and position length off official-layout tensors. Raises `IntegrityError` on a gap."""
+    widths = {
+        _site(key): tensor.shape[0]
+        for key, tensor in sorted(official.items())
+        if key.endswith(".temporal_transformer.norm.weight")
+    }
+    lengths = {tensor.shape[-2] for key, tensor in official.items() if key.endswith(POSITION_SUFFIX)}
+    if len(lengths) > 1:
+        raise IntegrityError(f"position codes of different lengths in one motion module: {sorted(lengths)}")
+    if missing := sorted({_site(key) for key in official} - widths.keys()):
+        raise IntegrityError(f"`{missing[0]}` lacks its norm: the motion module is incomplete")
+    return MotionLayout(widths, next(iter(lengths), None))
+
+
+def is_position(key: str) -> bool:
+    """Tell whether a key names the position code, a fixed sinusoid that may be missing from a file."""
+    return key.endswith(POSITION_SUFFIX)
+
+
+def missing_weights(expected: Iterable[str], found: Iterable[str]) -> list[str]:
+    """Name the learned weights that `found` lacks; position codes are recomputed and never missed."""
+    return sorted(key for key in set(expected) - set(found) if not is_position(key))
+
+
+def _official_name(key: str) -> str | None:
+    if match := _OFFICIAL.fullmatch(key):
+        return key
+    match = _DIFFUSERS.fullmatch(key)
+    if match is None:
+        return None
+    rest = "." + match["rest"]
+    for diffusers, official in RENAMES:
+        rest = rest.replace(diffusers, official)
+    return f"{match['site']}.temporal_transformer{rest}"
+
+
+def _with_every_position_code(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turn diffusers' one `pos_embed.pe` per transformer block into the official one per attention."""
+    spread = {}
+    for key, tensor in tensors.items():
+        stem, is_shared, _ = key.partition(".pos_embed.pe")
+        if not is_shared:
+            spread[key] = tensor
+            continue
+        for attention in range(_NUM_ATTENTIONS):
+            spread[f"{stem}.attention_blocks.{attention}{POSITION_SUFFIX}"] = tensor
+    return spread
+
+
+def _site(key: str) -> str:
+    return key.partition(".temporal_transformer")[0]
+
+
+def _place(site: str) -> tuple[int, int]:
+    _, block, _, layer = site.split(".")
+    return int(block), int(layer)

@@ -1,0 +1,134 @@
+import pytest
+import torch
+from diffusers import MotionAdapter
+from safetensors.torch import save_file
+
+from animdiff_cli.errors import IntegrityError, NotFound, UsageError
+from animdiff_cli.motion import MotionModule, load_motion_module, save_motion_module
+
+
+@pytest.fixture
+def official(make_unet, make_motion):
+    """Return the random weights of a version in the official layout, float32."""
+
+    def build(version):
+        unet = make_unet("sdxl" if version == "sdxl" else "sd15", dtype=torch.float32)
+        return dict(make_motion(unet, version).state_dict())
+
+    return build
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "sdxl"])
+def test_the_version_is_read_off_the_file(official, tmp_path, version):
+    weights = official(version)
+    torch.save(weights, tmp_path / "mm.ckpt")
+    motion = load_motion_module(tmp_path / "mm.ckpt")
+    assert motion.spec.version == version
+    assert motion.spec.max_frames == (24 if version == "v1" else 32)
+    loaded = motion.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_a_training_checkpoint_of_the_whole_network_yields_its_motion_module(official, tmp_path):
+    weights = official("v3")
+    whole = {f"module.{key}": value for key, value in weights.items()} | {"module.conv_in.weight": torch.zeros(1)}
+    torch.save({"epoch": 3, "global_step": 9, "state_dict": whole}, tmp_path / "checkpoint.ckpt")
+    loaded = load_motion_module(tmp_path / "checkpoint.ckpt").state_dict()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_a_dummy_config_entry_is_ignored(official, tmp_path):
+    torch.save(official("v3") | {"animatediff_config": {"a": 1}}, tmp_path / "mm.ckpt")
+    assert load_motion_module(tmp_path / "mm.ckpt").spec.version == "v3"
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+def test_the_diffusers_layout_loads_to_the_same_weights(official, tmp_path, version):
+    weights = official(version)
+    adapter = MotionAdapter(
+        block_out_channels=(32, 32, 64, 64),
+        motion_layers_per_block=1,
+        use_motion_mid_block=version == "v2",
+        motion_max_seq_length=24 if version == "v1" else 32,
+    )
+    renamed = adapter.state_dict()
+    for key, value in weights.items():
+        new = key.replace(".temporal_transformer", "").replace(".attention_blocks.0.", ".attn1.")
+        new = new.replace(".attention_blocks.1.", ".attn2.").replace(".norms.0.", ".norm1.")
+        new = new.replace(".norms.1.", ".norm2.").replace(".ff_norm.", ".norm3.")
+        if "pos_encoder" not in new:
+            assert new in renamed
+            renamed[new] = value
+    adapter.load_state_dict(renamed)
+    adapter.save_pretrained(tmp_path)
+    motion = load_motion_module(tmp_path / "diffusion_pytorch_model.safetensors")
+    loaded = motion.state_dict()
+    assert motion.spec.version == version
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_without_positions_the_version_must_be_said(official, tmp_path):
+    save_file({k: v for k, v in official("v3").items() if "pos_encoder" not in k}, tmp_path / "mm.safetensors")
+    with pytest.raises(UsageError, match="cannot be told apart"):
+        load_motion_module(tmp_path / "mm.safetensors")
+    assert load_motion_module(tmp_path / "mm.safetensors", "v1").spec.max_frames == 24
+
+
+def test_saving_and_loading_is_exact_and_keeps_the_version(official, tmp_path, make_unet):
+    motion = MotionModule.from_unet(make_unet(dtype=torch.float32), "v1")
+    save_motion_module(motion, tmp_path / "mm.safetensors")
+    again = load_motion_module(tmp_path / "mm.safetensors")
+    assert again.spec == motion.spec
+    assert all(torch.equal(value, motion.state_dict()[key]) for key, value in again.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["mm.safetensors"]
+
+
+def test_a_missing_weight_is_named(official, tmp_path):
+    weights = official("v3")
+    del weights["up_blocks.1.motion_modules.0.temporal_transformer.proj_out.bias"]
+    torch.save(weights, tmp_path / "mm.ckpt")
+    with pytest.raises(IntegrityError, match=r"up_blocks\.1\.motion_modules\.0.*proj_out\.bias"):
+        load_motion_module(tmp_path / "mm.ckpt")
+
+
+def test_a_wrong_shape_is_named(official, tmp_path):
+    weights = official("v3")
+    key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+    weights[key] = weights[key][:, :16]
+    torch.save(weights, tmp_path / "mm.ckpt")
+    with pytest.raises(IntegrityError, match=r"proj_in\.weight.*shape \(32, 16\)"):
+        load_motion_module(tmp_path / "mm.ckpt")
+
+
+def test_an_image_checkpoint_is_not_a_motion_module(make_unet, tmp_path):
+    save_file({k: v.float() for k, v in make_unet().state_dict().items()}, tmp_path / "unet.safetensors")
+    with pytest.raises(IntegrityError, match="no motion-module weights"):
+        load_motion_module(tmp_path / "unet.safetensors")
+
+
+def test_a_pickle_that_could_run_code_is_refused(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (print, ("this must never be printed",))
+
+    torch.save({"state_dict": {"a": Payload()}}, tmp_path / "evil.ckpt")
+    with pytest.raises(IntegrityError, match="could run code") as caught:
+        load_motion_module(tmp_path / "evil.ckpt")
+    assert "safetensors" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["mm.ckpt", "mm.safetensors"])
+def test_a_file_cut_short_is_refused(official, tmp_path, name):
+    whole = tmp_path / name
+    weights = official("v3")
+    torch.save(weights, whole) if name.endswith("ckpt") else save_file(weights, whole)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(IntegrityError, match=name):
+        load_motion_module(whole)
+
+
+def test_a_missing_file_is_not_found(tmp_path):
+    with pytest.raises(NotFound):
+        load_motion_module(tmp_path / "nothing.ckpt")
