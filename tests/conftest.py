@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from animdiff_cli.motion import MotionModule
+from animdiff_cli.motion import MotionModule, save_motion_module
 
 torch.set_num_threads(1)
 
@@ -51,3 +53,65 @@ def make_motion():
         return motion
 
     return build
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory):
+    """Write a whole Stable Diffusion folder of random weights, real classes, 8-fold VAE; returns its path."""
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        layers_per_block=1,
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=(32, 32, 64, 64),
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 16, 16, 16),
+        norm_num_groups=8,
+        latent_channels=4,
+    )
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            vocab_size=514,
+            bos_token_id=512,
+            eos_token_id=513,
+            pad_token_id=513,
+        )
+    )
+    DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+    ).save_pretrained(folder / "scheduler")
+    unet.save_pretrained(folder / "unet")
+    vae.save_pretrained(folder / "vae")
+    text_encoder.save_pretrained(folder / "text_encoder")
+    byte_tokenizer().save_pretrained(folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_motion_file(toy_model, tmp_path_factory):
+    """Write a v3 motion module of random weights, proj_out included, that fits `toy_model`; returns its path."""
+    torch.manual_seed(1)
+    motion = MotionModule.from_unet(UNet2DConditionModel.from_pretrained(toy_model / "unet"))
+    for parameter in motion.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.02)
+    path = tmp_path_factory.mktemp("motion") / "toy_mm.safetensors"
+    save_motion_module(motion, path)
+    return path
+
+
+def byte_tokenizer():
+    """Build a CLIP tokenizer of 256 bytes, each inside and at the end of a word: any text tokenises."""
+    characters = list(bytes_to_unicode().values())
+    words = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)

@@ -7,10 +7,21 @@ from pydantic import BaseModel, ConfigDict, Field
 Format = Literal["gif", "mp4", "webm", "webp", "apng", "frames"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 Scheduler = Literal[
-    "ddim", "ddpm", "pndm", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-karras", "dpm++2m-sde", "unipc", "lcm", "tcd"
+    "ddim",
+    "ddpm",
+    "pndm",
+    "euler",
+    "euler-a",
+    "heun",
+    "dpm++2m",
+    "dpm++2m-karras",
+    "dpm++2m-sde",
+    "unipc",
+    "lcm",
+    "tcd",
 ]
 MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
-BetaSchedule = Literal["linear", "scaled_linear"]
+BetaSchedule = Literal["auto", "linear", "scaled_linear"]
 
 MAX_SEED = 2**64 - 1
 Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
@@ -30,7 +41,9 @@ class GenerateConfig(BaseModel):
     steps: int = Field(25, ge=1, le=1000, description="Denoising steps.")
     guidance_scale: float = Field(7.5, ge=0, le=100, description="Classifier-free guidance; 1 or less turns it off.")
     scheduler: Scheduler = Field("ddim", description="Sampler that walks from noise to clip.")
-    beta_schedule: BetaSchedule = Field("linear", description="Noise schedule the motion module was trained with.")
+    beta_schedule: BetaSchedule = Field(
+        "auto", description="Noise schedule; auto is what motion modules are trained on, or the model's own for stills."
+    )
     num_frames: int = Field(16, ge=1, le=4096, description="Frames in the clip.")
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
     width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")

@@ -2,7 +2,16 @@
 
 from animdiff_cli.motion.load import load_motion_module, save_motion_module
 from animdiff_cli.motion.module import MotionModule
-from animdiff_cli.motion.plug import plug, plugged, unplug
+from animdiff_cli.motion.plug import check_fit, plug, plugged, unplug
 from animdiff_cli.motion.spec import MotionSpec
 
-__all__ = ["MotionModule", "MotionSpec", "load_motion_module", "plug", "plugged", "save_motion_module", "unplug"]
+__all__ = [
+    "MotionModule",
+    "MotionSpec",
+    "check_fit",
+    "load_motion_module",
+    "plug",
+    "plugged",
+    "save_motion_module",
+    "unplug",
+]

@@ -154,7 +154,7 @@ class MotionModule(nn.Module):
     @classmethod
     def from_unet(cls, unet: Any, version: MotionVersion = "v3") -> "MotionModule":
         """Build an untrained module that fits `unet`; plugged in, it is an exact identity."""
-        return cls(MotionSpec.for_unet(unet, version))
+        return cls(MotionSpec.for_unet(unet.config, version))
 
     @contextmanager
     def frames(self, num_frames: int) -> Iterator["MotionModule"]:

@@ -4,7 +4,7 @@ Nothing in the UNet changes: not its module tree, not its names, not its `state_
 model (LoRA loaders, ControlNet residuals, IP-Adapter, `save_pretrained`) keeps working while motion is plugged in.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.module import MotionModule, TemporalTransformer, fold_clip, unfold_clip
+from animdiff_cli.motion.spec import MotionSpec
 
 _ATTRIBUTE = "_animdiff_plugged"
 
@@ -34,7 +35,7 @@ def plug(unet: Any, motion: MotionModule) -> None:
     if plugged(unet) is not None:
         raise RuntimeError("a motion module is plugged in already: `unplug(unet)` first")
     sites = dict(plug_points(unet))
-    check_fit(unet, motion)
+    check_fit(unet.config, motion.spec)
     motion.to(device=unet.device, dtype=unet.dtype)
     handles = [
         sites[name].register_forward_hook(_move(motion, motion.transformer(name))) for name in motion.spec.widths()
@@ -75,16 +76,19 @@ def plug_points(unet: Any) -> Iterator[tuple[str, nn.Module]]:
         yield f"mid_block.motion_modules.{position}", layer
 
 
-def check_fit(unet: Any, motion: MotionModule) -> None:
-    """Raise `UsageError` unless every temporal transformer finds a plug point of its width, and none stays empty."""
-    fitting = type(motion.spec).for_unet(unet, motion.spec.version).widths()
-    have = motion.spec.widths()
+def check_fit(unet_config: Mapping[str, Any], spec: MotionSpec) -> None:
+    """Raise `UsageError` unless every temporal transformer finds a plug point of its width, and none stays empty.
+
+    Needs no weights: a UNet's config tells its plug points.
+    """
+    fitting = MotionSpec.for_unet(unet_config, spec.version).widths()
+    have = spec.widths()
     if have == fitting:
         return
     differing = sorted(name for name in have.keys() | fitting.keys() if have.get(name) != fitting.get(name))
     name = differing[0]
     raise UsageError(
-        f"this {motion.spec.version} motion module does not fit the image model: {len(differing)} of"
+        f"this {spec.version} motion module does not fit the image model: {len(differing)} of"
         f" {len(have.keys() | fitting.keys())} plug points differ, first `{name}`"
         f" (module {have.get(name, 'none')}, model {fitting.get(name, 'none')} channels)",
         hint="pair a motion module with an image model of the base it was trained on (sd15, sdxl or pocket)",

@@ -60,17 +60,12 @@ class MotionSpec:
         return named | {f"mid_block.motion_modules.{layer}": width for layer, width in enumerate(self.mid)}
 
     @classmethod
-    def for_unet(cls, unet: Any, version: MotionVersion = "v3", *, max_frames: int | None = None) -> "MotionSpec":
-        """Describe the motion module of `version` that fits this `UNet2DConditionModel`."""
+    def for_unet(cls, config: Mapping[str, Any], version: MotionVersion = "v3") -> "MotionSpec":
+        """Describe the motion module of `version` that fits a `UNet2DConditionModel` of this config."""
         traits = TRAITS[version]
-        return cls(
-            version=version,
-            down=tuple(_block_widths(block) for block in unet.down_blocks),
-            mid=_block_widths(unet.mid_block)[:1] if traits.mid_block else (),
-            up=tuple(_block_widths(block) for block in unet.up_blocks),
-            max_frames=max_frames or traits.max_frames,
-        )
-
-
-def _block_widths(block: Any) -> tuple[int, ...]:
-    return tuple(resnet.out_channels for resnet in block.resnets)
+        widths = tuple(config["block_out_channels"])
+        layers = config["layers_per_block"]
+        per_block = tuple(layers) if isinstance(layers, (list, tuple)) else (layers,) * len(widths)
+        down = tuple((width,) * count for width, count in zip(widths, per_block, strict=True))
+        up = tuple((width,) * (count + 1) for width, count in zip(widths[::-1], per_block[::-1], strict=True))
+        return cls(version, down, (widths[-1],) if traits.mid_block else (), up, traits.max_frames)

@@ -117,7 +117,7 @@ def test_too_many_frames_name_the_limit_and_the_way_out(make_unet, make_motion, 
 def test_running_a_plugged_unet_without_saying_the_frames_is_a_bug(make_unet, make_motion):
     unet = make_unet()
     plug(unet, make_motion(unet))
-    with pytest.raises(RuntimeError, match="with motion.frames"):
+    with pytest.raises(RuntimeError, match=r"with motion\.frames"):
         unet(torch.zeros(2, 4, 8, 8, dtype=torch.float64), 1, encoder_hidden_states=torch.zeros(2, 7, 24).double())
 
 

@@ -1,0 +1,60 @@
+"""What long work tells whoever is watching. Work emits, only the command line prints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Weights are being read."""
+
+    what: str  # as the user named it: `pocket`, `motion module mm-v3`
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One denoising step of one clip is done. All counts start at 1."""
+
+    step: int
+    total: int  # steps of this clip
+    job: int = 1
+    jobs: int = 1  # clips of this call
+
+
+@dataclass(frozen=True, slots=True)
+class FramesDecoded:
+    """The image decoder has finished `done` of `total` frames of a clip."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """An output file was begun; it appears under this name when it is complete."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An output file is complete under its final name."""
+
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the user should know, said once: a fallback taken, a prompt cut short."""
+
+    message: str
+
+
+Event = Loading | StepDone | FramesDecoded | Writing | Written | Note
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Watch nothing: the default where the caller gives no watcher."""

@@ -1,0 +1,56 @@
+"""From latents to pixels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from animdiff_cli.errors import DeviceError
+
+OnDecoded = Callable[[int, int], None]  # (frames done, frames in all)
+Say = Callable[[str], None]
+
+
+@torch.no_grad()
+def decode(
+    vae: Any,
+    latents: Tensor,
+    *,
+    chunk_size: int = 4,
+    on_decoded: OnDecoded = lambda done, total: None,
+    say: Say = lambda message: None,
+) -> NDArray[np.uint8]:
+    """Decode latents [1, 4, F, h, w] to frames uint8 [F, 8h, 8w, 3], `chunk_size` frames at a time.
+
+    A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is run again in float32, which `say` is
+    told once. Raises `DeviceError` if the latents themselves are not finite.
+    """
+    if not torch.isfinite(latents).all():
+        raise DeviceError(
+            "the denoised latents hold NaN or infinity: the image model overflows in this number format",
+            hint="use `--dtype bf16` or `--dtype fp32`",
+        )
+    images = latents[0].transpose(0, 1) / vae.config.scaling_factor
+    frames = []
+    for start in range(0, len(images), chunk_size):
+        frames.append(_decode_chunk(vae, images[start : start + chunk_size], say))
+        on_decoded(min(start + chunk_size, len(images)), len(images))
+    return np.concatenate(frames)
+
+
+def _decode_chunk(vae: Any, images: Tensor, say: Say) -> NDArray[np.uint8]:
+    pixels = _run(vae, images)
+    if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
+        say(f"the VAE overflows in {str(vae.dtype).removeprefix('torch.')}: decoding in float32")
+        vae.to(torch.float32)
+        pixels = _run(vae, images)
+    levels = (pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _run(vae: Any, images: Tensor) -> Tensor:
+    batch = images.to(dtype=vae.dtype, memory_format=torch.channels_last)
+    return vae.decode(batch, return_dict=False)[0]

@@ -1,0 +1,77 @@
+"""The denoising loop: from noise to the latents of a clip."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from animdiff_cli.motion import plugged
+from animdiff_cli.motion.text import shared_text
+
+OnStep = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What the UNet is told. Texts are embeddings [1, L, D]; `negative` is None when guidance is off."""
+
+    positive: Tensor
+    negative: Tensor | None = None
+    guidance_scale: float = 1.0
+
+    def stacked(self) -> Tensor:
+        """Return the texts of one UNet call, unconditional half first: [1 or 2, L, D]."""
+        return self.positive if self.negative is None else torch.cat([self.negative, self.positive])
+
+
+@torch.no_grad()
+def denoise(
+    unet: Any,
+    scheduler: Any,
+    noise: Tensor,
+    conditioning: Conditioning,
+    *,
+    steps: int,
+    generator: torch.Generator,
+    on_step: OnStep = lambda done, total: None,
+) -> Tensor:
+    """Walk `noise` [1, 4, F, h, w] down the schedule; returns latents like it, on the UNet's device.
+
+    Latents keep the noise's float32 between steps whatever the UNet computes in. Guidance (Ho & Salimans 2022) runs both halves
+    in one batch. With a motion module plugged in, the F frames move together; without, they are F stills.
+    """
+    scheduler.set_timesteps(steps, device=unet.device)
+    latents = noise.to(unet.device) * scheduler.init_noise_sigma
+    num_frames, texts = latents.shape[2], conditioning.stacked()
+    attached = plugged(unet)
+    frames = attached.motion.frames(num_frames) if attached else nullcontext()
+    extra = _step_arguments(scheduler, generator)
+    total = len(scheduler.timesteps)
+    with frames, shared_text(unet) as text_is_shared:
+        text = texts if text_is_shared else texts.repeat_interleave(num_frames, dim=0)
+        for done, timestep in enumerate(scheduler.timesteps, start=1):
+            prediction = _predict(unet, scheduler.scale_model_input(latents, timestep), timestep, text, conditioning)
+            latents = scheduler.step(prediction, timestep, latents, return_dict=False, **extra)[0]
+            on_step(done, total)
+    return latents
+
+
+def _predict(unet: Any, latents: Tensor, timestep: Tensor, text: Tensor, conditioning: Conditioning) -> Tensor:
+    """Predict with guidance, [1, 4, F, h, w] in and out."""
+    images = latents[0].transpose(0, 1)
+    batch = images if conditioning.negative is None else torch.cat([images, images])
+    batch = batch.to(dtype=unet.dtype, memory_format=torch.channels_last)
+    output = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0].to(latents.dtype)
+    if conditioning.negative is not None:
+        without, with_text = output.chunk(2)
+        output = without + conditioning.guidance_scale * (with_text - without)
+    return output.transpose(0, 1).unsqueeze(0)
+
+
+def _step_arguments(scheduler: Any, generator: torch.Generator) -> dict[str, object]:
+    accepted = inspect.signature(scheduler.step).parameters
+    return {"generator": generator} if "generator" in accepted else {}

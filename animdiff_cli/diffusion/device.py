@@ -1,0 +1,88 @@
+"""Which device and number format a render uses: facts gathered once, decisions pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from animdiff_cli.config.schema import Dtype
+from animdiff_cli.errors import DeviceError, UsageError
+
+DeviceKind = Literal["cuda", "mps", "cpu"]
+TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this computer has."""
+
+    cuda_names: tuple[str, ...] = ()
+    has_mps: bool = False
+    cuda_bf16: bool = False  # native bfloat16: compute capability 8.0 and later
+    cpu_bf16: bool = False  # AVX512-BF16 or AMX: bfloat16 is then twice as fast as float32
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """Where the parts run and in what number format."""
+
+    kind: DeviceKind
+    index: int
+    dtype: Literal["fp32", "fp16", "bf16"]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.kind, self.index) if self.kind == "cuda" else torch.device(self.kind)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return TORCH_DTYPES[self.dtype]
+
+
+def probe_machine() -> Machine:
+    """Ask torch what is here."""
+    cuda = torch.cuda.is_available()
+    names = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if cuda else ()
+    return Machine(
+        cuda_names=names,
+        has_mps=torch.backends.mps.is_available(),
+        cuda_bf16=cuda and torch.cuda.get_device_capability()[0] >= 8,
+        cpu_bf16=torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+    )
+
+
+def plan_device(machine: Machine, requested: str = "auto", dtype: Dtype = "auto") -> DevicePlan:
+    """Choose device and dtype. `requested`: auto, cuda, cuda:N, mps or cpu.
+
+    Raises `UsageError` for a name that is no device, `DeviceError` for one that is not here or cannot do the dtype.
+    """
+    kind, index = _choose_device(machine, requested)
+    if dtype == "auto":
+        return DevicePlan(kind, index, _fitting_dtype(machine, kind))
+    if kind == "cpu" and dtype == "fp16":
+        raise DeviceError("fp16 on a CPU is slower than fp32 by far", hint="use `--dtype bf16` or `--dtype fp32`")
+    if kind == "cuda" and dtype == "bf16" and not machine.cuda_bf16:
+        raise DeviceError(f"{machine.cuda_names[index]} has no native bf16", hint="use `--dtype fp16`")
+    return DevicePlan(kind, index, dtype)
+
+
+def _choose_device(machine: Machine, requested: str) -> tuple[DeviceKind, int]:
+    match = re.fullmatch(r"(auto|cpu|mps|cuda)(?::(\d+))?", requested)
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise UsageError(f"`{requested}` is no device", hint="use `--device auto`, `cuda`, `cuda:1`, `mps` or `cpu`")
+    index = int(match[2] or 0)
+    have: dict[DeviceKind, bool] = {"cuda": index < len(machine.cuda_names), "mps": machine.has_mps, "cpu": True}
+    if match[1] == "auto":
+        return next(kind for kind in have if have[kind]), 0
+    kind = next(kind for kind in have if kind == match[1])
+    if not have[kind]:
+        present = ", ".join(other for other in have if have[other])
+        raise DeviceError(f"torch reports no {requested} device here (it has: {present})", hint="use `--device auto`")
+    return kind, index
+
+
+def _fitting_dtype(machine: Machine, kind: DeviceKind) -> Literal["fp32", "fp16", "bf16"]:
+    if kind == "cpu":
+        return "bf16" if machine.cpu_bf16 else "fp32"
+    return "fp16"

@@ -1,0 +1,42 @@
+"""Running out of memory, told as something to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.errors import DeviceError
+
+#: how torch says it where it has no exception class for it
+_SIGNS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
+
+
+@contextmanager
+def tell_out_of_memory(plan: DevicePlan, width: int, height: int, num_frames: int) -> Iterator[None]:
+    """Turn an allocation failure inside the context into a `DeviceError` that says what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"out of memory on {plan.device} while rendering {num_frames} frames of {width}x{height} in {plan.dtype}",
+            hint=_what_to_lower(plan, width, height, num_frames),
+        ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in _SIGNS)
+
+
+def _what_to_lower(plan: DevicePlan, width: int, height: int, num_frames: int) -> str:
+    smaller = f"`--width {_shrink(width)} --height {_shrink(height)}`"
+    fewer = f"`--frames {max(1, num_frames // 2)}`"
+    half = "`--dtype fp16`, " if plan.kind != "cpu" and plan.dtype == "fp32" else ""
+    return f"lower one of: {half}{smaller}, {fewer}"
+
+
+def _shrink(pixels: int) -> int:
+    """Three quarters, on the grid of 8."""
+    return max(8, pixels * 3 // 4 // 8 * 8)

@@ -1,0 +1,43 @@
+"""Samplers by the names the field uses, on the noise schedule the motion module was trained with."""
+
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+import diffusers
+
+from animdiff_cli.config.schema import Scheduler
+
+#: name: (diffusers class, settings that make it that sampler)
+SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm++2m": ("DPMSolverMultistepScheduler", {}),
+    "dpm++2m-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpm++2m-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {"clip_sample": False}),
+    "tcd": ("TCDScheduler", {"clip_sample": False}),
+}
+assert set(SAMPLERS) == set(get_args(Scheduler))
+
+#: Official inference config. `leading` with offset 1 gives 961, 921, … 41, 1 at 25 steps; `linspace`, which diffusers'
+#: own AnimateDiff pages recommend, makes DDIM step to a wrong previous timestep.
+SCHEDULE: Mapping[str, object] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "timestep_spacing": "leading",
+    "steps_offset": 1,
+}
+
+
+def make_scheduler(name: Scheduler, beta_schedule: str = "linear", prediction_type: str = "epsilon") -> Any:
+    """Build a diffusers scheduler. The motion stage is trained on `linear` betas, image models on `scaled_linear`."""
+    class_name, settings = SAMPLERS[name]
+    return cast(Any, getattr(diffusers, class_name))(
+        **SCHEDULE, **settings, beta_schedule=beta_schedule, prediction_type=prediction_type
+    )

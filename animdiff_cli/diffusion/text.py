@@ -1,0 +1,56 @@
+"""Prompts to embeddings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from animdiff_cli.errors import IntegrityError
+
+MAX_TOKENS = 77  # positions of CLIP's text model, start and end included
+Say = Callable[[str], None]
+
+
+@torch.no_grad()
+def encode_prompt(
+    tokenizer: Any, text_encoder: Any, prompt: str, *, clip_skip: int = 0, say: Say = lambda message: None
+) -> Tensor:
+    """Encode one prompt to [1, 77, D]. Tokens beyond 75 are cut, which `say` is told.
+
+    `clip_skip` leaves out that many of the last layers, final norm applied, as in diffusers.
+    """
+    tokens = tokenizer(
+        prompt, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
+    _tell_what_is_cut(tokenizer, prompt, say)
+    output = text_encoder(tokens.to(text_encoder.device), output_hidden_states=clip_skip > 0)
+    if clip_skip == 0:
+        return output.last_hidden_state
+    skipped = output.hidden_states[-(clip_skip + 1)]
+    return _final_norm(text_encoder)(skipped)
+
+
+def check_tokenizer(tokenizer: Any, text_encoder: Any) -> None:
+    """Raise `IntegrityError` if the tokenizer is not the text encoder's.
+
+    With transformers 5 an absent tokenizer folder loads as a vocabulary of two tokens, and every prompt reads the same.
+    """
+    expected = text_encoder.config.vocab_size
+    if len(tokenizer) != expected:
+        raise IntegrityError(
+            f"the tokenizer knows {len(tokenizer)} tokens, the text encoder {expected}: tokenizer files are missing",
+            hint="the model folder needs tokenizer/vocab.json and tokenizer/merges.txt",
+        )
+
+
+def _final_norm(text_encoder: Any) -> Any:
+    """Find the final norm, which transformers moved in 5.6."""
+    return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
+
+
+def _tell_what_is_cut(tokenizer: Any, prompt: str, say: Say) -> None:
+    tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
+    if len(tokens) > MAX_TOKENS:
+        rest = tokenizer.decode(tokens[MAX_TOKENS - 1 : -1]).strip()
+        say(f"the prompt is longer than {MAX_TOKENS - 2} tokens: ignored from “{rest[:60]}” on")

@@ -1,0 +1,132 @@
+"""An image model with its motion module plugged in, loaded once and ready to render clips."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from animdiff_cli.config.schema import GenerateConfig, MotionVersion
+from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
+from animdiff_cli.diffusion.build import WEIGHTED, Components, check_model_folder, load_components, read_config
+from animdiff_cli.diffusion.build import weight_files as weight_files_of
+from animdiff_cli.diffusion.decode import decode
+from animdiff_cli.diffusion.denoise import Conditioning, denoise
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.memory import tell_out_of_memory
+from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
+from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
+from animdiff_cli.weights.fingerprint import sha256_of_all
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Which files a render uses, found before anything is loaded."""
+
+    model: Path  # diffusers folder
+    motion_module: Path | None = None
+    motion_version: MotionVersion | None = None
+
+    def hashes(self) -> WeightHashes:
+        """Hash every weight file of the render, grouped by part."""
+        images = [path for part in WEIGHTED for path in weight_files_of(self.model / part)]
+        found = {"model": sha256_of_all(images, self.model)}
+        if self.motion_module:
+            found["motion_module"] = sha256_of_all([self.motion_module], self.motion_module.parent)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The frames of one clip, uint8 [F, H, W, 3], and the recipe that makes them again."""
+
+    frames: NDArray[np.uint8]
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Animator:
+    """Loaded weights; `render` may be called any number of times."""
+
+    components: Components
+    motion: MotionModule | None
+    hashes: Future[WeightHashes]  # computed while the weights were loading
+
+    def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
+        """Render one clip. Raises `DeviceError` when memory runs out or the numbers overflow."""
+        config = self._resolved(config)
+        parts, say = self.components, _said_once(emit)
+        generator = seeded_generator(config.seed)
+        with tell_out_of_memory(parts.plan, config.width, config.height, config.num_frames):
+            latents = denoise(
+                parts.unet,
+                make_scheduler(config.scheduler, config.beta_schedule, parts.prediction_type),
+                initial_noise(generator, config.num_frames, config.height // 8, config.width // 8),
+                self._conditioning(config, say),
+                steps=config.steps,
+                generator=generator,
+                on_step=lambda done, total: emit(StepDone(done, total, job, jobs)),
+            )
+            on_decoded = lambda done, total: emit(FramesDecoded(done, total))  # noqa: E731
+            frames = decode(parts.vae, latents, on_decoded=on_decoded, say=say)
+        return Rendered(frames, make_recipe(config, self.hashes.result(), parts.plan.kind))
+
+    def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
+        guided = config.guidance_scale > 1
+        negative = self._encode(config.negative_prompt, config.clip_skip, say) if guided else None
+        return Conditioning(self._encode(config.prompt, config.clip_skip, say), negative, config.guidance_scale)
+
+    def _encode(self, prompt: str, clip_skip: int, say: Say) -> Tensor:
+        parts = self.components
+        return encode_prompt(parts.tokenizer, parts.text_encoder, prompt, clip_skip=clip_skip, say=say)
+
+    def _resolved(self, config: GenerateConfig) -> GenerateConfig:
+        """Write what `auto` came to into the config, so that the recipe says it."""
+        own = "linear" if self.motion else self.components.beta_schedule
+        betas = own if config.beta_schedule == "auto" else config.beta_schedule
+        return config.model_copy(update={"beta_schedule": betas, "dtype": self.components.plan.dtype})
+
+
+def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: Emit = ignore) -> Animator:
+    """Load an image model and plug its motion module in.
+
+    Everything that can be refused is refused before the image model's weights are read: an incomplete folder, a
+    module that does not fit, more than `num_frames` the module has positions for.
+    """
+    check_model_folder(weights.model)
+    motion = _load_motion(weights, num_frames, emit) if weights.motion_module else None
+    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
+        hashes = pool.submit(weights.hashes)
+        emit(Loading(f"image model {weights.model.name}"))
+        components = load_components(weights.model, plan)
+    if motion:
+        plug(components.unet, motion)
+    return Animator(components, motion, hashes)
+
+
+def _load_motion(weights: Weights, num_frames: int, emit: Emit) -> MotionModule:
+    assert weights.motion_module
+    emit(Loading(f"motion module {weights.motion_module.name}"))
+    motion = load_motion_module(weights.motion_module, weights.motion_version)
+    motion.check_frames(num_frames)
+    check_fit(read_config(weights.model / "unet" / "config.json"), motion.spec)
+    return motion
+
+
+def _said_once(emit: Emit) -> Say:
+    said: set[str] = set()
+
+    def say(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            emit(Note(message))
+
+    return say
