@@ -48,7 +48,7 @@ def make_motion():
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in motion.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2
-            bias = 1.0 if name.endswith("norm.weight") or ".norms." in name and name.endswith(".weight") else 0.0
+            bias = 1.0 if name.endswith("norm.weight") or (".norms." in name and name.endswith(".weight")) else 0.0
             parameter.data.copy_(noise + bias)
         return motion
 

@@ -1,27 +1,10 @@
 """The record of a render: every value that decides which frames come out."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Format = Literal["gif", "mp4", "webm", "webp", "apng", "frames"]
-Dtype = Literal["auto", "fp32", "fp16", "bf16"]
-Scheduler = Literal[
-    "ddim",
-    "ddpm",
-    "pndm",
-    "euler",
-    "euler-a",
-    "heun",
-    "dpm++2m",
-    "dpm++2m-karras",
-    "dpm++2m-sde",
-    "unipc",
-    "lcm",
-    "tcd",
-]
-MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
-BetaSchedule = Literal["auto", "linear", "scaled_linear"]
+from animdiff_cli.core.choices import BetaSchedule, Dtype, MotionVersion, Scheduler
 
 MAX_SEED = 2**64 - 1
 Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.motion import plugged
-from animdiff_cli.motion.text import shared_text
+from animdiff_cli.motion.text import share_text
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all)
 
@@ -41,8 +41,8 @@ def denoise(
 ) -> Tensor:
     """Walk `noise` [1, 4, F, h, w] down the schedule; returns latents like it, on the UNet's device.
 
-    Latents keep the noise's float32 between steps whatever the UNet computes in. Guidance (Ho & Salimans 2022) runs both halves
-    in one batch. With a motion module plugged in, the F frames move together; without, they are F stills.
+    Latents keep the noise's float32 between steps whatever the UNet computes in. Guidance (Ho & Salimans 2022) runs
+    both halves in one batch. With a motion module plugged in, the F frames move together; without, they are F stills.
     """
     scheduler.set_timesteps(steps, device=unet.device)
     latents = noise.to(unet.device) * scheduler.init_noise_sigma
@@ -51,8 +51,8 @@ def denoise(
     frames = attached.motion.frames(num_frames) if attached else nullcontext()
     extra = _step_arguments(scheduler, generator)
     total = len(scheduler.timesteps)
-    with frames, shared_text(unet) as text_is_shared:
-        text = texts if text_is_shared else texts.repeat_interleave(num_frames, dim=0)
+    text = texts if share_text(unet) else texts.repeat_interleave(num_frames, dim=0)
+    with frames:
         for done, timestep in enumerate(scheduler.timesteps, start=1):
             prediction = _predict(unet, scheduler.scale_model_input(latents, timestep), timestep, text, conditioning)
             latents = scheduler.step(prediction, timestep, latents, return_dict=False, **extra)[0]

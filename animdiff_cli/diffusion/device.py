@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from animdiff_cli.config.schema import Dtype
+from animdiff_cli.core.choices import Dtype
 from animdiff_cli.errors import DeviceError, UsageError
 
 DeviceKind = Literal["cuda", "mps", "cpu"]

@@ -5,7 +5,7 @@ from typing import Any, cast, get_args
 
 import diffusers
 
-from animdiff_cli.config.schema import Scheduler
+from animdiff_cli.core.choices import Scheduler
 
 #: name: (diffusers class, settings that make it that sampler)
 SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {

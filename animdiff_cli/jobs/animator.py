@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from animdiff_cli.config.schema import GenerateConfig, MotionVersion
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
 from animdiff_cli.diffusion.build import WEIGHTED, Components, check_model_folder, load_components, read_config
 from animdiff_cli.diffusion.build import weight_files as weight_files_of

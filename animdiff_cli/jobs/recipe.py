@@ -7,7 +7,6 @@ from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
 
-RECIPE_VERSION = 1
 Recipe = dict[str, Any]
 WeightHashes = Mapping[str, Mapping[str, str]]  # part, then file to sha256
 
@@ -19,7 +18,6 @@ def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> R
     """Describe a render. Holds no clock and no machine name: the same frames carry the same recipe."""
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     return {
-        "animdiff": RECIPE_VERSION,
         "config": config.model_dump(mode="json"),
         "weights": {part: dict(files) for part, files in weights.items()},
         "device": device,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from animdiff_cli.config.schema import MotionVersion
+from animdiff_cli.core.choices import MotionVersion
 
 #: one tuple per block, holding the width of each temporal transformer in it
 Widths = tuple[tuple[int, ...], ...]

@@ -4,16 +4,12 @@ Text keys and values depend on the prompt and the weights only, yet a UNet recom
 step. Treating the frames of a clip as more queries of the same attention is the same arithmetic with fewer rows.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
-
-_STOCK = (AttnProcessor, AttnProcessor2_0)
 
 
 class SharedTextProcessor:
@@ -37,7 +33,7 @@ class SharedTextProcessor:
         temb: Tensor | None = None,
     ) -> Tensor:
         if attention_mask is not None:
-            raise RuntimeError("text shared between frames takes no attention mask")
+            return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         key, value = self._project(attn, encoder_hidden_states)
         texts, _, head_dim = key.shape[0], key.shape[1], key.shape[-1]
         query = attn.to_q(hidden_states).view(texts, -1, attn.heads, head_dim).transpose(1, 2)
@@ -56,25 +52,26 @@ class SharedTextProcessor:
         return self._projected
 
 
-@contextmanager
-def shared_text(unet: Any) -> Iterator[bool]:
-    """Let the cross-attentions of `unet` take text [B, L, D] for image batches [B*F, ...] while the context lasts.
+def share_text(unet: Any) -> bool:
+    """Let the cross-attentions of `unet` take text [B, L, D] for image batches [B*F, ...]; say whether they do.
 
-    Yields whether they do: a UNet with foreign attention processors (IP-Adapter, say) is left as it is, and its text
-    must be repeated for every frame, [B*F, L, D].
+    A UNet with foreign attention processors (IP-Adapter, say) is left as it is, and its text must be repeated for every
+    frame, [B*F, L, D]. May be called any number of times; text repeated by the caller stays right either way.
     """
-    layers = {name: module for name, module in unet.named_modules() if _is_cross_attention(name, module)}
-    if not layers or not all(_is_plain(attention) for attention in layers.values()):
-        yield False
-        return
-    before = {name: attention.processor for name, attention in layers.items()}
-    for attention in layers.values():
-        attention.processor = SharedTextProcessor()
-    try:
-        yield True
-    finally:
-        for name, attention in layers.items():
-            attention.processor = before[name]
+    layers = [module for name, module in unet.named_modules() if _is_cross_attention(name, module)]
+    if not layers or not all(_is_plain(attention) for attention in layers):
+        return False
+    for attention in layers:
+        if not isinstance(attention.processor, SharedTextProcessor):
+            attention.processor = SharedTextProcessor()
+    return True
+
+
+def unshare_text(unet: Any) -> None:
+    """Give the cross-attentions their stock processors back."""
+    for module in unet.modules():
+        if isinstance(module, Attention) and isinstance(module.processor, SharedTextProcessor):
+            module.processor = AttnProcessor2_0()
 
 
 def _is_cross_attention(name: str, module: nn.Module) -> bool:
@@ -85,7 +82,8 @@ def _is_plain(attention: Attention) -> bool:
     """Tell whether this attention is nothing but four projections and a softmax."""
     extras = (attention.spatial_norm, attention.group_norm, attention.norm_cross, attention.norm_q, attention.norm_k)
     plain = not any(extras) and not attention.residual_connection and attention.rescale_output_factor == 1
-    return plain and isinstance(attention.processor, _STOCK) and attention.add_k_proj is None
+    known = (AttnProcessor, AttnProcessor2_0, SharedTextProcessor)
+    return plain and isinstance(attention.processor, known) and attention.add_k_proj is None
 
 
 def _keys_and_values(attn: Attention, text: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from animdiff_cli.config.schema import Scheduler
+from animdiff_cli.core.choices import Scheduler
 from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise

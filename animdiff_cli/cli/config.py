@@ -1,0 +1,55 @@
+"""`animdiff config`: what would apply, where each value comes from, and where things lie."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from animdiff_cli.cli.options import ConfigOpt, JsonOpt, PresetOpt, SetOpt
+from animdiff_cli.cli.out import print_json
+
+app = typer.Typer(no_args_is_help=True, help="What would apply, and where it comes from.")
+
+
+@app.command()
+def show(
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Image model.", show_default=False)] = None,
+    preset: PresetOpt = None,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    json_: JsonOpt = False,
+) -> None:
+    """Print every setting with its origin, as `generate` would use it."""
+    from animdiff_cli.config.layers import resolve
+    from animdiff_cli.config.load import gather
+    from animdiff_cli.registry.recommend import with_recommended
+
+    flags: dict[str, object] = {"model": model} if model else {}
+    layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=set_ or [], flags=flags)
+    settled = resolve(with_recommended(layers))
+    if json_:
+        print_json({key: {"value": value, "origin": settled.origins[key]} for key, value in settled.values.items()})
+        return
+    import yaml
+
+    for key, value in settled.values.items():
+        line = yaml.safe_dump({key: value}, allow_unicode=True, width=1000).rstrip()
+        print(f"{line:<40}  # {settled.origins[key]}")
+
+
+@app.command()
+def path(json_: JsonOpt = False) -> None:
+    """Print where models, presets and outputs lie."""
+    from animdiff_cli import paths
+
+    places = {
+        "models": paths.models_dir(),
+        "config": paths.config_dir(),
+        "presets": paths.presets_dir(),
+        "output": paths.output_dir(),
+    }
+    if json_:
+        print_json({name: str(place) for name, place in places.items()})
+        return
+    for name, place in places.items():
+        print(f"{name:<8} {place}")

@@ -1,0 +1,21 @@
+"""Flags that mean the same in every command, because they are the same object."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODELS, SAMPLING, MOTION, OUTPUT, DEVICE, SOURCES = "Models", "Sampling", "Motion", "Output", "Device", "Sources"
+
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, errors as JSON on stderr.")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Print the data alone: no progress, no notes.")]
+PresetOpt = Annotated[
+    str | None, typer.Option("--preset", help="A whole look by name.", rich_help_panel=SOURCES, show_default=False)
+]
+ConfigOpt = Annotated[
+    Path | None, typer.Option("--config", help="YAML file of settings.", rich_help_panel=SOURCES, show_default=False)
+]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, as key=value. Repeatable.", rich_help_panel=SOURCES, metavar="KEY=VALUE"),
+]

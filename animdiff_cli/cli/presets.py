@@ -1,0 +1,39 @@
+"""`animdiff presets`: whole looks by name."""
+
+from typing import Annotated
+
+import typer
+
+from animdiff_cli.cli.options import JsonOpt
+from animdiff_cli.cli.out import print_json
+
+app = typer.Typer(no_args_is_help=True, help="Whole looks by name.")
+
+
+@app.command("list")
+def list_(json_: JsonOpt = False) -> None:
+    """List the presets there are."""
+    from animdiff_cli.config.presets import list_presets
+
+    presets = list_presets()
+    width = max((len(preset.name) for preset in presets), default=0)
+    for preset in presets:
+        if json_:
+            print_json({"name": preset.name, "description": preset.description, "path": str(preset.path)})
+        else:
+            print(f"{preset.name:<{width}}  {preset.description}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Name of a preset.")], json_: JsonOpt = False) -> None:
+    """Print the settings of a preset."""
+    from animdiff_cli.config.presets import load_preset
+
+    preset = load_preset(name)
+    if json_:
+        print_json({"name": preset.name, "description": preset.description, **preset.values})
+        return
+    import yaml
+
+    print(f"# {preset.description}")
+    print(yaml.safe_dump(dict(preset.values), sort_keys=False, allow_unicode=True, width=100).rstrip())

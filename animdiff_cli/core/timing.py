@@ -1,0 +1,64 @@
+"""Frame rates as files store them: whole ticks per frame, with the rounding carried so that a clip keeps its length."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+from animdiff_cli.errors import UsageError
+
+#: players show a GIF delay below 2 centiseconds as 10, so faster clips would crawl
+MAX_GIF_FPS = 50
+#: a GIF delay is 16 bits of centiseconds, eleven minutes at most
+MIN_FPS = 1 / 600
+
+
+def check_fps(fps: float, format: str) -> None:
+    """Refuse a frame rate that files of this format cannot keep. Raises `UsageError`."""
+    if format == "gif" and fps > MAX_GIF_FPS:
+        raise UsageError(
+            f"a GIF cannot play faster than {MAX_GIF_FPS} frames per second, and this clip has {fps:g}",
+            hint=f"write a video with `--format mp4`, or slow the clip down with `--fps {MAX_GIF_FPS}`",
+        )
+    if not MIN_FPS <= fps < float("inf"):
+        raise UsageError(
+            f"{fps:g} frames per second cannot be stored: a frame lasts ten minutes at most", hint="try `--fps 8`"
+        )
+
+
+def carried_ticks(num_frames: int, fps: float, ticks_per_second: int) -> list[int]:
+    """Whole ticks each frame lasts: every frame starts within half a tick of its true time.
+
+    Rounding each frame alone would drift: 8 fps in centiseconds is 12.5, and a clip of twelves plays 4 % fast.
+
+    >>> carried_ticks(3, fps=24, ticks_per_second=1000)
+    [42, 41, 42]
+    """
+    starts = [round(ticks_per_second * frame / fps) for frame in range(num_frames + 1)]
+    return [after - before for before, after in pairwise(starts)]
+
+
+def gif_delays(num_frames: int, fps: float) -> list[int]:
+    """Per-frame delays in centiseconds, the only unit a GIF knows. Raises `UsageError` above 50 fps.
+
+    >>> gif_delays(4, fps=8)
+    [12, 13, 13, 12]
+    """
+    check_fps(fps, "gif")
+    return carried_ticks(num_frames, fps, 100)
+
+
+def durations_ms(num_frames: int, fps: float) -> list[int]:
+    """Per-frame durations in milliseconds, the unit of WebP.
+
+    >>> durations_ms(3, fps=30)
+    [33, 34, 33]
+    """
+    return carried_ticks(num_frames, fps, 1000)
+
+
+def frame_rate(fps: float) -> Fraction:
+    """Frames per second as the fraction a video container stores.
+
+    >>> frame_rate(24000 / 1001)
+    Fraction(24000, 1001)
+    """
+    return Fraction(fps).limit_denominator(1_000_000)

@@ -1,0 +1,161 @@
+"""Render clips: what `animdiff generate` does, callable from Python."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
+from animdiff_cli.config.load import flag_layer
+from animdiff_cli.config.presets import load_preset
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import Format
+from animdiff_cli.core.events import Emit, Note, ignore
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.seeds import Job, expand
+from animdiff_cli.diffusion.build import check_model_folder
+from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
+from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.animator import Rendered, Weights, load_animator
+from animdiff_cli.jobs.recipe import differing_weights
+from animdiff_cli.outputs import format_of, read_recipe, write_clip
+from animdiff_cli.registry.recommend import with_recommended
+from animdiff_cli.registry.store import locate, require_model
+
+
+@dataclass(frozen=True, slots=True)
+class RenderPlan:
+    """Clips to render with one set of weights. Made before anything is loaded; making it finds most mistakes."""
+
+    configs: tuple[GenerateConfig, ...]
+    weights: Weights
+    device: DevicePlan
+    resolved: Resolved  # where each setting came from
+    source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again, if one is
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A rendered clip: `frames` uint8 [F, H, W, 3], and all it takes to render it again."""
+
+    rendered: Rendered
+
+    @property
+    def frames(self) -> Any:
+        """Pixels as a numpy array, uint8 [F, H, W, 3]."""
+        return self.rendered.frames
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Resolved settings, sha256 of every weight file, versions."""
+        return self.rendered.recipe
+
+    def save(self, path: str | Path, format: Format | None = None, *, overwrite: bool = False) -> Path:
+        """Write the clip, in the format its suffix asks for unless one is named; returns where it is.
+
+        A name that is taken gets `-2` and so on, unless `overwrite`. Raises `UsageError` for an unknown suffix.
+        """
+        path = Path(path)
+        fps = self.recipe["config"]["fps"]
+        return write_clip(self.frames, fps, path, format or format_of(path), self.recipe, overwrite=overwrite)
+
+
+def generate(
+    prompt: str, *, preset: str | None = None, device: str = "auto", emit: Emit = ignore, **settings: object
+) -> Clip:
+    """Render one clip. `settings` are the keys of `GenerateConfig`: model, seed, steps, num_frames and so on.
+
+    Raises `AnimdiffError` for everything a caller can cause.
+    """
+    layers = [load_preset(preset).layer()] if preset else []
+    plan = plan_renders([*layers, flag_layer(settings)], prompts=[prompt], device=device)
+    return Clip(next(render(plan, emit)))
+
+
+def plan_renders(
+    layers: Sequence[Layer],
+    *,
+    prompts: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    repeat: int = 1,
+    device: str = "auto",
+) -> RenderPlan:
+    """Settle every setting, every file and the device. Loads no weights.
+
+    Every prompt is rendered with every seed; those of `layers` count where none is given here.
+    """
+    settled = resolve(with_recommended(layers))
+    require_model(_text(settled, "model"))
+    _require_motion_choice(settled)
+    return _plan(settled, prompts, seeds, repeat, device)
+
+
+def plan_again(
+    path: Path,
+    changes: Sequence[Layer] = (),
+    *,
+    prompts: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    repeat: int = 1,
+    device: str = "auto",
+) -> RenderPlan:
+    """Plan to render the clip in `path` again from the recipe it carries; everything else given wins over it."""
+    recipe = read_recipe(path)
+    settings = recipe.get("config")
+    if not isinstance(settings, dict):
+        raise UsageError(f"the recipe in {path} holds no settings", hint="give a clip that animdiff rendered")
+    settled = resolve([Layer(f"recipe of {path.name}", settings), *changes])
+    return replace(_plan(settled, prompts, seeds, repeat, device), source_recipe=recipe)
+
+
+def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
+    """Load the weights once and render clip after clip."""
+    most_frames = max(config.num_frames for config in plan.configs)
+    animator = load_animator(plan.weights, plan.device, num_frames=most_frames, emit=emit)
+    if plan.source_recipe:
+        for name in differing_weights(plan.source_recipe, animator.hashes.result()):
+            emit(Note(f"{name} is not the file the clip was rendered with: frames will differ"))
+    for job, config in enumerate(plan.configs, start=1):
+        yield animator.render(config, emit, job=job, jobs=len(plan.configs))
+
+
+def find_weights(config: GenerateConfig) -> Weights:
+    """Find the files of a render on this machine and check that the image model's folder is whole."""
+    model = locate(parse_ref(config.model), "base").path
+    if not model.is_dir():
+        raise UsageError(
+            f"{model} is a single file; image models load from diffusers folders",
+            hint="give the folder that holds model_index.json",
+        )
+    check_model_folder(model)
+    motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
+    return Weights(model, motion, config.motion_version)
+
+
+def _plan(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int, device: str) -> RenderPlan:
+    jobs = _jobs(settled, prompts, seeds, repeat)
+    configs = tuple(settled.config(prompt=job.prompt, seed=job.seed) for job in jobs)
+    weights = find_weights(configs[0])
+    return RenderPlan(configs, weights, plan_device(probe_machine(), device, configs[0].dtype), settled)
+
+
+def _jobs(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
+    prompt, seed = _text(settled, "prompt"), settled.values.get("seed")
+    prompts = prompts or ([prompt] if prompt is not None else [])
+    seeds = seeds or ([seed] if isinstance(seed, int) else [])
+    return expand(prompts, seeds, repeat, SystemRandom())
+
+
+def _require_motion_choice(settled: Resolved) -> None:
+    """Refuse to render stills by accident: a model nobody recommends a motion module for needs one named."""
+    if settled.values["motion_module"] is None and settled.origins["motion_module"] == DEFAULT:
+        raise UsageError(
+            f"no motion module was named for `{settled.values['model']}`",
+            hint="add `--motion-module mm-v3`, or `--no-motion` for still frames",
+        )
+
+
+def _text(settled: Resolved, key: str) -> str | None:
+    value = settled.values.get(key)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,109 @@
+"""The bundled ffmpeg: raw frames in through a pipe, a file or a few bytes out."""
+
+import errno
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import imageio_ffmpeg  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+
+from animdiff_cli.errors import AnimdiffError
+
+#: clips travel through this room as uint8 `[F, H, W, 3]`, one frame as `[H, W, 3]`, sRGB
+Frames = npt.NDArray[np.uint8]
+
+#: refusals of the operating system that ffmpeg passes on in its own words
+SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class EncodeError(AnimdiffError):
+    """ffmpeg failed. The message ends in the last lines it said."""
+
+
+def feed(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, arguments: Sequence[str]) -> bytes:
+    """Run ffmpeg with frames as its first input, one at a time, and return what it wrote to stdout.
+
+    `size` is (width, height) in pixels and must be that of every frame; `rate` is in frames per second. stdout must
+    stay below the size of a pipe (4 KiB): it is read when the last frame is in. Raises `EncodeError` when ffmpeg
+    fails by itself, `OSError` when the operating system refuses: a full disk, a folder without permission.
+    """
+    width, height = size
+    picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(rate)]
+    command = [_program(), "-v", "error", "-nostdin", "-y", *picture, "-i", "pipe:0", *arguments]
+    # a file, because an unread stderr pipe would stop ffmpeg once it is full
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        with process:
+            try:
+                out = _converse(process, frames)
+            except BaseException:
+                process.kill()
+                raise
+        _check(process.returncode, _tail(log))
+    return out
+
+
+def probe(path: Path, arguments: Sequence[str]) -> bytes:
+    """Run ffmpeg on a file and return its stdout, of any length. Raises `EncodeError`."""
+    command = [_program(), "-v", "error", "-nostdin", "-i", url(path), *arguments, "pipe:1"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    _check(done.returncode, done.stderr.decode(errors="replace").strip())
+    return done.stdout
+
+
+def url(path: Path) -> str:
+    """`path` so that ffmpeg cannot take it for a flag or a protocol: names like `-x.mp4` and `a:b.mp4` are fine."""
+    return f"file:{path.absolute()}"
+
+
+def _program() -> str:
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise EncodeError(
+            "the bundled ffmpeg is missing", hint="run `pip install --force-reinstall imageio-ffmpeg`"
+        ) from error
+
+
+def _converse(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> bytes:
+    assert process.stdin is not None and process.stdout is not None
+    # a broken pipe means that ffmpeg gave up; its exit status and last words say why
+    with suppress(BrokenPipeError):
+        for frame in frames:
+            process.stdin.write(np.ascontiguousarray(frame).data)
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    return process.stdout.read()
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace").strip()
+
+
+def _check(status: int, said: str) -> None:
+    if status == 0:
+        return
+    _raise_system_failure(status, said)
+    last_words = " · ".join(said.splitlines()[-5:]) or "it said nothing"
+    raise EncodeError(
+        f"ffmpeg ended with status {status}: {last_words}",
+        hint="`--format frames` needs no encoder and keeps every frame",
+    )
+
+
+def _raise_system_failure(status: int, said: str) -> None:
+    """Raise what Python itself would have raised where the operating system refused to write."""
+    if status < 0 and -status == getattr(signal, "SIGXFSZ", None):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    for code in SYSTEM_FAILURES:
+        if os.strerror(code) in said:
+            raise OSError(code, os.strerror(code))
