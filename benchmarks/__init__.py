@@ -1,0 +1,1 @@
+"""The program beside diffusers and beside itself, in one process, as ratios."""

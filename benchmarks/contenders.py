@@ -1,0 +1,154 @@
+"""The two that are compared: this program, and diffusers' `AnimateDiffPipeline`, on the same weights."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from diffusers import AnimateDiffPipeline, DDIMScheduler, MotionAdapter
+from diffusers.utils import logging
+
+from animdiff_cli.diffusion.decode import decode
+from animdiff_cli.diffusion.denoise import Conditioning, denoise
+from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.schedulers import SCHEDULE, make_scheduler
+from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.motion import plug
+from animdiff_cli.weights.motion import RENAMES, is_position
+from benchmarks.sizes import Parts
+
+OnStep = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is rendered."""
+
+    num_frames: int
+    size: int  # pixels, square
+    steps: int
+    guidance_scale: float
+
+
+class Contender(Protocol):
+    """Renders one clip from prompt to pixels, telling when each step and when denoising is done."""
+
+    name: str
+
+    def render(self, shape: Shape, on_step: OnStep, on_denoised: OnStep) -> Any: ...
+
+    def compile(self) -> None: ...
+
+
+class Animdiff:
+    """This program's own rooms, as `jobs` uses them."""
+
+    name = "animdiff"
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        parts.unet.to(memory_format=torch.channels_last)
+        parts.vae.to(memory_format=torch.channels_last)
+        plug(parts.unet, parts.motion)
+
+    def compile(self) -> None:
+        """Compile the UNet, motion module included."""
+        self.parts.unet.compile()
+
+    def render(self, shape: Shape, on_step: OnStep, on_denoised: OnStep) -> Any:
+        """Render one clip, uint8 [F, H, W, 3]."""
+        parts, generator = self.parts, seeded_generator(0)
+        texts = [encode_prompt(parts.tokenizer, parts.text_encoder, prompt) for prompt in ("a fox", "")]
+        guided = shape.guidance_scale > 1
+        latents = denoise(
+            parts.unet,
+            make_scheduler("ddim"),
+            initial_noise(generator, shape.num_frames, shape.size // 8, shape.size // 8),
+            Conditioning(texts[0], texts[1] if guided else None, shape.guidance_scale),
+            steps=shape.steps,
+            generator=generator,
+            on_step=lambda done, total: on_step(),
+        )
+        on_denoised()
+        return decode(parts.vae, latents)
+
+
+class Diffusers:
+    """The library's pipeline as its documentation sets it up, on copies of the same UNet and motion weights."""
+
+    name = "diffusers"
+
+    def __init__(self, parts: Parts) -> None:
+        logging.set_verbosity_error()
+        scheduler = DDIMScheduler(**SCHEDULE, beta_schedule="linear", clip_sample=False)
+        self.pipe = AnimateDiffPipeline(
+            vae=parts.vae,
+            text_encoder=parts.text_encoder,
+            tokenizer=parts.tokenizer,
+            unet=parts.unet,
+            motion_adapter=to_adapter(parts),
+            scheduler=scheduler,
+        )
+        self.pipe.motion_adapter = None  # its weights were copied into the UNet; do not count them twice
+        self.pipe.set_progress_bar_config(disable=True)
+
+    def compile(self) -> None:
+        """Compile the UNet."""
+        self.pipe.unet.compile()
+
+    def render(self, shape: Shape, on_step: OnStep, on_denoised: OnStep) -> Any:
+        """Render one clip, float [1, F, H, W, 3]."""
+
+        def stepped(pipe: Any, step: int, timestep: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+            on_step()
+            if step == shape.steps - 1:
+                on_denoised()
+            return {}
+
+        return self.pipe(
+            "a fox",
+            num_frames=shape.num_frames,
+            height=shape.size,
+            width=shape.size,
+            num_inference_steps=shape.steps,
+            guidance_scale=shape.guidance_scale,
+            generator=seeded_generator(0),
+            output_type="np",
+            callback_on_step_end=stepped,
+        ).frames
+
+
+def to_adapter(parts: Parts) -> MotionAdapter:
+    """Copy a motion module into diffusers' container."""
+    config, spec = parts.unet.config, parts.motion.spec
+    with torch.device(parts.unet.device):
+        adapter = MotionAdapter(
+            block_out_channels=config.block_out_channels,
+            motion_layers_per_block=config.layers_per_block,
+            motion_num_attention_heads=spec.num_heads,
+            use_motion_mid_block=bool(spec.mid),
+            motion_max_seq_length=spec.max_frames,
+        )
+    renamed = {}
+    for key, tensor in parts.motion.state_dict().items():
+        name = key.replace(".temporal_transformer.", ".")
+        for theirs, official in RENAMES:
+            name = name.replace(official, theirs)
+        if not is_position(key):
+            renamed[name] = tensor
+    missing = adapter.load_state_dict(renamed, strict=False).missing_keys
+    assert all(key.endswith("pos_embed.pe") for key in missing), missing
+    return adapter.to(parts.unet.dtype).eval().requires_grad_(False)
+
+
+def synchronise() -> None:
+    """Wait for the device; a CPU has nothing to wait for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def now() -> float:
+    """Seconds, after everything queued is done."""
+    synchronise()
+    return time.perf_counter()

@@ -1,0 +1,79 @@
+"""Seconds, bytes and operations."""
+
+import statistics
+from dataclasses import dataclass, field
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from animdiff_cli.motion import MotionModule, plug
+from benchmarks.contenders import Contender, Shape, now
+from benchmarks.sizes import SIZES, Parts
+
+
+@dataclass(slots=True)
+class Timing:
+    """One clip of one contender. Times in seconds, memory in bytes above what is resident (0 where unknown)."""
+
+    steps: list[float] = field(default_factory=list)
+    end_to_end: float = 0.0
+    decode: float = 0.0
+    peak_bytes: int = 0
+
+    @property
+    def per_step(self) -> float:
+        """Median step, the first one left out: it warms up."""
+        return statistics.median(self.steps[1:] or self.steps)
+
+
+def time_clip(contender: Contender, shape: Shape) -> Timing:
+    """Render one clip and time each step."""
+    timing, cuda = Timing(), torch.cuda.is_available()
+    resident = torch.cuda.memory_allocated() if cuda else 0
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    began = last = now()
+    denoised = began
+
+    def on_step() -> None:
+        nonlocal last
+        moment = now()
+        timing.steps.append(moment - last)
+        last = moment
+
+    def on_denoised() -> None:
+        nonlocal denoised
+        denoised = now()
+
+    contender.render(shape, on_step, on_denoised)
+    ended = now()
+    timing.end_to_end, timing.decode = ended - began, ended - denoised
+    timing.peak_bytes = torch.cuda.max_memory_allocated() - resident if cuda else 0
+    return timing
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the operations per second of a large square matrix product: the roof."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    rates = []
+    for _ in range(8):
+        began = now()
+        a @ b
+        rates.append(2 * side**3 / (now() - began))
+    return statistics.median(rates[3:])
+
+
+def operations_per_step(name: str, parts: Parts, shape: Shape) -> int:
+    """Count the floating-point operations of one UNet call, motion and guidance included, on shapes alone."""
+    batch = shape.num_frames * (2 if shape.guidance_scale > 1 else 1)
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel.from_config(parts.unet.config)
+        motion = MotionModule(parts.motion.spec)
+        plug(unet, motion)
+        latents = torch.empty(batch, 4, shape.size // 8, shape.size // 8)
+        text = torch.empty(batch, 77, SIZES[name].text)
+        with FlopCounterMode(display=False) as counter, motion.frames(shape.num_frames):
+            unet(latents, torch.zeros(batch), encoder_hidden_states=text)
+    return counter.get_total_flops()
