@@ -1,0 +1,102 @@
+"""Presets: every shipped look is whole, and a person's own come first."""
+
+import pytest
+
+from animdiff_cli import paths
+from animdiff_cli.config.layers import resolve
+from animdiff_cli.config.presets import list_presets, load_preset
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.registry.catalog import load_catalog
+
+SHIPPED = sorted(path.stem for path in paths.presets_dir().glob("*.yaml"))
+#: first seeds of the official example configs, two of them beyond what a float holds exactly
+OFFICIAL_SEEDS = {
+    "realistic-vision": 8893659352891878017,
+    "toonyou": 12192490710448890259,
+    "majicmix": 11413213594134208212,
+    "rcnz-cartoon": 8085079222822100088,
+    "lyriel": 10917152860782582783,
+}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A person's own presets folder, empty."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    monkeypatch.setenv("ANIMDIFF_CONFIG", str(tmp_path))
+    return folder
+
+
+def test_the_promised_looks_are_shipped():
+    assert {"pocket", "quick", "sd15-v3", *OFFICIAL_SEEDS} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_preset_becomes_a_whole_render(name):
+    preset = load_preset(name)
+    resolved = resolve([preset.layer()])
+    given = {key: value for key, value in {"prompt": "a fox", "seed": 1}.items() if key not in resolved.values}
+    assert resolved.config(**given).model == preset.values["model"]
+    assert resolved.origins["model"] == f"preset `{name}`"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_preset_names_weights_of_one_base(name):
+    values = load_preset(name).values
+    model = load_catalog().find(parse_ref(str(values["model"])).target)
+    module = load_catalog().find(parse_ref(str(values["motion_module"])).target)
+    assert (model.kind, module.kind) == ("base", "motion-module")
+    assert model.base == module.base
+
+
+@pytest.mark.parametrize(("name", "seed"), OFFICIAL_SEEDS.items())
+def test_seeds_of_the_official_examples_are_exact(name, seed):
+    assert load_preset(name).values["seed"] == seed
+
+
+def test_the_pocket_preset_says_what_the_catalog_recommends():
+    preset = dict(load_preset("pocket").values)
+    assert preset.pop("model") == "pocket"
+    assert preset == load_catalog().find("pocket").recommended
+
+
+def test_all_presets_are_listed_by_name_with_a_description():
+    listed = list_presets()
+    assert [preset.name for preset in listed] == SHIPPED
+    assert all(preset.description for preset in listed)
+
+
+def test_an_own_preset_comes_before_a_shipped_one(own):
+    (own / "pocket.yaml").write_text("description: Mine\nsteps: 3\n")
+    assert load_preset("pocket").values == {"steps": 3}
+    assert [preset.description for preset in list_presets() if preset.name == "pocket"] == ["Mine"]
+
+
+def test_a_slip_in_a_name_finds_the_preset_that_was_meant():
+    with pytest.raises(NotFound, match="unknown preset `pockte`") as refusal:
+        load_preset("pockte")
+    assert refusal.value.hint == "did you mean `pocket`?"
+
+
+def test_a_file_is_pointed_to_the_config_flag():
+    with pytest.raises(NotFound) as refusal:
+        load_preset("looks/mine.yaml")
+    assert refusal.value.hint == "use `--config looks/mine.yaml`"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("steps: 3\n", "`description` is missing"),
+        ("description: x\nstepps: 3\n", "unknown key `stepps`"),
+        ("description: x\npreset: pocket\n", "unknown key `preset`"),
+        ("description: x\nsteps: many\n", "`steps` must be"),
+    ],
+)
+def test_a_preset_that_is_not_valid_is_named_by_its_file(own, content, message):
+    (own / "mine.yaml").write_text(content)
+    with pytest.raises(UsageError, match=message) as refusal:
+        load_preset("mine")
+    assert str(own / "mine.yaml") in str(refusal.value)

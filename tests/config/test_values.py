@@ -1,0 +1,90 @@
+"""Single values: what a key may hold, and what is said when it does not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animdiff_cli.config.schema import MAX_SEED
+from animdiff_cli.config.values import FIELDS, allowed, check, from_text
+from animdiff_cli.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message", "hint"),
+    [
+        ("stepps", 3, "unknown key `stepps`", "did you mean `steps`?"),
+        ("frames", 3, "unknown key `frames`", "did you mean `num_frames`?"),
+        ("xyzzy", 3, "unknown key `xyzzy`", "keys are prompt, "),
+        ("steps", "abc", "`steps` must be a whole number from 1 up to 1000, got `abc`", "for example `25`"),
+        ("steps", 0, "from 1 up to 1000, got `0`", "`25`"),
+        ("steps", True, "a whole number from 1 up to 1000, got `true`", "`25`"),
+        ("steps", 25.0, "a whole number from 1 up to 1000, got `25.0`", "`25`"),
+        ("steps", None, "got `null`", "`25`"),
+        ("seed", 2**64, "from 0 up to 18446744073709551615, got `18446744073709551616`", "`42`"),
+        ("seed", 1.2e19, "a whole number", "`42`"),
+        ("fps", 0, "a number above 0 up to 120", "`8.0`"),
+        ("fps", float("nan"), "a number above 0", "`8.0`"),
+        ("guidance_scale", float("inf"), "a number from 0", "`7.5`"),
+        ("width", 130, "a multiple of 8, got `130`", "try `128` or `136`"),
+        ("height", 3, "a multiple of 8, got `3`", "try `8`"),
+        ("prompt", 7, "`prompt` must be text, got `7`", "quotes"),
+        ("scheduler", "dpm++2", "one of ddim, ", "did you mean `dpm++2m`?"),
+        ("dtype", "int4", "one of auto, fp32, fp16, bf16, got `int4`", "for example `auto`"),
+        ("motion_module", 3, "text or null", "quotes"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_place_key_and_what_is_allowed(key, value, message, hint):
+    with pytest.raises(UsageError) as refusal:
+        check(key, value, "look.yaml")
+    assert str(refusal.value).startswith("look.yaml: ")
+    assert message in str(refusal.value)
+    assert hint in (refusal.value.hint or "")
+
+
+def test_a_long_wrong_value_is_cut_in_the_message():
+    with pytest.raises(UsageError) as refusal:
+        check("steps", "x" * 500, "--steps")
+    assert len(str(refusal.value)) < 160
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_key_says_what_it_may_hold(key):
+    assert allowed(key)
+
+
+@given(st.integers(0, MAX_SEED))
+def test_a_seed_stays_exact_as_number_and_as_text(seed):
+    assert check("seed", seed, "test") == seed
+    assert check("seed", from_text("seed", str(seed)), "test") == seed
+
+
+@pytest.mark.parametrize("text", ["a: b", "30", "true", "null", "1:30", "[x]"])
+def test_text_from_a_shell_stays_text_where_text_is_wanted(text):
+    assert check("prompt", from_text("prompt", text), "--set") == text
+
+
+def test_null_empties_what_may_be_empty():
+    assert check("motion_module", from_text("motion_module", "null"), "--set") is None
+
+
+@pytest.mark.parametrize(("text", "steps"), [("30", 30), ("030", 30)])
+def test_numbers_from_a_shell_are_decimal(text, steps):
+    assert check("steps", from_text("steps", text), "--set") == steps
+
+
+@given(
+    st.sampled_from(sorted(FIELDS)),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=3),
+)
+def test_any_value_is_taken_or_refused_with_a_hint(key, value):
+    try:
+        taken = check(key, value, "test")
+    except UsageError as refusal:
+        assert refusal.hint
+    else:
+        assert check(key, taken, "test") == taken
+
+
+def test_a_size_of_endless_digits_is_refused():
+    with pytest.raises(UsageError, match="a multiple of 8"):
+        check("width", "9" * 5000, "--set")

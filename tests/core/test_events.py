@@ -1,0 +1,29 @@
+"""Events: facts that cannot be changed on their way to whoever watches."""
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from animdiff_cli.core.events import Event, FramesDecoded, Loading, Note, StepDone, Writing, Written
+
+EVENTS = (
+    Loading("pocket"),
+    StepDone(1, 20),
+    FramesDecoded(1, 16),
+    Writing(Path("a.gif")),
+    Written(Path("a.gif"), 5),
+    Note("x"),
+)
+
+
+def test_the_examples_cover_every_event():
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_event_cannot_be_changed(event):
+    name = type(event).__slots__[0]
+    with pytest.raises(FrozenInstanceError):
+        setattr(event, name, None)

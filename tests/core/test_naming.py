@@ -1,0 +1,77 @@
+"""Names of outputs: readable, safe on every file system."""
+
+import re
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animdiff_cli.core.naming import FIELDS, RESERVED, SLUG_LENGTH, output_name, slug
+from animdiff_cli.errors import UsageError
+
+WHEN = datetime(2026, 1, 31, 23, 59, 58)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a red rocket in the night sky", "a-red-rocket-in-the-night-sky"),
+        ("Crème brûlée, ÅNGSTRÖM!", "creme-brulee-angstrom"),
+        ("狐", "clip"),
+        ("", "clip"),
+        ("CON", "con-clip"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("one two three four five six seven eight nine", "one-two-three-four-five-six-seven-eight"),
+        ("x" * 60, "x" * 40),
+    ],
+)
+def test_a_prompt_becomes_a_readable_slug(text, expected):
+    assert slug(text) == expected
+
+
+@given(st.text())
+def test_any_prompt_gives_a_name_that_every_file_system_takes(text):
+    name = slug(text)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+    assert len(name) <= SLUG_LENGTH
+    assert name not in RESERVED
+    assert slug(name) == name
+
+
+def test_the_default_name_holds_day_prompt_and_seed():
+    assert output_name("a red fox", 2**64 - 1, WHEN) == "20260131_a-red-fox_18446744073709551615"
+
+
+def test_every_documented_field_can_be_used():
+    template = "-".join(f"{{{field}}}" for field in FIELDS)
+    name = output_name("a fox", 7, WHEN, model="models/Toon You", index=3, template=template)
+    assert name == "20260131-235958-a-fox-7-models-toon-you-3"
+
+
+def test_a_template_may_name_folders_and_pad_numbers():
+    assert output_name("a fox", 7, WHEN, index=3, template="{model}/{index:03}", model="pocket") == "pocket/003"
+
+
+@pytest.mark.parametrize(
+    ("template", "hint"),
+    [
+        ("{sed}", "did you mean `seed`?"),
+        ("{quality}", "{index}"),
+        ("{}", "{date}"),
+        ("{seed.real}", "seed"),
+        ("{seed", "{{"),
+        ("{slug:d}", "{index:03}"),
+        ("../{seed}", "default"),
+        ("{seed}:{index}", "default"),
+        ("aux", "default"),
+        ("con/{seed}", "default"),
+        ("{seed}.", "default"),
+        ("", "default"),
+        ("/{seed}", "default"),
+    ],
+)
+def test_a_template_that_cannot_be_a_name_is_refused(template, hint):
+    with pytest.raises(UsageError) as refusal:
+        output_name("a fox", 7, WHEN, template=template)
+    assert hint in (refusal.value.hint or "")

@@ -1,0 +1,119 @@
+"""References: every spelling means one thing, and can be written back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.errors import UsageError
+
+PART = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,12}", fullmatch=True).filter(lambda part: ".." not in part)
+SCALES = st.floats(allow_nan=False, allow_infinity=False)
+SPELLINGS = st.one_of(
+    PART,
+    st.builds("hf:{}/{}".format, PART, PART),
+    st.builds("hf:{}/{}/{}@{}".format, PART, PART, PART, PART),
+    st.builds("civitai:{}@{}".format, st.integers(0, 10**9), st.integers(0, 10**9)),
+    st.builds("https://{}/{}".format, PART, PART),
+    st.builds("./{}".format, PART),
+    st.builds("C:\\{}".format, PART),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("toonyou", ModelRef("alias", "toonyou")),
+        ("ToonYou", ModelRef("alias", "toonyou")),
+        ("long-64-v1.1", ModelRef("alias", "long-64-v1.1")),
+        ("hf:org/repo", ModelRef("hf", "org/repo")),
+        ("hf:org/repo/a/b.ckpt@v2", ModelRef("hf", "org/repo", "a/b.ckpt", "v2")),
+        ("civitai:30240@78775", ModelRef("civitai", "30240", None, "78775")),
+        ("https://host/x.safetensors", ModelRef("url", "https://host/x.safetensors")),
+        ("models/toonyou", ModelRef("path", "models/toonyou")),
+        ("./toonyou", ModelRef("path", "./toonyou")),
+        ("~/toonyou", ModelRef("path", "~/toonyou")),
+        ("mm.CKPT", ModelRef("path", "mm.CKPT")),
+        (r"D:\weights\mm", ModelRef("path", r"D:\weights\mm")),
+        ("C:mm.ckpt", ModelRef("path", "C:mm.ckpt")),
+        ("/données/modèle v2", ModelRef("path", "/données/modèle v2")),
+    ],
+)
+def test_each_spelling_means_one_thing(text, expected):
+    assert parse_ref(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "revision", "scale"),
+    [
+        ("zoom-in@0.8", "zoom-in", None, 0.8),
+        ("zoom-in", "zoom-in", None, None),
+        ("loras/zoom@-1", "loras/zoom", None, -1.0),
+        ("loras/zoom@2.safetensors", "loras/zoom@2.safetensors", None, None),
+        ("hf:org/repo/f.ckpt@main@.5", "org/repo", "main", 0.5),
+        ("hf:org/repo/f.ckpt@1.5", "org/repo", None, 1.5),
+        ("civitai:30240@78775", "30240", "78775", None),
+        ("civitai:30240@78775@0.6", "30240", "78775", 0.6),
+    ],
+)
+def test_the_last_number_is_the_scale_where_a_scale_is_allowed(text, target, revision, scale):
+    ref = parse_ref(text, scaled=True)
+    assert (ref.target, ref.revision, ref.scale) == (target, revision, scale)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "alias"),
+        (" toonyou", "alias"),
+        ("zoom-in@0.8", "no scale"),
+        ("two words", "alias"),
+        ("civitai:30240", "both numbers"),
+        ("civitai:toonyou@3", "both numbers"),
+        ("hf:repo", "hf:org/repo"),
+        ("hf:org/repo/../../etc/x", "hf:org/repo"),
+        ("hf:org/repo//x", "hf:org/repo"),
+        ("http://host/x.ckpt", "https:"),
+        ("https:/host", "whole address"),
+        ("https://me:secret@host/x.ckpt", "credentials"),
+        ("huggingface:org/repo", "./huggingface:org/repo"),
+    ],
+)
+def test_what_names_nothing_is_refused_with_what_to_type(text, hint):
+    with pytest.raises(UsageError) as refusal:
+        parse_ref(text)
+    assert hint in (refusal.value.hint or "")
+
+
+def test_a_password_in_an_address_is_not_repeated_in_the_message():
+    with pytest.raises(UsageError) as refusal:
+        parse_ref("https://me:secret@host/x.ckpt")
+    assert "secret" not in f"{refusal.value} {refusal.value.hint}"
+
+
+def test_a_scale_beyond_all_numbers_is_refused():
+    with pytest.raises(UsageError, match="too large"):
+        parse_ref("zoom-in@1e999", scaled=True)
+
+
+@given(SPELLINGS)
+def test_an_unscaled_reference_survives_being_written_and_read(text):
+    ref = parse_ref(text)
+    assert parse_ref(str(ref)) == ref
+
+
+@given(SPELLINGS, SCALES)
+def test_a_scaled_reference_survives_being_written_and_read(text, scale):
+    ref = parse_ref(f"{text}@{scale!r}", scaled=True)
+    assert ref.scale == scale
+    assert parse_ref(str(ref), scaled=True) == ref
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_reference_or_a_usage_error(text):
+    try:
+        ref = parse_ref(text, scaled=True)
+    except UsageError as refusal:
+        assert refusal.hint
+    else:
+        assert parse_ref(str(ref), scaled=True) == ref

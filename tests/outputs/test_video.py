@@ -1,0 +1,100 @@
+"""MP4 and WebM: true colours, true rate, any size, and failures that say why."""
+
+import subprocess
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from animdiff_cli.outputs import EncodeError, write_clip
+from animdiff_cli.outputs import video as video_module
+
+both = pytest.mark.parametrize("format", ["mp4", "webm"])
+
+
+def described(path):
+    """What ffmpeg says about a file."""
+    run = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", path], capture_output=True, check=False
+    )
+    return run.stderr.decode()
+
+
+@both
+def test_every_frame_arrives_in_order_and_size(format, tmp_path, make_clip, decode_video):
+    clip = make_clip(12)
+    frames = decode_video(write_clip(clip, 8, tmp_path / "a", format, {}))
+    errors = np.abs(frames[:, None].astype(int) - clip[None]).mean(axis=(2, 3, 4))
+    assert errors.argmin(axis=1).tolist() == list(range(12))
+
+
+@both
+def test_colours_survive_the_way_to_bt709_and_back(format, tmp_path, chart, decode_video):
+    frames = decode_video(write_clip(chart, 8, tmp_path / "a", format, {}))
+    error = np.abs(frames.astype(int) - chart).reshape(4, 4, 16, 4, 16, 3)
+    # chroma is shared by 2×2 pixels, so edges may bleed; the squares may not
+    assert error[:, :, 4:12, :, 4:12].max() <= 4
+
+
+@both
+def test_dark_pixels_do_not_wrap_around_to_bright_ones(format, tmp_path, decode_video):
+    dark = np.full((3, 32, 32, 3), 40, np.uint8)
+    frames = decode_video(write_clip(dark, 8, tmp_path / "a", format, {}))
+    assert abs(frames.mean() - 40) < 2
+
+
+@both
+def test_players_are_told_the_colour_space(format, tmp_path, make_clip):
+    assert "yuv420p(tv, bt709, progressive)" in described(write_clip(make_clip(), 8, tmp_path / "a", format, {}))
+
+
+@both
+@pytest.mark.parametrize(("fps", "shown"), [(8, "8 fps"), (12.5, "12.50 fps"), (24000 / 1001, "23.98 fps")])
+def test_the_rate_is_kept(format, fps, shown, tmp_path, make_clip):
+    assert shown in described(write_clip(make_clip(8), fps, tmp_path / "a", format, {}))
+
+
+@both
+@pytest.mark.parametrize("size", [(33, 47), (32, 31), (1, 1)])
+def test_an_odd_side_gains_one_pixel_and_nothing_is_scaled(format, size, tmp_path, decode_video):
+    height, width = size
+    flat = np.full((3, height, width, 3), (200, 120, 60), np.uint8)
+    frames = decode_video(write_clip(flat, 8, tmp_path / "a", format, {}))
+    assert frames.shape == (3, height + height % 2, width + width % 2, 3)
+    assert np.abs(frames.astype(int) - (200, 120, 60)).max() <= 4
+
+
+def test_the_index_of_an_mp4_comes_first(tmp_path, make_clip):
+    raw = write_clip(make_clip(), 8, tmp_path / "a.mp4", "mp4", {}).read_bytes()
+    assert 0 < raw.index(b"moov") < raw.index(b"mdat")
+
+
+def test_a_webm_holds_vp9(tmp_path, make_clip):
+    assert "Video: vp9" in described(write_clip(make_clip(), 8, tmp_path / "a.webm", "webm", {}))
+
+
+@both
+def test_one_frame_is_enough(format, tmp_path, make_clip, decode_video):
+    assert len(decode_video(write_clip(make_clip(1), 8, tmp_path / "a", format, {}))) == 1
+
+
+@both
+def test_a_large_clip_does_not_block_the_pipe(format, tmp_path, make_clip, decode_video):
+    path = write_clip(make_clip(64, 256, 256), 24, tmp_path / "a", format, {})
+    assert decode_video(path).shape == (64, 256, 256, 3)
+
+
+def test_when_ffmpeg_gives_up_its_last_words_are_told(tmp_path, make_clip):
+    unknown = video_module.Codec("mp4", ("-c:v", "no-such-encoder"))
+    with pytest.raises(EncodeError, match="no-such-encoder") as failure:
+        video_module._write(make_clip(64, 256, 256), 8, tmp_path / "a.mp4", "{}", unknown)
+    assert "--format frames" in failure.value.hint
+
+
+def test_a_name_that_looks_like_a_flag_or_a_protocol_is_a_name(tmp_path, make_clip, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-n.mp4", "http:x.gif", "100%d.webm"):
+        path = tmp_path.__class__(name)
+        format = name.rsplit(".", 1)[1]
+        assert write_clip(make_clip(), 8, path, format, {}) == path
+        assert (tmp_path / name).stat().st_size > 0

@@ -1,0 +1,20 @@
+"""`python -m tools.pocket train …` makes the pocket model, `python -m tools.pocket measure …` says how good it is."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {"train": "tools.pocket.train", "measure": "tools.pocket.measure"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Hand over to the command named first; returns the exit status."""
+    if not argv or argv[0] not in COMMANDS:
+        print(f"usage: python -m tools.pocket {{{'|'.join(COMMANDS)}}} …", file=sys.stderr)
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    # only the chosen command's libraries are loaded
+    return import_module(COMMANDS[argv[0]]).main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

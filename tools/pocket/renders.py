@@ -1,0 +1,69 @@
+"""Clips rendered by the program itself, kept so that a measurement that was cut off goes on where it stopped."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from animdiff_cli.config.load import flag_layer
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.generate import plan_renders
+
+
+class RenderClips(Protocol):
+    """The one seam between the measures and what is measured."""
+
+    def __call__(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> np.ndarray:
+        """Render a clip: uint8 [F, H, W, 3]. Without `motion` its frames know nothing of each other."""
+
+
+@dataclass(slots=True)
+class Studio:
+    """Renders with the program's own settings for a model; weights load once for each of with and without motion."""
+
+    model: str
+    device: str
+    kept: Path
+    _loaded: dict[bool, tuple[Animator, GenerateConfig]] = field(default_factory=dict)
+
+    def __call__(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> np.ndarray:
+        """Render a clip, or read it back if these weights have rendered it with these settings before."""
+        animator, settings = self._animator(motion)
+        config = settings.model_copy(update={"prompt": prompt, "seed": seed, "num_frames": num_frames})
+        path = self.kept / f"{_name(animator, config)}.npz"
+        if path.is_file():
+            with np.load(path) as stored:
+                return stored["frames"]
+        frames = animator.render(config).frames
+        self.kept.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part.npz")
+        np.savez_compressed(unfinished, frames=frames)
+        unfinished.replace(path)
+        return frames
+
+    def settings(self, *, motion: bool) -> dict[str, object]:
+        """Say what the clips are rendered with, prompt and seed aside, and the sha256 of the weights."""
+        animator, config = self._animator(motion)
+        return {
+            "config": config.model_dump(mode="json", exclude={"prompt", "seed"}),
+            "weights": {part: dict(files) for part, files in animator.hashes.result().items()},
+            "device": animator.components.plan.kind,
+        }
+
+    def _animator(self, motion: bool) -> tuple[Animator, GenerateConfig]:
+        if motion not in self._loaded:
+            flags = {"model": self.model} | ({} if motion else {"motion_module": None})
+            plan = plan_renders([flag_layer(flags)], prompts=["any"], seeds=[0], device=self.device)
+            config = plan.configs[0]
+            self._loaded[motion] = load_animator(plan.weights, plan.device, num_frames=config.num_frames), config
+        return self._loaded[motion]
+
+
+def _name(animator: Animator, config: GenerateConfig) -> str:
+    weights = {part: dict(files) for part, files in animator.hashes.result().items()}
+    told = json.dumps([weights, config.model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:20]

@@ -1,0 +1,103 @@
+"""The bundle: a diffusers folder and a motion module in the official key layout, float16, each with its recipe."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tools.pocket.architecture import build_scheduler, build_vae
+from tools.pocket.card import model_card
+from tools.pocket.data import DATA_SEED
+from tools.pocket.loop import Trained
+from tools.pocket.recipe import trained_motion
+from tools.pocket.workshop import Workshop
+from tools.pocket.world import VERSION
+
+MOTION_FILE = "motion_module.safetensors"
+
+#: Which stages made each weight file.
+MADE_BY = {
+    "vae/diffusion_pytorch_model.safetensors": ("vae", "decoder"),
+    "unet/diffusion_pytorch_model.safetensors": ("image",),
+    "text_encoder/model.safetensors": ("image",),
+    MOTION_FILE: ("motion",),
+}
+
+
+def save_bundle(workshop: Workshop, out: Path) -> None:
+    """Assemble what has been trained into `out`. Without a motion stage yet, the image model alone is written."""
+    image_pipeline(workshop).save_pretrained(out)
+    if workshop.file("motion").exists():
+        motion = trained_motion(workshop).half()
+        save_file({name: tensor.contiguous() for name, tensor in motion.state_dict().items()}, out / MOTION_FILE)
+    recipes = {file: _recipe(workshop, stages) for file, stages in MADE_BY.items() if (out / file).exists()}
+    for file, recipe in recipes.items():
+        _stamp(out / file, recipe)
+    (out / "README.md").write_text(model_card(recipes))
+
+
+def image_pipeline(workshop: Workshop) -> StableDiffusionPipeline:
+    """Put the trained image model together, float16 on the CPU."""
+    unet, text_encoder = workshop.image_model()
+    trained_vae = workshop.vae()
+    # built anew, because a configuration is part of what is saved and cannot be changed in place
+    vae = build_vae(workshop.architecture, scaling_factor=1.0)
+    vae.load_state_dict(trained_vae.state_dict())
+    for module in (unet, text_encoder, vae):
+        _check_finite(module.half())
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=workshop.tokenizer(),
+        unet=unet,
+        scheduler=build_scheduler(motion=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def read_recipe(file: Path) -> dict[str, object]:
+    """Read back what a weight file says about its making."""
+    with safe_open(file, framework="pt") as opened:
+        return json.loads(opened.metadata()["recipe"])
+
+
+def _recipe(workshop: Workshop, stages: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "stages": [_facts(workshop.trained(stage)) for stage in stages],
+        "clips": sum(len(chunk.captions()) for chunk in workshop.chunks()),
+        "data_seed": DATA_SEED,
+        "world_version": VERSION,
+        "device": workshop.device.type,
+        "license": "Apache-2.0",
+    }
+
+
+def _facts(trained: Trained) -> dict[str, object]:
+    return {
+        "stage": trained.stage,
+        "steps": trained.step,
+        "minutes": round(trained.elapsed_s / 60, 2),
+        "batch": int(trained.facts["batch"]),
+        "learning_rate": trained.facts["peak_lr"],
+        "final_loss": round(trained.loss, 5),
+    }
+
+
+def _stamp(file: Path, recipe: dict[str, object]) -> None:
+    metadata = {"format": "pt", "license": "Apache-2.0", "recipe": json.dumps(recipe)}
+    partial = file.with_suffix(".part")
+    save_file(load_file(file), partial, metadata=metadata)
+    partial.chmod(0o644)  # safetensors makes files only their owner can read
+    partial.replace(file)
+
+
+def _check_finite(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"`{name}` does not fit float16, or training diverged")

@@ -1,0 +1,45 @@
+"""Stage 3, the image model: UNet and text encoder together, on single frames."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from tools.pocket.latents import Clips
+from tools.pocket.stages.noise import add_noise, draw_noise
+
+CAPTION_DROPOUT = 0.1  # the share of samples that teach the unconditional half of guidance
+
+
+@dataclass
+class ImageStage:
+    """Predict the noise on single frames' latents. `alpha_bars`: [1000], the image model's own schedule."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    clips: Clips
+    alpha_bars: Tensor
+    generator: torch.Generator
+    batch: int
+    peak_lr: float
+    ema_decay: float = 0.9995
+    name: str = "image"
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    def loss(self) -> Tensor:
+        device, generator = self.alpha_bars.device, self.generator
+        clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
+        frame = torch.randint(self.clips.latents.shape[1], (self.batch,), generator=generator, device=device)
+        timestep = torch.randint(len(self.alpha_bars), (self.batch,), generator=generator, device=device)
+        latents = self.clips.latents[clip, frame].float()
+        noise = draw_noise(latents, generator)
+        noisy = add_noise(latents, noise, self.alpha_bars[timestep])
+        text = self.text_encoder(self.clips.draw_words(clip, CAPTION_DROPOUT, generator))[0]
+        noisy = noisy.to(self.unet.dtype)
+        return F.mse_loss(self.unet(noisy, timestep, encoder_hidden_states=text).sample.float(), noise)

@@ -1,0 +1,30 @@
+"""Adding noise for training: the schedule's tables, and noise whose mean is noisy too."""
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+NOISE_OFFSET = 0.3
+"""Deviation of the constant added to each channel's noise.
+
+On 16 x 16 latents the mean of plain noise is nearly 0, so the mean of the noisy latent tells the model what the place's
+colours are even at the last timestep, and it learns to ignore the prompt's. At inference that mean is only noise.
+"""
+
+
+def draw_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw noise like `latents` [..., 4, h, w], float32, with an offset for each image and channel."""
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+    offset = torch.randn((*latents.shape[:-2], 1, 1), generator=generator, device=latents.device)
+    return noise + NOISE_OFFSET * offset
+
+
+def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Mix latents [B, ...] with noise; `alpha_bar` [B] is the share of signal power left."""
+    share = alpha_bar.view(-1, *[1] * (latents.dim() - 1))
+    return share.sqrt() * latents + (1 - share).sqrt() * noise
+
+
+def alpha_bars(scheduler: DDIMScheduler, device: torch.device) -> Tensor:
+    """Return the share of signal power after each of the 1000 timesteps, float32 [1000]."""
+    return scheduler.alphas_cumprod.float().to(device)

@@ -1,0 +1,96 @@
+"""The pocket world: one object in one place, moving by the law of its kind, drawn from nothing but numbers."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from tools.pocket.motion_laws import LAWS, Pose, Start
+from tools.pocket.pen import Pen, rotation
+from tools.pocket.places import PLACE_PAINTERS, paint_place
+from tools.pocket.shapes import SHAPES, cast_shadow
+from tools.pocket.styles import BASE_PALETTE, STYLES, Style
+
+OBJECTS: tuple[str, ...] = tuple(LAWS)
+COLOURS: tuple[str, ...] = tuple(BASE_PALETTE)
+PLACES: tuple[str, ...] = tuple(PLACE_PAINTERS)
+
+VERSION = 1
+"""Raised whenever the same scene would be drawn differently."""
+
+SUPERSAMPLING = 3
+"""Canvas pixels per frame pixel, each way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything a clip is drawn from. `x`, `y`, `size` are fractions of the frame, `phase` is in radians.
+
+    `speed` multiplies the law's own, `heading` is +1 (to the right) or -1, `seed` draws the details of the place.
+    """
+
+    kind: str
+    colour: str
+    place: str
+    x: float
+    y: float
+    size: float
+    phase: float
+    speed: float
+    heading: int
+    seed: int
+
+
+def random_scene(
+    rng: np.random.Generator, *, kind: str | None = None, colour: str | None = None, place: str | None = None
+) -> Scene:
+    """Draw a scene; what is given is kept, the rest is uniform over the world."""
+    kind = kind or OBJECTS[rng.integers(len(OBJECTS))]
+    colour = colour or COLOURS[rng.integers(len(COLOURS))]
+    place = place or PLACES[rng.integers(len(PLACES))]
+    law = LAWS[kind]
+    return Scene(
+        kind=kind,
+        colour=colour,
+        place=place,
+        x=rng.uniform(*law.x),
+        y=rng.uniform(*law.y),
+        size=rng.uniform(*law.size),
+        phase=rng.uniform(0, 2 * math.pi),
+        speed=rng.uniform(0.9, 1.12),
+        heading=int(rng.choice((-1, 1))),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def render(scene: Scene, *, num_frames: int = 16, size: int = 128, fps: float = 8.0, style: str = "base") -> np.ndarray:
+    """Draw the scene's clip: uint8 [F, H, W, 3] with H = W = `size`, the same for the same scene on every run."""
+    look = STYLES[style]
+    backdrop = look.backdrop(paint_place(scene.place, scene.seed, size * SUPERSAMPLING))
+    frames = (_draw(scene, pose, backdrop, look) for pose in poses(scene, num_frames=num_frames, fps=fps))
+    return np.stack([np.asarray(look.finish(frame)) for frame in frames])
+
+
+def poses(scene: Scene, *, num_frames: int = 16, fps: float = 8.0) -> Iterator[Pose]:
+    """Follow the scene's object through its clip, one pose per frame."""
+    start = Start(scene.x, scene.y, scene.size, scene.phase, scene.speed, scene.heading)
+    return (LAWS[scene.kind].pose(start, frame / fps) for frame in range(num_frames))
+
+
+def _draw(scene: Scene, pose: Pose, backdrop: Image.Image, style: Style) -> Image.Image:
+    canvas = backdrop.copy()
+    side = canvas.width
+    cast_shadow(canvas, scene.kind, pose, scene.size)
+    half = scene.size * side / 2
+    pen = Pen(
+        canvas=ImageDraw.Draw(canvas, "RGBA"),
+        style=style,
+        colour=style.palette[scene.colour],
+        matrix=rotation(pose.angle) * np.asarray(pose.stretch) * half,
+        origin=np.array([pose.x, pose.y]) * side,
+        outline_px=max(1, round(style.outline_width * side)),
+    )
+    SHAPES[scene.kind](pen, pose)
+    return canvas.reduce(SUPERSAMPLING)
