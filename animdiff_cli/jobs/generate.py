@@ -86,7 +86,7 @@ def plan_renders(
     Every prompt is rendered with every seed; those of `layers` count where none is given here.
     """
     settled = resolve(with_recommended(layers))
-    require_model(_text(settled, "model"))
+    locate(parse_ref(require_model(_text(settled, "model"))), "base")  # an unknown model is the first thing to say
     _require_motion_choice(settled)
     return _plan(settled, prompts, seeds, repeat, device)
 

@@ -32,7 +32,8 @@ def shuffled(scene: Scene, frames: np.ndarray, rng: np.random.Generator) -> np.n
 def independent(scene: Scene, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Take every frame from another clip of the same object, colour and place."""
     known = {"kind": scene.kind, "colour": scene.colour, "place": scene.place}
-    return np.stack([render(random_scene(rng, **known))[rng.integers(16)] for _ in frames])
+    others = (random_scene(rng, **known) for _ in frames)
+    return np.concatenate([render(other, num_frames=1, first_frame=int(rng.integers(16))) for other in others])
 
 
 def frozen(scene: Scene, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

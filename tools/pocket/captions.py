@@ -5,16 +5,16 @@ import numpy as np
 from tools.pocket.world import Scene
 
 PHRASINGS: tuple[str, ...] = (
-    "a {colour} {kind} {place}",
-    "a {colour} {kind} {place}",
+    "{a} {colour} {kind} {place}",
+    "{a} {colour} {kind} {place}",
     "{colour} {kind} {place}",
-    "a {colour} {kind} {doing} {place}",
+    "{a} {colour} {kind} {doing} {place}",
     "{colour} {kind} {doing} {place}",
-    "a drawing of a {colour} {kind} {place}",
-    "a drawing of a {colour} {kind} {doing} {place}",
-    "a picture of a {colour} {kind} {place}",
-    "{place}, a {colour} {kind}",
-    "{place}, a {colour} {kind} {doing}",
+    "a drawing of {a} {colour} {kind} {place}",
+    "a drawing of {a} {colour} {kind} {doing} {place}",
+    "a picture of {a} {colour} {kind} {place}",
+    "{place}, {a} {colour} {kind}",
+    "{place}, {a} {colour} {kind} {doing}",
 )
 
 DOING: dict[str, tuple[str, ...]] = {
@@ -38,5 +38,9 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     doing = DOING[scene.kind]
     phrasing = PHRASINGS[rng.integers(len(PHRASINGS))]
     return phrasing.format(
-        colour=scene.colour, kind=scene.kind, place=scene.place, doing=doing[rng.integers(len(doing))]
+        a="an" if scene.colour == "orange" else "a",
+        colour=scene.colour,
+        kind=scene.kind,
+        place=scene.place,
+        doing=doing[rng.integers(len(doing))],
     )

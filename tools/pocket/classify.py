@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class Classifier(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 128, 160)
         self.body = nn.Sequential(
-            *(_stage(*pair, stride) for *pair, stride in zip(widths, widths[1:], (2, 2, 2, 1), strict=False))
+            *(_stage(*pair, stride) for pair, stride in zip(pairwise(widths), (2, 2, 2, 1), strict=True))
         )
         self.heads = nn.ModuleList(nn.Linear(2 * widths[-1], len(names)) for names in (OBJECTS, COLOURS, PLACES))
 

@@ -6,5 +6,5 @@ from tools.pocket.classify import Classifier, read
 
 
 def is_constant(classifier: Classifier, frames: np.ndarray) -> bool:
-    """Decide whether every frame (uint8 [F, H, W, 3]) reads as the same object in the same colour, without exception."""
+    """Decide whether every frame (uint8 [F, H, W, 3]) reads as one object in one colour, no exceptions."""
     return len({(reading.kind, reading.colour) for reading in read(classifier, frames)}) == 1

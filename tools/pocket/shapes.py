@@ -4,12 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from tools.pocket.motion_laws import GROUND, Pose
-from tools.pocket.pen import Pen, arc, ellipse, smooth
-
-GROUND_KINDS = frozenset({"ball", "wheel"})
+from tools.pocket.motion_laws import Pose
+from tools.pocket.pen import Pen, arc, smooth
 
 CREAM = (255, 248, 232)
 CREAM_SHADE = (232, 220, 204)
@@ -241,15 +238,3 @@ SHAPES: Mapping[str, Callable[[Pen, Pose], None]] = {
     "bird": bird,
     "bell": bell,
 }
-
-
-def cast_shadow(canvas: Image.Image, kind: str, pose: Pose, size: float) -> None:
-    """Darken the ground under what rolls or bounces on it, paler and smaller the higher it is."""
-    if kind not in GROUND_KINDS:
-        return
-    height = max(0.0, GROUND - size / 2 - pose.y)
-    across = size * 0.46 * (1 - 0.5 * min(1.0, height / 0.5)) * canvas.width
-    opacity = round(80 * (1 - 0.6 * min(1.0, height / 0.5)))
-    centre = (pose.x * canvas.width, (GROUND + 0.005) * canvas.width)
-    shadow = ellipse(centre, across, across * 0.22).ravel().tolist()
-    ImageDraw.Draw(canvas, "RGBA").polygon(shadow, fill=(24, 20, 40, opacity))

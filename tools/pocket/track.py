@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def track(frames: np.ndarray, colour: str, *, rings: tuple[float, ...] = (1.0,))
     radius = np.sqrt(whole[:, 3] + whole[:, 4])
     long_axis = _long_axis(whole)
     patterns = [_pattern(w, cx, cy, r, rings) for w, cx, cy, r in zip(weights, x, y, radius, strict=True)]
-    turns = [0.0, *(_turned(before, after) for before, after in zip(patterns, patterns[1:], strict=False))]
+    turns = [0.0, *(_turned(before, after) for before, after in pairwise(patterns))]
     return Track(
         visible=area > 0.004,
         x=x,

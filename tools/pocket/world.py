@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from tools.pocket.motion_laws import LAWS, Pose, Start
 from tools.pocket.pen import Pen, rotation
 from tools.pocket.places import PLACE_PAINTERS, paint_place
-from tools.pocket.shapes import SHAPES, cast_shadow
+from tools.pocket.shadow import cast_shadow
+from tools.pocket.shapes import SHAPES
 from tools.pocket.styles import BASE_PALETTE, STYLES, Style
 
 OBJECTS: tuple[str, ...] = tuple(LAWS)
@@ -65,18 +66,24 @@ def random_scene(
     )
 
 
-def render(scene: Scene, *, num_frames: int = 16, size: int = 128, fps: float = 8.0, style: str = "base") -> np.ndarray:
-    """Draw the scene's clip: uint8 [F, H, W, 3] with H = W = `size`, the same for the same scene on every run."""
+def render(
+    scene: Scene, *, num_frames: int = 16, size: int = 128, fps: float = 8.0, style: str = "base", first_frame: int = 0
+) -> np.ndarray:
+    """Draw the scene's clip: uint8 [F, H, W, 3] with H = W = `size`, the same for the same scene on every run.
+
+    The law of motion is centred on frames 0 to 15 at 8 fps; `first_frame` starts later, to draw one moment alone.
+    """
     look = STYLES[style]
     backdrop = look.backdrop(paint_place(scene.place, scene.seed, size * SUPERSAMPLING))
-    frames = (_draw(scene, pose, backdrop, look) for pose in poses(scene, num_frames=num_frames, fps=fps))
+    moments = poses(scene, num_frames=num_frames, fps=fps, first_frame=first_frame)
+    frames = (_draw(scene, pose, backdrop, look) for pose in moments)
     return np.stack([np.asarray(look.finish(frame)) for frame in frames])
 
 
-def poses(scene: Scene, *, num_frames: int = 16, fps: float = 8.0) -> Iterator[Pose]:
+def poses(scene: Scene, *, num_frames: int = 16, fps: float = 8.0, first_frame: int = 0) -> Iterator[Pose]:
     """Follow the scene's object through its clip, one pose per frame."""
     start = Start(scene.x, scene.y, scene.size, scene.phase, scene.speed, scene.heading)
-    return (LAWS[scene.kind].pose(start, frame / fps) for frame in range(num_frames))
+    return (LAWS[scene.kind].pose(start, frame / fps) for frame in range(first_frame, first_frame + num_frames))
 
 
 def _draw(scene: Scene, pose: Pose, backdrop: Image.Image, style: Style) -> Image.Image:
