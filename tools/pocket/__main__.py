@@ -1,10 +1,10 @@
-"""`python -m tools.pocket train …` makes the pocket model, `python -m tools.pocket measure …` says how good it is."""
+"""`python -m tools.pocket train …` makes the pocket model, `refine` goes on from its bundle, `measure` says how good it is."""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = {"train": "tools.pocket.train", "measure": "tools.pocket.measure"}
+COMMANDS = {"train": "tools.pocket.train", "refine": "tools.pocket.refine", "measure": "tools.pocket.measure"}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,11 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ from tools.pocket.world import random_scene, render
 CAPTIONS_PER_CLIP = 8
 CLIPS_PER_CHUNK = 16
 DATA_SEED = 2024  # chunk c draws its scenes from the generator seeded (DATA_SEED, c)
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +36,33 @@ class Chunk:
         return json.loads(self.captions_file.read_text())
 
 
-def render_clips(
-    folder: Path,
-    *,
-    num_clips: int,
-    seconds: float,
-    workers: int | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[Chunk]:
+def render_clips(folder: Path, *, num_clips: int, seconds: float, workers: int | None = None) -> list[Chunk]:
     """Render until `folder` holds `num_clips` clips or `seconds` have passed; return every finished chunk.
 
     At least one chunk per worker is finished, however short the time. Chunks are numbered and seeded by number, so a
     second call adds the missing ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    deadline = clock() + seconds
     wanted = -(-num_clips // CLIPS_PER_CHUNK)
-    missing = iter([number for number in range(wanted) if not _chunk(folder, number).captions_file.exists()])
-    workers = workers or os.cpu_count() or 1
-    if workers == 1:
-        _render_here(folder, missing, lambda: clock() < deadline)
-    else:
-        _render_in_pool(folder, missing, lambda: clock() < deadline, workers)
+    workers = min(workers or os.cpu_count() or 1, wanted)
+    share = [str(folder.resolve()), str(wanted), str(workers), f"{seconds:.1f}"]
+    command = [sys.executable, "-m", "tools.pocket.data", *share]
+    # plain processes: a multiprocessing pool would import the training program, torch and all, in each of them
+    running = [subprocess.Popen([*command, str(worker)], cwd=_REPOSITORY) for worker in range(workers)]
+    failed = [process.args for process in running if process.wait() != 0]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {workers} render processes failed")
     return finished_chunks(folder)
+
+
+def render_share(folder: Path, wanted: int, workers: int, seconds: float, worker: int) -> None:
+    """Render every `workers`-th missing chunk below number `wanted`, from `worker` on, for about `seconds`."""
+    deadline = time.monotonic() + seconds
+    missing = [number for number in range(worker, wanted, workers) if not _chunk(folder, number).captions_file.exists()]
+    for done, number in enumerate(missing):
+        if done and time.monotonic() >= deadline:
+            return
+        render_chunk(folder, number)
 
 
 def finished_chunks(folder: Path) -> list[Chunk]:
@@ -91,21 +96,5 @@ def _chunk(folder: Path, number: int) -> Chunk:
     return Chunk(folder / f"clips-{number:05}.npy", folder / f"clips-{number:05}.json")
 
 
-def _render_here(folder: Path, numbers: Iterator[int], time_left: Callable[[], bool]) -> None:
-    for done, number in enumerate(numbers):
-        if done and not time_left():
-            return
-        render_chunk(folder, number)
-
-
-def _render_in_pool(folder: Path, numbers: Iterator[int], time_left: Callable[[], bool], workers: int) -> None:
-    # spawned workers start clean: forking a process whose torch threads run can deadlock
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running: set[Future[Chunk]] = {pool.submit(render_chunk, folder, number) for number, _ in zip(numbers, range(workers))}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-                following = next(numbers, None) if time_left() else None
-                if following is not None:
-                    running.add(pool.submit(render_chunk, folder, following))
+if __name__ == "__main__":
+    render_share(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

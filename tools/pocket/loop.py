@@ -107,7 +107,10 @@ def _restore(file: Path, stage: Stage, weights: MasterWeights) -> tuple[int, flo
     if not file.exists():
         return 0, 0.0, float("nan")
     state: dict[str, Any] = torch.load(file, map_location=stage.generator.device, weights_only=True)
-    weights.restore(state["weights"])
+    try:
+        weights.restore(state["weights"])
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}", hint="add `--no-resume` to start over in that folder") from error
     # a run may continue on another device kind, where the generator's state means nothing
     if state["generator_device"] == stage.generator.device.type:
         stage.generator.set_state(state["generator"].cpu())

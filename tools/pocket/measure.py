@@ -49,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     }
     print(calibration_table(laws))
     if not arguments.calibrate_only:
-        studio = Studio(arguments.model, arguments.device, arguments.work / "renders")
+        flags = {"model": arguments.model, "motion_module": arguments.motion_module}
+        flags = {key: value for key, value in flags.items() if value}
+        studio = Studio(flags, arguments.device, arguments.work / "renders")
         report["rendered_with"] = studio.settings(motion=True)
         report |= measure(studio, classifier, stills=arguments.stills, clips=arguments.clips, seed=arguments.seed)
     _write(arguments.out, report)
@@ -151,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.pocket measure", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the JSON report is written")
     parser.add_argument("--model", default="pocket", help="image model to measure (default: %(default)s)")
+    parser.add_argument("--motion-module", help="where the model does not recommend one")
     parser.add_argument("--device", default="auto", help="as `animdiff generate --device`")
     parser.add_argument("--stills", type=int, default=200, help="prompts to render as stills")
     parser.add_argument("--clips", type=int, default=32, help="clips of every kind")

@@ -44,7 +44,7 @@ def night_sky(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) ->
 def beach(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """Pale sky, a strip of sea with crests, sand with pebbles."""
     _sun(draw, rng, side, (255, 250, 226))
-    _clouds(draw, rng, side, (255, 255, 255, 170), 2)
+    _clouds(draw, rng, side, (244, 248, 250, 255), 2)
     _band(draw, side, 0.54, 0.72, (150, 190, 202))
     _band(draw, side, 0.54, 0.57, (134, 176, 192))
     for x, y in rng.uniform((0.02, 0.59), (0.9, 0.68), (9, 2)):
@@ -72,7 +72,7 @@ def under_the_sea(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int
 def green_meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """Clouds, rolling pale green hills, a few blades and daisies."""
     _sun(draw, rng, side, (255, 252, 232))
-    _clouds(draw, rng, side, (255, 255, 255, 220), 3)
+    _clouds(draw, rng, side, (248, 250, 252, 255), 3)
     _hills(draw, rng, side, 0.64, 0.05, (186, 212, 176))
     _hills(draw, rng, side, 0.74, 0.03, (170, 204, 152))
     for x, y in rng.uniform((0, 0.80), (1, 0.99), (30, 2)):

@@ -29,6 +29,9 @@ COMMANDS = {
     "all": SHARES,
 }
 
+#: Files made from a part's weights, out of date once it trains on.
+DERIVED = {"vae": ("vae_normalised.pt", "clips.pt")}
+
 LOG_HEADER = "stage,step,elapsed_s,learning_rate,loss"
 
 
@@ -52,6 +55,8 @@ def _train_part(workshop: Workshop, part: str, budget: Budget) -> bool:
         return True
     if time.monotonic() >= budget.stop_at:
         return False
+    for derived in DERIVED.get(part, ()):
+        (workshop.folder / derived).unlink(missing_ok=True)
     started = time.monotonic()
     stage = STAGES[part](workshop)
     _say(f"{part}: ready after {time.monotonic() - started:.1f} s")
@@ -105,6 +110,7 @@ def _decoder_stage(workshop: Workshop) -> DecoderStage:
 
 def _image_stage(workshop: Workshop) -> ImageStage:
     clips, (unet, text_encoder) = workshop.clips(), workshop.fresh_image_model()
+    workshop.compile(unet)
     schedule = alpha_bars(build_scheduler(motion=False), workshop.device)
     scale = workshop.scale
     return ImageStage(
@@ -118,6 +124,7 @@ def _motion_stage(workshop: Workshop) -> MotionStage:
         torch.manual_seed(SEED)
         motion = MotionModule.from_unet(unet, version="v3")
     plug(unet, motion)
+    workshop.compile(unet)
     schedule = alpha_bars(build_scheduler(motion=True), workshop.device)
     scale = workshop.scale
     return MotionStage(

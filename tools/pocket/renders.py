@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -23,9 +24,12 @@ class RenderClips(Protocol):
 
 @dataclass(slots=True)
 class Studio:
-    """Renders with the program's own settings for a model; weights load once for each of with and without motion."""
+    """Renders with the program's own settings for a model; weights load once for each of with and without motion.
 
-    model: str
+    `flags` are keys of `GenerateConfig`, the model at least.
+    """
+
+    flags: Mapping[str, object]
     device: str
     kept: Path
     _loaded: dict[bool, tuple[Animator, GenerateConfig]] = field(default_factory=dict)
@@ -56,7 +60,7 @@ class Studio:
 
     def _animator(self, motion: bool) -> tuple[Animator, GenerateConfig]:
         if motion not in self._loaded:
-            flags = {"model": self.model} | ({} if motion else {"motion_module": None})
+            flags = dict(self.flags) | ({} if motion else {"motion_module": None})
             plan = plan_renders([flag_layer(flags)], prompts=["any"], seeds=[0], device=self.device)
             config = plan.configs[0]
             self._loaded[motion] = load_animator(plan.weights, plan.device, num_frames=config.num_frames), config

@@ -42,17 +42,18 @@ def load_bundle(folder: Path, device: torch.device) -> Bundle:
     return Bundle(pipeline, motion.eval().requires_grad_(False))
 
 
-def draw_sheets(workshop: Workshop, bundle_folder: Path, out: Path, count: int) -> list[Path]:
+def draw_sheets(workshop: Workshop, bundle_folder: Path, out: Path, count: int, steps: int = STEPS) -> list[Path]:
     """Draw `count` stills and half as many clips with a saved bundle; return the PNG files written."""
     bundle = load_bundle(bundle_folder, workshop.device)
     prompts = sample_prompts(count)
-    stills = draw(bundle, prompts, motion=False)
+    stills = draw(bundle, prompts, motion=False, steps=steps)
+    frames = workshop.frames()
     sheets = {
-        "reconstructions.png": _reconstructions(bundle.pipeline.vae, workshop.frames()[:: workshop.scale.vae_frames // 8]),
+        "reconstructions.png": _reconstructions(bundle.pipeline.vae, frames[:: max(1, len(frames) // 8)][:8]),
         "stills.png": np.concatenate([stills[row : row + 8, 0] for row in range(0, count, 8)], axis=1),
     }
     if bundle.motion is not None:
-        sheets["motion.png"] = draw(bundle, prompts[: max(1, count // 2)], motion=True).swapaxes(0, 1)
+        sheets["motion.png"] = draw(bundle, prompts[: max(1, count // 2)], motion=True, steps=steps).swapaxes(0, 1)
     return [_write_sheet(out / name, images) for name, images in sheets.items()]
 
 
@@ -69,11 +70,11 @@ def sample_prompts(count: int) -> list[str]:
 
 
 @torch.no_grad()
-def draw(bundle: Bundle, prompts: Sequence[str], *, motion: bool, seed: int = 0) -> np.ndarray:
+def draw(bundle: Bundle, prompts: Sequence[str], *, motion: bool, seed: int = 0, steps: int = STEPS) -> np.ndarray:
     """Sample with DDIM: uint8 [P, F, H, W, 3], one frame each without `motion`, else 16."""
     pipeline, num_frames = bundle.pipeline, NUM_FRAMES if motion else 1
     scheduler = build_scheduler(motion=motion)
-    scheduler.set_timesteps(STEPS)
+    scheduler.set_timesteps(steps)
     unet, device = pipeline.unet, pipeline.unet.device
     tokens = tokenise(pipeline.tokenizer, [*[""] * len(prompts), *prompts]).to(device)
     text = pipeline.text_encoder(tokens)[0].repeat_interleave(num_frames, dim=0)
@@ -86,7 +87,8 @@ def draw(bundle: Bundle, prompts: Sequence[str], *, motion: bool, seed: int = 0)
         plug(unet, bundle.motion)
     with bundle.motion.frames(num_frames) if motion and bundle.motion is not None else nullcontext():
         for timestep in scheduler.timesteps:
-            without, with_prompt = unet(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=text).sample.chunk(2)
+            both = unet(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=text).sample
+            without, with_prompt = both.chunk(2)
             guided = without + GUIDANCE_SCALE * (with_prompt - without)
             latents = scheduler.step(guided, timestep, latents).prev_sample
     unplug(unet)

@@ -69,7 +69,7 @@ def read_recipe(file: Path) -> dict[str, object]:
 
 def _recipe(workshop: Workshop, stages: tuple[str, ...]) -> dict[str, object]:
     return {
-        "stages": [_facts(workshop.trained(stage)) for stage in stages],
+        "stages": [facts(workshop.trained(stage)) for stage in stages],
         "clips": sum(len(chunk.captions()) for chunk in workshop.chunks()),
         "data_seed": DATA_SEED,
         "world_version": VERSION,
@@ -78,7 +78,8 @@ def _recipe(workshop: Workshop, stages: tuple[str, ...]) -> dict[str, object]:
     }
 
 
-def _facts(trained: Trained) -> dict[str, object]:
+def facts(trained: Trained) -> dict[str, object]:
+    """Tell how a stage was trained, as weight files record it."""
     return {
         "stage": trained.stage,
         "steps": trained.step,

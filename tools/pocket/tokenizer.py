@@ -29,7 +29,8 @@ def build_tokenizer(captions: Iterable[str], max_merges: int = 600) -> CLIPToken
 def tokenizer_from_merges(merges: Sequence[Pair]) -> CLIPTokenizer:
     """Lay out the vocabulary as CLIP does: bytes, word-final bytes, merges, start, end."""
     letters = list(byte_alphabet().values())
-    tokens = [*letters, *(letter + WORD_END for letter in letters), *(left + right for left, right in merges), START, END]
+    endings = [letter + WORD_END for letter in letters]
+    tokens = [*letters, *endings, *(left + right for left, right in merges), START, END]
     vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=list(merges), model_max_length=MAX_LENGTH)
 

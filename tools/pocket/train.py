@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--sheets", type=Path, help="where sample pictures and the log go (default: the work folder)")
     flags.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help="continue what is begun")
     flags.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    flags.add_argument("--compile", action="store_true", help="torch.compile the UNet: minutes to start")
     flags.add_argument("--tiny-data", action="store_true", help="a handful of clips and small batches, to try it out")
     flags.add_argument("--tiny-model", action="store_true", help="a toy of a few thousand weights, to try it out")
     return flags
@@ -67,12 +68,16 @@ def open_workshop(arguments: argparse.Namespace) -> Workshop:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every shape, and refuses some of these heads
+    if arguments.compile:
+        torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
     # diffusers warns at every cast of every module, with an empty list of those it worries about
     logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
     return Workshop(
         folder=arguments.work,
         device=device,
         dtype=torch.bfloat16 if device.type == "cuda" or _cpu_has_bfloat16() else torch.float32,
+        compiled=arguments.compile,
         architecture=TINY if arguments.tiny_model else STANDARD,
         scale=SCALES["tiny" if arguments.tiny_data else device.type],
     )
@@ -92,8 +97,8 @@ def _save(workshop: Workshop, arguments: argparse.Namespace) -> None:
     log = workshop.folder / "log.csv"
     if log.exists() and sheets != workshop.folder:
         shutil.copy(log, sheets)
-    count = 4 if arguments.tiny_data else 24
-    for sheet in draw_sheets(workshop, arguments.out, sheets, count):
+    count, steps = (4, 2) if arguments.tiny_data else (24, 25)
+    for sheet in draw_sheets(workshop, arguments.out, sheets, count, steps):
         print(sheet, flush=True)
 
 

@@ -19,7 +19,9 @@ from tools.pocket.stages.noise import add_noise, draw_noise
 class MotionStage:
     """Predict the noise on clips, one timestep per clip. `alpha_bars`: [1000], the paper's linear schedule.
 
-    `unet` is frozen and has `motion` plugged in; `text_encoder` is frozen.
+    `unet` is frozen and has `motion` plugged in; `text_encoder` is frozen. Timesteps are drawn from `first_timestep`
+    on. Each clip counts by its noise-to-signal ratio, at most `max_weight` times: where a clip is mostly noise its
+    motion is decided, yet errors in it are small errors in the noise.
     """
 
     unet: UNet2DConditionModel
@@ -31,6 +33,8 @@ class MotionStage:
     batch: int
     peak_lr: float
     ema_decay: float = 0.999
+    first_timestep: int = 0
+    max_weight: float | None = None  # None weighs nothing, as the paper does
     name: str = "motion"
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -39,7 +43,8 @@ class MotionStage:
     def loss(self) -> Tensor:
         device, generator = self.alpha_bars.device, self.generator
         clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
-        timestep = torch.randint(len(self.alpha_bars), (self.batch,), generator=generator, device=device)
+        last = len(self.alpha_bars)
+        timestep = torch.randint(self.first_timestep, last, (self.batch,), generator=generator, device=device)
         latents = self.clips.latents[clip].float()
         num_frames = latents.shape[1]
         # the noise offset differs from frame to frame: so do the means of the noise inference starts from
@@ -53,4 +58,8 @@ class MotionStage:
                 timestep.repeat_interleave(num_frames),
                 encoder_hidden_states=text.repeat_interleave(num_frames, dim=0),
             ).sample
-        return F.mse_loss(predicted.float(), noise.flatten(0, 1))
+        if self.max_weight is None:
+            return F.mse_loss(predicted.float(), noise.flatten(0, 1))
+        errors = (predicted.float().view_as(noise) - noise).square().flatten(1).mean(dim=1)
+        alpha_bar = self.alpha_bars[timestep]
+        return (errors * ((1 - alpha_bar) / alpha_bar).clamp(max=self.max_weight)).mean()

@@ -1,0 +1,22 @@
+"""The shadow under what rolls or bounces on the ground: it makes the height of a bounce plain to see."""
+
+from PIL import Image, ImageDraw
+
+from tools.pocket.motion_laws import GROUND, Pose
+from tools.pocket.pen import ellipse
+
+ON_THE_GROUND = frozenset({"ball", "wheel"})
+FADED_AT = 0.5
+"""Height above the ground, as a fraction of the frame, from which a shadow grows no paler."""
+
+
+def cast_shadow(canvas: Image.Image, kind: str, pose: Pose, size: float) -> None:
+    """Darken the ground under what rolls or bounces on it, paler and smaller the higher it is."""
+    if kind not in ON_THE_GROUND:
+        return
+    lifted = min(1.0, max(0.0, GROUND - size / 2 - pose.y) / FADED_AT)
+    across = size * 0.46 * (1 - 0.5 * lifted) * canvas.width
+    opacity = round(80 * (1 - 0.6 * lifted))
+    centre = (pose.x * canvas.width, (GROUND + 0.005) * canvas.width)
+    shadow = ellipse(centre, across, across * 0.22).ravel().tolist()
+    ImageDraw.Draw(canvas, "RGBA").polygon(shadow, fill=(24, 20, 40, opacity))
