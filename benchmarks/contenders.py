@@ -91,6 +91,7 @@ class Diffusers:
             scheduler=scheduler,
         )
         self.pipe.motion_adapter = None  # its weights were copied into the UNet; do not count them twice
+        self.pipe.to(parts.unet.device)  # its UNet is built on the CPU
         self.pipe.set_progress_bar_config(disable=True)
 
     def compile(self) -> None:

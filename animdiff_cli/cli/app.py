@@ -1,33 +1,20 @@
-"""The root command: help, version, and errors turned into exit codes in one place."""
+"""The root command: help, version, and the commands there are."""
 
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from animdiff_cli.cli import config, generate, inspect, presets
-from animdiff_cli.cli.out import print_error
-from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.cli import config, convert, fetch, generate, inspect, presets
+from animdiff_cli.cli.command import Command, Root
 
-EPILOG = """\
-Exit codes: 0 done, 1 a bug, 2 usage or config, 3 not found, 4 network, 5 damaged or unknown weights,
-6 device or memory, 130 interrupted. Results go to stdout, everything else to stderr.
-"""
-
-
-class Root(TyperGroup):
-    """Turn an AnimdiffError into two lines on stderr and its exit code; let bugs raise."""
-
-    def invoke(self, ctx: typer.Context) -> object:
-        as_json = "--json" in ctx.args or "--json" in getattr(ctx, "_protected_args", ())
-        try:
-            return super().invoke(ctx)
-        except AnimdiffError as error:
-            print_error(error, as_json=as_json)
-            raise typer.Exit(error.exit_code) from error
+EPILOG = (
+    "Exit codes: 0 done, 1 a bug, 2 usage or config, 3 not found, 4 network, 5 damaged or unknown weights, "
+    "6 device or memory, 130 interrupted. Results go to stdout, everything else to stderr."
+)
 
 
 app = typer.Typer(
+    name="animdiff",
     cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -53,8 +40,10 @@ def root(
     """Animate personalised text-to-image models: AnimateDiff in the shell."""
 
 
-app.command("generate")(generate.generate)
-app.command("inspect")(inspect.inspect)
+app.command("fetch", cls=Command)(fetch.fetch)
+app.command("generate", cls=Command)(generate.generate)
+app.command("inspect", cls=Command)(inspect.inspect)
+app.command("convert", cls=Command)(convert.convert)
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

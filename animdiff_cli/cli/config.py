@@ -5,15 +5,19 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli.options import ConfigOpt, JsonOpt, PresetOpt, SetOpt
+from animdiff_cli.cli.command import Command
+from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt
 from animdiff_cli.cli.out import print_json
 
 app = typer.Typer(no_args_is_help=True, help="What would apply, and where it comes from.")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Image model.", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Image model.", show_default=False, rich_help_panel=MODELS, metavar="<ref>"),
+    ] = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -37,7 +41,7 @@ def show(
         print(f"{line:<40}  # {settled.origins[key]}")
 
 
-@app.command()
+@app.command(cls=Command)
 def path(json_: JsonOpt = False) -> None:
     """Print where models, presets and outputs lie."""
     from animdiff_cli import paths

@@ -1,9 +1,10 @@
 """`animdiff generate`: prompts in, clips out."""
 
 import os
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -22,13 +23,17 @@ from animdiff_cli.cli.options import (
 )
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import watching
-from animdiff_cli.core.choices import Dtype, Scheduler
+from animdiff_cli.core.choices import Dtype, Format, Scheduler
+from animdiff_cli.core.events import Note, Writing, Written
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from animdiff_cli.core.events import Emit
+    from animdiff_cli.core.events import Emit, Event
+    from animdiff_cli.jobs.animator import Rendered
     from animdiff_cli.jobs.generate import RenderPlan
     from animdiff_cli.jobs.targets import Targets
+
+SCHEDULERS, FORMATS = get_args(Scheduler), get_args(Format)
 
 
 def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
@@ -36,32 +41,40 @@ def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
 
 
 def generate(
-    prompt: Annotated[
-        list[str] | None, _option("--prompt", "-p", help="What to see. Repeatable.", panel=SAMPLING)
-    ] = None,
-    negative: Annotated[str | None, _option("--negative", "-n", help="What to keep out.", panel=SAMPLING)] = None,
     model: Annotated[
-        str | None, _option("--model", "-m", help="Image model: alias or diffusers folder.", panel=MODELS)
+        str | None,
+        _option("--model", "-m", help="Image model: alias or diffusers folder.", panel=MODELS, metavar="<ref>"),
     ] = None,
     motion_module: Annotated[
-        str | None, _option("--motion-module", help="Motion module: alias or file.", panel=MODELS)
+        str | None, _option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
     ] = None,
-    no_motion: Annotated[bool, _option("--no-motion", help="Render still frames, to compare.", panel=MOTION)] = False,
+    prompt: Annotated[
+        list[str] | None,
+        _option("--prompt", "-p", help="What to see. Repeatable.", panel=SAMPLING, metavar="<text>"),
+    ] = None,
+    negative: Annotated[
+        str | None, _option("--negative", "-n", help="What to keep out.", panel=SAMPLING, metavar="<text>")
+    ] = None,
     seed: Annotated[
         list[int] | None,
-        _option("--seed", "-s", help="Any unsigned 64-bit integer. Repeatable.", panel=SAMPLING, min=0),
+        _option("--seed", "-s", help="Any unsigned 64-bit integer. Repeatable.", panel=SAMPLING, metavar="<int>"),
     ] = None,
-    repeat: Annotated[int, _option("--repeat", help="Clips per prompt and seed.", panel=SAMPLING, min=1)] = 1,
+    repeat: Annotated[int, _option("--repeat", help="Clips per prompt and seed.", panel=SAMPLING, metavar="<int>")] = 1,
     steps: Annotated[int | None, _option("--steps", help="Denoising steps.", panel=SAMPLING)] = None,
     guidance_scale: Annotated[
-        float | None, _option("--guidance-scale", help="How closely to follow the prompt.", panel=SAMPLING)
+        float | None,
+        _option("--guidance-scale", help="How closely to follow the prompt; 1 is off.", panel=SAMPLING),
     ] = None,
-    scheduler: Annotated[Scheduler | None, _option("--scheduler", help="Sampler.", panel=SAMPLING)] = None,
+    scheduler: Annotated[
+        str | None,
+        _option("--scheduler", help=f"Sampler: {', '.join(SCHEDULERS)}.", panel=SAMPLING, metavar="<name>"),
+    ] = None,
     clip_skip: Annotated[
         int | None, _option("--clip-skip", help="Text-encoder layers to leave out.", panel=SAMPLING)
     ] = None,
     frames: Annotated[int | None, _option("--frames", "-L", help="Frames in the clip.", panel=MOTION)] = None,
     fps: Annotated[float | None, _option("--fps", help="Frames per second.", panel=MOTION)] = None,
+    no_motion: Annotated[bool, _option("--no-motion", help="Render still frames, to compare.", panel=MOTION)] = False,
     width: Annotated[int | None, _option("--width", "-W", help="Pixels, a multiple of 8.", panel=OUTPUT)] = None,
     height: Annotated[int | None, _option("--height", "-H", help="Pixels, a multiple of 8.", panel=OUTPUT)] = None,
     output: Annotated[
@@ -71,24 +84,30 @@ def generate(
             "-o",
             help="File, folder/, or template such as 'night/{slug}_{seed}.gif'.",
             panel=OUTPUT,
-            metavar="PATH",
+            metavar="<path>",
         ),
     ] = None,
     format: Annotated[
         list[str] | None,
-        _option("--format", "-f", help="gif, mp4, webm, webp, apng or frames. Repeatable.", panel=OUTPUT),
+        _option("--format", "-f", help=f"{', '.join(FORMATS)}. Repeatable.", panel=OUTPUT, metavar="<name>"),
     ] = None,
     overwrite: Annotated[bool, _option("--overwrite", help="Replace files that are there.", panel=OUTPUT)] = False,
     device: Annotated[
         str,
-        _option("--device", help="auto, cuda, cuda:N, mps or cpu.", panel=DEVICE, envvar="ANIMDIFF_DEVICE"),
+        _option(
+            "--device",
+            help="auto, cuda, cuda:N, mps or cpu.",
+            panel=DEVICE,
+            envvar="ANIMDIFF_DEVICE",
+            metavar="<name>",
+        ),
     ] = "auto",
     dtype: Annotated[Dtype | None, _option("--dtype", help="Number format of the weights.", panel=DEVICE)] = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
     from_: Annotated[
-        Path | None, _option("--from", help="Render the clip in this file again.", panel=SOURCES, metavar="FILE")
+        Path | None, _option("--from", help="Render the clip in this file again.", panel=SOURCES, metavar="<file>")
     ] = None,
     dry_run: Annotated[bool, _option("--dry-run", help="Say what would be rendered, and stop.", panel=SOURCES)] = False,
     json_: JsonOpt = False,
@@ -122,7 +141,7 @@ def generate(
 
     targets = choose_targets(plan.configs, output, format or [], overwrite=overwrite)
     if dry_run:
-        _tell(plan, targets, as_json=json_)
+        _tell(plan, targets, as_json=json_, quiet=quiet)
         return
     with watching(quiet=quiet or json_) as emit:
         _render(plan, targets, emit, as_json=json_)
@@ -154,31 +173,51 @@ def _plan(
 
 
 def _render(plan: "RenderPlan", targets: "Targets", emit: "Emit", *, as_json: bool) -> None:
-    from animdiff_cli.core.events import Writing
     from animdiff_cli.jobs.generate import render
-    from animdiff_cli.outputs import write_clip
 
+    notes: list[str] = []
     began = time.monotonic()
-    for rendered, files in zip(render(plan, emit), targets.files, strict=True):
-        written = {}
+    for rendered, files in zip(render(plan, _noting(emit, notes)), targets.files, strict=True):
+        outputs = {}
         for format, path in files.items():
-            emit(Writing(path))
-            fps = rendered.recipe["config"]["fps"]
-            written[format] = write_clip(
-                rendered.frames, fps, path, format, rendered.recipe, overwrite=targets.overwrite
-            )
+            outputs[format] = _write(rendered, format, path, emit, overwrite=targets.overwrite)
             if not as_json:
-                print(written[format], flush=True)
+                print(outputs[format], flush=True)
         if as_json:
             seconds = round(time.monotonic() - began, 2)
-            print_json(
-                {"outputs": {f: str(path) for f, path in written.items()}, "seconds": seconds, **rendered.recipe}
-            )
+            paths = {format: str(path) for format, path in outputs.items()}
+            print_json({"outputs": paths, "seconds": seconds, "notes": notes, **rendered.recipe})
+        notes.clear()
         began = time.monotonic()
 
 
-def _tell(plan: "RenderPlan", targets: "Targets", *, as_json: bool) -> None:
-    """Print what would be rendered, one clip per line."""
+def _write(rendered: "Rendered", format: Format, path: Path, emit: "Emit", *, overwrite: bool) -> Path:
+    from animdiff_cli.outputs import write_clip
+
+    emit(Writing(path))
+    fps = rendered.recipe["config"]["fps"]
+    written = write_clip(rendered.frames, fps, path, format, rendered.recipe, overwrite=overwrite)
+    emit(Written(written, written.stat().st_size))
+    return written
+
+
+def _noting(emit: "Emit", notes: list[str]) -> "Emit":
+    """Pass events on, each note once, and keep in `notes` what a clip's record says with `--json`."""
+    said: set[str] = set()
+
+    def watch(event: "Event") -> None:
+        if isinstance(event, Note):
+            notes.append(event.message)
+            if event.message in said:
+                return
+            said.add(event.message)
+        emit(event)
+
+    return watch
+
+
+def _tell(plan: "RenderPlan", targets: "Targets", *, as_json: bool, quiet: bool) -> None:
+    """Print what would be rendered: the files on stdout, in words on stderr."""
     for config, files in zip(plan.configs, targets.files, strict=True):
         if as_json:
             outputs = {format: str(path) for format, path in files.items()}
@@ -187,3 +226,13 @@ def _tell(plan: "RenderPlan", targets: "Targets", *, as_json: bool) -> None:
             )
         else:
             print("\n".join(str(path) for path in files.values()))
+    if not (as_json or quiet):
+        print(f"would render {_in_words(plan)}", file=sys.stderr)
+
+
+def _in_words(plan: "RenderPlan") -> str:
+    config = plan.configs[0]
+    clips = f"{len(plan.configs)} clip{'s' if len(plan.configs) > 1 else ''}"
+    motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
+    size = f"{config.num_frames} frames of {config.width}x{config.height}"
+    return f"{clips} of {size}: {motion}, {config.steps} steps of {config.scheduler}, {plan.device.device}"

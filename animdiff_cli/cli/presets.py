@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from animdiff_cli.cli.command import Command
 from animdiff_cli.cli.options import JsonOpt
 from animdiff_cli.cli.out import print_json
 
 app = typer.Typer(no_args_is_help=True, help="Whole looks by name.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(json_: JsonOpt = False) -> None:
     """List the presets there are."""
     from animdiff_cli.config.presets import list_presets
@@ -24,7 +25,7 @@ def list_(json_: JsonOpt = False) -> None:
             print(f"{preset.name:<{width}}  {preset.description}")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(name: Annotated[str, typer.Argument(help="Name of a preset.")], json_: JsonOpt = False) -> None:
     """Print the settings of a preset."""
     from animdiff_cli.config.presets import load_preset

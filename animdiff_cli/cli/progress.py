@@ -1,26 +1,36 @@
 """Progress on stderr: live bars on a terminal, a plain line per tenth elsewhere."""
 
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from animdiff_cli.cli.interrupt import keeping_interrupts
 from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Note, StepDone, Writing, ignore
 
 
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[Emit]:
-    """Yield a watcher of events that fits where stderr goes."""
+    """Yield a watcher of events that fits where stderr goes. Ctrl-C ends the work at the next event at the latest."""
+    with _display(quiet) as display, keeping_interrupts(display) as emit:
+        yield emit
+
+
+@contextmanager
+def _display(quiet: bool) -> Iterator[Emit]:
     if quiet:
         yield ignore
-    elif sys.stderr.isatty():
-        with _bars() as emit:
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from animdiff_cli.cli.bars import live_bars  # rich.progress takes a while to import
+
+        with live_bars() as emit:
             yield emit
     else:
-        yield _Lines()
+        yield Lines()
 
 
-class _Lines:
+class Lines:
     """One line when something begins, and one per tenth of the steps."""
 
     def __init__(self) -> None:
@@ -48,66 +58,18 @@ class _Lines:
             return
         self._tenth = tenth
         clip = f"clip {event.job}/{event.jobs}, " if event.jobs > 1 else ""
-        _say(f"{clip}step {event.step}/{event.total}{_rate(event, time.monotonic() - self._began)}")
+        pace = rate(event, time.monotonic() - self._began)
+        _say(f"{clip}step {event.step}/{event.total}{', ' if pace else ''}{pace}")
 
 
-@contextmanager
-def _bars() -> Iterator[Emit]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", style="progress.data.speed"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _on_bars(progress.add_task, progress.update, progress.remove_task, progress.console.print)
-
-
-def _on_bars(
-    add: Callable[..., int], update: Callable[..., None], remove: Callable[[int], None], write: Callable[..., None]
-) -> Emit:
-    """Show one bar at a time: what is being loaded, denoised, decoded or written."""
-    current: tuple[str, int] | None = None
-    began = time.monotonic()
-
-    def show(what: str, done: int | None, total: int | None, rate: str = "") -> None:
-        nonlocal current, began
-        if current is None or current[0] != what:
-            if current is not None:
-                remove(current[1])
-            current, began = (what, add(what, total=total, rate="")), time.monotonic()
-        update(current[1], completed=done or 0, total=total, rate=rate)
-
-    def emit(event: Event) -> None:
-        match event:
-            case Loading(what):
-                show(f"loading {what}", None, None)
-            case StepDone(step, total, job, jobs):
-                clip = f" clip {job}/{jobs}" if jobs > 1 else ""
-                show(f"denoising{clip}", step, total, _rate(event, time.monotonic() - began).strip(" ,"))
-            case FramesDecoded(done, total):
-                show("decoding", done, total)
-            case Writing(path):
-                show(f"writing {path.name}", None, None)
-            case Note(message):
-                write(f"note: {message}", highlight=False)
-
-    return emit
-
-
-def _rate(event: StepDone, seconds: float) -> str:
-    """Steps per second and time left, from the second step on: the first one warms up."""
+def rate(event: StepDone, seconds: float) -> str:
+    """Word steps per second and time left, `seconds` after the first step; empty until there is a second one."""
     if event.step < 2 or seconds <= 0:
         return ""
     per_second = (event.step - 1) / seconds
     left = (event.total - event.step) / per_second
     speed = f"{per_second:.1f} it/s" if per_second >= 1 else f"{1 / per_second:.1f} s/it"
-    return f", {speed}, {left:.0f} s left"
+    return f"{speed}, {left:.0f} s left" if event.step < event.total else speed
 
 
 def _say(line: str) -> None:

@@ -21,7 +21,7 @@ class GenerateConfig(BaseModel):
     motion_module: str | None = Field(None, description="Motion module: an alias or a file; null renders still frames.")
     motion_version: MotionVersion | None = Field(None, description="Only for files that cannot tell it themselves.")
     seed: int = Field(ge=0, le=MAX_SEED, description="Decides the noise; any unsigned 64-bit integer.")
-    steps: int = Field(25, ge=1, le=1000, description="Denoising steps.")
+    steps: int = Field(25, ge=1, le=999, description="Denoising steps.")
     guidance_scale: float = Field(7.5, ge=0, le=100, description="Classifier-free guidance; 1 or less turns it off.")
     scheduler: Scheduler = Field("ddim", description="Sampler that walks from noise to clip.")
     beta_schedule: BetaSchedule = Field(

@@ -49,7 +49,7 @@ def allowed(key: str) -> str:
     """Say in words what a key may hold.
 
     >>> allowed("steps")
-    'a whole number from 1 up to 1000'
+    'a whole number from 1 up to 999'
     """
     choices = _choices(key)
     words = f"one of {', '.join(choices)}" if choices else f"{_TYPE_NAMES[_type(key)]}{_range(key)}"

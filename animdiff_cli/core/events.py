@@ -46,13 +46,38 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Downloading:
+    """So much will be brought here in all. `bytes` counts what earlier runs left as well; None where nobody knows."""
+
+    files: int
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BytesReceived:
+    """Of one file `done` bytes are here, of `total`; less than before when it had to start again."""
+
+    name: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """One file of a download is here, whole and verified."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something the user should know, said once: a fallback taken, a prompt cut short."""
 
     message: str
 
 
-Event = Loading | StepDone | FramesDecoded | Writing | Written | Note
+Event = Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Note
 Emit = Callable[[Event], None]
 
 

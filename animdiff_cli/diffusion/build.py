@@ -1,4 +1,4 @@
-"""The parts of an image model, from a diffusers folder, placed on the device."""
+"""The parts of an image model, from a diffusers folder or a single file, placed on the device."""
 
 import json
 import logging
@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.single_file import check_checkpoint, checkpoint_config, load_parts
 from animdiff_cli.diffusion.text import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.weights.folders import weight_files
 
 #: parts a Stable Diffusion folder must have, and the files of which one proves each is there
 REQUIRED = {
@@ -24,7 +26,6 @@ REQUIRED = {
     "scheduler": ("scheduler_config.json",),
 }
 WEIGHTED = ("unet", "vae", "text_encoder")
-_WEIGHT_SUFFIXES = (".safetensors", ".bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,40 +61,72 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
-def weight_files(part: Path) -> list[Path]:
-    """List the weight files of one part as they would be loaded: full precision first, safetensors first."""
-    for variant in ("", ".fp16"):
-        for suffix in _WEIGHT_SUFFIXES:
-            found = [path for path in sorted(part.glob(f"*{variant}{suffix}")) if variant or ".fp16" not in path.name]
-            if found:
-                return found
-    return []
+def check_unet_config(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise `IntegrityError` for a config that describes no UNet, `UsageError` for one that takes more than latents."""
+    if missing := [key for key in ("block_out_channels", "layers_per_block") if key not in config]:
+        raise IntegrityError(f"{folder}: the UNet's config lacks `{missing[0]}`", hint="get the model again")
+    if config.get("in_channels", 4) != 4:
+        raise UsageError(
+            f"{folder} takes {config['in_channels']} input channels: an inpainting or depth model, not one that"
+            " renders from noise",
+            hint="use the plain model it was made from",
+        )
 
 
-def load_components(folder: Path, plan: DevicePlan) -> Components:
-    """Load the parts of a diffusers folder. No network is used, nothing in the folder is executed."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+def check_model(model: Path) -> None:
+    """Check a diffusers folder or a single-file checkpoint without loading its weights.
 
-    check_model_folder(folder)
+    Raises `IntegrityError` for what is incomplete or no image model, `UsageError` for what this version cannot render.
+    """
+    if model.is_dir():
+        check_model_folder(model)
+    else:
+        check_checkpoint(model)
+    check_unet_config(part_config(model, "unet"), model)
+
+
+def part_config(model: Path, part: str) -> dict[str, Any]:
+    """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
+    if model.is_dir():
+        return read_config(model / part / "config.json")
+    return checkpoint_config(model, part)
+
+
+def model_files(model: Path) -> list[Path]:
+    """List the weight files that `load_components` reads."""
+    return [path for part in WEIGHTED for path in weight_files(model / part)] if model.is_dir() else [model]
+
+
+def load_components(model: Path, plan: DevicePlan) -> Components:
+    """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed."""
+    check_model(model)
     with _quietly():
-        unet = _load(UNet2DConditionModel, folder / "unet", plan)
-        vae = _load(AutoencoderKL, folder / "vae", plan)
-        text_encoder = _load(CLIPTextModel, folder / "text_encoder", plan)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    check_tokenizer(tokenizer, text_encoder)
-    unet.to(memory_format=torch.channels_last)
-    vae.to(memory_format=torch.channels_last)
-    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+        parts = _load_folder(model, plan) if model.is_dir() else load_parts(model, plan)
+    for name in WEIGHTED:
+        parts[name] = parts[name].to(plan.device).eval().requires_grad_(False)
+    check_tokenizer(parts["tokenizer"], parts["text_encoder"])
+    parts["unet"].to(memory_format=torch.channels_last)
+    parts["vae"].to(memory_format=torch.channels_last)
+    scheduler = parts.pop("scheduler")
     return Components(
-        unet=unet,
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
+        **parts,
         prediction_type=scheduler.get("prediction_type", "epsilon"),
         beta_schedule=scheduler.get("beta_schedule", "scaled_linear"),
         plan=plan,
     )
+
+
+def _load_folder(folder: Path, plan: DevicePlan) -> dict[str, Any]:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    return {
+        "unet": _load(UNet2DConditionModel, folder / "unet", plan),
+        "vae": _load(AutoencoderKL, folder / "vae", plan),
+        "text_encoder": _load(CLIPTextModel, folder / "text_encoder", plan),
+        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        "scheduler": read_config(folder / "scheduler" / "scheduler_config.json"),
+    }
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -107,12 +140,11 @@ def read_config(path: Path) -> dict[str, Any]:
 def _load(model_class: Any, part: Path, plan: DevicePlan) -> Any:
     variant: Mapping[str, Any] = {"variant": "fp16"} if ".fp16." in weight_files(part)[0].name else {}
     try:
-        model = model_class.from_pretrained(part, dtype=plan.torch_dtype, local_files_only=True, **variant)
+        return model_class.from_pretrained(part, dtype=plan.torch_dtype, local_files_only=True, **variant)
     except (OSError, ValueError, RuntimeError) as error:
         raise IntegrityError(
             f"{part} does not load: {str(error).splitlines()[0]}", hint="get the model again: a file may be cut short"
         ) from error
-    return model.to(plan.device).eval().requires_grad_(False)
 
 
 @contextmanager

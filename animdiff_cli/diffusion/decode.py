@@ -25,13 +25,13 @@ def decode(
 ) -> NDArray[np.uint8]:
     """Decode latents [1, 4, F, h, w] to frames uint8 [F, 8h, 8w, 3], `chunk_size` frames at a time.
 
-    A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is run again in float32, which `say` is
-    told once. Raises `DeviceError` if the latents themselves are not finite.
+    A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good and run
+    again, which `say` is told. Raises `DeviceError` if the latents themselves are not finite.
     """
     if not torch.isfinite(latents).all():
         raise DeviceError(
             "the denoised latents hold NaN or infinity: the image model overflows in this number format",
-            hint="use `--dtype bf16` or `--dtype fp32`",
+            hint="use `--dtype fp32`; if that is what you use, the weights are damaged: get them again",
         )
     images = latents[0].transpose(0, 1) / vae.config.scaling_factor
     frames = []

@@ -12,8 +12,7 @@ from torch import Tensor
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
-from animdiff_cli.diffusion.build import WEIGHTED, Components, check_model_folder, load_components, read_config
-from animdiff_cli.diffusion.build import weight_files as weight_files_of
+from animdiff_cli.diffusion.build import Components, check_model, load_components, model_files, part_config
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.device import DevicePlan
@@ -32,14 +31,14 @@ Say = Callable[[str], None]
 class Weights:
     """Which files a render uses, found before anything is loaded."""
 
-    model: Path  # diffusers folder
+    model: Path  # diffusers folder or single file
     motion_module: Path | None = None
     motion_version: MotionVersion | None = None
 
     def hashes(self) -> WeightHashes:
         """Hash every weight file of the render, grouped by part."""
-        images = [path for part in WEIGHTED for path in weight_files_of(self.model / part)]
-        found = {"model": sha256_of_all(images, self.model)}
+        root = self.model if self.model.is_dir() else self.model.parent
+        found = {"model": sha256_of_all(model_files(self.model), root)}
         if self.motion_module:
             found["motion_module"] = sha256_of_all([self.motion_module], self.motion_module.parent)
         return found
@@ -102,7 +101,7 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     Everything that can be refused is refused before the image model's weights are read: an incomplete folder, a
     module that does not fit, more than `num_frames` the module has positions for.
     """
-    check_model_folder(weights.model)
+    check_model(weights.model)
     motion = _load_motion(weights, num_frames, emit) if weights.motion_module else None
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
         hashes = pool.submit(weights.hashes)
@@ -118,7 +117,7 @@ def _load_motion(weights: Weights, num_frames: int, emit: Emit) -> MotionModule:
     emit(Loading(f"motion module {weights.motion_module.name}"))
     motion = load_motion_module(weights.motion_module, weights.motion_version)
     motion.check_frames(num_frames)
-    check_fit(read_config(weights.model / "unet" / "config.json"), motion.spec)
+    check_fit(part_config(weights.model, "unet"), motion.spec)
     return motion
 
 

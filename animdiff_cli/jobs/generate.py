@@ -6,15 +6,18 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
-from animdiff_cli.config.load import flag_layer
+from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Format
 from animdiff_cli.core.events import Emit, Note, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand
-from animdiff_cli.diffusion.build import check_model_folder
+from animdiff_cli.diffusion.build import check_model, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.animator import Rendered, Weights, load_animator
@@ -32,6 +35,7 @@ class RenderPlan:
     weights: Weights
     device: DevicePlan
     resolved: Resolved  # where each setting came from
+    seeds_drawn: bool = False  # nobody named a seed
     source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again, if one is
 
 
@@ -42,7 +46,7 @@ class Clip:
     rendered: Rendered
 
     @property
-    def frames(self) -> Any:
+    def frames(self) -> NDArray[np.uint8]:
         """Pixels as a numpy array, uint8 [F, H, W, 3]."""
         return self.rendered.frames
 
@@ -66,10 +70,11 @@ def generate(
 ) -> Clip:
     """Render one clip. `settings` are the keys of `GenerateConfig`: model, seed, steps, num_frames and so on.
 
-    Raises `AnimdiffError` for everything a caller can cause.
+    Paths may be text or `Path`. Raises `AnimdiffError` for everything a caller can cause.
     """
     layers = [load_preset(preset).layer()] if preset else []
-    plan = plan_renders([*layers, flag_layer(settings)], prompts=[prompt], device=device)
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    plan = plan_renders([*layers, Layer("keyword argument", values)], prompts=[prompt], device=device)
     return Clip(next(render(plan, emit)))
 
 
@@ -114,30 +119,31 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
     most_frames = max(config.num_frames for config in plan.configs)
     animator = load_animator(plan.weights, plan.device, num_frames=most_frames, emit=emit)
     if plan.source_recipe:
-        for name in differing_weights(plan.source_recipe, animator.hashes.result()):
+        for name in differing_weights(plan.source_recipe, animator.hashes.result(), plan.configs[0]):
             emit(Note(f"{name} is not the file the clip was rendered with: frames will differ"))
     for job, config in enumerate(plan.configs, start=1):
+        if plan.seeds_drawn:
+            emit(Note(f"seed {config.seed}, drawn at random"))
         yield animator.render(config, emit, job=job, jobs=len(plan.configs))
 
 
 def find_weights(config: GenerateConfig) -> Weights:
     """Find the files of a render on this machine and check that the image model's folder is whole."""
     model = locate(parse_ref(config.model), "base").path
-    if not model.is_dir():
-        raise UsageError(
-            f"{model} is a single file; image models load from diffusers folders",
-            hint="give the folder that holds model_index.json",
-        )
-    check_model_folder(model)
+    check_model(model)
+    _check_clip_skip(config.clip_skip, model)
     motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
     return Weights(model, motion, config.motion_version)
 
 
 def _plan(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int, device: str) -> RenderPlan:
+    _refuse_idle_negative(settled)
     jobs = _jobs(settled, prompts, seeds, repeat)
     configs = tuple(settled.config(prompt=job.prompt, seed=job.seed) for job in jobs)
+    _check_text(configs)
     weights = find_weights(configs[0])
-    return RenderPlan(configs, weights, plan_device(probe_machine(), device, configs[0].dtype), settled)
+    planned = plan_device(probe_machine(), device, configs[0].dtype)
+    return RenderPlan(configs, weights, planned, settled, seeds_drawn=not seeds and "seed" not in settled.values)
 
 
 def _jobs(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
@@ -153,6 +159,35 @@ def _require_motion_choice(settled: Resolved) -> None:
         raise UsageError(
             f"no motion module was named for `{settled.values['model']}`",
             hint="add `--motion-module mm-v3`, or `--no-motion` for still frames",
+        )
+
+
+def _refuse_idle_negative(settled: Resolved) -> None:
+    """Refuse `--negative` where guidance is off: it would change nothing. In a preset it may wait for guidance."""
+    flag = flag_name("negative_prompt")
+    guidance = settled.values["guidance_scale"]
+    if settled.origins["negative_prompt"] == flag and isinstance(guidance, float) and guidance <= 1:
+        raise UsageError(
+            f"`{flag}` has no effect at a guidance scale of {guidance:g}",
+            hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
+        )
+
+
+def _check_text(configs: Sequence[GenerateConfig]) -> None:
+    """Refuse bytes that are no text: the shell lets them through, no tokenizer takes them."""
+    for config in configs:
+        try:
+            f"{config.prompt}{config.negative_prompt}".encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the prompt holds bytes that are no text", hint="write it in UTF-8") from error
+
+
+def _check_clip_skip(clip_skip: int, model: Path) -> None:
+    layers = part_config(model, "text_encoder").get("num_hidden_layers", 12)
+    if clip_skip >= layers:
+        raise UsageError(
+            f"cannot leave out {clip_skip} of the {layers} layers of the text encoder of {model.name}",
+            hint=f"`--clip-skip` goes up to {layers - 1} here",
         )
 
 

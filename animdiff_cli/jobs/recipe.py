@@ -12,6 +12,8 @@ WeightHashes = Mapping[str, Mapping[str, str]]  # part, then file to sha256
 
 #: packages whose version can change a pixel
 PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
+#: parts of a recipe's weights, named like the setting that chooses them
+PARTS = ("model", "motion_module")
 
 
 def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> Recipe:
@@ -25,11 +27,15 @@ def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> R
     }
 
 
-def differing_weights(recipe: Mapping[str, Any], weights: WeightHashes) -> list[str]:
-    """Name the weight files whose hash is not the one a recipe recorded, or that are on one side only."""
-    recorded = _flat(recipe.get("weights", {}))
-    present = _flat(weights)
-    return sorted(name for name in recorded.keys() | present.keys() if recorded.get(name) != present.get(name))
+def differing_weights(recipe: Mapping[str, Any], weights: WeightHashes, config: GenerateConfig) -> list[str]:
+    """Name the weight files whose hash is not the one a recipe recorded, or that are on one side only.
+
+    Parts for which `config` names other weights than the recipe differ because somebody wanted it: left out.
+    """
+    recorded, present = _flat(recipe.get("weights", {})), _flat(weights)
+    meant = {part for part in PARTS if recipe["config"].get(part) == getattr(config, part)}
+    names = {name for name in recorded.keys() | present.keys() if name.partition("/")[0] in meant}
+    return sorted(name for name in names if recorded.get(name) != present.get(name))
 
 
 def _flat(weights: WeightHashes) -> dict[str, str]:

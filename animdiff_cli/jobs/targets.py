@@ -12,8 +12,10 @@ from animdiff_cli.core.choices import Format
 from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs import check_output, format_of, output_paths
-from animdiff_cli.outputs.write import SUFFIXES
+from animdiff_cli.outputs import check_output, format_of, free_path, output_paths
+from animdiff_cli.outputs.provenance import RECIPE_FILE
+
+NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,19 @@ class Targets:
     overwrite: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What `--output` asks for: `template` is filled per clip, `folder` is taken as it stands."""
+
+    folder: Path
+    template: str = DEFAULT_TEMPLATE
+    suffix: str = ""  # as typed, `.GIF` included; empty where none was
+
+    @property
+    def format(self) -> Format | None:
+        return format_of(Path(f"clip{self.suffix}")) if self.suffix else None
+
+
 def choose_targets(
     configs: Sequence[GenerateConfig], output: str | None, formats: Sequence[str], *, overwrite: bool = False
 ) -> Targets:
@@ -32,24 +47,17 @@ def choose_targets(
     Raises `UsageError` if several clips would share one name, a suffix and the formats contradict each other, or a
     place cannot be written.
     """
-    template, suffix_format = _template(output)
-    wanted = [_format(name) for name in dict.fromkeys(formats)] or [suffix_format or "gif"]
-    if suffix_format and suffix_format not in wanted:
+    place = _place(output)
+    wanted = [_format(name) for name in dict.fromkeys(formats)] or [place.format or "gif"]
+    if place.format and place.format not in wanted:
         raise UsageError(
-            f"`{output}` asks for {suffix_format}, `--format` for {', '.join(wanted)}",
-            hint=f"leave the suffix out of `--output`, or add `--format {suffix_format}`",
+            f"`{output}` asks for {place.format}, `--format` for {', '.join(wanted)}",
+            hint=f"leave the suffix out of `--output`, or add `--format {place.format}`",
         )
-    now = datetime.now()  # local time: it names files for the person who looks at them
-    stems = [_stem(template, config, now, index) for index, config in enumerate(configs, start=1)]
-    if len(set(stems)) < len(stems):
-        raise UsageError(
-            f"{len(stems)} clips would share the name `{output}`",
-            hint="tell them apart with `{seed}`, `{slug}` or `{index}` in `--output`, or give a folder",
-        )
-    files = tuple(output_paths(stem, wanted, overwrite=overwrite) for stem in stems)
+    files = tuple(_files(stem, wanted, place.suffix, overwrite) for stem in _stems(place, configs))
     for config, chosen in zip(configs, files, strict=True):
         for format, path in chosen.items():
-            check_output(path, format, config.fps)
+            check_output(path, format, config.fps, overwrite=overwrite)
     return Targets(files, overwrite)
 
 
@@ -64,20 +72,47 @@ def _format(name: str) -> Format:
     )
 
 
-def _template(output: str | None) -> tuple[str, Format | None]:
-    """Split what was typed into a template without suffix and the format its suffix asks for."""
+def _place(output: str | None) -> _Place:
     if output is None:
-        return f"{paths.output_dir()}/{DEFAULT_TEMPLATE}", None
-    if output.endswith(("/", "\\")) or Path(output).expanduser().is_dir():
-        return f"{output.rstrip('/')}/{DEFAULT_TEMPLATE}", None
-    suffix = Path(output).suffix
-    if suffix.lower() not in SUFFIXES:
-        format_of(Path(output))
-    return output.removesuffix(suffix), SUFFIXES[suffix.lower()] if suffix else None
+        return _Place(paths.output_dir())
+    if output.endswith(("/", "\\")) or _is_plain_folder(Path(output).expanduser()):
+        return _Place(Path(output.rstrip("\\")).expanduser())
+    fields = output.find("{")  # the folders before the first field are literal: `..` and `/` may stand there
+    cut = output.rfind("/", 0, fields if fields >= 0 else None) + 1
+    folder, template = Path(output[:cut]).expanduser(), output[cut:]
+    suffix = Path(template).suffix
+    if suffix:
+        format_of(Path(template))
+    return _Place(folder, template.removesuffix(suffix), suffix)
 
 
-def _stem(template: str, config: GenerateConfig, now: datetime, index: int) -> Path:
-    folder, slash, name = template.rpartition("/")
-    model = Path(config.model).stem
-    filled = output_name(config.prompt, config.seed, now, model=model, index=index, template=name)
-    return Path(f"{folder}{slash}{filled}").expanduser()
+def _is_plain_folder(path: Path) -> bool:
+    """Tell a folder to put clips in from a folder of frames, which is itself a clip and has a name to be taken."""
+    return path.is_dir() and not (path / RECIPE_FILE).is_file()
+
+
+def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Path]:
+    now = datetime.now()  # local time: it names files for the person who looks at them
+    stems = _filled(place, place.template, configs, now)
+    if len(set(stems)) == len(stems):
+        return stems
+    if place.template == DEFAULT_TEMPLATE:  # prompts that begin alike
+        return _filled(place, NUMBERED_TEMPLATE, configs, now)
+    raise UsageError(
+        f"{len(stems)} clips would share the name `{place.template}{place.suffix}`",
+        hint="tell them apart with `{seed}`, `{slug}` or `{index}` in `--output`, or give a folder",
+    )
+
+
+def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now: datetime) -> list[Path]:
+    return [
+        place.folder
+        / output_name(config.prompt, config.seed, now, model=Path(config.model).stem, index=index, template=template)
+        for index, config in enumerate(configs, start=1)
+    ]
+
+
+def _files(stem: Path, formats: Sequence[Format], suffix: str, overwrite: bool) -> dict[Format, Path]:
+    if suffix and len(formats) == 1:
+        return {formats[0]: free_path(stem.with_name(stem.name + suffix), overwrite)}
+    return output_paths(stem, formats, overwrite=overwrite)

@@ -1,7 +1,17 @@
 """Attention along frames: sequences of 16 to 32 with an enormous batch, the opposite of what kernels are tuned for."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+#: CUDA's fused kernels launch one block per head, and a launch takes at most 65,535 of them. At 768 px a frame has
+#: 9,216 positions of 8 heads.
+MAX_HEADS = 65_535
+
+#: Fastest first at the shapes of SD1.5 on an H100 in fp16 (`benchmarks/results/temporal_attention.jsonl`); left to
+#: itself torch takes a kernel that needs 1.4 times as long at the largest level.
+CUDA_KERNELS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 def temporal_attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
@@ -12,5 +22,21 @@ def temporal_attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int
     batch, frames, positions, width = query.shape
     heads_as_batch = (batch, frames, positions * num_heads, width // num_heads)
     query, key, value = (x.view(heads_as_batch).transpose(1, 2) for x in (query, key, value))
-    attended = F.scaled_dot_product_attention(query, key, value)
+    attended = _attend(query, key, value)
     return attended.transpose(1, 2).reshape(batch, frames, positions, width)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attend with all tensors [B, heads, F, D]."""
+    if query.device.type != "cuda":
+        return F.scaled_dot_product_attention(query, key, value)
+    with sdpa_kernel(CUDA_KERNELS, set_priority=True):
+        return in_parts(query, key, value, MAX_HEADS)
+
+
+def in_parts(query: Tensor, key: Tensor, value: Tensor, most_heads: int) -> Tensor:
+    """Attend `most_heads` heads at a time; all tensors [B, heads, F, D]."""
+    if query.shape[1] <= most_heads:
+        return F.scaled_dot_product_attention(query, key, value)
+    parts = zip(*(x.split(most_heads, dim=1) for x in (query, key, value)), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=1)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.motion.module import MotionModule, PositionCode, sinusoid
+from animdiff_cli.motion.module import MotionModule, PositionCode
 from animdiff_cli.motion.spec import TRAITS, MotionSpec, MotionVersion
 from animdiff_cli.weights import files
+from animdiff_cli.weights.info import VERSION_KEY
 from animdiff_cli.weights.motion import MotionLayout, is_position, missing_weights, read_layout, to_official
-
-VERSION_KEY = "animdiff.motion_version"
+from animdiff_cli.weights.positions import sinusoid
 
 
 def load_motion_module(path: str | Path, version: MotionVersion | None = None) -> MotionModule:

@@ -4,18 +4,17 @@ Paper: AnimateDiff (ICLR 2024), section 4.2 and figure 3. The module tree carrie
 `MotionModule.state_dict()` is the official layout.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.attention import temporal_attention
 from animdiff_cli.motion.spec import MotionSpec, MotionVersion
+from animdiff_cli.weights.positions import sinusoid
 
 NORM_GROUPS = 32
 NORM_EPS = 1e-6  # the UNet's own norms use 1e-5
@@ -191,16 +190,6 @@ class MotionModule(nn.Module):
         slot = self.get_submodule(name)
         assert isinstance(slot, _Slot)
         return slot.temporal_transformer
-
-
-def sinusoid(max_frames: int, width: int) -> Tensor:
-    """Position code [1, max_frames, width], computed in float32 like the published tables."""
-    position = torch.arange(max_frames).unsqueeze(1)
-    frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    table = torch.zeros(1, max_frames, width)
-    table[0, :, 0::2] = torch.sin(position * frequency)
-    table[0, :, 1::2] = torch.cos(position * frequency)
-    return table
 
 
 def across_frames(norm: nn.GroupNorm, hidden: Tensor, num_frames: int) -> Tensor:

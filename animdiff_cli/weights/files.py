@@ -1,20 +1,51 @@
-"""The only code that opens weight files. Pickles are read as tensors and nothing else."""
+"""The only code that opens weight files: whole for those who load, lazily for those who look or stream."""
 
-import os
-import pickle
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from animdiff_cli.errors import IntegrityError, NotFound
+from animdiff_cli.weights.header import TensorSpec, read_header
+from animdiff_cli.weights.lazy import Lazy, known, torch_dtype
+
+if TYPE_CHECKING:  # torch is imported by what reads numbers, and headers hold none
+    from torch import Tensor
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
-#: names under which checkpoints wrap their weights, looked for in this order
-WRAPPERS = ("state_dict", "controlnet", "model", "module")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """A weight file or folder, looked at and not yet read."""
+
+    path: Path
+    container: str
+    tensors: Mapping[str, Lazy]
+    metadata: Mapping[str, str]
+    others: tuple[str, ...] = ()  # entries of a pickle that are no tensors
+
+
+def open_weights(path: Path) -> WeightFile:
+    """Open a file for looking and streaming; of a safetensors file only the header is read.
+
+    Raises `NotFound` if there is no such file, `IntegrityError` if it is damaged or unsafe.
+    """
+    _require(path)
+    if is_pickle(path):
+        from animdiff_cli.weights.pickles import read_pickle
+
+        pickled = read_pickle(path)
+        container = "torch pickle (zip)" if pickled.is_zip else "torch pickle (legacy)"
+        tensors = {key: known(tensor) for key, tensor in pickled.tensors.items()}
+        return WeightFile(path, container, tensors, {}, pickled.others)
+    header = read_header(path)
+    tensors = {key: _lazy(path, spec) for key, spec in header.tensors.items()}
+    return WeightFile(path, "safetensors", tensors, header.metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -22,10 +53,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises `NotFound` if there is no such file, `IntegrityError` if it is damaged, unsafe or holds no tensors.
     """
-    if not path.is_file():
-        raise NotFound(f"no weight file at {path}", hint=f"check the path: `ls {path.parent}`")
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        return _read_pickle(path)
+    _require(path)
+    if is_pickle(path):
+        from animdiff_cli.weights.pickles import read_pickle
+
+        return read_pickle(path).tensors
+    read_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
@@ -37,52 +70,42 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Read a safetensors file's own metadata; other containers have none."""
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise IntegrityError(f"{path.name} is not a whole safetensors file: {error}") from error
+    return {} if is_pickle(path) else dict(read_header(path).metadata)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file: beside its target first, then renamed, so that the target is always whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial, dict(metadata))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    from animdiff_cli.weights.stream import write_stream
+
+    write_stream({key: known(tensor) for key, tensor in tensors.items()}, path, metadata)
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
-        raise IntegrityError(
-            f"{path.name} holds more than tensors, and opening it could run code: refused",
-            hint="ask its author for a .safetensors file",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise IntegrityError(
-            f"{path.name} is not a readable torch file: {error}", hint="get the file again: it may be cut short"
-        ) from error
-    tensors = {key: value for key, value in _unwrap(loaded).items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise IntegrityError(f"{path.name} holds no tensors", hint="this is not a weight file")
-    return tensors
+def is_pickle(path: Path) -> bool:
+    """Tell by the name alone which reader a file needs."""
+    return path.suffix.lower() in PICKLE_SUFFIXES
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise NotFound(f"no weight file at {path}", hint=f"check the path: `ls {path.parent}`")
 
 
-def _unwrap(loaded: object) -> dict[str, object]:
-    while isinstance(loaded, dict):
-        inner = next((loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), dict)), None)
-        if inner is None:
-            return {str(key): value for key, value in loaded.items()}
-        loaded = inner
-    return {}
+def _lazy(path: Path, spec: TensorSpec) -> Lazy:
+    row_bytes = spec.nbytes // max(spec.shape[0], 1) if spec.shape else spec.nbytes
+
+    def rows(start: int, stop: int) -> Tensor:
+        import torch
+
+        count, dtype = stop - start, torch_dtype(spec.dtype)
+        shape = (count, *spec.shape[1:])
+        if count * row_bytes == 0:
+            return torch.empty(shape, dtype=dtype)
+        # read rather than mapped: pages of a mapping stay resident until the whole file is
+        buffer = bytearray(count * row_bytes)
+        with path.open("rb", buffering=0) as file:
+            file.seek(spec.start + start * row_bytes)
+            if file.readinto(buffer) != len(buffer):
+                raise IntegrityError(f"{path.name} changed while it was read", hint="run it again")
+        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+
+    return Lazy(spec.dtype, spec.shape, rows)

@@ -1,14 +1,20 @@
 """Motion-module weights: from any known layout to official names, and which version they are."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from animdiff_cli.errors import IntegrityError
 
+if TYPE_CHECKING:  # names alone must not wait for torch
+    from torch import Tensor
+
 POSITION_SUFFIX = ".pos_encoder.pe"
+#: where diffusers keeps the one position code of a transformer block
+SHARED_POSITION_SUFFIX = ".pos_embed.pe"
 #: (diffusers MotionAdapter, official), applied in order to what follows `motion_modules.N.`
 RENAMES = (
     (".attn1.", ".attention_blocks.0."),
@@ -17,12 +23,11 @@ RENAMES = (
     (".norm2.", ".norms.1."),
     (".norm3.", ".ff_norm."),
 )
-_OFFICIAL = re.compile(
-    r"(?P<site>(?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+)\.temporal_transformer\.(?P<rest>.+)"
-)
-_DIFFUSERS = re.compile(
-    r"(?P<site>(?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+)\."
-    r"(?P<rest>(?:norm|proj_in|proj_out|transformer_blocks)\..+)"
+_SITE = r"(?P<site>(?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+)\."
+_OFFICIAL = re.compile(_SITE + r"temporal_transformer\.(?P<rest>.+)")
+_DIFFUSERS = re.compile(_SITE + r"(?P<rest>(?:norm|proj_in|proj_out|transformer_blocks)\..+)")
+_HOTSHOT = re.compile(
+    r"(?P<block>(?:(?:down|up)_blocks\.\d+|mid_block))\.temporal_attentions\.(?P<layer>\d+)\.(?P<rest>.+)"
 )
 _NUM_ATTENTIONS = 2
 
@@ -52,7 +57,7 @@ def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed = {}
     for key, tensor in tensors.items():
-        official = _official_name(key.removeprefix("module."))
+        official = official_name(key.removeprefix("module."))
         if official is not None:
             renamed[official] = tensor
     if not renamed:
@@ -79,9 +84,38 @@ def read_layout(official: Mapping[str, Tensor]) -> MotionLayout:
     return MotionLayout(widths, next(iter(lengths), None))
 
 
+def official_name(key: str) -> str | None:
+    """Translate a motion weight from diffusers or Hotshot-XL; official names stay, other keys are None.
+
+    >>> official_name("mid_block.motion_modules.0.transformer_blocks.0.attn2.to_q.weight")
+    'mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_q.weight'
+    """
+    if match := _HOTSHOT.fullmatch(key):
+        rest = match["rest"].replace("pos_encoder.positional_encoding", "pos_encoder.pe")
+        return f"{match['block']}.motion_modules.{match['layer']}.temporal_transformer.{rest}"
+    if _OFFICIAL.fullmatch(key):
+        return key
+    match = _DIFFUSERS.fullmatch(key)
+    return match and f"{match['site']}.temporal_transformer{_renamed('.' + match['rest'], RENAMES)}"
+
+
+def diffusers_name(key: str) -> str | None:
+    """Translate a motion weight to diffusers; None if it is none. The position code keeps its place per attention.
+
+    >>> diffusers_name("up_blocks.0.motion_modules.2.temporal_transformer.transformer_blocks.0.ff_norm.bias")
+    'up_blocks.0.motion_modules.2.transformer_blocks.0.norm3.bias'
+    """
+    official = official_name(key)
+    match = official and _OFFICIAL.fullmatch(official)
+    if not match:
+        return None
+    back = tuple((theirs, ours) for ours, theirs in RENAMES)
+    return match["site"] + _renamed("." + match["rest"], back)
+
+
 def is_position(key: str) -> bool:
     """Tell whether a key names the position code, a fixed sinusoid that may be missing from a file."""
-    return key.endswith(POSITION_SUFFIX)
+    return key.endswith((POSITION_SUFFIX, SHARED_POSITION_SUFFIX))
 
 
 def missing_weights(expected: Iterable[str], found: Iterable[str]) -> list[str]:
@@ -89,23 +123,18 @@ def missing_weights(expected: Iterable[str], found: Iterable[str]) -> list[str]:
     return sorted(key for key in set(expected) - set(found) if not is_position(key))
 
 
-def _official_name(key: str) -> str | None:
-    if match := _OFFICIAL.fullmatch(key):
-        return key
-    match = _DIFFUSERS.fullmatch(key)
-    if match is None:
-        return None
-    rest = "." + match["rest"]
-    for diffusers, official in RENAMES:
-        rest = rest.replace(diffusers, official)
-    return f"{match['site']}.temporal_transformer{rest}"
+def _renamed(rest: str, table: Iterable[tuple[str, str]]) -> str:
+    for old, new in table:
+        # a LoRA's module ends where its weight would go on
+        rest = (rest + ".").replace(old, new).removesuffix(".")
+    return rest
 
 
 def _with_every_position_code(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn diffusers' one `pos_embed.pe` per transformer block into the official one per attention."""
     spread = {}
     for key, tensor in tensors.items():
-        stem, is_shared, _ = key.partition(".pos_embed.pe")
+        stem, is_shared, _ = key.partition(SHARED_POSITION_SUFFIX)
         if not is_shared:
             spread[key] = tensor
             continue

@@ -6,7 +6,18 @@ from typing import get_args
 
 import pytest
 
-from animdiff_cli.core.events import Event, FramesDecoded, Loading, Note, StepDone, Writing, Written
+from animdiff_cli.core.events import (
+    BytesReceived,
+    Downloaded,
+    Downloading,
+    Event,
+    FramesDecoded,
+    Loading,
+    Note,
+    StepDone,
+    Writing,
+    Written,
+)
 
 EVENTS = (
     Loading("pocket"),
@@ -14,6 +25,9 @@ EVENTS = (
     FramesDecoded(1, 16),
     Writing(Path("a.gif")),
     Written(Path("a.gif"), 5),
+    Downloading(2, 10),
+    BytesReceived("a.ckpt", 1, 5),
+    Downloaded("a.ckpt", 5),
     Note("x"),
 )
 

@@ -4,6 +4,7 @@ from einops import rearrange, repeat
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
+from animdiff_cli.motion.attention import in_parts
 from tests.motion.reference import OfficialUNet
 
 
@@ -148,3 +149,10 @@ def test_gradients_reach_motion_weights_through_image_checkpointing(make_unet, m
         flat = rearrange(latents, "b c f h w -> (b f) c h w")
         unet(flat, 5, encoder_hidden_states=repeat(text, "b l d -> (b f) l d", f=4)).sample.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in motion.parameters())
+
+
+@pytest.mark.parametrize("most_heads", [1, 3, 7, 8, 100])
+def test_attention_in_parts_equals_attention_at_once(most_heads):
+    query, key, value = torch.randn(3, 2, 8, 5, 4, dtype=torch.float64)
+    at_once = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    assert (in_parts(query, key, value, most_heads) - at_once).abs().max() < 1e-14

@@ -6,7 +6,7 @@ from animdiff_cli import paths
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import load_catalog
-from animdiff_cli.registry.store import here, locate, place, require_model
+from animdiff_cli.registry.store import here, locate, place, place_ref, require_model
 
 
 @pytest.fixture
@@ -32,19 +32,10 @@ def test_an_alias_is_found_where_its_file_belongs(models):
     assert (located.path, located.entry.alias) == (file, "toonyou")
 
 
-def test_a_missing_alias_says_what_to_save_where(models):
+def test_a_missing_alias_says_how_to_fetch_it(models):
     with pytest.raises(NotFound, match="`toonyou` is not on this machine") as refusal:
-        locate(parse_ref("toonyou"), "base")
-    address = "https://huggingface.co/guoyww/animatediff_t2i_backups/resolve/main/toonyou_beta3.safetensors"
-    assert refusal.value.hint == f"save {address} as {models / 'base' / 'toonyou_beta3.safetensors'}"
-
-
-def test_following_the_hint_makes_the_alias_work(models):
-    with pytest.raises(NotFound) as refusal:
-        locate(parse_ref("mm-v3"), "motion-module")
-    named = refusal.value.hint.rpartition(" as ")[2]
-    _put(paths.Path(named))
-    assert str(locate(parse_ref("mm-v3"), "motion-module").path) == named
+        locate(parse_ref("toonyou_beta3"), "base")
+    assert refusal.value.hint == "run `animdiff fetch toonyou`"
 
 
 def test_an_empty_folder_is_not_a_model(models):
@@ -72,19 +63,33 @@ def test_a_slip_in_a_path_finds_its_neighbour(tmp_path):
     assert refusal.value.hint == "did you mean `v3_sd15_mm.ckpt`?"
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("hf:org/repo/f.ckpt@v2@0.5", "https://huggingface.co/org/repo/resolve/v2/f.ckpt"),
-        ("hf:org/repo", "https://huggingface.co/org/repo "),
-        ("civitai:30240@78775", "https://civitai.com/models/30240?modelVersionId=78775"),
-        ("https://host/f.ckpt@0.5", "https://host/f.ckpt "),
-    ],
-)
-def test_a_reference_to_the_web_says_where_a_browser_finds_it(text, address):
+@pytest.mark.parametrize("text", ["hf:org/repo/f.ckpt@v2", "hf:org/repo", "civitai:30240@78775", "https://host/f.ckpt"])
+def test_a_reference_to_the_web_says_how_to_fetch_it(models, text):
     with pytest.raises(NotFound, match="is not on this machine") as refusal:
-        locate(parse_ref(text, scaled=True), "motion-lora")
-    assert address in (refusal.value.hint or "")
+        locate(parse_ref(f"{text}@0.5", scaled=True), "motion-lora")
+    assert refusal.value.hint == f"run `animdiff fetch {text}`"
+
+
+def test_what_was_fetched_from_an_address_is_found_by_it(models):
+    file = _put(place_ref(parse_ref("hf:org/repo/sub/f.ckpt@v2")))
+    assert locate(parse_ref("hf:org/repo/sub/f.ckpt@v2"), "motion-lora").path == file
+
+
+def test_one_file_of_a_repository_is_not_another(models):
+    _put(place_ref(parse_ref("hf:org/repo/f.ckpt")))
+    for other in ("hf:org/repo", "hf:org/repo/g.ckpt", "hf:org/repo/f.ckpt@v2", "hf:org/repo2/f.ckpt"):
+        with pytest.raises(NotFound):
+            locate(parse_ref(other), "base")
+
+
+def test_of_a_site_that_names_its_files_itself_the_file_is_found_and_not_what_lies_beside_it(models):
+    folder = place_ref(parse_ref("civitai:1@2"))
+    for beside in ("a.safetensors.part", "a.safetensors.part.jsonl", "z.safetensors.json", ".z.lock"):
+        _put(folder / beside)
+    with pytest.raises(NotFound):
+        locate(parse_ref("civitai:1@2"), "base")
+    file = _put(folder / "z.safetensors")
+    assert locate(parse_ref("civitai:1@2"), "base").path == file
 
 
 def test_what_is_here_is_listed(models):

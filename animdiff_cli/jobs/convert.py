@@ -1,0 +1,166 @@
+"""Convert weight files: what `animdiff convert` does, callable from Python."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.errors import UsageError
+from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.store import locate
+from animdiff_cli.weights.contents import Layouted, by_reason
+from animdiff_cli.weights.convert import MERGES, Target, choose_layout, layout
+from animdiff_cli.weights.folder_writer import whole_folder
+from animdiff_cli.weights.header import DTYPE_BYTES
+from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.info import WeightsInfo
+from animdiff_cli.weights.lazy import FLOATS, Lazy
+from animdiff_cli.weights.lora_merge import Merge, open_merge
+from animdiff_cli.weights.lora_names import Layout
+from animdiff_cli.weights.stream import write_stream
+
+#: file diffusers looks for where a folder is one model
+MODEL_FILE = "diffusion_pytorch_model.safetensors"
+#: configs and headers come on top of the tensors
+SPARE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertPlan:
+    """A conversion settled to the last key. Making it finds every mistake that can be found without reading numbers."""
+
+    source: Path
+    info: WeightsInfo
+    target: Layout
+    laid_out: Layouted
+    output: Path
+
+    def totals(self) -> dict[str, Any]:
+        """Account for every key: how many there were, are, and why any were dropped or added."""
+        dropped, added = self.laid_out.dropped, self.laid_out.added
+        return {
+            "source": str(self.source),
+            "path": str(self.output),
+            "kind": self.info.kind,
+            "from": self.info.format,
+            "to": self.target,
+            "tensors": self.info.tensors,
+            "written": self.laid_out.tensors,
+            "renamed": self.info.tensors - len(dropped),
+            "added": by_reason(added),
+            "dropped": by_reason(dropped),
+            "bytes": _bytes(self.laid_out),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was written."""
+
+    path: Path
+    totals: Mapping[str, Any]
+    not_finite: tuple[str, ...]  # tensors that hold NaN or infinity
+
+
+def plan_conversion(
+    source: str,
+    to: Target | None = None,
+    *,
+    dtype: str | None = None,
+    output: Path | None = None,
+    merge_loras: Sequence[str] = (),
+    overwrite: bool = False,
+) -> ConvertPlan:
+    """Settle a conversion. `source` and `merge_loras` are references, the latter with `@scale`. Writes nothing.
+
+    Raises `NotFound` for files that are not here, `IntegrityError` for weights nobody can account for, `UsageError`
+    for a layout the kind does not have or an output that is there already.
+    """
+    path = _find(parse_ref(source))
+    file = open_any(path)
+    info = describe(file)
+    target = choose_layout(info, to, path.name)
+    merges = [_merge(text, info, path) for text in merge_loras]
+    laid_out = layout(file, info, target, FLOATS[dtype] if dtype else None, merges)
+    chosen = output.expanduser() if output else _name(path, laid_out, to or target)
+    _check_output(chosen, laid_out, overwrite=overwrite)
+    return ConvertPlan(path, info, target, laid_out, chosen)
+
+
+def convert_weights(plan: ConvertPlan) -> Converted:
+    """Write what was planned, one stretch of rows at a time, whole or not at all."""
+    metadata = dict(plan.laid_out.metadata) | {"format": "pt"}
+    if not _is_folder(plan.output, plan.laid_out):
+        broken = write_stream(plan.laid_out.files[""], plan.output, metadata)
+        return Converted(plan.output, plan.totals(), broken)
+    found: list[str] = []
+    with whole_folder(plan.output) as folder:
+        for name, tensors in plan.laid_out.files.items():
+            target = folder / (name or MODEL_FILE)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            found += write_stream(tensors, target, metadata)
+        for name, text in plan.laid_out.configs.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(text)
+    return Converted(plan.output, plan.totals(), tuple(found))
+
+
+def _find(ref: ModelRef) -> Path:
+    kind = load_catalog().find(ref.target).kind if ref.source == "alias" else "base"
+    return locate(ref, kind).path
+
+
+def _merge(text: str, info: WeightsInfo, target: Path) -> Merge:
+    """Open a LoRA to bake in, after checking that it fits."""
+    ref = parse_ref(text, scaled=True)
+    file = open_any(_find(ref))
+    lora = describe(file)
+    fitting = MERGES.get(info.kind, ())
+    if lora.kind not in fitting:
+        able = f"only a {' or '.join(fitting)} can" if fitting else f"nothing can be baked into a {info.kind}"
+        raise UsageError(f"{file.path.name} is a {lora.kind}, and {able}: {target.name} is a {info.kind}")
+    if lora.base and info.base and lora.base != info.base:
+        raise UsageError(
+            f"{file.path.name} was made for {lora.base}, {target.name} is {info.base}",
+            hint=f"choose a LoRA of {info.base}",
+        )
+    return open_merge(file, 1.0 if ref.scale is None else ref.scale)
+
+
+def _name(source: Path, laid_out: Layouted, to: str) -> Path:
+    stem = source.name if source.is_dir() else source.stem
+    return source.with_name(f"{stem}-{to}{'' if laid_out.configs else '.safetensors'}")
+
+
+def _is_folder(output: Path, laid_out: Layouted) -> bool:
+    return bool(laid_out.configs) and output.suffix != ".safetensors"
+
+
+def _check_output(output: Path, laid_out: Layouted, *, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists", hint="add `--overwrite`, or name another with `-o`")
+    if len(laid_out.files) > 1 and output.suffix == ".safetensors":
+        raise UsageError(f"a diffusers model is a folder, not a file such as {output}", hint="leave the suffix out")
+    if not laid_out.configs and output.suffix != ".safetensors":
+        raise UsageError(
+            f"{output} must end in .safetensors, the one container written",
+            hint=f"`-o {output.with_suffix('.safetensors')}`",
+        )
+    if output.is_dir() != _is_folder(output, laid_out) and output.exists():
+        raise UsageError(f"{output} is in the way: a folder for a file, or the reverse", hint="name another with `-o`")
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}", hint=f"`mkdir -p {output.parent}`")
+    free, needed = shutil.disk_usage(output.parent).free, _bytes(laid_out) + SPARE_BYTES
+    if free < needed:
+        raise UsageError(
+            f"{output.parent} has {free >> 20} MiB free, {needed >> 20} MiB are needed", hint="free some, or use `-o`"
+        )
+
+
+def _bytes(laid_out: Layouted) -> int:
+    def size(tensor: Lazy) -> int:
+        return tensor.numel * DTYPE_BYTES[tensor.dtype]
+
+    return sum(size(tensor) for tensors in laid_out.files.values() for tensor in tensors.values())

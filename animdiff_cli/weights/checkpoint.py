@@ -1,0 +1,166 @@
+"""Whole image models between one original file and a diffusers folder."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from animdiff_cli.errors import UsageError
+from animdiff_cli.weights import ldm_clip, ldm_unet, ldm_vae
+from animdiff_cli.weights.checkpoint_folder import check_whole, layout_folder, part_tensors, recorded_configs
+from animdiff_cli.weights.contents import Contents, Layouted, refuse_keys
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.info import KIND_KEY, WeightsInfo
+from animdiff_cli.weights.lazy import TORCH_NAMES, Lazy, known, torch_dtype
+from animdiff_cli.weights.lora_merge import Merge, merge_all
+from animdiff_cli.weights.lora_names import Layout
+
+#: keys of a single file that no image needs, and why
+DROPS: tuple[tuple[str, str], ...] = (
+    (r"model_ema\..*", "running average that training keeps beside the weights"),
+    (r".*\.embeddings\.position_ids", "index counted from zero, recomputed"),
+    (r".*\blogit_scale", "temperature of CLIP's own training"),
+    (r".*(?:betas|alphas_cumprod|alphas_cumprod_prev|posterior_\w+|lvlb_weights|denoiser\.sigmas)", "noise schedule"),
+    (r".*(?:sqrt|log)_(?:one_minus|recip\w*)?_?alphas_cumprod\w*", "noise schedule"),
+    (r"(?:global_step|epoch|model\.sigmas|.*num_batches_tracked)", "counter of the training"),
+    (r"(?:cond_stage_model\.transformer\.|text_encoder\.)vision_model\..*", "CLIP's image side"),
+)
+#: number format of the position ids, so that they can be put back
+IDS_KEY = "animdiff.position_ids"
+IDS_NAME = "text_model.embeddings.position_ids"
+RESTORED = "index counted from zero, as the file had it"
+
+
+def convert_checkpoint(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge] = ()) -> Layouted:
+    """Write a whole model as one file (`original`) or a folder (`diffusers`), LoRAs baked in."""
+    if info.base not in ("sd15", "sdxl"):
+        raise UsageError(f"{file.path.name} is a {info.base} model, which has no motion modules")
+    contents = read_checkpoint(file)
+    check_whole(contents, info.base, file.path.name)
+    if merges:
+        contents = Contents(merge_all(contents.tensors, merges), contents.dropped, contents.metadata)
+    if target == "diffusers":
+        return layout_folder(contents, info.base, file.path.name)
+    return _one_file(contents, info.base, file.path.name)
+
+
+def convert_vae(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge] = ()) -> Layouted:
+    """Rename a VAE on its own."""
+    levels = _levels(file)
+    contents = _canonical(file, lambda key, tensor: _vae(_after(key, "first_stage_model.", "vae."), tensor, levels))
+    tensors = {key.removeprefix("vae."): tensor for key, tensor in contents.tensors.items()}
+    if target == "original":
+        tensors = _original_vae(tensors, file.path.name)
+    return Layouted({"": tensors}, dropped=contents.dropped, metadata=dict(file.metadata) | {KIND_KEY: "vae"})
+
+
+def read_checkpoint(file: WeightFile) -> Contents:
+    """Read a model under canonical names. Raises `IntegrityError` for a key nobody can account for."""
+    if file.container == "diffusers folder":
+        contents = _canonical(file, _from_folder)
+        return Contents(contents.tensors, contents.dropped, dict(file.metadata) | recorded_configs(file.path))
+    layers = ldm_unet.layers_of_original(key.removeprefix("model.diffusion_model.") for key in file.tensors)
+    levels = _levels(file)
+    contents = _canonical(file, lambda key, tensor: _from_one_file(key, tensor, layers, levels))
+    ids = next((t.dtype for key, t in file.tensors.items() if key.endswith(IDS_NAME)), None)
+    return Contents(contents.tensors, contents.dropped, dict(file.metadata) | ({IDS_KEY: ids} if ids else {}))
+
+
+def _canonical(file: WeightFile, name: Callable[[str, Lazy], Mapping[str, Lazy]]) -> Contents:
+    tensors: dict[str, Lazy] = {}
+    dropped: dict[str, str] = {}
+    strangers = []
+    for key, tensor in file.tensors.items():
+        reason = next((reason for pattern, reason in DROPS if re.fullmatch(pattern, key)), None)
+        found = name(key, tensor) if reason is None else {}
+        tensors |= found
+        if reason:
+            dropped[key] = reason
+        elif not found:
+            strangers.append(key)
+    if strangers:
+        refuse_keys(strangers, file.path.name, "no part of a Stable Diffusion model has such a weight")
+    return Contents(tensors, dropped, file.metadata)
+
+
+def _from_one_file(key: str, tensor: Lazy, layers: int, levels: int) -> dict[str, Lazy]:
+    if key.startswith("model.diffusion_model."):
+        name = ldm_unet.to_diffusers(key.removeprefix("model.diffusion_model."), layers)
+        return {f"unet.{name}": tensor} if name else {}
+    if key.startswith("first_stage_model."):
+        return _vae(key.removeprefix("first_stage_model."), tensor, levels)
+    if key.startswith(ldm_clip.OPEN_CLIP_PREFIX):
+        found = ldm_clip.from_open_clip(key.removeprefix(ldm_clip.OPEN_CLIP_PREFIX), tensor)
+        return {f"text_encoder_2.{name}": part for name, part in found.items()}
+    for prefix in ldm_clip.PREFIX.values():
+        if key.startswith(prefix):
+            return {f"text_encoder.{ldm_clip.with_model_prefix(key.removeprefix(prefix))}": tensor}
+    return {}
+
+
+def _from_folder(key: str, tensor: Lazy) -> dict[str, Lazy]:
+    part, _, name = key.partition(".")
+    if part == "vae":
+        name = ldm_vae.modern(name)
+        return {f"vae.{name}": ldm_vae.attention_shape(tensor, name, original=False)}
+    if part.startswith("text_encoder"):
+        return {f"{part}.{ldm_clip.with_model_prefix(name)}": tensor}
+    return {key: tensor} if part == "unet" else {}
+
+
+def _levels(file: WeightFile) -> int:
+    return ldm_vae.decoder_levels(_after(key, "first_stage_model.", "vae.") for key in file.tensors)
+
+
+def _vae(key: str, tensor: Lazy, levels: int) -> dict[str, Lazy]:
+    modern = ldm_vae.modern(key)
+    name = ldm_vae.to_diffusers(key, levels) or (modern if ldm_vae.to_original(modern, levels) else None)
+    return {f"vae.{name}": ldm_vae.attention_shape(tensor, name, original=False)} if name else {}
+
+
+def _one_file(contents: Contents, base: str, source: str) -> Layouted:
+    parts = {part: part_tensors(contents, part) for part in ("unet", "vae", "text_encoder", "text_encoder_2")}
+    tensors = {f"model.diffusion_model.{key}": t for key, t in _original_unet(parts["unet"], source).items()}
+    tensors |= {f"first_stage_model.{key}": t for key, t in _original_vae(parts["vae"], source).items()}
+    prefix = ldm_clip.PREFIX[base]
+    tensors |= {prefix + key: tensor for key, tensor in parts["text_encoder"].items()}
+    try:
+        second = ldm_clip.to_open_clip(parts["text_encoder_2"])
+    except KeyError as error:
+        refuse_keys([str(error.args[0])], source, "no weight of a CLIP text encoder")
+    tensors |= {ldm_clip.OPEN_CLIP_PREFIX + key: tensor for key, tensor in second.items()}
+    ids = _position_ids(contents, parts["text_encoder"], prefix)
+    metadata = {key: value for key, value in contents.metadata.items() if key != IDS_KEY}
+    return Layouted({"": tensors | ids}, dict.fromkeys(ids, RESTORED), contents.dropped, metadata | {KIND_KEY: "base"})
+
+
+def _original_unet(tensors: Mapping[str, Lazy], source: str) -> dict[str, Lazy]:
+    layers, attended = ldm_unet.layers_of_diffusers(tensors), ldm_unet.attended_levels(tensors)
+    named = {key: ldm_unet.to_original(key, layers, attended) for key in tensors}
+    return _renamed(tensors, named, source, "no weight of a UNet")
+
+
+def _original_vae(tensors: Mapping[str, Lazy], source: str) -> dict[str, Lazy]:
+    levels = ldm_vae.decoder_levels(tensors)
+    shaped = {key: ldm_vae.attention_shape(tensor, key, original=True) for key, tensor in tensors.items()}
+    return _renamed(shaped, {key: ldm_vae.to_original(key, levels) for key in tensors}, source, "no weight of a VAE")
+
+
+def _renamed(tensors: Mapping[str, Lazy], named: Mapping[str, str | None], source: str, why: str) -> dict[str, Lazy]:
+    if strangers := [key for key, name in named.items() if name is None]:
+        refuse_keys(strangers, source, why)
+    return {name: tensors[key] for key, name in named.items() if name}
+
+
+def _position_ids(contents: Contents, encoder: Mapping[str, Lazy], prefix: str) -> dict[str, Lazy]:
+    """Put CLIP's position ids back where a file had them before it became a folder."""
+    dtype = contents.metadata.get(IDS_KEY)
+    positions = encoder.get("text_model.embeddings.position_embedding.weight")
+    if dtype not in TORCH_NAMES or positions is None:
+        return {}
+    return {prefix + IDS_NAME: known(torch.arange(positions.height, dtype=torch_dtype(dtype))[None])}
+
+
+def _after(key: str, *prefixes: str) -> str:
+    prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
+    return key.removeprefix(prefix)

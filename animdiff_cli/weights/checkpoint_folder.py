@@ -1,0 +1,138 @@
+"""The folder diffusers reads a model from: weights by part, the configs and the tokenizer that single files lack."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights import model_configs
+from animdiff_cli.weights.completeness import check_part
+from animdiff_cli.weights.contents import Contents, Layouted
+from animdiff_cli.weights.info import KIND_KEY
+from animdiff_cli.weights.lazy import Lazy
+
+#: parts of a folder: file of its weights, and how its config follows from them
+PARTS: Mapping[str, tuple[str, Callable[[Mapping[str, Lazy], str], dict[str, Any]]]] = {
+    "unet": ("diffusion_pytorch_model.safetensors", model_configs.unet),
+    "vae": ("diffusion_pytorch_model.safetensors", model_configs.vae),
+    "text_encoder": ("model.safetensors", model_configs.text_encoder),
+    "text_encoder_2": (
+        "model.safetensors",
+        lambda tensors, base: model_configs.text_encoder(tensors, base, "text_encoder_2"),
+    ),
+}
+PARTS_OF = {"sd15": ("unet", "vae", "text_encoder"), "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2")}
+TOKENIZERS_OF = {"sd15": ("tokenizer",), "sdxl": ("tokenizer", "tokenizer_2")}
+CLIP_TOKENS = 49408
+#: a folder's own configs, and a tokenizer other than CLIP's, kept in the metadata of the file it becomes
+CONFIGS_KEY = "animdiff.configs"
+_CONFIG_NAMES = ("config.json", "scheduler_config.json")
+_TOKENIZER_NAMES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
+    """Lay a model out as a folder. Raises `IntegrityError` if a part is missing, or the tokenizer is not CLIP's."""
+    files: dict[str, dict[str, Lazy]] = {}
+    kept = _kept(contents.metadata)
+    configs = {"model_index.json": _json(_index(base, kept))}
+    configs["scheduler/scheduler_config.json"] = _json(model_configs.shipped(base, "scheduler"))
+    for part in PARTS_OF[base]:
+        tensors = part_tensors(contents, part)
+        if not tensors:
+            raise IntegrityError(f"{source} has no {part}", hint="`--to original` keeps what is there")
+        files[f"{part}/{PARTS[part][0]}"] = tensors
+        configs[f"{part}/config.json"] = _json(part_config(part, contents, base, source))
+    for part in TOKENIZERS_OF[base]:
+        if not any(name.startswith(f"{part}/") for name in kept):
+            _check_vocabulary(contents.tensors, source)
+            named = model_configs.tokenizer_files(base, part)
+            configs |= {f"{part}/{name}": text for name, text in named.items()}
+    configs |= {name: text.encode() for name, text in kept.items()}
+    metadata = {key: value for key, value in contents.metadata.items() if key != CONFIGS_KEY}
+    return Layouted(
+        files, dropped=contents.dropped, metadata=metadata | {KIND_KEY: "base", "format": "pt"}, configs=configs
+    )
+
+
+def check_whole(contents: Contents, base: str, source: str) -> None:
+    """Raise `IntegrityError` that names what a part lacks. A part that is missing altogether is not complained of."""
+    for part in PARTS_OF[base]:
+        if tensors := part_tensors(contents, part):
+            check_part(part, tensors, part_config(part, contents, base, source), source)
+
+
+def part_config(part: str, contents: Contents, base: str, source: str) -> dict[str, Any]:
+    """Describe a part as its folder did, if the file remembers, or else by its tensors' shapes."""
+    try:
+        if recorded := _kept(contents.metadata).get(f"{part}/config.json"):
+            config = json.loads(recorded)
+            return config if isinstance(config, dict) else {}
+        return PARTS[part][1](part_tensors(contents, part), base)
+    except (KeyError, ValueError, IndexError, StopIteration) as error:
+        raise IntegrityError(f"{source}: its {part} is incomplete ({error})", hint="get the model again") from error
+
+
+def part_tensors(contents: Contents, part: str) -> dict[str, Lazy]:
+    """Take the weights of one part, by their names within it."""
+    prefix = f"{part}."
+    return {key.removeprefix(prefix): t for key, t in contents.tensors.items() if key.startswith(prefix)}
+
+
+def recorded_configs(folder: Path) -> dict[str, str]:
+    """Read what a single file of this folder must remember to become the same folder again."""
+    texts = {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(folder.glob("*/*.json"))
+        if path.name in _CONFIG_NAMES
+    }
+    own: dict[str, str] = {}
+    for part in ("tokenizer", "tokenizer_2"):
+        files = [path for name in _TOKENIZER_NAMES if (path := folder / part / name).is_file()]
+        if files and not _is_clip(files):
+            own |= {f"{part}/{path.name}": path.read_text(encoding="utf-8") for path in files}
+    return {CONFIGS_KEY: json.dumps(texts | own, sort_keys=True)}
+
+
+def _index(base: str, kept: Mapping[str, str]) -> dict[str, Any]:
+    """List the parts for diffusers, the scheduler by the class its own config names."""
+    index = model_configs.shipped(base, "model_index")
+    named = re.search(r'"_class_name": "(\w+Scheduler)"', kept.get("scheduler/scheduler_config.json", ""))
+    return index | ({"scheduler": ["diffusers", named[1]]} if named else {})
+
+
+def _is_clip(files: list[Path]) -> bool:
+    """Tell CLIP's vocabulary, which ships with this program, from any other by its number of words."""
+    for path in files:
+        if path.name in ("vocab.json", "tokenizer.json"):
+            table = json.loads(path.read_text(encoding="utf-8"))
+            words = table["model"]["vocab"] if path.name == "tokenizer.json" else table
+            return len(words) == CLIP_TOKENS
+    return False
+
+
+def _kept(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Read recorded configs, and of them only names this program writes itself."""
+    try:
+        table = json.loads(metadata.get(CONFIGS_KEY, "{}"))
+    except ValueError:
+        return {}
+    if not isinstance(table, dict):
+        return {}
+    folders = (*PARTS, "scheduler", "tokenizer", "tokenizer_2")
+    names = {f"{folder}/{name}" for folder in folders for name in (*_CONFIG_NAMES, *_TOKENIZER_NAMES)}
+    return {name: text for name, text in table.items() if name in names and isinstance(text, str)}
+
+
+def _check_vocabulary(tensors: Mapping[str, Lazy], source: str) -> None:
+    tokens = tensors["text_encoder.text_model.embeddings.token_embedding.weight"].height
+    if tokens < CLIP_TOKENS:
+        raise IntegrityError(
+            f"{source} was made for a vocabulary of {tokens} tokens, CLIP's has {CLIP_TOKENS}",
+            hint="convert it from the folder it came from",
+        )
+
+
+def _json(config: Mapping[str, Any]) -> bytes:
+    return json.dumps(config, indent=2).encode() + b"\n"

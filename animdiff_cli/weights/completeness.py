@@ -1,0 +1,51 @@
+"""Whether a part of an image model is whole: every weight its network has, in its shape, and no other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights.contents import refuse_keys
+from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.ldm_clip import with_model_prefix
+
+
+def check_part(part: str, tensors: Mapping[str, Lazy], config: Mapping[str, Any], source: str) -> None:
+    """Raise `IntegrityError` that names what is missing, misshapen or unknown in a part, in diffusers' names."""
+    try:
+        expected = expected_shapes(part, config)
+    except Exception as error:  # a config out of a file can make the library fail in any way whatsoever
+        said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise IntegrityError(f"{source}: its {part} fits no network: {said}", hint="get the model again") from error
+    if missing := sorted(expected.keys() - tensors.keys()):
+        raise IntegrityError(
+            f"{source} lacks {len(missing)} weights, first `{part}.{missing[0]}`", hint="get the model again"
+        )
+    if strangers := tensors.keys() - expected.keys():
+        refuse_keys((f"{part}.{name}" for name in strangers), source, "the network has no such weight")
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            raise IntegrityError(f"{source}: `{part}.{name}` has shape {tensors[name].shape}, not {shape}")
+
+
+def expected_shapes(part: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """List the weights of a network, which is described to torch and never built."""
+    import torch
+
+    network = _networks()[part]
+    settings = {key: value for key, value in config.items() if not key.startswith("_")}
+    with torch.device("meta"):
+        state = network(settings).state_dict()
+    named = with_model_prefix if part.startswith("text_encoder") else str
+    return {named(name): tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _networks() -> dict[str, Any]:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    return {
+        "unet": UNet2DConditionModel.from_config,
+        "vae": AutoencoderKL.from_config,
+        "text_encoder": lambda config: CLIPTextModel(CLIPTextConfig(**config)),
+        "text_encoder_2": lambda config: CLIPTextModelWithProjection(CLIPTextConfig(**config)),
+    }

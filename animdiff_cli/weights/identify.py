@@ -1,0 +1,116 @@
+"""Tells what a weight file is by the names and shapes in it. The file's own name is never asked."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import get_args
+
+from animdiff_cli.errors import IntegrityError, NotFound
+from animdiff_cli.weights import traits
+from animdiff_cli.weights.files import WeightFile, open_weights
+from animdiff_cli.weights.folders import open_folder
+from animdiff_cli.weights.info import KIND_KEY, WeightsInfo, WeightsKind
+from animdiff_cli.weights.strangers import refuse_stranger
+
+_MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
+_LORA = r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer|hada_w|lokr_w"
+#: what a file of each kind has, all of it, in some key. The first kind that fits is it, so the order matters:
+#: a SparseCtrl holds motion modules, a MotionLoRA names them, a checkpoint holds a VAE.
+SIGNATURES: tuple[tuple[WeightsKind, tuple[str, ...]], ...] = (
+    ("sparsectrl", (r"(?:module\.)?controlnet_cond_embedding\.(?:weight|conv_in)", r".*motion_modules\.")),
+    ("ip-adapter", (r"ip_adapter\.", r"image_proj\.")),
+    ("motion-lora", (rf".*(?:motion_modules|temporal_attentions).*(?:{_LORA})",)),
+    ("domain-adapter", (r"(?:down|up)_blocks.*attn[12]\.processor\.to_q_lora\.down\.weight$",)),
+    ("lora", (rf".*(?:{_LORA})",)),
+    (
+        "controlnet",
+        (r"(?:control_model\.|module\.)?(?:input_hint_block\.|controlnet_cond_embedding\.|zero_convs\.|lllite)",),
+    ),
+    ("embedding", (r"(?:string_to_param\.\*|emb_params|clip_g)$",)),
+    ("motion-module", (_MOTION,)),
+    ("base", (r"(?:model\.diffusion_model\.|unet\.conv_in\.)",)),
+    ("vae", (r"(?:first_stage_model\.|vae\.)?decoder\.(?:up\.|up_blocks\.)",)),
+    ("unet", (r"(?:module\.)?down_blocks\.\d+\.resnets\.", r"(?:module\.)?time_embedding\.")),
+    ("text-encoder", (r"(?:text_model\.)?embeddings\.token_embedding\.",)),
+)
+#: rank of the published domain adapter; LoRAs of diffusers' first trainer have the same names and rank 4
+ADAPTER_RANK = 128
+DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+
+
+def identify(path: Path) -> WeightsInfo:
+    """Tell what a weight file or diffusers folder is.
+
+    Raises `NotFound` if it is not there, `IntegrityError` if it is damaged, unsafe or nothing this program knows.
+    """
+    return describe(open_any(path))
+
+
+def open_any(path: Path) -> WeightFile:
+    """Open a weight file, or a diffusers folder as one file."""
+    if not path.exists():
+        raise NotFound(f"no file or folder {path}", hint=f"check the path: `ls {path.parent}`")
+    return open_folder(path) if path.is_dir() else open_weights(path)
+
+
+def describe(file: WeightFile) -> WeightsInfo:
+    """Tell what an open file is."""
+    kind = _kind(file)
+    if kind is None:
+        refuse_stranger(file)
+    details = traits.READERS.get(kind, traits.plain)(file)
+    return WeightsInfo(
+        kind=kind,
+        base=details.base,
+        version=details.version,
+        format=details.format,
+        family=details.family,
+        rank=details.rank,
+        dtype=_dtype(file),
+        parameters=sum(tensor.numel for tensor in file.tensors.values()),
+        tensors=len(file.tensors),
+        max_frames=details.max_frames,
+        container=file.container,
+        metadata=file.metadata,
+        notes=details.notes + _left_out(file),
+    )
+
+
+def _kind(file: WeightFile) -> WeightsKind | None:
+    known: WeightsKind
+    for known in get_args(WeightsKind):
+        if file.metadata.get(KIND_KEY) == known and _fits(known, file):
+            return known
+    kind = next((kind for kind, needs in SIGNATURES if _has(file, needs)), None)
+    if kind == "domain-adapter" and traits.rank_of(file) != ADAPTER_RANK:
+        return "lora"
+    return kind or ("embedding" if traits.is_bare_embedding(file) else None)
+
+
+def _fits(kind: WeightsKind, file: WeightFile) -> bool:
+    """Believe metadata only where the names agree: a domain adapter looks like any LoRA once it is converted."""
+    signature = dict(SIGNATURES)["lora" if kind == "domain-adapter" else kind]
+    return _has(file, signature)
+
+
+def _has(file: WeightFile, needs: tuple[str, ...]) -> bool:
+    patterns = [re.compile(need) for need in needs]
+    return all(any(pattern.match(key) for key in file.tensors) for pattern in patterns)
+
+
+def _dtype(file: WeightFile) -> str:
+    floats: Counter[str] = Counter()
+    for tensor in file.tensors.values():
+        if tensor.dtype in DTYPES:
+            floats[DTYPES[tensor.dtype]] += tensor.numel
+    return "+".join(sorted(floats, key=lambda name: -floats[name])) or "none"
+
+
+def _left_out(file: WeightFile) -> tuple[str, ...]:
+    return (f"entries that are no tensors: {', '.join(file.others[:5])}",) if file.others else ()
+
+
+def require_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> None:
+    """Raise `IntegrityError` unless a file is of the kind it was given as."""
+    if info.kind != kind:
+        raise IntegrityError(f"{path.name} is a {info.kind}, not a {kind}", hint=f"it goes with {info.goes_with}")

@@ -1,0 +1,117 @@
+"""Tensors that are read when they are written: a few rows at a time, whatever their size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # looking at a header must not wait for torch
+    import torch
+    from torch import Tensor
+
+#: safetensors' spelling and torch's
+TORCH_NAMES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "U16": "uint16",
+    "I16": "int16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "U32": "uint32",
+    "I32": "int32",
+    "F32": "float32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F64": "float64",
+}
+#: safetensors' spelling and the one of `--dtype`
+FLOATS = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
+
+Rows = Callable[[int, int], "Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy:
+    """A tensor by its shape, number format and a way to read rows `[start, stop)` of its first dimension."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    rows: Rows
+
+    @property
+    def numel(self) -> int:
+        """Count of numbers."""
+        return prod(self.shape)
+
+    @property
+    def height(self) -> int:
+        """Rows there are to read; a single number counts as one."""
+        return self.shape[0] if self.shape else 1
+
+    def read(self) -> Tensor:
+        """Read all of it."""
+        return self.rows(0, self.height).reshape(self.shape)
+
+    def cast(self, dtype: str) -> Lazy:
+        """Give floating-point numbers another format; counts and flags stay as they are."""
+        target = torch_dtype(dtype)
+        if dtype == self.dtype or not torch_dtype(self.dtype).is_floating_point:
+            return self
+        return replace(self, dtype=dtype, rows=lambda start, stop: self.rows(start, stop).to(target))
+
+    def reshape(self, *shape: int) -> Lazy:
+        """View as a shape of the same height, such as a 1×1 convolution as a matrix."""
+        if prod(shape) != self.numel or shape[0] != self.height:
+            raise ValueError(f"cannot view {self.shape} as {shape} row by row")
+        return replace(self, shape=shape, rows=lambda start, stop: self.rows(start, stop).reshape(-1, *shape[1:]))
+
+    def slice(self, start: int, stop: int) -> Lazy:
+        """Take rows `[start, stop)`."""
+        shape = (stop - start, *self.shape[1:])
+        return replace(self, shape=shape, rows=lambda first, last: self.rows(start + first, start + last))
+
+    def transposed(self) -> Lazy:
+        """Swap the two dimensions; reads all of it for any row."""
+        height, width = self.shape
+        return replace(self, shape=(width, height), rows=lambda start, stop: self.read().T[start:stop])
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Find torch's number format by safetensors' name for it."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, TORCH_NAMES[name])
+    return dtype
+
+
+def known(tensor: Tensor) -> Lazy:
+    """Wrap a tensor that is in memory already, or mapped into it."""
+    flat = tensor.detach()
+    rows = flat if flat.dim() else flat.reshape(1)
+    name = str(tensor.dtype).removeprefix("torch.")
+    dtype = next(ours for ours, theirs in TORCH_NAMES.items() if theirs == name)
+    return Lazy(dtype, tuple(tensor.shape), lambda start, stop: rows[start:stop])
+
+
+def stacked(parts: Sequence[Lazy]) -> Lazy:
+    """Put tensors of equal width on top of each other."""
+    import torch
+
+    ends = list(accumulate(part.height for part in parts))
+
+    def rows(start: int, stop: int) -> Tensor:
+        pieces = []
+        for part, end in zip(parts, ends, strict=True):
+            begin = end - part.height
+            first, last = max(start, begin), min(stop, end)
+            if first < last:
+                pieces.append(part.rows(first - begin, last - begin))
+        return torch.cat(pieces)
+
+    return Lazy(parts[0].dtype, (ends[-1], *parts[0].shape[1:]), rows)

@@ -1,0 +1,194 @@
+"""LoRAs of every kind between kohya's, peft's, diffusers' and the original's layouts.
+
+Only kohya's layout has a word for alpha. Elsewhere it goes into the metadata: diffusers 0.34 and later read it there.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights.contents import Layouted, refuse_keys
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.folders import PEFT_KEY
+from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY, WeightsInfo
+from animdiff_cli.weights.lazy import FLOATS, Lazy, known, torch_dtype
+from animdiff_cli.weights.lora_names import Layout, LoraName, parse, spell
+
+#: alphas as the file had them: number format, shape, and value by module
+ALPHAS_KEY = "animdiff.alphas"
+TO_METADATA = "alpha: this layout has no word for it, kept as metadata"
+FROM_METADATA = "alpha: restored from metadata"
+RANK_AS_ALPHA = "alpha equal to the rank, which leaves the scale as it was"
+
+
+@dataclass(frozen=True, slots=True)
+class Alphas:
+    """The alphas of a LoRA by canonical module (`unet.…`), and how they are stored."""
+
+    values: Mapping[str, float]
+    dtype: str = "F32"
+    shape: tuple[int, ...] = ()
+
+    def tensor(self, module: str) -> Lazy:
+        """Make the tensor that stands for one of them."""
+        return known(torch.full(self.shape, self.values[module], dtype=torch_dtype(self.dtype)))
+
+    def metadata(self) -> str:
+        """Write them all down."""
+        return json.dumps({"dtype": self.dtype, "shape": self.shape, "values": self.values}, sort_keys=True)
+
+
+def read_names(file: WeightFile) -> dict[LoraName, Lazy]:
+    """Read what every key of a LoRA means. Raises `IntegrityError` for a key that means nothing, or half a pair."""
+    parsed = {key: parse(key) for key in file.tensors}
+    if strangers := [key for key, found in parsed.items() if found is None]:
+        refuse_keys(strangers, file.path.name, "no known LoRA layout has such a key")
+    names = {found[1]: file.tensors[key] for key, found in parsed.items() if found}
+    _check_pairs(names, file.path.name)
+    return names
+
+
+def read_alphas(file: WeightFile, names: Mapping[LoraName, Lazy]) -> Alphas | None:
+    """Find the alphas of a LoRA, in tensors or metadata; None if the file has none, which means alpha = rank."""
+    stored = {name: tensor for name, tensor in names.items() if name.role == "alpha"}
+    if stored:
+        first = next(iter(stored.values()))
+        values = {module_of(name): float(tensor.read().float()) for name, tensor in stored.items()}
+        return Alphas(values, first.dtype, first.shape)
+    if ALPHAS_KEY in file.metadata:
+        kept: Mapping[str, Any] = _json(file, ALPHAS_KEY)
+        return Alphas(kept["values"], kept["dtype"], tuple(kept["shape"]))
+    return _peft_alphas(_json(file, PEFT_KEY), names) if PEFT_KEY in file.metadata else None
+
+
+def convert_lora(file: WeightFile, info: WeightsInfo, target: Layout) -> Layouted:
+    """Spell a LoRA anew. Raises `IntegrityError` for a key that `target` has no word for."""
+    names = read_names(file)
+    alphas = read_alphas(file, names)
+    weights = {name: tensor for name, tensor in names.items() if name.role != "alpha"}
+    spelled = {name: spell(name, target, two_encoders=info.base == "sdxl") for name in weights}
+    if wordless := [f"{module_of(name)} ({name.role})" for name, key in spelled.items() if key is None]:
+        refuse_keys(wordless, file.path.name, f"the {target} layout has no word for it; bake it in: `--merge-lora`")
+    tensors = {key: weights[name] for name, key in spelled.items() if key}
+    metadata = _metadata(file, info)
+    if target == "kohya":
+        return _with_alphas(tensors, weights, alphas, info, metadata)
+    dropped = {f"{module_of(name)}.alpha": TO_METADATA for name in names if name.role == "alpha"}
+    metadata |= _alphas_as_metadata(alphas, weights, target, file)
+    return Layouted({"": tensors}, dropped=dropped, metadata=metadata)
+
+
+def module_of(name: LoraName) -> str:
+    """Name a module across parts."""
+    return f"{name.part}.{name.module}"
+
+
+def ranks(names: Mapping[LoraName, Lazy]) -> dict[str, int]:
+    """Map each module to its rank."""
+    return {module_of(name): tensor.height for name, tensor in names.items() if name.role == "down"}
+
+
+def _with_alphas(
+    tensors: dict[str, Lazy],
+    weights: Mapping[LoraName, Lazy],
+    alphas: Alphas | None,
+    info: WeightsInfo,
+    metadata: dict[str, str],
+) -> Layouted:
+    """Give every module its alpha as a tensor: the one it had, or else its rank."""
+    had_tensors = info.format == "kohya"
+    known_alphas = alphas or Alphas({} if had_tensors else {name: float(rank) for name, rank in ranks(weights).items()})
+    reason = FROM_METADATA if alphas else RANK_AS_ALPHA
+    added: dict[str, str] = {}
+    for name in {module_of(name): name for name in weights}.values():
+        if module_of(name) in known_alphas.values:
+            alpha = LoraName(name.part, name.module, "alpha")
+            key = spell(alpha, "kohya", two_encoders=info.base == "sdxl")
+            assert key is not None
+            tensors = tensors | {key: known_alphas.tensor(module_of(name))}
+            added |= {} if had_tensors else {key: reason}
+    return Layouted({"": tensors}, added, metadata=metadata)
+
+
+def _alphas_as_metadata(
+    alphas: Alphas | None, names: Mapping[LoraName, Lazy], target: Layout, file: WeightFile
+) -> dict[str, str]:
+    """Write alphas down where the next reader looks for them; nothing to write where each equals its rank."""
+    if alphas is None:
+        return {ALPHAS_KEY: Alphas({}).metadata()}
+    kept = {ALPHAS_KEY: alphas.metadata()}
+    sizes = ranks(names)
+    if all(alphas.values.get(module, rank) == rank for module, rank in sizes.items()):
+        return kept
+    if target == "original":
+        raise IntegrityError(
+            f"{file.path.name} has alphas that differ from its ranks, which no reader of the original layout honours",
+            hint="choose `--to kohya` or `--to peft`",
+        )
+    return kept | {PEFT_KEY: json.dumps(_peft_settings(alphas, sizes), sort_keys=True)}
+
+
+def _peft_settings(alphas: Alphas, sizes: Mapping[str, int]) -> dict[str, object]:
+    """Write ranks and alphas as `LoraConfig` fields, each part's under its name."""
+    settings: dict[str, object] = {}
+    for part in sorted({module.partition(".")[0] for module in sizes}):
+        modules = {m.removeprefix(f"{part}."): r for m, r in sizes.items() if m.startswith(f"{part}.")}
+        values = {m: alphas.values.get(f"{part}.{m}", float(rank)) for m, rank in modules.items()}
+        first = next(iter(modules))
+        settings |= {
+            f"{part}.r": modules[first],
+            f"{part}.lora_alpha": values[first],
+            f"{part}.rank_pattern": {m: rank for m, rank in modules.items() if rank != modules[first]},
+            f"{part}.alpha_pattern": {m: alpha for m, alpha in values.items() if alpha != values[first]},
+            f"{part}.target_modules": sorted(modules),
+        }
+    return settings
+
+
+def _peft_alphas(settings: Mapping[str, object], names: Mapping[LoraName, Lazy]) -> Alphas | None:
+    values = {}
+    for module, rank in ranks(names).items():
+        part, _, inner = module.partition(".")
+        pattern = settings.get(f"{part}.alpha_pattern")
+        exact = pattern.get(inner, pattern.get(f"^{inner}")) if isinstance(pattern, dict) else None
+        alpha = exact if exact is not None else settings.get(f"{part}.lora_alpha", rank)
+        values[module] = float(alpha) if isinstance(alpha, int | float) else float(rank)
+    return Alphas(values)
+
+
+def _json(file: WeightFile, key: str) -> dict[str, object]:
+    try:
+        table = json.loads(file.metadata[key])
+    except ValueError as error:
+        raise IntegrityError(f"{file.path.name}: its metadata `{key}` is not JSON") from error
+    if not isinstance(table, dict) or (key == ALPHAS_KEY and not _is_alphas(table)):
+        raise IntegrityError(f"{file.path.name}: its metadata `{key}` is not what it should be")
+    return table
+
+
+def _is_alphas(table: Mapping[str, object]) -> bool:
+    values, shape = table.get("values"), table.get("shape")
+    numbers = isinstance(values, dict) and all(isinstance(value, int | float) for value in values.values())
+    return numbers and table.get("dtype") in FLOATS.values() and shape in ([], [1])
+
+
+def _metadata(file: WeightFile, info: WeightsInfo) -> dict[str, str]:
+    carried = {key: value for key, value in file.metadata.items() if key not in (ALPHAS_KEY, PEFT_KEY)}
+    version = {VERSION_KEY: info.version} if info.version else {}
+    return carried | {KIND_KEY: info.kind} | version
+
+
+def _check_pairs(names: Mapping[LoraName, Lazy], source: str) -> None:
+    downs = {module_of(name): tensor for name, tensor in names.items() if name.role == "down"}
+    ups = {module_of(name): tensor for name, tensor in names.items() if name.role == "up"}
+    if halves := sorted(downs.keys() ^ ups.keys()):
+        side = "up" if halves[0] in downs else "down"
+        raise IntegrityError(f"{source}: `{halves[0]}` lacks its {side} half", hint="get the file again")
+    for module, down in downs.items():
+        if len(down.shape) < 2 or len(ups[module].shape) < 2 or down.height != ups[module].shape[1]:
+            shapes = f"{ups[module].shape} and {down.shape}"
+            raise IntegrityError(f"{source}: `{module}`: shapes {shapes} do not multiply")

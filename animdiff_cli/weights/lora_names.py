@@ -1,0 +1,174 @@
+"""What a LoRA's key means, in every spelling there is, and how to spell it in another."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from animdiff_cli.weights import ldm_unet
+from animdiff_cli.weights.kohya import dotted, underscored
+from animdiff_cli.weights.motion import diffusers_name, official_name
+
+Layout = Literal["original", "diffusers", "kohya", "peft"]
+Part = Literal["unet", "text_encoder", "text_encoder_2"]
+
+#: what follows the module's name in kohya's files, LyCORIS' families included
+KOHYA_ROLES = {
+    "lora_down.weight": "down",
+    "lora_up.weight": "up",
+    "lora_mid.weight": "mid",
+    **{
+        role: role
+        for role in (
+            *("alpha", "dora_scale", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+            *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+        )
+    },
+}
+#: and in the files of peft, diffusers, and older diffusers
+DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
+    "lora_A.weight": ("peft", "down"),
+    "lora_B.weight": ("peft", "up"),
+    "lora_A.default.weight": ("peft", "down"),
+    "lora_B.default.weight": ("peft", "up"),
+    "lora_magnitude_vector": ("peft", "magnitude"),
+    "lora_magnitude_vector.weight": ("peft", "magnitude"),
+    "lora.down.weight": ("diffusers", "down"),
+    "lora.up.weight": ("diffusers", "up"),
+    "lora_linear_layer.down.weight": ("diffusers", "down"),
+    "lora_linear_layer.up.weight": ("diffusers", "up"),
+    "alpha": ("diffusers", "alpha"),
+}
+#: ResNets per level of every base, for kohya's files that name modules by the original's numbering
+LAYERS = 2
+KOHYA_PARTS: Mapping[str, Part] = {
+    "unet": "unet",
+    "te": "text_encoder",
+    "te1": "text_encoder",
+    "te2": "text_encoder_2",
+}
+_KOHYA = re.compile(r"lora_(unet|te|te1|te2)_([^.]+)\.(.+)")
+_PROCESSOR = re.compile(r"(unet\.)?(.+)\.processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
+_DOTTED = re.compile(
+    r"(?:base_model\.model\.)?(?:(unet|text_encoder_2|text_encoder)\.)?(.+?)\.("
+    + "|".join(re.escape(suffix) for suffix in sorted(DOTTED_ROLES, key=len, reverse=True))
+    + ")"
+)
+_PROJECTION = re.compile(r"(.+)\.(to_q|to_k|to_v|to_out)(?:\.0)?")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraName:
+    """One tensor of a LoRA: the module it changes, by its diffusers name within the part, and its role there.
+
+    Roles: down, up, mid, alpha, magnitude, and LyCORIS' own (`hada_w1_a`, `lokr_w2`, `dora_scale` …).
+    """
+
+    part: Part
+    module: str
+    role: str
+
+    @property
+    def weight(self) -> str:
+        """Canonical name of the weight it changes."""
+        return f"{self.part}.{self.module}.weight"
+
+
+def parse(key: str) -> tuple[Layout, LoraName] | None:
+    """Read one key; None if it is no LoRA's.
+
+    >>> parse("lora_te_text_model_encoder_layers_3_mlp_fc1.alpha")[1].module
+    'text_model.encoder.layers.3.mlp.fc1'
+    """
+    for read in (_kohya, _processor, _dotted):
+        if found := read(key.removeprefix("module.")):
+            return found
+    return None
+
+
+def spell(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
+    """Write a name in a layout; None if it has no word for it. `two_encoders`: SDXL, whose encoders kohya counts.
+
+    >>> spell(LoraName("unet", "mid_block.attentions.0.proj_in", "down"), "kohya")
+    'lora_unet_mid_block_attentions_0_proj_in.lora_down.weight'
+    """
+    if layout == "kohya":
+        return _spell_kohya(name, two_encoders)
+    return _SPELLINGS[layout](name)
+
+
+def family(roles: Iterable[str], *, convolutions: bool) -> str:
+    """Name the kind of LoRA by the roles its keys have."""
+    present = set(roles)
+    if present & {"dora_scale", "magnitude"}:
+        return "dora"
+    for prefix, name in (("hada", "loha"), ("lokr", "lokr")):
+        if any(role.startswith(prefix) for role in present):
+            return name
+    return "locon" if convolutions or "mid" in present else "lora"
+
+
+def _kohya(key: str) -> tuple[Layout, LoraName] | None:
+    match = _KOHYA.fullmatch(key)
+    module, role = (dotted(match[2]), KOHYA_ROLES.get(match[3])) if match else (None, None)
+    if match is None or module is None or role is None:
+        return None
+    if module.startswith(("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.")):
+        module = ldm_unet.to_diffusers(module, LAYERS)
+    return ("kohya", LoraName(KOHYA_PARTS[match[1]], diffusers_name(module) or module, role)) if module else None
+
+
+def _processor(key: str) -> tuple[Layout, LoraName] | None:
+    match = _PROCESSOR.fullmatch(key)
+    if match is None:
+        return None
+    projection = "to_out.0" if match[3] == "to_out" else match[3]
+    module = f"{match[2]}.{projection}"
+    layout: Layout = "diffusers" if match[1] else "original"
+    return layout, LoraName("unet", diffusers_name(module) or module, match[4])
+
+
+def _dotted(key: str) -> tuple[Layout, LoraName] | None:
+    match = _DOTTED.fullmatch(key)
+    if match is None:
+        return None
+    part: Part = next((part for part in get_args(Part) if part == match[1]), "unet")
+    layout, role = DOTTED_ROLES[match[3]]
+    module = match[2] if part == "unet" or match[2].startswith("text_") else f"text_model.{match[2]}"
+    return layout, LoraName(part, diffusers_name(module) or module, role)
+
+
+def _spell_kohya(name: LoraName, two_encoders: bool) -> str | None:
+    role = {role: suffix for suffix, role in KOHYA_ROLES.items()}.get(name.role)
+    encoders: Mapping[Part, str] = {
+        "text_encoder": "te1" if two_encoders else "te",
+        "text_encoder_2": "te2",
+        "unet": "unet",
+    }
+    module = official_name(name.module) or name.module
+    return role and f"lora_{encoders[name.part]}_{underscored(module)}.{role}"
+
+
+def _spell_original(name: LoraName) -> str | None:
+    match = _PROJECTION.fullmatch(official_name(name.module) or name.module)
+    if name.part != "unet" or name.role not in ("down", "up") or match is None:
+        return None
+    return f"{match[1]}.processor.{match[2]}_lora.{name.role}.weight"
+
+
+def _spell_diffusers(name: LoraName) -> str | None:
+    if name.role not in ("down", "up"):
+        return None
+    return f"{name.part}.{name.module}.{'lora' if name.part == 'unet' else 'lora_linear_layer'}.{name.role}.weight"
+
+
+def _spell_peft(name: LoraName) -> str | None:
+    letter = {"down": "lora_A.weight", "up": "lora_B.weight", "magnitude": "lora_magnitude_vector"}.get(name.role)
+    return letter and f"{name.part}.{name.module}.{letter}"
+
+
+_SPELLINGS: Mapping[str, Callable[[LoraName], str | None]] = {
+    "original": _spell_original,
+    "diffusers": _spell_diffusers,
+    "peft": _spell_peft,
+}

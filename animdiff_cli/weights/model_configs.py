@@ -1,0 +1,111 @@
+"""The configs diffusers reads beside weights: shipped, and filled in from the tensors' shapes."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from animdiff_cli.weights.lazy import Lazy
+
+CONFIGS = Path(__file__).with_name("configs")
+#: for modules whose file does not say; what diffusers assumes too
+DEFAULT_FRAMES = 32
+CLIP_HEAD_WIDTH = 64
+
+
+def shipped(base: str, part: str) -> dict[str, Any]:
+    """Read a shipped config, such as `("sd15", "unet")`."""
+    config: dict[str, Any] = json.loads((CONFIGS / base / f"{part}.json").read_text(encoding="utf-8"))
+    return config
+
+
+def tokenizer_files(base: str, part: str) -> dict[str, bytes]:
+    """Read CLIP's vocabulary and the settings of one tokenizer of a base."""
+    files = {name: (CONFIGS / "clip" / name).read_bytes() for name in ("vocab.json", "merges.txt")}
+    return files | {"tokenizer_config.json": (CONFIGS / base / f"{part}.json").read_bytes()}
+
+
+def motion_adapter(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[str, Any]:
+    """Describe a motion module in diffusers' names for `MotionAdapter`."""
+    sites = _levels(tensors, r"down_blocks\.(\d+)\.motion_modules\.(\d+)\.norm\.weight")
+    conv_in = tensors.get("conv_in.weight")
+    return {
+        "_class_name": "MotionAdapter",
+        "block_out_channels": [tensor.height for (_, layer), tensor in sorted(sites.items()) if layer == 0],
+        "conv_in_channels": conv_in.shape[1] if conv_in else None,
+        "motion_layers_per_block": 1 + max(layer for _, layer in sites),
+        "motion_max_seq_length": max_frames or DEFAULT_FRAMES,
+        "motion_mid_block_layers_per_block": 1,
+        "motion_norm_num_groups": 32,
+        "motion_num_attention_heads": 8,
+        "use_motion_mid_block": "mid_block.motion_modules.0.norm.weight" in tensors,
+    }
+
+
+def sparsectrl(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[str, Any]:
+    """Describe a SparseCtrl encoder in diffusers' names for `SparseControlNetModel`."""
+    simplified = "controlnet_cond_embedding.weight" in tensors
+    first = tensors["controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight"]
+    cross = next((t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight")), 768)
+    levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
+    return {
+        "_class_name": "SparseControlNetModel",
+        "block_out_channels": [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0],
+        "concat_conditioning_mask": True,
+        "conditioning_channels": first.shape[1] - 1,  # diffusers counts the mask apart
+        "cross_attention_dim": cross,
+        "layers_per_block": 1 + max((layer for _, layer in levels), default=1),
+        "motion_max_seq_length": max_frames or DEFAULT_FRAMES,
+        "motion_num_attention_heads": 8,
+        "use_simplified_condition_embedding": simplified,
+    }
+
+
+def unet(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
+    """Describe a UNet of a base; widths as its tensors have them."""
+    levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
+    cross = next(t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight"))
+    return shipped(base, "unet") | {
+        "in_channels": tensors["conv_in.weight"].shape[1],
+        "out_channels": tensors["conv_out.weight"].height,
+        "block_out_channels": [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0],
+        "layers_per_block": 1 + max(layer for _, layer in levels),
+        "cross_attention_dim": cross,
+    }
+
+
+def vae(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
+    """Describe a VAE of a base; widths as its tensors have them."""
+    levels = _levels(tensors, r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
+    widths = [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0]
+    config = shipped(base, "vae")
+    return config | {
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
+        "layers_per_block": 1 + max(layer for _, layer in levels),
+    }
+
+
+def text_encoder(tensors: Mapping[str, Lazy], base: str, part: str = "text_encoder") -> dict[str, Any]:
+    """Describe a CLIP text encoder; widths as its tensors have them, heads 64 wide as in every published one."""
+    tokens = tensors["text_model.embeddings.token_embedding.weight"]
+    positions = tensors["text_model.embeddings.position_embedding.weight"]
+    layers = [int(match[1]) for key in tensors if (match := re.match(r"text_model\.encoder\.layers\.(\d+)\.", key))]
+    projection = tensors.get("text_projection.weight")
+    return shipped(base, part) | {
+        "hidden_size": tokens.shape[1],
+        "intermediate_size": tensors["text_model.encoder.layers.0.mlp.fc1.weight"].height,
+        "max_position_embeddings": positions.height,
+        "num_attention_heads": max(tokens.shape[1] // CLIP_HEAD_WIDTH, 1),
+        "num_hidden_layers": 1 + max(layers),
+        "projection_dim": projection.height if projection else tokens.shape[1],
+        "vocab_size": tokens.height,
+    }
+
+
+def _levels(tensors: Mapping[str, Lazy], pattern: str) -> dict[tuple[int, int], Lazy]:
+    found = ((re.fullmatch(pattern, key), tensor) for key, tensor in tensors.items())
+    return {(int(match[1]), int(match[2])): tensor for match, tensor in found if match}

@@ -1,0 +1,147 @@
+"""Motion modules and SparseCtrl encoders between the original's layout and diffusers'."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights import model_configs
+from animdiff_cli.weights.contents import Contents, Layouted, refuse_keys
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.info import FRAMES_KEY, KIND_KEY, VERSION_KEY, WeightsInfo
+from animdiff_cli.weights.lazy import FLOATS, Lazy
+from animdiff_cli.weights.motion import SHARED_POSITION_SUFFIX, diffusers_name, is_position, official_name
+from animdiff_cli.weights.motion_shapes import check_motion
+from animdiff_cli.weights.positions import is_sinusoid, position_code
+
+#: number format of the position code in the file it was dropped from
+POSITION_DTYPE_KEY = "animdiff.position_dtype"
+CONV_IN = ("conv_in.weight", "conv_in.bias")
+IMAGE_WEIGHT = "belongs to the image model of a training checkpoint"
+RECOMPUTED = "position code: a fixed sinusoid, its length kept as metadata"
+REGENERATED = "position code: a fixed sinusoid, computed from its length"
+_POSITION = re.compile(r"(.+\.transformer_blocks\.\d+)\.(?:attn\d\.pos_encoder\.pe|pos_embed\.pe)")
+_ATTENTION = re.compile(r"(.+\.transformer_blocks\.\d+)\.attn(\d)\.to_q\.weight")
+
+
+def read_motion(file: WeightFile, info: WeightsInfo) -> Contents:
+    """Read a motion module, also out of a training checkpoint. Raises `IntegrityError` for gaps and strangers."""
+    is_training = any(".resnets." in key for key in file.tensors)
+    contents = _read(file, info, others=() if is_training else CONV_IN)
+    left_behind = {} if not is_training else {key: IMAGE_WEIGHT for key in file.tensors if not _is_motion(key)}
+    check_motion(contents.tensors, file.path.name, attentions=2)
+    strangers = file.tensors.keys() - left_behind.keys() - contents.dropped.keys()
+    strangers = {key for key in strangers if not _is_motion(key) and _bare(key) not in CONV_IN}
+    if strangers:
+        refuse_keys(strangers, file.path.name, "no motion-module weight")
+    return Contents(contents.tensors, {**left_behind, **contents.dropped}, contents.metadata)
+
+
+def read_sparsectrl(file: WeightFile, info: WeightsInfo) -> Contents:
+    """Read a SparseCtrl encoder: an image ControlNet whose down blocks have motion modules of one attention."""
+    contents = _read(file, info, others=tuple(_bare(key) for key in file.tensors if not _is_motion(key)))
+    check_motion(contents.tensors, file.path.name, attentions=1, both_ways=False)
+    return contents
+
+
+def motion_to_original(contents: Contents, info: WeightsInfo) -> Layouted:
+    """Write official names, the position code of every attention computed anew from its length."""
+    tensors: dict[str, Lazy] = {}
+    for key, tensor in contents.tensors.items():
+        bare = key.removeprefix("unet.")
+        if shared := _POSITION.fullmatch(bare):
+            tensors |= dict.fromkeys(_positions_of(shared[1], contents), tensor)
+        else:
+            tensors[official_name(bare) or bare] = tensor
+    codes = _codes(contents, lambda stem: _positions_of(stem, contents))
+    tensors = codes | tensors
+    return Layouted({"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=_metadata(contents, info))
+
+
+def motion_to_diffusers(contents: Contents, info: WeightsInfo) -> Layouted:
+    """Write diffusers' names and the config that `MotionAdapter` or `SparseControlNetModel` reads."""
+    codes = _codes(contents, lambda stem: [stem + SHARED_POSITION_SUFFIX])
+    tensors = codes | {key.removeprefix("unet."): tensor for key, tensor in contents.tensors.items()}
+    metadata = _metadata(contents, info) | {"format": "pt"}
+    frames = int(contents.metadata[FRAMES_KEY]) if FRAMES_KEY in contents.metadata else None
+    describe = model_configs.sparsectrl if info.kind == "sparsectrl" else model_configs.motion_adapter
+    config = json.dumps(describe(tensors, frames), indent=2).encode() + b"\n"
+    return Layouted(
+        {"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=metadata, configs={"config.json": config}
+    )
+
+
+def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> Contents:
+    tensors: dict[str, Lazy] = {}
+    dropped: dict[str, str] = {}
+    facts = _recorded(file)
+    lengths = {tensor.shape[-2] for key, tensor in file.tensors.items() if is_position(key) and len(tensor.shape) == 3}
+    if len(lengths) > 1:
+        raise IntegrityError(f"{file.path.name}: position codes of different lengths: {sorted(lengths)}")
+    for key, tensor in file.tensors.items():
+        bare = _bare(key)
+        name = diffusers_name(bare)
+        if name and (shared := _POSITION.fullmatch(name)):
+            if is_sinusoid(tensor):
+                dropped[key] = RECOMPUTED
+                facts |= {FRAMES_KEY: str(tensor.shape[1]), POSITION_DTYPE_KEY: tensor.dtype}
+            else:
+                _keep_learned(tensors, f"unet.{shared[1]}{SHARED_POSITION_SUFFIX}", tensor, key, file)
+        elif name:
+            tensors[f"unet.{name}"] = tensor
+        elif bare in others:
+            tensors[f"unet.{bare}"] = tensor
+    return Contents(tensors, dropped, facts)
+
+
+def _recorded(file: WeightFile) -> dict[str, str]:
+    """Believe of the metadata what can be true."""
+    fitting: Mapping[str, Callable[[str], bool]] = {
+        FRAMES_KEY: lambda text: text.isdecimal() and len(text) < 5 and int(text) > 0,
+        POSITION_DTYPE_KEY: lambda text: text in FLOATS.values(),
+    }
+    return {key: file.metadata[key] for key, fits in fitting.items() if fits(file.metadata.get(key, ""))}
+
+
+def _keep_learned(tensors: dict[str, Lazy], name: str, tensor: Lazy, key: str, file: WeightFile) -> None:
+    """Keep a position code that is no plain sinusoid, as far as diffusers can: one for both attentions of a block."""
+    known = tensors.setdefault(name, tensor)
+    if known is not tensor and not known.read().equal(tensor.read()):
+        refuse_keys([key], file.path.name, "its position code differs between two attentions of a block")
+
+
+def _codes(contents: Contents, names: Callable[[str], list[str]]) -> dict[str, Lazy]:
+    """Compute the position codes of every transformer block; none where no file told how long they are."""
+    frames = contents.metadata.get(FRAMES_KEY)
+    dtype = contents.metadata.get(POSITION_DTYPE_KEY, "F32")
+    blocks = _blocks(contents.tensors) if frames else {}
+    return {
+        name: position_code(int(frames or 0), width, dtype) for stem, width in blocks.items() for name in names(stem)
+    }
+
+
+def _blocks(tensors: Mapping[str, Lazy]) -> dict[str, int]:
+    """Map each transformer block to its width."""
+    found = ((_ATTENTION.fullmatch(key.removeprefix("unet.")), tensor) for key, tensor in tensors.items())
+    return {match[1]: tensor.height for match, tensor in found if match and ".motion_modules." in match[1]}
+
+
+def _positions_of(stem: str, contents: Contents) -> list[str]:
+    """Name the position codes of a block in the original's layout."""
+    found = (_ATTENTION.fullmatch(key.removeprefix("unet.")) for key in contents.tensors)
+    numbers = sorted(match[2] for match in found if match and match[1] == stem)
+    names = (official_name(f"{stem}.attn{number}.pos_encoder.pe") for number in numbers)
+    return [name for name in names if name]
+
+
+def _metadata(contents: Contents, info: WeightsInfo) -> dict[str, str]:
+    version = {VERSION_KEY: info.version} if info.version and info.kind == "motion-module" else {}
+    return {KIND_KEY: info.kind} | version | dict(contents.metadata)
+
+
+def _is_motion(key: str) -> bool:
+    return official_name(_bare(key)) is not None
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("module.")

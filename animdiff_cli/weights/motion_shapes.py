@@ -1,0 +1,93 @@
+"""What a motion module must hold: every weight of every site, with its shape."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights.lazy import Lazy
+
+#: diffusers' name within a site, and its shape in multiples of the site's width
+OUTER = {
+    "norm.weight": (1,),
+    "norm.bias": (1,),
+    "proj_in.weight": (1, 1),
+    "proj_in.bias": (1,),
+    "proj_out.weight": (1, 1),
+    "proj_out.bias": (1,),
+    "transformer_blocks.0.norm3.weight": (1,),
+    "transformer_blocks.0.norm3.bias": (1,),
+    "transformer_blocks.0.ff.net.0.proj.weight": (8, 1),
+    "transformer_blocks.0.ff.net.0.proj.bias": (8,),
+    "transformer_blocks.0.ff.net.2.weight": (1, 4),
+    "transformer_blocks.0.ff.net.2.bias": (1,),
+}
+#: and once per temporal attention
+ATTENTION = {
+    "transformer_blocks.0.norm{n}.weight": (1,),
+    "transformer_blocks.0.norm{n}.bias": (1,),
+    "transformer_blocks.0.attn{n}.to_q.weight": (1, 1),
+    "transformer_blocks.0.attn{n}.to_k.weight": (1, 1),
+    "transformer_blocks.0.attn{n}.to_v.weight": (1, 1),
+    "transformer_blocks.0.attn{n}.to_out.0.weight": (1, 1),
+    "transformer_blocks.0.attn{n}.to_out.0.bias": (1,),
+}
+_SITE = re.compile(r"unet\.((?:(down|up)_blocks\.(\d+)|mid_block)\.motion_modules\.(\d+))\.(.+)")
+
+
+def check_motion(tensors: Mapping[str, Lazy], source: str, *, attentions: int, both_ways: bool = True) -> None:
+    """Raise `IntegrityError` that names what is missing or misshapen. `attentions` per block: 2, SparseCtrl's 1.
+
+    `both_ways`: down and up blocks are expected, one module more per up block; a SparseCtrl has down blocks alone.
+    """
+    sites = _sites(tensors)
+    if both_ways:
+        _check_sites(sites, source)
+    for site, found in sites.items():
+        expected = expected_shapes(found.get("norm.weight"), attentions)
+        if missing := sorted(expected.keys() - found.keys()):
+            raise IntegrityError(
+                f"{source} lacks motion weights, first `{site}.{missing[0]}`",
+                hint="get the file again, or convert it from its source anew",
+            )
+        for name, shape in expected.items():
+            if found[name].shape != shape:
+                raise IntegrityError(f"{source}: `{site}.{name}` has shape {found[name].shape}, not {shape}")
+
+
+def expected_shapes(norm: Lazy | None, attentions: int) -> dict[str, tuple[int, ...]]:
+    """List the weights of a site, as wide as its norm."""
+    width = norm.height if norm else 0
+    factors = OUTER | {
+        name.format(n=number): shape for number in range(1, attentions + 1) for name, shape in ATTENTION.items()
+    }
+    return {name: tuple(width * factor for factor in shape) for name, shape in factors.items()}
+
+
+def _sites(tensors: Mapping[str, Lazy]) -> dict[str, dict[str, Lazy]]:
+    sites: dict[str, dict[str, Lazy]] = {}
+    for key, tensor in tensors.items():
+        if match := _SITE.fullmatch(key):
+            sites.setdefault(match[1], {})[match[5]] = tensor
+    return sites
+
+
+def _check_sites(sites: Iterable[str], source: str) -> None:
+    present = set(sites)
+    places = [(match[1], int(match[2]), int(match[3])) for site in present if (match := _place(site))]
+    levels = 1 + max((level for _, level, _ in places), default=0)
+    layers = 1 + max((layer for side, _, layer in places if side == "down"), default=0)
+    expected = {
+        f"{side}_blocks.{level}.motion_modules.{layer}"
+        for side, count in (("down", layers), ("up", layers + 1))
+        for level in range(levels)
+        for layer in range(count)
+    }
+    if missing := sorted(expected - present):
+        raise IntegrityError(
+            f"{source} lacks {len(missing)} of {len(expected)} temporal transformers, first `{missing[0]}`",
+            hint="get the file again, or convert it from its source anew",
+        )
+
+
+def _place(site: str) -> re.Match[str] | None:
+    return re.fullmatch(r"(down|up)_blocks\.(\d+)\.motion_modules\.(\d+)", site)

@@ -1,0 +1,51 @@
+"""Files nobody here knows: what they most resemble, and why they are not it."""
+
+import re
+from typing import NoReturn
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights.files import WeightFile
+
+#: words in the keys of models that are met beside ours, and what they then are
+ELSEWHERE: tuple[tuple[str, str], ...] = (
+    (r"double_blocks\.|single_transformer_blocks\.", "Flux"),
+    (r"joint_blocks\.", "Stable Diffusion 3"),
+    (r"time_stack|temporal_transformer_blocks", "Stable Video Diffusion"),
+    (r"pose_encoder|camera", "a camera controller such as CameraCtrl"),
+    (r"down\.\d+\.0\.prior|unet_blocks", "Kandinsky"),
+    (r"model\.layers\.\d+\.self_attn|transformer\.h\.\d+", "a language model"),
+    (r"blocks\.\d+\.(?:self_attn|cross_attn)\.", "a video transformer such as Wan"),
+    (r"conv_first|rrdb|body\.\d+\.", "an upscaler"),
+    (r"vision_model\.|visual\.transformer", "a CLIP vision model"),
+    (r"exp_avg|param_groups", "the state of an optimiser"),
+)
+#: a word of each known kind, and what that kind has besides
+NEAREST: tuple[tuple[str, str, str], ...] = (
+    ("motion-module", r"motion_module|temporal", "`down_blocks.N.motion_modules.M`"),
+    ("LoRA", r"lora|alpha", "pairs of `lora_down` and `lora_up`, or `lora_A` and `lora_B`"),
+    ("ControlNet", r"control|hint", "`input_hint_block` or `controlnet_cond_embedding`"),
+    ("VAE", r"encoder|decoder|quant_conv", "`decoder.up` or `decoder.up_blocks`"),
+    ("Stable Diffusion checkpoint", r"diffusion_model|resnets|attn", "`model.diffusion_model`"),
+    ("text encoder", r"text_model|token", "`embeddings.token_embedding`"),
+    ("textual inversion", r"^[^.]{1,40}$", "one matrix of width 768, 1024 or 1280"),
+)
+
+
+def refuse_stranger(file: WeightFile) -> NoReturn:
+    """Raise `IntegrityError` with the nearest guess and what speaks against it."""
+    keys = list(file.tensors)
+    example = min(keys, key=len, default="nothing")[:80]
+    for pattern, what in ELSEWHERE:
+        if found := next((key for key in keys if re.search(pattern, key)), None):
+            raise IntegrityError(
+                f"{file.path.name} looks like {what} (`{found[:80]}`), which AnimateDiff has no use for",
+                hint="AnimateDiff works on Stable Diffusion 1.5 and SDXL",
+            )
+    shares = {kind: sum(bool(re.search(word, key)) for key in keys) for kind, word, _ in NEAREST}
+    kind = max(shares, key=lambda name: shares[name])
+    needs = next(needs for name, _, needs in NEAREST if name == kind)
+    guess = f"nearest is a {kind}, but it lacks {needs}" if shares[kind] else "nothing in it resembles a known kind"
+    raise IntegrityError(
+        f"{file.path.name} is no weight file this program knows ({len(keys)} tensors, such as `{example}`): {guess}",
+        hint="known are motion modules, checkpoints, LoRAs, VAEs, ControlNets, SparseCtrl, IP-Adapters and embeddings",
+    )

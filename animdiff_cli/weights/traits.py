@@ -1,0 +1,220 @@
+"""What the tensors of each kind tell beyond the kind: base, version, layout, rank, frames."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from animdiff_cli.registry.catalog import Family
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
+from animdiff_cli.weights.lora_names import LoraName, family, parse
+from animdiff_cli.weights.motion import official_name
+
+#: width of the text that cross-attention reads, by base
+TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+EMBEDDING_WIDTHS = {768: "sd15", 1024: "sd2", 1280: "sdxl"}
+#: highest down level with motion modules, by base
+LEVELS = {2: "sdxl", 3: "sd15"}
+#: what only the checkpoints of one base are built of, looked for where widths say nothing
+BASE_MARKS = {
+    "conditioner.embedders.1.": "sdxl",
+    "text_encoder_2.": "sdxl",
+    "cond_stage_model.model.": "sd2",
+    "cond_stage_model.transformer.": "sd15",
+    "text_encoder.": "sd15",
+}
+V1_FRAMES, V2_FRAMES = 24, 32
+_POSITIONS = (".pos_encoder.pe", ".pos_embed.pe", ".positional_encoding")
+_CROSS = re.compile(r".*attn2[._](?:processor\.)?to_k[._].*")
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The part of a card that differs by kind."""
+
+    format: str
+    base: str | None = None
+    version: str | None = None
+    family: str | None = None
+    rank: int | None = None
+    max_frames: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def plain(file: WeightFile) -> Details:
+    """Read what any image-model weights tell."""
+    return Details(format=_format(file), base=text_base(file) or _marked_base(file) or _level_base(file))
+
+
+def motion_module(file: WeightFile) -> Details:
+    """Read version, frames and layout of a motion module; of a training checkpoint around one, too."""
+    keys = [key.removeprefix("module.") for key in file.tensors]
+    frames = _frames(file)
+    base = _level_base(file)
+    version, notes = _motion_version(file, keys, frames, base)
+    if any(".resnets." in key for key in keys):
+        notes += ("a training checkpoint: the whole UNet around its motion module",)
+    return Details(_motion_format(keys), base, version, max_frames=frames, notes=notes)
+
+
+def motion_lora(file: WeightFile) -> Details:
+    """Read rank, layout, and by the mid block the version a MotionLoRA was made for."""
+    details = lora(file)
+    middle = any("mid_block" in key for key in file.tensors)
+    notes = () if middle else ("without mid block: for v1 or v3",)
+    recorded = file.metadata.get(VERSION_KEY)
+    version = recorded if recorded in get_args(Family) else "v2" if middle else None
+    return Details(
+        details.format, _level_base(file) or "sd15", version, details.family, details.rank, notes=notes + details.notes
+    )
+
+
+def domain_adapter(file: WeightFile) -> Details:
+    """Read a domain adapter, which was made for v3."""
+    details = lora(file)
+    return Details(details.format, details.base, "v3", details.family, details.rank, notes=details.notes)
+
+
+def sparsectrl(file: WeightFile) -> Details:
+    """Tell RGB from scribble by the condition encoder: one convolution, or a stack of them."""
+    simplified = any(key.endswith("controlnet_cond_embedding.weight") for key in file.tensors)
+    notes = ("condition: " + ("rgb" if simplified else "scribble"),)
+    keys = [key.removeprefix("module.") for key in file.tensors]
+    return Details(_motion_format(keys), _level_base(file), "v3", max_frames=_frames(file), notes=notes)
+
+
+def lora(file: WeightFile) -> Details:
+    """Read layout, family and rank of any LoRA."""
+    parsed = _parsed(file)
+    if not parsed:
+        return Details(format="unknown")
+    names = [name for _, name in parsed.values()]
+    layouts = {layout for layout, _ in parsed.values()}
+    convolutions = any(_is_convolution(file.tensors[key].shape) for key, (_, name) in parsed.items())
+    strange = len(file.tensors) - len(parsed)
+    notes = (f"{strange} keys of no known LoRA layout",) if strange else ()
+    kind = family((name.role for name in names), convolutions=convolutions)
+    return Details(sorted(layouts)[0], _lora_base(file, names), None, kind, rank_of(file), notes=notes)
+
+
+def embedding(file: WeightFile) -> Details:
+    """Read a textual inversion; its rank is how many tokens it stands for."""
+    matrices = {key: tensor.shape for key, tensor in file.tensors.items() if tensor.shape}
+    widths = {shape[-1] for shape in matrices.values()}
+    base = "sdxl" if "clip_g" in matrices else EMBEDDING_WIDTHS.get(next(iter(widths), 0))
+    tokens = max((shape[0] if len(shape) > 1 else 1 for shape in matrices.values()), default=0)
+    layout = "original" if {"emb_params", "string_to_param.*"} & matrices.keys() else "diffusers"
+    return Details(layout, base, notes=(f"stands for {tokens} tokens",))
+
+
+def is_bare_embedding(file: WeightFile) -> bool:
+    """Recognise diffusers' textual inversion: one vector or a few, named by nothing but their token."""
+    shapes = [tensor.shape for tensor in file.tensors.values()]
+    return len(shapes) == 1 and len(shapes[0]) in (1, 2) and shapes[0][-1] in EMBEDDING_WIDTHS
+
+
+def rank_of(file: WeightFile) -> int | None:
+    """Find the largest rank in a LoRA."""
+    side = {"down": 0, "hada_w1_b": 0, "hada_w2_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0}
+    ranks = [
+        file.tensors[key].shape[side[name.role]]
+        for key, (_, name) in _parsed(file).items()
+        if name.role in side and file.tensors[key].shape
+    ]
+    return max(ranks, default=None)
+
+
+def text_base(file: WeightFile) -> str | None:
+    """Tell the base by the width of the text that cross-attention reads."""
+    found = (tensor.shape for key, tensor in file.tensors.items() if _CROSS.fullmatch(key))
+    widths = [shape[1] for shape in found if len(shape) > 1]
+    return next((TEXT_WIDTHS[width] for width in widths if width in TEXT_WIDTHS), None)
+
+
+def _parsed(file: WeightFile) -> dict[str, tuple[str, LoraName]]:
+    parsed = {key: parse(key) for key in file.tensors}
+    return {key: found for key, found in parsed.items() if found is not None}
+
+
+def _is_convolution(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[2:] != (1, 1)
+
+
+def _lora_base(file: WeightFile, names: list[LoraName]) -> str | None:
+    if any(name.part == "text_encoder_2" for name in names):
+        return "sdxl"
+    if base := text_base(file):
+        return base
+    widths = {
+        file.tensors[key].shape[1]
+        for key, (_, name) in _parsed(file).items()
+        if name.part == "text_encoder" and name.role == "down" and name.module.endswith("q_proj")
+    }
+    return next((TEXT_WIDTHS[width] for width in widths if width in TEXT_WIDTHS), None) or _level_base(file)
+
+
+def _marked_base(file: WeightFile) -> str | None:
+    return next((base for mark, base in BASE_MARKS.items() if any(key.startswith(mark) for key in file.tensors)), None)
+
+
+def _level_base(file: WeightFile) -> str | None:
+    levels = [int(match[1]) for key in file.tensors if (match := re.search(r"down_blocks[._](\d+)", key))]
+    if any(".input_blocks.10." in key for key in file.tensors):
+        return "sd15"
+    return LEVELS.get(max(levels, default=-1))
+
+
+def _frames(file: WeightFile) -> int | None:
+    found = [tensor.shape[-2] for key, tensor in file.tensors.items() if key.endswith(_POSITIONS) and tensor.shape]
+    recorded = file.metadata.get(FRAMES_KEY, "")
+    return max(found, default=int(recorded) if recorded.isdecimal() and len(recorded) < 5 else None)
+
+
+def _motion_version(
+    file: WeightFile, keys: list[str], frames: int | None, base: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """Decide as every loader does: mid block, levels, positions, in that order; what is recorded goes first."""
+    recorded = file.metadata.get(VERSION_KEY)
+    if recorded in get_args(Family):
+        return recorded, ()
+    if any("temporal_attentions" in key or key.endswith(".positional_encoding") for key in keys):
+        return "hotshot", ()
+    if "conv_in.weight" in keys and not any(".resnets." in key for key in keys):
+        return "pia", ()
+    if any(key.startswith("mid_block.") and official_name(key) for key in keys):
+        return _version_with_middle(frames)
+    if base == "sdxl":
+        return "sdxl", ()
+    if frames is None:
+        return None, ("without position code: v1 and v3 cannot be told apart",)
+    return ("v1" if frames <= V1_FRAMES else "v3"), ()
+
+
+def _version_with_middle(frames: int | None) -> tuple[str, tuple[str, ...]]:
+    if frames is None:
+        return "lcm", ("without position code: AnimateLCM, or a v2 module from diffusers",)
+    return ("long", ()) if frames > V2_FRAMES else ("v2", ())
+
+
+def _motion_format(keys: list[str]) -> str:
+    if any("temporal_attentions" in key for key in keys):
+        return "hotshot"
+    return "original" if any(".temporal_transformer." in key for key in keys) else "diffusers"
+
+
+def _format(file: WeightFile) -> str:
+    originals = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "control_model.", "input_hint")
+    ldm_vae = re.compile(r"(?:encoder\.down|decoder\.up)\.\d+\.")
+    is_original = any(key.startswith(originals) or ldm_vae.match(key) for key in file.tensors)
+    return "original" if is_original else "diffusers"
+
+
+READERS: Mapping[str, Callable[[WeightFile], Details]] = {
+    "motion-module": motion_module,
+    "motion-lora": motion_lora,
+    "domain-adapter": domain_adapter,
+    "sparsectrl": sparsectrl,
+    "lora": lora,
+    "embedding": embedding,
+}

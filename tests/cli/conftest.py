@@ -1,0 +1,64 @@
+"""The command line as a person meets it: an empty folder, no settings of their own."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from animdiff_cli.cli import app
+
+CONSOLE_SCRIPT = Path(sys.executable).with_name("animdiff")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to stand in, with no `ANIMDIFF_*` set and no presets of one's own."""
+    for name in [name for name in os.environ if name.startswith("ANIMDIFF_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ANIMDIFF_CONFIG", str(tmp_path / "no-config"))
+    monkeypatch.setenv("ANIMDIFF_MODELS", str(tmp_path / "no-models"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def animdiff(here):
+    """Run the command in this process; the result has `exit_code`, `stdout`, `stderr` and `exception`."""
+
+    def call(*words):
+        return CliRunner().invoke(app, [str(word) for word in words], prog_name="animdiff")
+
+    return call
+
+
+@pytest.fixture
+def script(here):
+    """The command as the shell finds it."""
+    return str(CONSOLE_SCRIPT)
+
+
+@pytest.fixture
+def parts(toy_model, toy_motion_file):
+    """The flags that name a toy model and a motion module that fits it."""
+    return ["--model", str(toy_model), "--motion-module", str(toy_motion_file)]
+
+
+@pytest.fixture
+def toy(parts):
+    """The flags of a render of two small frames in two steps: half a second."""
+    return ["generate", *parts, "--steps", "2", "-L", "2", "-W", "64", "-H", "64"]
+
+
+@pytest.fixture
+def files(here):
+    """List what lies in the folder, hidden files too, as paths below it."""
+
+    def listed():
+        return sorted(path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file())
+
+    return listed

@@ -1,0 +1,111 @@
+import json
+from itertools import product
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animdiff_cli.core.choices import Format
+from animdiff_cli.outputs import read_recipe
+
+FORMATS = get_args(Format)
+
+
+def test_every_prompt_is_rendered_with_every_seed_and_weights_load_once(animdiff, toy):
+    words = ["--prompt", "a fox", "--prompt", "a fish", "--seed", 1, "--seed", 7, "--repeat", 2]
+    result = animdiff(*toy, *words, "--steps", 1, "-o", "{index}_{slug}_{seed}.gif")
+    clips = [f"{slug}_{seed}" for slug, seed in product(["a-fox", "a-fish"], [1, 2, 7, 8])]
+    assert result.stdout.splitlines() == [f"{index}_{clip}.gif" for index, clip in enumerate(clips, start=1)]
+    assert [line for line in result.stderr.splitlines() if "loading" in line] == [
+        "loading motion module toy_mm.safetensors",
+        "loading image model toy",
+    ]
+    assert "clip 8/8, step 1/1" in result.stderr
+
+
+def test_repeating_without_a_seed_draws_different_ones(animdiff, toy):
+    result = animdiff(*toy, "--prompt", "a fox", "--repeat", 3, "--dry-run", "--json")
+    seeds = {json.loads(line)["config"]["seed"] for line in result.stdout.splitlines()}
+    assert len(seeds) == 3
+
+
+def test_one_render_in_six_formats_and_each_says_how_it_was_made(animdiff, toy, files):
+    every = [word for name in FORMATS for word in ("-f", name)]
+    result = animdiff(*toy, "--prompt", "a fox", "--seed", 1, "-o", "fox", *every)
+    outputs = ["fox.gif", "fox.mp4", "fox.webm", "fox.webp", "fox.png", "fox"]
+    assert result.stdout.splitlines() == outputs
+    assert set(files()) == {*outputs[:5], "fox/00000.png", "fox/00001.png", "fox/recipe.json"}
+    recipes = [json.loads(animdiff("inspect", path, "--json").stdout) for path in outputs]
+    assert all(recipe == recipes[0] for recipe in recipes)
+    assert recipes[0]["config"] | {"prompt": "a fox", "seed": 1, "steps": 2, "num_frames": 2} == recipes[0]["config"]
+    assert set(recipes[0]["weights"]) == {"model", "motion_module"}
+
+
+def test_inspect_without_json_is_yaml_for_people(animdiff, toy):
+    animdiff(*toy, "--prompt", "a fox", "-o", "fox.gif")
+    assert "prompt: a fox" in animdiff("inspect", "fox.gif").stdout
+
+
+def test_a_repeated_note_is_said_once(animdiff, toy):
+    result = animdiff(*toy, "--prompt", "fox " * 50, "--seed", 1, "--seed", 2, "--steps", 1)
+    assert result.stderr.count("note: the prompt is longer") == 1
+
+
+def test_without_motion_each_frame_is_the_still_its_noise_makes(animdiff, toy, parts, here):
+    moving = animdiff(*toy, "--prompt", "a fox", "--seed", 1, "-o", "moving", "-f", "frames")
+    stills = ["generate", *parts[:2], "--no-motion", *toy[5:]]
+    still = animdiff(*stills, "--prompt", "a fox", "--seed", 1, "-o", "still", "-f", "frames")
+    assert (moving.exit_code, still.exit_code) == (0, 0)
+    assert "motion module" not in still.stderr
+    recipe = read_recipe(here / "still")
+    assert recipe["config"]["motion_module"] is None and set(recipe["weights"]) == {"model"}
+    assert (here / "moving/00000.png").read_bytes() != (here / "still/00000.png").read_bytes()
+
+
+def test_size_and_number_of_frames_are_as_asked(animdiff, toy, here):
+    animdiff(*toy, "--prompt", "a fox", "-L", 3, "-W", 72, "-H", 56, "-o", "fox", "-f", "frames")
+    frames = [np.asarray(Image.open(path)) for path in sorted((here / "fox").glob("*.png"))]
+    assert np.stack(frames).shape == (3, 56, 72, 3)
+
+
+def test_a_fresh_number_rather_than_over_an_old_clip(animdiff, toy, here):
+    (here / "fox.gif").write_bytes(b"mine")
+    result = animdiff(*toy, "--prompt", "a fox", "-o", "fox.gif", "-f", "gif", "-f", "mp4")
+    assert result.stdout.splitlines() == ["fox-2.gif", "fox-2.mp4"]
+    assert (here / "fox.gif").read_bytes() == b"mine"
+
+
+def test_overwrite_replaces_what_was_there(animdiff, toy, here, files):
+    (here / "fox.gif").write_bytes(b"mine")
+    result = animdiff(*toy, "--prompt", "a fox", "-o", "fox.gif", "--overwrite")
+    assert result.stdout == "fox.gif\n"
+    assert files() == ["fox.gif"]
+    assert read_recipe(here / "fox.gif")["config"]["prompt"] == "a fox"
+
+
+def test_what_cannot_be_replaced_is_said_before_the_render(animdiff, toy, here):
+    (here / "fox.gif").mkdir()
+    result = animdiff(*toy, "--prompt", "fox", "-o", "{slug}.gif", "--overwrite")
+    assert result.exit_code == 2
+    assert "loading" not in result.stderr
+
+
+def test_too_many_frames_are_refused_before_the_image_model_loads(animdiff, toy, files):
+    result = animdiff(*toy, "--prompt", "a fox", "-L", 33)
+    assert result.exit_code == 2
+    assert "loading image model" not in result.stderr
+    assert "32" in result.stderr.partition("hint: ")[2]
+    assert files() == []
+
+
+def test_the_prompt_may_be_of_any_script(animdiff, toy, here):
+    result = animdiff(*toy, "--prompt", "狐狸 🦊 «crème»", "-o", "fox.gif", "--json")
+    assert json.loads(result.stdout)["config"]["prompt"] == "狐狸 🦊 «crème»"
+    assert read_recipe(here / "fox.gif")["config"]["prompt"] == "狐狸 🦊 «crème»"
+
+
+@pytest.mark.parametrize("scheduler", ["euler-a", "heun"])
+def test_a_sampler_can_be_named(animdiff, toy, scheduler):
+    result = animdiff(*toy, "--prompt", "a fox", "--scheduler", scheduler, "--json")
+    assert json.loads(result.stdout)["config"]["scheduler"] == scheduler

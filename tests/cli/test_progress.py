@@ -1,0 +1,134 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from animdiff_cli.cli.progress import Lines, rate
+from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, Writing
+
+#: a render in events, and a path printed as soon as its file is complete
+RENDER = """
+import time
+from pathlib import Path
+from animdiff_cli.cli.progress import watching
+from animdiff_cli.core.events import *
+
+with watching(quiet=False) as emit:
+    emit(Loading("image model [toy]"))
+    for step in range(1, 11):
+        time.sleep(0.02)
+        emit(StepDone(step, 10))
+    emit(FramesDecoded(2, 2))
+    emit(Note("the VAE [fp16] overflows"))
+    emit(Writing(Path("fox.gif")))
+    time.sleep(0.2)
+    emit(Written(Path("fox.gif"), 100))
+    print("fox.gif", flush=True)
+"""
+
+
+@pytest.mark.parametrize("total", [10, 25, 1000])
+def test_a_long_render_says_one_line_per_tenth(capsys, total):
+    lines = Lines()
+    for step in range(1, total + 1):
+        lines(StepDone(step, total))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) in (10, 11)  # the first step is a sign of life
+    assert said[0] == f"step 1/{total}"
+    assert said[-1].startswith(f"step {total}/{total}, ")
+
+
+def test_each_clip_counts_from_the_start(capsys):
+    lines = Lines()
+    for job in (1, 2):
+        for step in range(1, 11):
+            lines(StepDone(step, 10, job, 2))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 20
+    assert said[10] == "clip 2/2, step 1/10"
+
+
+def test_every_stage_says_its_name(capsys):
+    lines = Lines()
+    for event in (Loading("toy"), FramesDecoded(1, 2), FramesDecoded(2, 2), Writing(Path("a.gif")), Note("mind this")):
+        lines(event)
+    assert capsys.readouterr().err == "loading toy\ndecoded 2 frames\nwriting a.gif\nnote: mind this\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds", "words"),
+    [
+        (1, 9.0, ""),
+        (5, 2.0, "2.0 it/s, 8 s left"),
+        (5, 8.0, "2.0 s/it, 30 s left"),
+        (20, 9.5, "2.0 it/s"),
+        (5, 0.0, ""),
+    ],
+)
+def test_the_first_step_warms_up_and_does_not_count(step, seconds, words):
+    assert rate(StepDone(step, 20), seconds) == words
+
+
+@pytest.fixture
+def on_a_terminal(here):
+    """Run a Python text with stderr on a pseudo-terminal; returns its stdout and what the terminal received."""
+
+    def run(text, term="xterm-256color", *, stdout_too=False):
+        reader, terminal = os.openpty()
+        stdout = terminal if stdout_too else subprocess.PIPE
+        environ = os.environ | {"TERM": term, "COLUMNS": "100"}
+        process = subprocess.Popen([sys.executable, "-c", text], stdout=stdout, stderr=terminal, env=environ)
+        os.close(terminal)
+        received = b""
+        while chunk := read_chunk(reader):
+            received += chunk
+        os.close(reader)
+        piped = "" if stdout_too else process.stdout.read().decode()
+        assert process.wait() == 0
+        return piped, received.decode()
+
+    return run
+
+
+def read_chunk(reader):
+    try:
+        return os.read(reader, 4096)
+    except OSError:  # how Linux says that the other end is closed
+        return b""
+
+
+def test_on_a_terminal_the_path_still_goes_to_the_pipe(on_a_terminal):
+    piped, seen = on_a_terminal(RENDER)
+    assert piped == "fox.gif\n"
+    for words in ("loading image model [toy]", "denoising", "/10 ", "it/s", "note: the VAE [fp16] overflows", "━━━"):
+        assert words in seen
+
+
+def test_bars_leave_only_notes_and_paths_behind(on_a_terminal):
+    _, seen = on_a_terminal(RENDER, stdout_too=True)
+    assert screen(seen) == ["note: the VAE [fp16] overflows", "fox.gif"]
+
+
+def test_a_terminal_that_cannot_draw_gets_plain_lines(on_a_terminal):
+    _, seen = on_a_terminal(RENDER, term="dumb")
+    assert "\x1b" not in seen
+    assert "step 10/10" in seen
+
+
+def screen(seen):
+    """Play what a terminal received: text, line feeds, cursor up and erase-line, which is all the bars use."""
+    lines, row = [""], 0
+    for token in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", seen):
+        if token == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif token == "\x1b[2K":
+            lines[row] = ""
+        elif token.startswith("\x1b[") and token.endswith("A"):
+            row -= int(token[2:-1] or 1)
+        elif not token.startswith(("\x1b", "\r")):
+            lines[row] += token
+    return [line for line in lines if line.strip()]

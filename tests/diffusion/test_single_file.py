@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from animdiff_cli.diffusion.build import check_model, load_components, part_config
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.jobs.convert import convert_weights, plan_conversion
+from animdiff_cli.jobs.generate import generate
+from animdiff_cli.weights.model_configs import tokenizer_files
+
+PLAN = DevicePlan("cpu", 0, "fp32")
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(toy_model, tmp_path_factory):
+    """Write `toy_model` as one file in the layout of Civitai's checkpoints; returns its path."""
+    path = tmp_path_factory.mktemp("single") / "toy.safetensors"
+    convert_weights(plan_conversion(str(toy_model), to="original", output=path))
+    return path
+
+
+def test_a_single_file_loads_to_the_weights_of_the_folder_it_came_from(toy_model, toy_checkpoint):
+    folder, single = load_components(toy_model, PLAN), load_components(toy_checkpoint, PLAN)
+    for part in ("unet", "vae", "text_encoder"):
+        ours, theirs = getattr(single, part).state_dict(), getattr(folder, part).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    texts = [encode_prompt(parts.tokenizer, parts.text_encoder, "a fox") for parts in (folder, single)]
+    assert torch.equal(*texts)
+
+
+def test_it_renders_the_same_frames(toy_model, toy_checkpoint, toy_motion_file):
+    settings = {
+        "motion_module": str(toy_motion_file),
+        "seed": 1,
+        "steps": 2,
+        "num_frames": 2,
+        "width": 64,
+        "height": 64,
+    }
+    folder = generate("a fox", model=str(toy_model), dtype="fp32", **settings)
+    single = generate("a fox", model=str(toy_checkpoint), dtype="fp32", **settings)
+    assert np.array_equal(folder.frames, single.frames)
+    assert list(single.recipe["weights"]["model"]) == ["toy.safetensors"]
+
+
+def test_a_pickle_that_remembers_nothing_loads_with_the_tokenizer_of_clip(tmp_path):
+    """As trainers save them: `state_dict`, position ids, no configs. Narrow, but with the vocabulary of CLIP."""
+    torch.manual_seed(0)
+    parts = narrow_parts()
+    folder = tmp_path / "folder"
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    (folder / "tokenizer").mkdir()
+    for name, text in tokenizer_files("sd15", "tokenizer").items():
+        (folder / "tokenizer" / name).write_bytes(text)
+    DDIMScheduler(beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
+    single = convert_weights(plan_conversion(str(folder), to="original", output=tmp_path / "a.safetensors")).path
+    ids = {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+    torch.save({"state_dict": load_file(single) | ids, "global_step": 1}, tmp_path / "a.ckpt")
+    loaded = load_components(tmp_path / "a.ckpt", PLAN)
+    for name, part in parts.items():
+        ours = getattr(loaded, name).state_dict()
+        assert all(torch.equal(ours[key], value) for key, value in part.state_dict().items())
+    assert loaded.tokenizer("a photo of an astronaut").input_ids == [49406, 320, 1125, 539, 550, 18376, 49407]
+    assert loaded.beta_schedule == "scaled_linear"
+
+
+def narrow_parts():
+    unet = UNet2DConditionModel(
+        cross_attention_dim=64,
+        attention_head_dim=8,
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=2,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 32, 32, 32),
+        layers_per_block=2,
+    )
+    text = CLIPTextConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=1)
+    return {"unet": unet, "vae": vae, "text_encoder": CLIPTextModel(text)}
+
+
+def test_a_motion_module_is_no_image_model(toy_motion_file):
+    with pytest.raises(IntegrityError, match="is a motion-module, not a base"):
+        check_model(toy_motion_file)
+
+
+def test_a_checkpoint_without_its_vae_says_so_before_loading(toy_checkpoint, tmp_path):
+    path = tmp_path / "novae.safetensors"
+    save_file({k: v for k, v in load_file(toy_checkpoint).items() if not k.startswith("first_stage_model.")}, path)
+    with pytest.raises(IntegrityError, match="holds no vae"):
+        check_model(path)
+
+
+def test_the_config_is_read_off_the_shapes(toy_model, toy_checkpoint):
+    for part, key in (("unet", "block_out_channels"), ("text_encoder", "num_hidden_layers")):
+        assert list(np.atleast_1d(part_config(toy_checkpoint, part)[key])) == list(
+            np.atleast_1d(part_config(toy_model, part)[key])
+        )

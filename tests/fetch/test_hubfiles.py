@@ -1,0 +1,100 @@
+"""Which files of a repository are fetched: one copy of each part, and nothing that is not needed."""
+
+import pytest
+
+from animdiff_cli.errors import UsageError
+from animdiff_cli.fetch.hubfiles import choose_files, stored_name
+
+SCAFFOLD = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "vae/config.json",
+]
+WEIGHTS = [
+    "text_encoder/model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+]
+#: what else lies in the repository of Stable Diffusion 1.5 and its like
+CLUTTER = [
+    ".gitattributes",
+    "README.md",
+    "feature_extractor/preprocessor_config.json",
+    "safety_checker/config.json",
+    "safety_checker/model.safetensors",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "text_encoder/pytorch_model.fp16.bin",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.bin",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/model.onnx",
+    "v1-5-pruned-emaonly.ckpt",
+    "v1-5-pruned-emaonly.safetensors",
+    "v1-5-pruned.safetensors",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "vae_decoder/model.onnx",
+]
+
+
+def test_of_stable_diffusion_one_copy_of_each_part_is_chosen():
+    assert sorted(choose_files(SCAFFOLD + WEIGHTS + CLUTTER, "org/sd")) == sorted(SCAFFOLD + WEIGHTS)
+
+
+def test_a_repository_with_half_precision_alone_gives_that_under_the_plain_name():
+    half = [name.replace(".safetensors", ".fp16.safetensors") for name in WEIGHTS]
+    chosen = choose_files(SCAFFOLD + half, "org/sd")
+    assert sorted(chosen) == sorted(SCAFFOLD + half)
+    assert sorted(map(stored_name, chosen)) == sorted(SCAFFOLD + WEIGHTS)
+
+
+def test_pickles_are_chosen_where_there_is_nothing_else():
+    pickles = [
+        "text_encoder/pytorch_model.bin",
+        "unet/diffusion_pytorch_model.bin",
+        "vae/diffusion_pytorch_model.bin",
+    ]
+    assert set(choose_files(SCAFFOLD + pickles, "org/sd")) == {*SCAFFOLD, *pickles}
+
+
+def test_all_shards_come_with_their_index():
+    shards = [f"unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    shards.append("unet/diffusion_pytorch_model.safetensors.index.json")
+    rest = [name for name in WEIGHTS if not name.startswith("unet")]
+    assert set(choose_files([*SCAFFOLD, *rest, *shards], "org/sd")) == {*SCAFFOLD, *rest, *shards}
+    assert [stored_name(name) for name in shards] == shards
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_pipeline_without_a_part_is_refused(part):
+    files = [name for name in SCAFFOLD + WEIGHTS if not name.startswith(f"{part}/")]
+    with pytest.raises(UsageError, match=f"no usable `{part}`"):
+        choose_files(files, "org/sd")
+
+
+def test_a_single_component_is_its_configuration_and_weights():
+    files = ["README.md", "config.json", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors"]
+    assert choose_files(files, "org/vae") == ("config.json", "diffusion_pytorch_model.safetensors")
+
+
+def test_a_repository_with_one_weight_file_is_that_file():
+    assert choose_files(["README.md", "lora.safetensors"], "org/lora") == ("lora.safetensors",)
+
+
+def test_among_several_files_the_user_chooses():
+    with pytest.raises(UsageError, match=r"holds 2 weight files: a\.ckpt, b\.ckpt") as refusal:
+        choose_files(["a.ckpt", "b.ckpt"], "org/many")
+    assert refusal.value.hint == "name one: `hf:org/many/a.ckpt`"
+
+
+def test_a_repository_without_weights_is_refused():
+    with pytest.raises(UsageError, match="holds no weights"):
+        choose_files(["README.md"], "org/words")

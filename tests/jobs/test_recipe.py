@@ -1,0 +1,35 @@
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.jobs.recipe import differing_weights, make_recipe
+
+CONFIG = GenerateConfig(prompt="a fox", model="pocket", motion_module="pocket-motion", seed=1)
+WEIGHTS = {"model": {"unet/a.safetensors": "11", "vae/b.safetensors": "22"}, "motion_module": {"m.ckpt": "33"}}
+
+
+def test_the_same_render_has_the_same_recipe():
+    assert make_recipe(CONFIG, WEIGHTS, "cpu") == make_recipe(CONFIG, WEIGHTS, "cpu")
+
+
+def test_a_recipe_holds_the_whole_record_and_every_hash():
+    recipe = make_recipe(CONFIG, WEIGHTS, "cpu")
+    assert GenerateConfig(**recipe["config"]) == CONFIG
+    assert recipe["weights"] == WEIGHTS
+    assert {"animdiff", "torch", "diffusers", "python"} <= set(recipe["versions"])
+
+
+def test_equal_weights_do_not_differ():
+    assert differing_weights(make_recipe(CONFIG, WEIGHTS, "cpu"), WEIGHTS, CONFIG) == []
+
+
+def test_a_changed_missing_or_added_file_differs():
+    now = {"model": {"unet/a.safetensors": "99", "unet/c.safetensors": "44"}, "motion_module": {"m.ckpt": "33"}}
+    assert differing_weights(make_recipe(CONFIG, WEIGHTS, "cpu"), now, CONFIG) == [
+        "model/unet/a.safetensors",
+        "model/unet/c.safetensors",
+        "model/vae/b.safetensors",
+    ]
+
+
+def test_weights_that_were_chosen_anew_are_no_surprise():
+    other = CONFIG.model_copy(update={"motion_module": None})
+    now = {"model": WEIGHTS["model"]}
+    assert differing_weights(make_recipe(CONFIG, WEIGHTS, "cpu"), now, other) == []

@@ -1,0 +1,148 @@
+"""Safetensors headers: whole ones are read, every other one is refused before a tensor is touched."""
+
+import json
+import struct
+import time
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from animdiff_cli.errors import AnimdiffError, IntegrityError
+from animdiff_cli.weights.files import open_weights
+from animdiff_cli.weights.header import read_header
+from animdiff_cli.weights.identify import identify
+
+
+def write(path, header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def entry(start, stop, shape, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+def test_a_header_names_what_the_files_own_reader_finds(tmp_path):
+    tensors = {"a": torch.ones(2, 3), "b": torch.zeros(4, dtype=torch.bfloat16), "c": torch.tensor(7)}
+    save_file(tensors, tmp_path / "x.safetensors", {"made": "here"})
+    header = read_header(tmp_path / "x.safetensors")
+    assert header.metadata == {"made": "here"}
+    assert {key: spec.shape for key, spec in header.tensors.items()} == {"a": (2, 3), "b": (4,), "c": ()}
+    opened = open_weights(tmp_path / "x.safetensors").tensors
+    assert all(torch.equal(opened[key].read(), tensors[key]) for key in tensors)
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "why"),
+    [
+        ({"a": entry(0, 8, [2]), "b": entry(4, 12, [2])}, 12, "overlaps"),
+        ({"a": entry(0, 8, [2]), "b": entry(0, 8, [2])}, 8, "overlaps"),
+        ({"a": entry(0, 4, [1]), "b": entry(8, 12, [1])}, 12, "gap"),
+        ({"a": entry(0, 8, [2])}, 4, "end at byte"),
+        ({"a": entry(0, 8, [2])}, 9, "end at byte"),
+        ({"a": entry(0, 8, [3])}, 8, "another size"),
+        ({"a": entry(0, 4, [1 << 62, 1 << 62])}, 4, "another size"),
+        ({"a": entry(0, 4, [-1])}, 4, "impossible"),
+        ({"a": entry(0, 4, [True])}, 4, "impossible"),
+        ({"a": entry(4, 0, [1])}, 4, "another size"),
+        ({"a": entry(0, 4, [1], "F7")}, 4, "unknown number format"),
+        ({"a": {"dtype": "F32", "shape": [1]}}, 4, "not described"),
+        ({"a": 5}, 0, "not described"),
+        ({"__metadata__": {"a": 1}}, 0, "metadata"),
+        (b'{"a":1,"a":2}', 0, "twice"),
+        (b"[1]", 0, "not a table"),
+        (b"\xff{", 0, "not JSON"),
+        (b"[" * 100_000, 0, "not JSON"),
+        (b'{"a":' + b"9" * 5000 + b"}", 0, "not JSON"),
+    ],
+)
+def test_a_header_that_cannot_be_true_is_refused(tmp_path, header, data, why):
+    with pytest.raises(IntegrityError, match=why):
+        read_header(write(tmp_path / "x.safetensors", header, bytes(data)))
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 1 << 60), struct.pack("<Q", 50) + b"{}"])
+def test_a_file_shorter_than_its_header_claims_is_refused(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(IntegrityError, match="claims"):
+        read_header(tmp_path / "x.safetensors")
+
+
+def test_a_header_larger_than_any_may_be_is_not_read(tmp_path):
+    path = tmp_path / "bomb.safetensors"
+    with path.open("wb") as file:  # sparse: no disk is used
+        file.write(struct.pack("<Q", 200_000_000))
+        file.truncate(300_000_000)
+    with pytest.raises(IntegrityError, match="more than any"):
+        read_header(path)
+
+
+def test_forty_gigabytes_are_identified_in_under_a_second(tmp_path):
+    size = 40 * 1024 * 320 * 320 * 1280
+    shape = [size // 4 // 320, 320]
+    key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+    path = write(tmp_path / "huge.safetensors", {key: entry(0, shape[0] * shape[1] * 4, shape)})
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + shape[0] * shape[1] * 4)
+    began = time.perf_counter()
+    assert identify(path).kind == "motion-module"
+    assert time.perf_counter() - began < 1
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_mutated_header_is_refused_or_means_what_the_formats_own_reader_says(tmp_path, data):
+    source = tmp_path / "source.safetensors"
+    if not source.exists():
+        save_file({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.float16)}, source, {"k": "v"})
+    content = bytearray(source.read_bytes())
+    header_end = 8 + struct.unpack("<Q", content[:8])[0]
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, header_end - 1))
+        match data.draw(st.sampled_from(["set", "cut", "insert", "truncate"])):
+            case "set":
+                content[place] = data.draw(st.integers(0, 255))
+            case "cut":
+                del content[place]
+            case "insert":
+                content.insert(place, data.draw(st.sampled_from(list(b'0123456789[]{},:"-eE\x00'))))
+            case "truncate":
+                del content[data.draw(st.integers(place, len(content))) :]
+        if len(content) < header_end:
+            break
+    path = tmp_path / "mutant.safetensors"
+    path.write_bytes(content)
+    try:
+        header = read_header(path)
+    except IntegrityError:
+        return
+    with safe_open(path, framework="pt") as file:
+        assert set(file.keys()) == header.tensors.keys()
+        for key, spec in header.tensors.items():
+            assert tuple(file.get_slice(key).get_shape()) == spec.shape
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 0.999), byte=st.integers(0, 255), cut=st.booleans(), legacy=st.booleans())
+def test_a_damaged_pickle_never_ends_in_a_traceback(tmp_path, place, byte, cut, legacy):
+    source = tmp_path / f"source{legacy}.ckpt"
+    if not source.exists():
+        key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+        torch.save({"state_dict": {key: torch.ones(4, 4)}}, source, _use_new_zipfile_serialization=not legacy)
+    content = bytearray(source.read_bytes())
+    position = int(place * len(content))
+    if cut:
+        del content[position:]
+    else:
+        content[position] = byte
+    path = tmp_path / "damaged.ckpt"
+    path.write_bytes(content)
+    try:
+        identify(path)
+    except AnimdiffError as error:
+        assert error.exit_code == 5
