@@ -1,4 +1,4 @@
-"""`python -m tools.pocket train …` makes the pocket model, `refine` goes on from its bundle, `measure` says how good it is."""
+"""`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it."""
 
 import sys
 from collections.abc import Sequence
