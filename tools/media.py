@@ -23,8 +23,8 @@ class Picture:
 
 
 PICTURES = (
-    Picture("rocket.gif", "a red rocket in the night sky", 7),
-    Picture("balloon.gif", "a turquoise balloon in the snow", 1),
+    Picture("bell.gif", "a green bell on the beach", 7),
+    Picture("balloon.gif", "a turquoise balloon in the snow", 7),
     Picture("heart.gif", "an orange heart in a green meadow", 3),
 )
 
