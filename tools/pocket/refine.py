@@ -19,11 +19,12 @@ from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
 from animdiff_cli.motion.load import save_motion_module
 from tools.pocket.architecture import build_scheduler
+from tools.pocket.card import model_card
 from tools.pocket.data import render_clips
 from tools.pocket.latents import prepare_clips
 from tools.pocket.loop import Budget, Trained, train
 from tools.pocket.optimiser import load_weights
-from tools.pocket.save import MOTION_FILE, facts
+from tools.pocket.save import MADE_BY, MOTION_FILE, facts, read_recipe
 from tools.pocket.stages.motion import MotionStage
 from tools.pocket.stages.noise import alpha_bars
 
@@ -47,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
             shutil.copytree(other, arguments.out / other.name, dirs_exist_ok=True)
         elif other.name != MOTION_FILE:
             shutil.copy(other, arguments.out)
+    recipes = {file: read_recipe(arguments.out / file) for file in MADE_BY}
+    (arguments.out / "README.md").write_text(model_card(recipes))
     print(out)
     return 0
 
