@@ -9,6 +9,7 @@ import torch
 from diffusers import AnimateDiffPipeline, DDIMScheduler, MotionAdapter
 from diffusers.utils import logging
 
+from animdiff_cli.diffusion.build import lay_out
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
@@ -48,8 +49,8 @@ class Animdiff:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        parts.unet.to(memory_format=torch.channels_last)
-        parts.vae.to(memory_format=torch.channels_last)
+        lay_out(parts.unet)
+        lay_out(parts.vae)
         plug(parts.unet, parts.motion)
 
     def compile(self) -> None:

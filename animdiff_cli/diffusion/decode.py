@@ -52,5 +52,4 @@ def _decode_chunk(vae: Any, images: Tensor, say: Say) -> NDArray[np.uint8]:
 
 
 def _run(vae: Any, images: Tensor) -> Tensor:
-    batch = images.to(dtype=vae.dtype, memory_format=torch.channels_last)
-    return vae.decode(batch, return_dict=False)[0]
+    return vae.decode(images.to(vae.dtype), return_dict=False)[0]

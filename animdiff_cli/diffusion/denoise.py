@@ -64,7 +64,7 @@ def _predict(unet: Any, latents: Tensor, timestep: Tensor, text: Tensor, conditi
     """Predict with guidance, [1, 4, F, h, w] in and out."""
     images = latents[0].transpose(0, 1)
     batch = images if conditioning.negative is None else torch.cat([images, images])
-    batch = batch.to(dtype=unet.dtype, memory_format=torch.channels_last)
+    batch = batch.to(unet.dtype)
     output = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0].to(latents.dtype)
     if conditioning.negative is not None:
         without, with_text = output.chunk(2)
