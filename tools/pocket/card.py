@@ -27,6 +27,7 @@ BPE `CLIPTokenizer`) with fewer channels, and it draws in seconds on a CPU.
 
 ```
 python -m tools.pocket train --stage all --minutes {minutes:.0f} --out animdiff_cli/pocket
+tools/pocket/refine_all.sh .pocket/refine .pocket/refined    # on a GPU: what "refined" means above
 ```
 """
 
@@ -40,7 +41,8 @@ def model_card(recipes: Mapping[str, Mapping[str, Any]]) -> str:
         for stage in recipe["stages"]
     ]
     some = next(iter(recipes.values()))
-    distinct = {stage["stage"]: stage["minutes"] for recipe in recipes.values() for stage in recipe["stages"]}
+    stages = [stage for recipe in recipes.values() for stage in recipe["stages"]]
+    distinct = {stage["stage"]: stage["minutes"] for stage in stages if "refined" not in stage["stage"]}
     return _TEXT.format(
         objects=", ".join(OBJECTS),
         colours=", ".join(COLOURS),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from animdiff_cli.errors import UsageError
+from tools.pocket.backward import eager_backward, graphed_backward
 from tools.pocket.optimiser import MasterWeights, learning_rate
 
 LOG_EVERY_S = 5.0
@@ -31,8 +32,12 @@ class Stage(Protocol):
         """Return the modules to train, each under the prefix its weights are saved with."""
         ...
 
-    def loss(self) -> Tensor:
-        """Draw a batch from `generator` and return its loss, a scalar."""
+    def draw(self) -> tuple[Tensor, ...]:
+        """Draw a batch from `generator`, the same shapes every time."""
+        ...
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar."""
         ...
 
 
@@ -58,20 +63,28 @@ class Budget:
     clock: Clock = time.monotonic
 
 
-def train(stage: Stage, budget: Budget, file: Path, report: Callable[[str, int, float, float, float], None]) -> Trained:
+def train(
+    stage: Stage,
+    budget: Budget,
+    file: Path,
+    report: Callable[[str, int, float, float, float], None],
+    *,
+    graphed: bool = False,
+) -> Trained:
     """Train `stage` until its time is used up, continuing from `file` if that exists.
 
     Time spent in earlier runs counts. `report` receives stage, step, elapsed seconds, learning rate and mean loss.
+    `graphed` replays loss and gradients as one CUDA graph: small models otherwise wait for their launches.
     """
     weights = MasterWeights(stage.modules(), ema_decay=stage.ema_decay)
     step, spent, loss = _restore(file, stage, weights)
+    backward = graphed_backward(stage) if graphed else eager_backward(stage)
     start = logged = saved = budget.clock()
     total, count = torch.zeros((), device=stage.generator.device), 0
     now = start
     while spent + now - start < budget.seconds and now < budget.stop_at:
         lr = learning_rate(stage.peak_lr, step, (spent + now - start) / budget.seconds)
-        current = stage.loss()
-        current.backward()
+        current = backward()
         weights.step(step, lr)
         step, total, count = step + 1, total + current.detach().float(), count + 1
         now = budget.clock()

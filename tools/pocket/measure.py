@@ -3,8 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +55,44 @@ def main(argv: Sequence[str]) -> int:
         flags = {"model": arguments.model, "motion_module": arguments.motion_module}
         flags = {key: value for key, value in flags.items() if value}
         studio = Studio(flags, arguments.device, arguments.work / "renders")
+        report |= measure(
+            studio,
+            classifier,
+            stills=arguments.stills,
+            clips=arguments.clips,
+            seed=arguments.seed,
+            workers=arguments.workers,
+        )
         report["rendered_with"] = studio.settings(motion=True)
-        report |= measure(studio, classifier, stills=arguments.stills, clips=arguments.clips, seed=arguments.seed)
     _write(arguments.out, report)
     return 0
 
 
-def measure(render: RenderClips, classifier: Classifier, *, stills: int, clips: int, seed: int) -> dict[str, Any]:
-    """Measure stills, then motion and constancy on `clips` clips of every kind; prints both tables."""
-    pictures = measure_stills(render, classifier, count=stills, seed=seed)
+def measure(
+    render: RenderClips, classifier: Classifier, *, stills: int, clips: int, seed: int, workers: int = 1
+) -> dict[str, Any]:
+    """Measure stills, then motion and constancy on `clips` clips of every kind; prints both tables.
+
+    With several `workers`, each is a process that loads the model for itself; `render` then must pickle.
+    """
+    stills_task = partial(measure_stills, render, classifier, count=stills, seed=seed)
+    motion_tasks = [partial(measure_motion, render, classifier, kind, count=clips, seed=seed) for kind in OBJECTS]
+    pictures, *figures = _run([stills_task, *motion_tasks], workers)
+    motion = dict(zip(OBJECTS, figures, strict=True))
     print("\n" + stills_table(pictures))
-    motion = {kind: measure_motion(render, classifier, kind, count=clips, seed=seed) for kind in OBJECTS}
     print("\n" + motion_table(motion))
     return {
         "targets": TARGETS,
         "stills": {what: one.as_json() for what, one in pictures.items()},
         "motion": {kind: _figures_json(figures) for kind, figures in {**motion, "all": _sum(motion)}.items()},
     }
+
+
+def _run(tasks: Sequence[Callable[[], Any]], workers: int) -> list[Any]:
+    if workers == 1:
+        return [task() for task in tasks]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return [running.result() for running in [pool.submit(task) for task in tasks]]
 
 
 def measure_stills(render: RenderClips, classifier: Classifier, *, count: int, seed: int) -> dict[str, Share]:
@@ -144,9 +168,13 @@ def _figures_json(figures: MotionFigures) -> dict[str, Any]:
 
 def _asked_for(count: int, seed: int, kind: str | None = None) -> list[tuple[Scene, str]]:
     """Draw what to ask for: scenes over all colours and places, and their captions."""
-    rng = np.random.default_rng([seed, OBJECTS.index(kind) if kind else len(OBJECTS)])
-    scenes = [random_scene(rng, kind=kind or OBJECTS[number % len(OBJECTS)]) for number in range(count)]
-    return [(scene, caption(scene, rng)) for scene in scenes]
+    series = OBJECTS.index(kind) if kind else len(OBJECTS)
+    asked = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, series, number])  # each on its own: more of them keep the first ones
+        scene = random_scene(rng, kind=kind or OBJECTS[number % len(OBJECTS)])
+        asked.append((scene, caption(scene, rng)))
+    return asked
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration-clips", type=int, default=60, help="world clips of every kind")
     parser.add_argument("--calibrate-only", action="store_true", help="try the measures on the world, render nothing")
     parser.add_argument("--seed", type=int, default=1000, help="of prompts and noise")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render at the same time")
     parser.add_argument("--work", type=Path, default=Path(".pocket"), help="keeps the classifier and rendered clips")
     return parser
 

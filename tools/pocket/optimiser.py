@@ -42,9 +42,7 @@ class MasterWeights:
 
         A step whose gradients are not finite changes nothing but the step count; no value travels to the host.
         """
-        for master, parameter in zip(self.masters, self.working, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
+        self._collect_gradients()
         norm = nn.utils.clip_grad_norm_(self.masters, MAX_GRAD_NORM, foreach=True)
         # fused AdamW reads this attribute, set by gradient scalers, and skips the step where it is 1
         self.adamw.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
@@ -77,6 +75,16 @@ class MasterWeights:
         torch._foreach_copy_(self.averages, state["averages"])
         self.adamw.load_state_dict(state["adamw"])
         self._publish()
+
+    def _collect_gradients(self) -> None:
+        """Move the modules' gradients to the masters in float32, in a few launches instead of one per weight."""
+        reached = [(m, p) for m, p in zip(self.masters, self.working, strict=True) if p.grad is not None]
+        gradients = [torch.empty_like(master) for master, _ in reached]
+        torch._foreach_copy_(gradients, [parameter.grad for _, parameter in reached])
+        for master, parameter in zip(self.masters, self.working, strict=True):
+            master.grad, parameter.grad = None, None
+        for (master, _), gradient in zip(reached, gradients, strict=True):
+            master.grad = gradient
 
     @torch.no_grad()
     def _publish(self) -> None:

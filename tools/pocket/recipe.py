@@ -32,6 +32,10 @@ COMMANDS = {
 #: Files made from a part's weights, out of date once it trains on.
 DERIVED = {"vae": ("vae_normalised.pt", "clips.pt")}
 
+#: Where the motion stage looks: most of its clips are so noisy that their motion is still open.
+NOISY_SHARE = 0.75
+MAX_WEIGHT = 50.0
+
 LOG_HEADER = "stage,step,elapsed_s,learning_rate,loss"
 
 
@@ -136,6 +140,8 @@ def _motion_stage(workshop: Workshop) -> MotionStage:
         workshop.generator(),
         scale.motion_batch,
         peak_lr=scale.motion_lr,
+        noisy_share=NOISY_SHARE,
+        max_weight=MAX_WEIGHT,
     )
 
 

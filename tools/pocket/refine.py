@@ -1,107 +1,192 @@
-"""`python -m tools.pocket refine`: train the bundled motion module on, from the bundle alone.
+"""`python -m tools.pocket refine`: train one part of the bundled model on, from the bundle alone.
 
-The states that training leaves behind are large and stay where they were made. This goes on from the shipped weights,
-on the part of the schedule where motion is decided.
+The states that training leaves behind are large and stay where they were made. This goes on from the shipped weights.
 """
 
 import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.device import plan_device, probe_machine
-from animdiff_cli.motion import MotionModule, load_motion_module, plug
-from animdiff_cli.motion.load import save_motion_module
+from animdiff_cli.motion import load_motion_module, plug
 from tools.pocket.architecture import build_scheduler
 from tools.pocket.card import model_card
-from tools.pocket.data import render_clips
-from tools.pocket.latents import prepare_clips
-from tools.pocket.loop import Budget, Trained, train
-from tools.pocket.optimiser import load_weights
+from tools.pocket.data import Chunk, render_clips
+from tools.pocket.latents import Clips, prepare_clips
+from tools.pocket.loop import Budget, Stage, Trained, train
+from tools.pocket.recipe import MAX_WEIGHT, NOISY_SHARE
 from tools.pocket.save import MADE_BY, MOTION_FILE, facts, read_recipe
+from tools.pocket.stages.image import ImageStage
 from tools.pocket.stages.motion import MotionStage
 from tools.pocket.stages.noise import alpha_bars
+from tools.pocket.stages.vae import DecoderStage
+from tools.pocket.train import set_up_cuda
+from tools.pocket.workshop import compile_layers, pick_frames
 
-FIRST_TIMESTEP = 200
-MAX_WEIGHT = 10.0
+#: Each part's weight files, by the prefix its stage gives their weights; the rest of such a file stays as it is.
+FILES = {
+    "decoder": {
+        "decoder": "vae/diffusion_pytorch_model.safetensors",
+        "post_quant_conv": "vae/diffusion_pytorch_model.safetensors",
+    },
+    "image": {"unet": "unet/diffusion_pytorch_model.safetensors", "text_encoder": "text_encoder/model.safetensors"},
+    "motion": {"motion": MOTION_FILE},
+}
+
+#: Prefixes that are part of the names in the file: `decoder.conv_in.weight`, but not `unet.conv_in.weight`.
+KEPT_PREFIXES = ("decoder", "post_quant_conv")
+
+FRAMES = 40_000  # for the decoder, held on the device
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The bundle's parts, ready to train, and what to train them on."""
+
+    parts: Components
+    bundle: Path
+    chunks: Sequence[Chunk]
+    clips_file: Path
+    batch: int
+    learning_rate: float
+
+    def generator(self) -> torch.Generator:
+        """Return the random numbers of the run; another number of clips draws others."""
+        return torch.Generator(self.parts.plan.device).manual_seed(len(self.chunks))
+
+    def clips(self) -> Clips:
+        """Return the clips as latents and tokens on the device, encoding them on first use."""
+        parts = self.parts
+        return prepare_clips(self.chunks, parts.vae, parts.tokenizer, self.clips_file).to(parts.plan.device)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Refine and write the module; returns the exit status. The same command continues a run that was cut short."""
+    """Refine and write the bundle; returns the exit status. The same command continues a run that was cut short."""
     arguments = _parser().parse_args(argv)
-    parts = _frozen_parts(arguments.bundle, arguments.device)
-    motion = load_motion_module(arguments.bundle / MOTION_FILE).to(torch.float32)
-    trained = _train(parts, motion, arguments)
-    load_weights(motion.float(), "motion", trained.weights)  # plugged in, it took the UNet's dtype
-    out = arguments.out / MOTION_FILE
-    out.parent.mkdir(parents=True, exist_ok=True)
-    metadata = _metadata(arguments.bundle / MOTION_FILE, trained, arguments.clips)
-    save_motion_module(motion.half(), out, metadata)
-    for other in () if arguments.out == arguments.bundle else arguments.bundle.iterdir():
-        if other.is_dir():
-            shutil.copytree(other, arguments.out / other.name, dirs_exist_ok=True)
-        elif other.name != MOTION_FILE:
-            shutil.copy(other, arguments.out)
-    recipes = {file: read_recipe(arguments.out / file) for file in MADE_BY}
-    (arguments.out / "README.md").write_text(model_card(recipes))
-    print(out)
+    bench = _bench(arguments)
+    stage = STAGES[arguments.part](bench)
+    if arguments.compile:
+        compile_layers(*stage.modules().values(), bench.parts.unet)
+    state = arguments.work / f"{arguments.part}.pt"
+    trained = train(stage, Budget(arguments.minutes * 60), state, _report, graphed=arguments.graph)
+    if arguments.out != arguments.bundle:
+        shutil.copytree(arguments.bundle, arguments.out, dirs_exist_ok=True)
+    note = facts(trained) | {"stage": f"{arguments.part}, refined", "clips": arguments.clips}
+    _write(arguments.out, arguments.part, trained, note | EXTRA_FACTS.get(arguments.part, {}))
+    print(arguments.out)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser("python -m tools.pocket refine", description=__doc__)
+    flags.add_argument("--part", choices=tuple(FILES), default="motion")
     flags.add_argument("--bundle", type=Path, default=Path("animdiff_cli/pocket"))
-    flags.add_argument("--out", type=Path, required=True, help="a folder for the whole bundle, its motion refined")
+    flags.add_argument("--out", type=Path, required=True, help="a folder for the whole bundle with the part refined")
     flags.add_argument("--minutes", type=float, default=30.0)
     flags.add_argument("--clips", type=int, default=1200, help="clips to render and learn from")
-    flags.add_argument("--batch", type=int, default=2, help="clips per step")
+    flags.add_argument("--batch", type=int, default=2, help="clips per step (frames, for decoder and image)")
     flags.add_argument("--learning-rate", type=float, default=2e-4)
+    flags.add_argument("--compile", action="store_true", help="torch.compile the layers: a minute to start")
+    flags.add_argument("--graph", action="store_true", help="replay the step as a CUDA graph")
     flags.add_argument("--device", default="auto")
     flags.add_argument("--work", type=Path, default=Path(".pocket/refine"))
     return flags
 
 
-def _frozen_parts(bundle: Path, device: str) -> Components:
-    parts = load_components(bundle, plan_device(probe_machine(), device))
-    # oneDNN (torch 2.13, CPU) crashes in the backward pass of frozen channels-last convolutions
-    parts.unet.to(memory_format=torch.contiguous_format)
-    return parts
+def _bench(arguments: argparse.Namespace) -> Bench:
+    plan = plan_device(probe_machine(), arguments.device)
+    if plan.kind == "cuda":
+        set_up_cuda()
+        plan = replace(plan, dtype="bf16")
+    parts = load_components(arguments.bundle, plan)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    chunks = render_clips(arguments.work / "data", num_clips=arguments.clips, seconds=float("inf"))
+    clips_file = arguments.work / "clips.pt"
+    return Bench(parts, arguments.bundle, chunks, clips_file, arguments.batch, arguments.learning_rate)
 
 
-def _train(parts: Components, motion: MotionModule, arguments: argparse.Namespace) -> Trained:
-    work = arguments.work
-    work.mkdir(parents=True, exist_ok=True)
-    chunks = render_clips(work / "data", num_clips=arguments.clips, seconds=float("inf"))
-    clips = prepare_clips(chunks, parts.vae, parts.tokenizer, work / "clips.pt").to(parts.plan.device)
+def _decoder_stage(bench: Bench) -> DecoderStage:
+    vae = bench.parts.vae
+    vae.decoder.train().requires_grad_(True)
+    vae.post_quant_conv.requires_grad_(True)
+    frames = pick_frames(bench.chunks, FRAMES, bench.parts.plan.device)
+    return DecoderStage(vae, frames, bench.generator(), bench.batch, frames.shape[1], bench.learning_rate)
+
+
+def _image_stage(bench: Bench) -> ImageStage:
+    unet, text_encoder = (part.train().requires_grad_(True) for part in (bench.parts.unet, bench.parts.text_encoder))
+    schedule = alpha_bars(build_scheduler(motion=False), bench.parts.plan.device)
+    return ImageStage(
+        unet, text_encoder, bench.clips(), schedule, bench.generator(), bench.batch, peak_lr=bench.learning_rate
+    )
+
+
+def _motion_stage(bench: Bench) -> MotionStage:
+    parts, motion = bench.parts, load_motion_module(bench.bundle / MOTION_FILE)
     plug(parts.unet, motion)
-    stage = MotionStage(
+    return MotionStage(
         parts.unet,
         motion.train(),
         parts.text_encoder,
-        clips,
+        bench.clips(),
         alpha_bars(build_scheduler(motion=True), parts.plan.device),
-        torch.Generator(parts.plan.device).manual_seed(arguments.clips),
-        arguments.batch,
-        peak_lr=arguments.learning_rate,
-        first_timestep=FIRST_TIMESTEP,
+        bench.generator(),
+        bench.batch,
+        peak_lr=bench.learning_rate,
+        noisy_share=NOISY_SHARE,
         max_weight=MAX_WEIGHT,
     )
-    return train(stage, Budget(arguments.minutes * 60), work / "motion.pt", _report)
 
 
-def _metadata(bundled: Path, trained: Trained, clips: int) -> dict[str, str]:
-    """Append this training to the record the module carries."""
-    with safe_open(bundled, framework="pt") as opened:
-        record = json.loads(opened.metadata()["recipe"])
-    refined = facts(trained) | {"stage": "motion, refined", "clips": clips, "first_timestep": FIRST_TIMESTEP}
-    record["stages"].append(refined | {"max_weight": MAX_WEIGHT})
-    return {"recipe": json.dumps(record)}
+STAGES: dict[str, Callable[[Bench], Stage]] = {
+    "decoder": _decoder_stage,
+    "image": _image_stage,
+    "motion": _motion_stage,
+}
+
+#: What else a weight file should say about how its part was refined.
+EXTRA_FACTS = {"motion": {"noisy_share": NOISY_SHARE, "max_weight": MAX_WEIGHT}}
+
+
+def _write(bundle: Path, part: str, trained: Trained, note: dict[str, object]) -> None:
+    """Put the averaged weights into the bundle's files in float16, and append `note` to the record they carry."""
+    for file in sorted(set(FILES[part].values())):
+        prefixes = [prefix for prefix, name in FILES[part].items() if name == file]
+        with safe_open(bundle / file, framework="pt") as opened:
+            metadata = dict(opened.metadata())
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        for prefix in prefixes:
+            learnt = _of_prefix(trained.weights, prefix)
+            if strangers := learnt.keys() - tensors.keys():
+                raise ValueError(f"{file} has no `{min(strangers)}`")
+            tensors |= {name: weight.half().contiguous() for name, weight in learnt.items()}
+        record = json.loads(metadata["recipe"])
+        record["stages"].append(note)
+        partial = (bundle / file).with_suffix(".part")
+        save_file(tensors, partial, metadata | {"recipe": json.dumps(record)})
+        partial.chmod(0o644)  # safetensors makes files only their owner can read
+        partial.replace(bundle / file)
+    recipes = {file: read_recipe(bundle / file) for file in MADE_BY}
+    (bundle / "README.md").write_text(model_card(recipes))
+
+
+def _of_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    kept = prefix if prefix in KEPT_PREFIXES else None
+    return {
+        (name if kept else name.removeprefix(f"{prefix}.")): weight
+        for name, weight in weights.items()
+        if name.startswith(f"{prefix}.")
+    }
 
 
 def _report(stage: str, step: int, elapsed_s: float, learning_rate: float, loss: float) -> None:

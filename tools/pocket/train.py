@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--sheets", type=Path, help="where sample pictures and the log go (default: the work folder)")
     flags.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help="continue what is begun")
     flags.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    flags.add_argument("--compile", action="store_true", help="torch.compile the UNet: minutes to start")
+    flags.add_argument("--compile", action="store_true", help="torch.compile the layers: a minute to start")
     flags.add_argument("--tiny-data", action="store_true", help="a handful of clips and small batches, to try it out")
     flags.add_argument("--tiny-model", action="store_true", help="a toy of a few thousand weights, to try it out")
     return flags
@@ -65,10 +65,7 @@ def open_workshop(arguments: argparse.Namespace) -> Workshop:
     has_cuda = torch.cuda.is_available()
     device = torch.device(("cuda" if has_cuda else "cpu") if arguments.device == "auto" else arguments.device)
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every shape, and refuses some of these heads
+        set_up_cuda()
     if arguments.compile:
         torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
     # diffusers warns at every cast of every module, with an empty list of those it worries about
@@ -81,6 +78,14 @@ def open_workshop(arguments: argparse.Namespace) -> Workshop:
         architecture=TINY if arguments.tiny_model else STANDARD,
         scale=SCALES["tiny" if arguments.tiny_data else device.type],
     )
+
+
+def set_up_cuda() -> None:
+    """Let CUDA trade exactness for speed, as training may."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every shape, and refuses some of these heads
 
 
 def _cpu_has_bfloat16() -> bool:

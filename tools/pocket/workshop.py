@@ -1,5 +1,6 @@
 """The folder a training run works in, and the parts of the model as far as they have been trained there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -7,9 +8,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from animdiff_cli.motion.module import TemporalTransformer
 from tools.pocket.architecture import Architecture, build_text_encoder, build_unet, build_vae
 from tools.pocket.data import Chunk, finished_chunks, sample_captions
 from tools.pocket.latents import Clips, prepare_clips
@@ -22,6 +26,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 CAPTIONS_FOR_TOKENIZER = 5000
 FRAMES_TO_MEASURE = 1024  # for the latents' mean and deviation
+REPEATED = (ResnetBlock2D, BasicTransformerBlock, TemporalTransformer)
 SEED = 1  # of initial weights and of the draws during training
 
 
@@ -77,10 +82,7 @@ class Workshop:
 
     def frames(self) -> Tensor:
         """Pick frames evenly from all clips for the autoencoder: uint8 [N, H, W, 3] on the device."""
-        chunks = self.chunks()
-        rng = np.random.default_rng(SEED)
-        share = -(-self.scale.vae_frames // len(chunks))
-        return torch.cat([torch.from_numpy(_some_frames(chunk, share, rng)).to(self.device) for chunk in chunks])
+        return pick_frames(self.chunks(), self.scale.vae_frames, self.device)
 
     def tokenizer(self) -> CLIPTokenizer:
         """Load the tokenizer, or learn and save it on first use."""
@@ -130,15 +132,34 @@ class Workshop:
         return unet.eval().requires_grad_(False), text_encoder.eval().requires_grad_(False)
 
     def compile(self, *modules: torch.nn.Module) -> None:
-        """Compile the modules' calls in place, if this run compiles; names and weights stay as they are."""
-        for module in modules if self.compiled else ():
-            module.compile(dynamic=False)
+        """Compile the modules' layers in place, if this run compiles; names and weights stay as they are."""
+        if self.compiled:
+            compile_layers(*modules)
 
     def to_train(self, module: Module) -> Module:
         """Move a module to the device, dtype and memory layout that training runs in."""
         # oneDNN (torch 2.13, CPU) crashes in the backward pass of frozen channels-last convolutions
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         return module.to(self.device, self.dtype, memory_format=layout)
+
+
+def compile_layers(*modules: torch.nn.Module) -> None:
+    """Compile the calls of every layer of the kinds a UNet and a motion module repeat.
+
+    Layers of one shape share what was compiled, so this starts several times sooner than the whole network would.
+    """
+    torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
+    torch._dynamo.config.recompile_limit = 64
+    layers = {layer for module in modules for layer in module.modules() if isinstance(layer, REPEATED)}
+    for layer in layers:
+        layer.compile(dynamic=False)
+
+
+def pick_frames(chunks: Sequence[Chunk], count: int, device: torch.device | str) -> Tensor:
+    """Pick about `count` frames evenly from `chunks`: uint8 [N, H, W, 3] on the device."""
+    rng = np.random.default_rng(SEED)
+    share = -(-count // len(chunks))
+    return torch.cat([torch.from_numpy(_some_frames(chunk, share, rng)).to(device) for chunk in chunks])
 
 
 def _some_frames(chunk: Chunk, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -28,8 +28,10 @@ class Line:
     def modules(self) -> Mapping[str, nn.Module]:
         return {"layer": self.layer}
 
-    def loss(self) -> Tensor:
-        x = torch.rand(self.batch, 1, generator=self.generator)
+    def draw(self) -> tuple[Tensor, ...]:
+        return (torch.rand(self.batch, 1, generator=self.generator),)
+
+    def loss(self, x: Tensor) -> Tensor:
         return (self.layer(x) - 2 * x).square().mean()
 
 

@@ -32,7 +32,8 @@ class ImageStage:
     def modules(self) -> Mapping[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
-    def loss(self) -> Tensor:
+    def draw(self) -> tuple[Tensor, ...]:
+        """Draw noisy frames [B, 4, h, w], their timesteps [B], token ids [B, 77] and noise."""
         device, generator = self.alpha_bars.device, self.generator
         clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
         frame = torch.randint(self.clips.latents.shape[1], (self.batch,), generator=generator, device=device)
@@ -40,6 +41,9 @@ class ImageStage:
         latents = self.clips.latents[clip, frame].float()
         noise = draw_noise(latents, generator)
         noisy = add_noise(latents, noise, self.alpha_bars[timestep])
-        text = self.text_encoder(self.clips.draw_words(clip, CAPTION_DROPOUT, generator))[0]
-        noisy = noisy.to(self.unet.dtype)
+        words = self.clips.draw_words(clip, CAPTION_DROPOUT, generator)
+        return noisy.to(self.unet.dtype), timestep, words, noise
+
+    def loss(self, noisy: Tensor, timestep: Tensor, words: Tensor, noise: Tensor) -> Tensor:
+        text = self.text_encoder(words)[0]
         return F.mse_loss(self.unet(noisy, timestep, encoder_hidden_states=text).sample.float(), noise)

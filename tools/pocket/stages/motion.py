@@ -4,24 +4,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from animdiff_cli.motion import MotionModule
+from animdiff_cli.motion.text import share_text
 from tools.pocket.latents import Clips
 from tools.pocket.stages.image import CAPTION_DROPOUT
 from tools.pocket.stages.noise import add_noise, draw_noise
+
+NOISY = 400
+"""From this timestep on a clip's motion is still open: the pocket model, started from true clips noised less than this,
+keeps their laws."""
 
 
 @dataclass
 class MotionStage:
     """Predict the noise on clips, one timestep per clip. `alpha_bars`: [1000], the paper's linear schedule.
 
-    `unet` is frozen and has `motion` plugged in; `text_encoder` is frozen. Timesteps are drawn from `first_timestep`
-    on. Each clip counts by its noise-to-signal ratio, at most `max_weight` times: where a clip is mostly noise its
-    motion is decided, yet errors in it are small errors in the noise.
+    `unet` is frozen, has `motion` plugged in and shares each clip's text among its frames; `text_encoder` is frozen. A
+    share of `noisy_share` of the timesteps is drawn from `NOISY` on, the rest below. Each clip counts by its
+    noise-to-signal ratio, at most `max_weight` times: where a clip is mostly noise its motion is decided, yet errors in
+    it are small errors in the noise.
     """
 
     unet: UNet2DConditionModel
@@ -33,33 +38,45 @@ class MotionStage:
     batch: int
     peak_lr: float
     ema_decay: float = 0.999
-    first_timestep: int = 0
+    noisy_share: float | None = None  # None draws all timesteps alike, as the paper does
     max_weight: float | None = None  # None weighs nothing, as the paper does
     name: str = "motion"
+
+    def __post_init__(self) -> None:
+        if not share_text(self.unet):
+            raise ValueError("the UNet's cross-attentions do not share text")
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"motion": self.motion}
 
-    def loss(self) -> Tensor:
+    def draw(self) -> tuple[Tensor, ...]:
+        """Draw noisy clips [B*F, 4, h, w], their timesteps [B*F], texts [B, 77, D], noise and weights [B]."""
         device, generator = self.alpha_bars.device, self.generator
         clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
-        last = len(self.alpha_bars)
-        timestep = torch.randint(self.first_timestep, last, (self.batch,), generator=generator, device=device)
+        timestep = self._draw_timesteps()
         latents = self.clips.latents[clip].float()
-        num_frames = latents.shape[1]
         # the noise offset differs from frame to frame: so do the means of the noise inference starts from
         noise = draw_noise(latents, generator)
-        noisy = add_noise(latents, noise, self.alpha_bars[timestep]).flatten(0, 1)
+        alpha_bar = self.alpha_bars[timestep]
+        noisy = add_noise(latents, noise, alpha_bar).flatten(0, 1).to(self.unet.dtype)
         with torch.no_grad():
             text = self.text_encoder(self.clips.draw_words(clip, CAPTION_DROPOUT, generator))[0]
-        with self.motion.frames(num_frames):
-            predicted = self.unet(
-                noisy.to(self.unet.dtype),
-                timestep.repeat_interleave(num_frames),
-                encoder_hidden_states=text.repeat_interleave(num_frames, dim=0),
-            ).sample
-        if self.max_weight is None:
-            return F.mse_loss(predicted.float(), noise.flatten(0, 1))
+        weight = torch.ones_like(alpha_bar)
+        if self.max_weight is not None:
+            weight = ((1 - alpha_bar) / alpha_bar).clamp(max=self.max_weight)
+        return noisy, timestep.repeat_interleave(latents.shape[1]), text, noise, weight
+
+    def loss(self, noisy: Tensor, timestep: Tensor, text: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
+        with self.motion.frames(noise.shape[1]):
+            predicted = self.unet(noisy, timestep, encoder_hidden_states=text).sample
         errors = (predicted.float().view_as(noise) - noise).square().flatten(1).mean(dim=1)
-        alpha_bar = self.alpha_bars[timestep]
-        return (errors * ((1 - alpha_bar) / alpha_bar).clamp(max=self.max_weight)).mean()
+        return (errors * weight).mean()
+
+    def _draw_timesteps(self) -> Tensor:
+        device, generator, last = self.alpha_bars.device, self.generator, len(self.alpha_bars)
+        place = torch.rand(self.batch, generator=generator, device=device)
+        if self.noisy_share is None:
+            return (place * last).long()
+        noisy = NOISY + place / self.noisy_share * (last - NOISY)
+        clear = (place - self.noisy_share) / (1 - self.noisy_share) * NOISY
+        return torch.where(place < self.noisy_share, noisy, clear).long().clamp(0, last - 1)

@@ -32,10 +32,13 @@ class AutoencoderStage:
     def modules(self) -> Mapping[str, nn.Module]:
         return {"vae": self.vae}
 
-    def loss(self) -> Tensor:
+    def draw(self) -> tuple[Tensor, ...]:
+        """Draw crops [B, 3, crop, crop] and the noise their latents are sampled with."""
         pixels = draw_crops(self.frames, self.batch, self.crop, self.vae.dtype, self.generator)
+        return pixels, _latent_noise(pixels, self.vae, self.generator)
+
+    def loss(self, pixels: Tensor, noise: Tensor) -> Tensor:
         posterior = self.vae.encode(pixels).latent_dist
-        noise = randn_like(posterior.mean, self.generator)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
         mean, variance = posterior.mean.float(), posterior.var.float()
         divergence = 0.5 * (mean.square() + variance - 1 - posterior.logvar.float()).mean()
@@ -58,11 +61,14 @@ class DecoderStage:
     def modules(self) -> Mapping[str, nn.Module]:
         return {"post_quant_conv": self.vae.post_quant_conv, "decoder": self.vae.decoder}
 
-    def loss(self) -> Tensor:
+    def draw(self) -> tuple[Tensor, ...]:
+        """Draw crops [B, 3, crop, crop] and the noise their latents are blurred with."""
         pixels = draw_crops(self.frames, self.batch, self.crop, self.vae.dtype, self.generator)
+        return pixels, LATENT_NOISE * _latent_noise(pixels, self.vae, self.generator)
+
+    def loss(self, pixels: Tensor, noise: Tensor) -> Tensor:
         with torch.no_grad():
-            latents = self.vae.encode(pixels).latent_dist.mean
-        noisy = latents + LATENT_NOISE * randn_like(latents, self.generator)
+            noisy = self.vae.encode(pixels).latent_dist.mean + noise
         return reconstruction_loss(self.vae.decode(noisy).sample.float(), pixels.float())
 
 
@@ -109,6 +115,8 @@ def normalise_latents(vae: AutoencoderKL, frames: Tensor) -> None:
     before.bias[4:] -= 2 * scale.log()
 
 
-def randn_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw standard noise shaped as `tensor` from `generator`."""
-    return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
+def _latent_noise(pixels: Tensor, vae: AutoencoderKL, generator: torch.Generator) -> Tensor:
+    """Draw standard noise shaped as the latents of `pixels`."""
+    downscale = 2 ** (len(vae.config.block_out_channels) - 1)
+    shape = (len(pixels), vae.config.latent_channels, pixels.shape[2] // downscale, pixels.shape[3] // downscale)
+    return torch.randn(shape, generator=generator, device=pixels.device, dtype=pixels.dtype)
