@@ -1,11 +1,12 @@
-"""The bundled ffmpeg: raw frames in through a pipe, a file or a few bytes out."""
+"""The bundled ffmpeg: raw frames in through a pipe and a file out, or a file in and raw frames out."""
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,12 @@ SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.
 
 class EncodeError(AnimdiffError):
     """ffmpeg failed. The message ends in the last lines it said."""
+
+
+class DecodeError(AnimdiffError):
+    """A file that ffmpeg cannot show. The message is why, in ffmpeg's last words, without the name of the file."""
+
+    exit_code = 3
 
 
 def feed(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, arguments: Sequence[str]) -> bytes:
@@ -59,6 +66,28 @@ def probe(path: Path, arguments: Sequence[str]) -> bytes:
     return done.stdout
 
 
+def drain(arguments: Sequence[str], size: int, take: Callable[[bytes], None]) -> str:
+    """Run ffmpeg and hand its stdout to `take` in pieces of `size` bytes; return what it said, its log included.
+
+    Nothing but one piece is held in memory. Raises `DecodeError`.
+    """
+    command = [_program(), "-hide_banner", "-nostats", "-nostdin", *arguments, "pipe:1"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        with process:
+            assert process.stdout is not None
+            try:
+                while len(piece := process.stdout.read(size)) == size:
+                    take(piece)
+            except BaseException:
+                process.kill()
+                raise
+        said = _tail(log)
+    if process.returncode:
+        raise DecodeError(_reason(said))
+    return said
+
+
 def url(path: Path) -> str:
     """`path` so that ffmpeg cannot take it for a flag or a protocol: names like `-x.mp4` and `a:b.mp4` are fine."""
     return f"file:{path.absolute()}"
@@ -87,6 +116,22 @@ def _converse(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> byt
 def _tail(log: IO[bytes]) -> str:
     log.seek(0)
     return log.read().decode(errors="replace").strip()
+
+
+def _reason(said: str) -> str:
+    """The last thing ffmpeg complained of: it repeats a failure on every floor, and the highest one says least."""
+    complaints = [line for line in said.splitlines() if "matches no streams" in line or "moov atom" in line]
+    complaints += [
+        line for line in said.splitlines() if re.search(r"invalid|error|unknown|truncat", line, re.IGNORECASE)
+    ]
+    if not complaints:
+        return "ffmpeg cannot read it"
+    return "it holds no pictures" if "matches no streams" in complaints[0] else _plain(complaints[0])
+
+
+def _plain(line: str) -> str:
+    """A line of ffmpeg's log without the address of who said it and the name of the file."""
+    return re.sub(r"^(\[[^]]*\]\s*)+", "", line).rpartition(": ")[2].strip().lower()
 
 
 def _check(status: int, said: str) -> None:

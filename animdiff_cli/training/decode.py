@@ -1,0 +1,87 @@
+"""Videos through ffmpeg: one look at all of it, then only the frames of a clip, found by seeking."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, drain, url
+from animdiff_cli.training.cuts import HEIGHT, WIDTH, Changes, find_cuts
+from animdiff_cli.training.media import Media
+from animdiff_cli.training.timeline import Timeline, seconds_before
+
+_SHOWN = re.compile(r"pts_time:(\S+).*? sar:(\d+)/(\d+) s:(\d+)x(\d+)")
+_PRECISE = "flags=bicubic+accurate_rnd+full_chroma_int"
+
+
+def look(media: Media) -> Timeline:
+    """Decode a whole video small: its size, the times of its frames, its cuts. Raises `DecodeError`."""
+    changes = Changes()
+
+    def take(piece: bytes) -> None:
+        changes.add(np.frombuffer(piece, np.uint8).reshape(HEIGHT, WIDTH, 3))
+
+    # `showinfo` comes before the scaling, after ffmpeg has turned the picture upright
+    filters = f"showinfo=checksum=0,scale={WIDTH}:{HEIGHT}:flags=area"
+    # several files are looked at side by side, so one thread each
+    said = drain(["-threads", "1", *_input(media), *_output(filters)], WIDTH * HEIGHT * 3, take)
+    shown = [match for line in said.splitlines() if (match := _SHOWN.search(line))]
+    if not shown:
+        raise DecodeError("it holds no pictures")
+    times = _times([match[1] for match in shown])
+    # a picture may differ from the one before in size; ffmpeg scales them all to the first
+    width, height = int(shown[0][4]), int(shown[0][5])
+    across, down = int(shown[0][2]), int(shown[0][3])
+    if across and down:  # 0/1 where nobody says
+        width = max(round(width * across / down), 1)
+    count = min(len(times), len(changes.levels) + 1)
+    return Timeline(width, height, times[:count], find_cuts(changes.levels, changes.colours))
+
+
+def read(media: Media, timeline: Timeline, frames: Sequence[int], size: tuple[int, int]) -> Frames:
+    """Decode the numbered frames, in increasing order, at `size` (width, height): uint8 `[F, H, W, 3]`.
+
+    Raises `DecodeError` when the file is no longer what was looked at.
+    """
+    width, height = size
+    wanted = sorted(set(frames))
+    first = wanted[0]
+    moment = seconds_before(timeline.times, first)
+    chosen = "+".join(f"eq(n\\,{index - first})" for index in wanted)
+    filters = f"select={chosen},scale={width}:{height}:{_PRECISE}"
+    seek = ["-ss", f"{moment:.6f}"] if moment else []
+    pictures: list[Frames] = []
+
+    def take(piece: bytes) -> None:
+        pictures.append(np.frombuffer(piece, np.uint8).reshape(height, width, 3))
+
+    output = [*_output(filters), "-frames:v", str(len(wanted))]
+    drain(["-v", "error", *seek, *_input(media), *output], width * height * 3, take)
+    if len(pictures) != len(wanted):
+        raise DecodeError(f"it gave {len(pictures)} of {len(wanted)} frames")
+    place = {index: pictures[at] for at, index in enumerate(wanted)}
+    return np.stack([place[index] for index in frames])
+
+
+def _input(media: Media) -> list[str]:
+    return ["-i", url(media.path) if media.span is None else _inside(media.path, media.span)]
+
+
+def _inside(archive: Path, span: tuple[int, int]) -> str:
+    """Bytes of an archive as a file of their own: ffmpeg seeks in them without unpacking."""
+    return f"subfile,,start,{span[0]},end,{span[1]},,:{url(archive)}"
+
+
+def _output(filters: str) -> list[str]:
+    # passthrough, or ffmpeg would repeat and drop frames of a video whose rate varies
+    picture = ["-map", "0:v:0", "-vf", filters, "-fps_mode", "passthrough"]
+    return [*picture, "-f", "rawvideo", "-pix_fmt", "rgb24"]
+
+
+def _times(said: Sequence[str]) -> tuple[float, ...]:
+    times = tuple(float(word) for word in said if word != "NOPTS")
+    if len(times) < len(said) or any(after <= before for before, after in pairwise(times)):
+        raise DecodeError("its frames carry no usable times; write it anew with `ffmpeg -i`")
+    return times
