@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import signal
 import subprocess
 import tempfile
@@ -24,13 +23,23 @@ Frames = npt.NDArray[np.uint8]
 #: refusals of the operating system that ffmpeg passes on in its own words
 SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
+#: what ffmpeg says of a file it cannot show → what that means; the first that is found counts
+COMPLAINTS = (
+    ("matches no streams", "it holds no pictures"),
+    ("No such file or directory", "there is no such file"),
+    ("Permission denied", "permission denied"),
+    ("moov atom not found", "cut off or damaged: its index is missing"),
+    ("Invalid data found when processing input", "not a video, or damaged"),
+    ("End of file", "not a video, or damaged"),
+)
+
 
 class EncodeError(AnimdiffError):
     """ffmpeg failed. The message ends in the last lines it said."""
 
 
 class DecodeError(AnimdiffError):
-    """A file that ffmpeg cannot show. The message is why, in ffmpeg's last words, without the name of the file."""
+    """A file that cannot be shown. The message is why, without the name of the file."""
 
     exit_code = 3
 
@@ -119,19 +128,11 @@ def _tail(log: IO[bytes]) -> str:
 
 
 def _reason(said: str) -> str:
-    """The last thing ffmpeg complained of: it repeats a failure on every floor, and the highest one says least."""
-    complaints = [line for line in said.splitlines() if "matches no streams" in line or "moov atom" in line]
-    complaints += [
-        line for line in said.splitlines() if re.search(r"invalid|error|unknown|truncat", line, re.IGNORECASE)
-    ]
-    if not complaints:
-        return "ffmpeg cannot read it"
-    return "it holds no pictures" if "matches no streams" in complaints[0] else _plain(complaints[0])
-
-
-def _plain(line: str) -> str:
-    """A line of ffmpeg's log without the address of who said it and the name of the file."""
-    return re.sub(r"^(\[[^]]*\]\s*)+", "", line).rpartition(": ")[2].strip().lower()
+    for sign, meaning in COMPLAINTS:
+        if sign in said:
+            return meaning
+    last_words = said.splitlines()[-1:] or ["ffmpeg said nothing"]
+    return f"ffmpeg cannot read it: {last_words[0].strip()}"
 
 
 def _check(status: int, said: str) -> None:

@@ -13,6 +13,8 @@ from animdiff_cli.training.media import Media
 from animdiff_cli.training.timeline import Timeline, seconds_before
 
 _SHOWN = re.compile(r"pts_time:(\S+).*? sar:(\d+)/(\d+) s:(\d+)x(\d+)")
+#: seconds; ffmpeg tells times in microseconds, and the shortest frames last a few milliseconds
+SAME_TIME = 1e-3
 _PRECISE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
@@ -27,7 +29,7 @@ def look(media: Media) -> Timeline:
     filters = f"showinfo=checksum=0,scale={WIDTH}:{HEIGHT}:flags=area"
     # several files are looked at side by side, so one thread each
     said = drain(["-threads", "1", *_input(media), *_output(filters)], WIDTH * HEIGHT * 3, take)
-    shown = [match for line in said.splitlines() if (match := _SHOWN.search(line))]
+    shown = _shown(said)
     if not shown:
         raise DecodeError("it holds no pictures")
     times = _times([match[1] for match in shown])
@@ -45,24 +47,44 @@ def read(media: Media, timeline: Timeline, frames: Sequence[int], size: tuple[in
 
     Raises `DecodeError` when the file is no longer what was looked at.
     """
-    width, height = size
     wanted = sorted(set(frames))
-    first = wanted[0]
+    found = _found(media, timeline, wanted, size, wanted[0])
+    if found is None and wanted[0]:
+        # some containers, MPEG-TS for one, can only jump to a later place than asked for
+        found = _found(media, timeline, wanted, size, 0)
+    if found is None:
+        raise DecodeError("its frames are no longer the same")
+    return np.stack([found[index] for index in frames])
+
+
+def _found(
+    media: Media, timeline: Timeline, wanted: Sequence[int], size: tuple[int, int], first: int
+) -> dict[int, Frames] | None:
+    """Decode the wanted frames, beginning at frame `first`; None unless they come at the times they were seen at."""
+    width, height = size
     moment = seconds_before(timeline.times, first)
     chosen = "+".join(f"eq(n\\,{index - first})" for index in wanted)
-    filters = f"select={chosen},scale={width}:{height}:{_PRECISE}"
-    seek = ["-ss", f"{moment:.6f}"] if moment else []
+    filters = f"select={chosen},showinfo=checksum=0,scale={width}:{height}:{_PRECISE}"
     pictures: list[Frames] = []
 
     def take(piece: bytes) -> None:
         pictures.append(np.frombuffer(piece, np.uint8).reshape(height, width, 3))
 
+    seek = ["-ss", f"{moment:.6f}"] if moment else []
     output = [*_output(filters), "-frames:v", str(len(wanted))]
-    drain(["-v", "error", *seek, *_input(media), *output], width * height * 3, take)
-    if len(pictures) != len(wanted):
-        raise DecodeError(f"it gave {len(pictures)} of {len(wanted)} frames")
-    place = {index: pictures[at] for at, index in enumerate(wanted)}
-    return np.stack([place[index] for index in frames])
+    said = drain([*seek, *_input(media), *output], width * height * 3, take)
+    # frames count their time from the moment that was sought
+    seen = [moment + float(match[1]) for match in _shown(said)]
+    expected = [timeline.times[index] for index in wanted]
+    # the last of them may be filtered and never written
+    if len(pictures) < len(wanted) or not np.allclose(seen[: len(wanted)], expected, rtol=0, atol=SAME_TIME):
+        return None
+    return dict(zip(wanted, pictures, strict=True))
+
+
+def _shown(said: str) -> list[re.Match[str]]:
+    """What `showinfo` said of each frame: time, shape of its pixels, size."""
+    return [match for line in said.splitlines() if (match := _SHOWN.search(line))]
 
 
 def _input(media: Media) -> list[str]:
