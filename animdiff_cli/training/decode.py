@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from animdiff_cli.training.cuts import HEIGHT, WIDTH, Changes, find_cuts
 from animdiff_cli.training.media import Media
 from animdiff_cli.training.timeline import Timeline, seconds_before
 
-_SHOWN = re.compile(r"pts_time:(\S+).*? sar:(\d+)/(\d+) s:(\d+)x(\d+)")
-#: seconds; ffmpeg tells times in microseconds, and the shortest frames last a few milliseconds
+_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
+#: ticks rather than `pts_time`, of which ffmpeg 7 prints six digits: too few beyond a quarter of an hour
+_SHOWN = re.compile(r"pts: *(-?\d+|NOPTS) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+)")
+#: seconds; containers count in milliseconds or finer, and the shortest frames last a few of them
 SAME_TIME = 1e-3
 _PRECISE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
@@ -32,7 +35,9 @@ def look(media: Media) -> Timeline:
     shown = _shown(said)
     if not shown:
         raise DecodeError("it holds no pictures")
-    times = _times([match[1] for match in shown])
+    times = _times(said)
+    if not all(map(isfinite, times)) or any(after <= before for before, after in pairwise(times)):
+        raise DecodeError("its frames carry no usable times; `ffmpeg -i OLD NEW` writes it anew")
     # a picture may differ from the one before in size; ffmpeg scales them all to the first
     width, height = int(shown[0][4]), int(shown[0][5])
     across, down = int(shown[0][2]), int(shown[0][3])
@@ -74,7 +79,7 @@ def _found(
     output = [*_output(filters), "-frames:v", str(len(wanted))]
     said = drain([*seek, *_input(media), *output], width * height * 3, take)
     # frames count their time from the moment that was sought
-    seen = [moment + float(match[1]) for match in _shown(said)]
+    seen = [moment + time for time in _times(said)]
     expected = [timeline.times[index] for index in wanted]
     # the last of them may be filtered and never written
     if len(pictures) < len(wanted) or not np.allclose(seen[: len(wanted)], expected, rtol=0, atol=SAME_TIME):
@@ -83,7 +88,7 @@ def _found(
 
 
 def _shown(said: str) -> list[re.Match[str]]:
-    """What `showinfo` said of each frame: time, shape of its pixels, size."""
+    """What `showinfo` said of each frame: ticks, shape of its pixels, size."""
     return [match for line in said.splitlines() if (match := _SHOWN.search(line))]
 
 
@@ -102,8 +107,8 @@ def _output(filters: str) -> list[str]:
     return [*picture, "-f", "rawvideo", "-pix_fmt", "rgb24"]
 
 
-def _times(said: Sequence[str]) -> tuple[float, ...]:
-    times = tuple(float(word) for word in said if word != "NOPTS")
-    if len(times) < len(said) or any(after <= before for before, after in pairwise(times)):
-        raise DecodeError("its frames carry no usable times; write it anew with `ffmpeg -i`")
-    return times
+def _times(said: str) -> tuple[float, ...]:
+    """When each frame is shown, in seconds; not a number where it does not say."""
+    base = _BASE.search(said)
+    seconds = int(base[1]) / int(base[2]) if base else float("nan")
+    return tuple(float("nan") if match[1] == "NOPTS" else int(match[1]) * seconds for match in _shown(said))

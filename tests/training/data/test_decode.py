@@ -45,6 +45,25 @@ def test_a_varying_frame_rate_keeps_its_times(counting, count, write_video, tmp_
     assert count(decode.read(media(varying), timeline, [18, 19, 20, 33], (96, 48))) == [18, 19, 20, 33]
 
 
+def test_the_end_of_a_long_video_is_as_exact_as_its_beginning(counting, count, write_video, tmp_path, ffmpeg):
+    long = tmp_path / "long.mp4"
+    pause = "settb=1/30000,setpts='(N+if(lt(N,20),0,216000))/30/TB'"  # two hours
+    ffmpeg(
+        "-i",
+        write_video(counting(40), tmp_path / "a.mp4"),
+        "-vf",
+        pause,
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "filter",
+        long,
+    )
+    timeline = decode.look(media(long))
+    assert np.diff(timeline.times[20:]) == pytest.approx(1 / 30, abs=1e-4)
+    assert count(decode.read(media(long), timeline, [21, 30, 39], (96, 48))) == [21, 30, 39]
+
+
 def test_a_video_filmed_upright_is_upright(counting, count, write_video, tmp_path, ffmpeg):
     lying = write_video(np.rot90(counting(12), axes=(1, 2)).copy(), tmp_path / "lying.mp4")
     turned = tmp_path / "turned.mp4"
