@@ -1,5 +1,6 @@
 """A folder of videos as training clips: looked through once, then any clip of it on demand, always the same."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ from animdiff_cli.training import decode, pictures
 from animdiff_cli.training.crop import crop, working_size
 from animdiff_cli.training.cutting import Cutting, choose, pace_of
 from animdiff_cli.training.find import find
-from animdiff_cli.training.media import NO_MOTION, Media, Skip, content_key
+from animdiff_cli.training.looks import remembered
+from animdiff_cli.training.media import NO_MOTION, Media, Skip, digest_of
 from animdiff_cli.training.timeline import Timeline, why_unusable
 
 #: raised whenever the same footage and settings would give other frames
@@ -84,7 +86,7 @@ class Dataset:
 def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
     """Look through all footage once; say what cannot be used and why, and go on without it.
 
-    Raises `NotFound` where nothing is left, and what `find` raises. Costs one fast decode of every video.
+    Raises `NotFound` where nothing is left, and what `find` raises. Each video is decoded once, then remembered.
     """
     found = find(config)
     items: list[ClipSource] = []
@@ -98,7 +100,8 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
         emit(Prepared("videos", min(len(items) + len(skipped) - len(found.skipped), total), total))
         if len(items) == config.limit:
             break
-    _tell_skipped(skipped, emit)
+    if items or len(skipped) > 1:
+        _tell_skipped(skipped, emit)
     if not items:
         raise _nothing_left(config, skipped)
     _tell_captions(config, items, emit)
@@ -109,26 +112,37 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
 
 
 def _looked_through(media: Sequence[Media], config: DataConfig) -> Iterator[tuple[Media, ClipSource | str]]:
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
+    workers = ThreadPoolExecutor(os.cpu_count())
+    try:
         for first in range(0, len(media), BATCH):
             batch = media[first : first + BATCH]
             yield from zip(batch, workers.map(lambda item: _examined(item, config), batch), strict=True)
+    finally:  # also on Ctrl-C, and when enough were found
+        workers.shutdown(cancel_futures=True)
 
 
 def _examined(media: Media, config: DataConfig) -> ClipSource | str:
     """A usable video, or the reason why it is none."""
     try:
-        timeline = decode.look(media) if media.kind == "video" else pictures.look(media, config.fps)
+        digest = digest_of(media)
+        if media.kind == "video":
+            timeline = remembered(digest, lambda: decode.look(media))
+        else:
+            timeline = pictures.look(media, config.fps)
         reason = why_unusable(timeline, pace_of(config), avoid_cuts=config.avoid_cuts)
         if reason:
             return reason
-        key = content_key(media, f"{VERSION}:{config.model_dump_json(include=set(DECIDING))}".encode())
     except DecodeError as error:
         return str(error)
     except OSError as error:
         return (error.strerror or str(error)).lower()
     bucket = bucket_for(timeline.width, timeline.height, config.size, square=config.square)
-    return ClipSource(media.name, media.caption or config.caption or "", bucket, key, media, timeline)
+    return ClipSource(media.name, media.caption or config.caption or "", bucket, _key(digest, config), media, timeline)
+
+
+def _key(digest: str, config: DataConfig) -> str:
+    settings = config.model_dump_json(include=set(DECIDING))
+    return hashlib.sha256(f"{VERSION} {digest} {settings}".encode()).hexdigest()
 
 
 def _read(item: ClipSource, frames: Sequence[int], size: tuple[int, int]) -> Frames:
@@ -164,4 +178,6 @@ def _nothing_left(config: DataConfig, skipped: Sequence[Skip]) -> NotFound:
     else:
         hint = "play one of them to see what it holds"
     name, reason = skipped[0]
-    return NotFound(f"none of {len(skipped)} videos in `{config.videos}` can be used; {name}: {reason}", hint=hint)
+    if len(skipped) == 1:
+        return NotFound(f"`{config.videos}` has no usable video; {name}: {reason}", hint=hint)
+    return NotFound(f"none of the {len(skipped)} videos in `{config.videos}` can be used; {name}: {reason}", hint=hint)

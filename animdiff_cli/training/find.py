@@ -21,7 +21,7 @@ def find(config: DataConfig) -> Found:
     if config.video_folder is not None and not is_table:
         raise UsageError(
             f"`{place}` is no list, so there is nothing to look up in a folder",
-            hint="leave out `--video-folder`, or give a CSV or JSONL file with `--videos`",
+            hint="leave out `data.video_folder`, or give a CSV or JSONL file with `--videos`",
         )
     found = _look(place, config, is_table)
     if not found.media and not found.skipped:

@@ -49,9 +49,9 @@ def kind_of(path: Path | str) -> Literal["video", "still"] | None:
     return "video" if suffix in VIDEO_SUFFIXES else "still" if suffix in PICTURE_SUFFIXES else None
 
 
-def content_key(media: Media, settings: bytes) -> str:
-    """Hash the bytes of the footage together with `settings`: the same key means the same clips."""
-    digest = hashlib.sha256(settings)
+def digest_of(media: Media) -> str:
+    """Hash the bytes of the footage, wherever they lie: sha256."""
+    digest = hashlib.sha256()
     for chunk in _content(media):
         digest.update(chunk)
     return digest.hexdigest()

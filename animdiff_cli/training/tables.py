@@ -24,7 +24,9 @@ def look_in_table(table: Path, folder: Path | None, *, stills: bool) -> Found:
     Raises `UsageError` for a list that cannot be read or has no column for the file, `NotFound` for no such folder.
     """
     if folder is not None and not folder.is_dir():
-        raise NotFound(f"`{folder}` is not a folder", hint="`--video-folder` is where the files of the list are")
+        raise NotFound(
+            f"`{folder}` is not a folder", hint="`--set data.video_folder=DIR` says where the files of the list are"
+        )
     base = folder or table.parent
     media: list[Media] = []
     skipped: list[Skip] = []

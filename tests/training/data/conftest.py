@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from animdiff_cli.config.train import DataConfig
-from animdiff_cli.outputs import write_clip
 
 #: black and white squares that spell the number of a frame, least bit first, in Gray's code: from one frame to the
 #: next a single square changes, so counting never looks like a cut
 BITS, SIDE = 8, 12
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Keep what is remembered inside the test."""
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / ".cache"))
+    return tmp_path / ".cache"
 
 
 @pytest.fixture
@@ -50,25 +56,26 @@ def count():
 
 @pytest.fixture
 def ffmpeg():
-    """Run the bundled ffmpeg on files."""
+    """Run the bundled ffmpeg on files, or on bytes given as `pipe`."""
 
-    def run(*arguments):
+    def run(*arguments, pipe=b""):
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(command, check=True, input=pipe)
 
     return run
 
 
 @pytest.fixture
-def write_video(tmp_path, ffmpeg):
+def write_video(ffmpeg):
     """Write frames as any container ffmpeg knows, with a key frame every 12, and return where it is."""
 
     def write(frames, path, fps=8.0, *options):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # lossy once is enough: the counted squares must survive
-        source = write_clip(frames, fps, tmp_path / f".source-{path.name}", "frames", {})
-        codec = () if path.suffix in (".gif", ".webm", ".avi") else ("-c:v", "libx264", "-g", "12")
-        ffmpeg("-framerate", fps, "-i", source / "%05d.png", *codec, "-pix_fmt", _pixels(path), *options, path)
+        height, width = frames.shape[1:3]
+        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", fps, "-i", "pipe:0"]
+        fast = {".gif": (), ".avi": (), ".webm": ("-deadline", "realtime", "-cpu-used", 8)}
+        codec = fast.get(path.suffix, ("-c:v", "libx264", "-preset", "ultrafast", "-g", 12))
+        pixels = "rgb8" if path.suffix == ".gif" else "yuv420p"
+        ffmpeg(*raw, *codec, "-pix_fmt", pixels, *options, path, pipe=frames.tobytes())
         return path
 
     return write
@@ -108,7 +115,3 @@ def notes():
             return [event.message for event in self if hasattr(event, "message")]
 
     return Kept()
-
-
-def _pixels(path):
-    return "rgb8" if path.suffix == ".gif" else "yuv420p"

@@ -214,7 +214,7 @@ def test_a_single_file_is_enough(videos, config, counting, write_video):
 
 def test_nothing_usable_says_what_would_help(videos, config, counting, write_video):
     write_video(counting(20), videos / "a.mp4")
-    with pytest.raises(NotFound, match=r"none of 1 videos .* a.mp4: too short") as failure:
+    with pytest.raises(NotFound, match=r"has no usable video; a.mp4: too short") as failure:
         scan(config())
     assert "--stride" in failure.value.hint
     (videos / "a.mp4").unlink()
