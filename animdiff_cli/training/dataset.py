@@ -3,9 +3,11 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from threading import Event
 
 from animdiff_cli.config.train import DataConfig
 from animdiff_cli.core.buckets import bucket_for
@@ -92,14 +94,16 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
     items: list[ClipSource] = []
     skipped = list(found.skipped)
     total = min(len(found.media), config.limit or len(found.media))
-    for media, outcome in _looked_through(found.media, config):
-        if isinstance(outcome, str):
-            skipped.append((media.name, outcome))
-        else:
-            items.append(outcome)
-        emit(Prepared("videos", min(len(items) + len(skipped) - len(found.skipped), total), total))
-        if len(items) == config.limit:
-            break
+    # closed at once, also where `emit` raises: what is still being looked through is let go
+    with closing(_looked_through(found.media, config)) as outcomes:
+        for media, outcome in outcomes:
+            if isinstance(outcome, str):
+                skipped.append((media.name, outcome))
+            else:
+                items.append(outcome)
+            emit(Prepared("videos", min(len(items) + len(skipped) - len(found.skipped), total), total))
+            if len(items) == config.limit:
+                break
     if items or len(skipped) > 1:
         _tell_skipped(skipped, emit)
     if not items:
@@ -111,22 +115,23 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
     return Dataset(config, tuple(items), tuple(skipped))
 
 
-def _looked_through(media: Sequence[Media], config: DataConfig) -> Iterator[tuple[Media, ClipSource | str]]:
-    workers = ThreadPoolExecutor(os.cpu_count())
+def _looked_through(media: Sequence[Media], config: DataConfig) -> Generator[tuple[Media, ClipSource | str]]:
+    workers, stop = ThreadPoolExecutor(os.cpu_count()), Event()
     try:
         for first in range(0, len(media), BATCH):
             batch = media[first : first + BATCH]
-            yield from zip(batch, workers.map(lambda item: _examined(item, config), batch), strict=True)
+            yield from zip(batch, workers.map(lambda item: _examined(item, config, stop), batch), strict=True)
     finally:  # also on Ctrl-C, and when enough were found
+        stop.set()
         workers.shutdown(cancel_futures=True)
 
 
-def _examined(media: Media, config: DataConfig) -> ClipSource | str:
+def _examined(media: Media, config: DataConfig, stop: Event) -> ClipSource | str:
     """A usable video, or the reason why it is none."""
     try:
         digest = digest_of(media)
         if media.kind == "video":
-            timeline = remembered(digest, lambda: decode.look(media))
+            timeline = remembered(digest, lambda: decode.look(media, stop))
         else:
             timeline = pictures.look(media, config.fps)
         reason = why_unusable(timeline, pace_of(config), avoid_cuts=config.avoid_cuts)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
@@ -21,11 +22,16 @@ SAME_TIME = 1e-3
 _PRECISE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
-def look(media: Media) -> Timeline:
-    """Decode a whole video small: its size, the times of its frames, its cuts. Raises `DecodeError`."""
+def look(media: Media, stop: Event | None = None) -> Timeline:
+    """Decode a whole video small: its size, the times of its frames, its cuts.
+
+    Raises `DecodeError`, also soon after another thread sets `stop`.
+    """
     changes = Changes()
 
     def take(piece: bytes) -> None:
+        if stop is not None and stop.is_set():
+            raise DecodeError("stopped")
         changes.add(np.frombuffer(piece, np.uint8).reshape(HEIGHT, WIDTH, 3))
 
     # `showinfo` comes before the scaling, after ffmpeg has turned the picture upright

@@ -1,5 +1,6 @@
 """A folder of videos as training clips: the same on every machine, whole or told why not, quick to refuse."""
 
+import hashlib
 from itertools import pairwise
 
 import numpy as np
@@ -230,3 +231,21 @@ def test_a_video_that_is_gone_when_its_turn_comes_is_named(videos, config, count
     (videos / "a.mp4").unlink()
     with pytest.raises(DecodeError, match=r"`a.mp4` cannot be read any more: there is no such file"):
         data.frames(0, 0)
+
+
+def test_an_interrupt_ends_the_look_through_a_long_film_at_once(videos, config, ffmpeg, monkeypatch):
+    """Ctrl-C comes as the first of two videos is through: the second, an hour long, is let go."""
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25", "-t", 3, "-preset", "ultrafast", videos / "1.mp4")
+    ffmpeg("-stream_loop", 1200, "-i", videos / "1.mp4", "-c", "copy", videos / "2.mp4")
+
+    def interrupted(event):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        scan(config(), interrupted)
+    assert [note.name for note in (videos.parent / ".cache" / "videos-1").iterdir()] == [only_note_of(videos / "1.mp4")]
+
+
+def only_note_of(video):
+    return f"{hashlib.sha256(video.read_bytes()).hexdigest()}.json"
