@@ -71,13 +71,24 @@ class Downloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """Of what training computes once and keeps, `done` of `total` is there."""
+
+    what: str  # such as `latents`
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something the user should know, said once: a fallback taken, a prompt cut short."""
 
     message: str
 
 
-Event = Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Note
+Event = (
+    Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Prepared | Note
+)
 Emit = Callable[[Event], None]
 
 

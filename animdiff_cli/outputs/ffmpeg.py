@@ -1,11 +1,11 @@
-"""The bundled ffmpeg: raw frames in through a pipe, a file or a few bytes out."""
+"""The bundled ffmpeg: raw frames in through a pipe and a file out, or a file in and raw frames out."""
 
 import errno
 import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -23,9 +23,25 @@ Frames = npt.NDArray[np.uint8]
 #: refusals of the operating system that ffmpeg passes on in its own words
 SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
+#: what ffmpeg says of a file it cannot show → what that means; the first that is found counts
+COMPLAINTS = (
+    ("matches no streams", "it holds no pictures"),
+    ("No such file or directory", "there is no such file"),
+    ("Permission denied", "permission denied"),
+    ("moov atom not found", "cut off or damaged: its index is missing"),
+    ("Invalid data found when processing input", "not a video, or damaged"),
+    ("End of file", "not a video, or damaged"),
+)
+
 
 class EncodeError(AnimdiffError):
     """ffmpeg failed. The message ends in the last lines it said."""
+
+
+class DecodeError(AnimdiffError):
+    """A file that cannot be shown. The message is why, without the name of the file."""
+
+    exit_code = 3
 
 
 def feed(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, arguments: Sequence[str]) -> bytes:
@@ -59,6 +75,28 @@ def probe(path: Path, arguments: Sequence[str]) -> bytes:
     return done.stdout
 
 
+def drain(arguments: Sequence[str], size: int, take: Callable[[bytes], None]) -> str:
+    """Run ffmpeg and hand its stdout to `take` in pieces of `size` bytes; return what it said, its log included.
+
+    Nothing but one piece is held in memory. Raises `DecodeError`.
+    """
+    command = [_program(), "-hide_banner", "-nostats", "-nostdin", *arguments, "pipe:1"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        with process:
+            assert process.stdout is not None
+            try:
+                while len(piece := process.stdout.read(size)) == size:
+                    take(piece)
+            except BaseException:
+                process.kill()
+                raise
+        said = _tail(log)
+    if process.returncode:
+        raise DecodeError(_reason(said))
+    return said
+
+
 def url(path: Path) -> str:
     """`path` so that ffmpeg cannot take it for a flag or a protocol: names like `-x.mp4` and `a:b.mp4` are fine."""
     return f"file:{path.absolute()}"
@@ -87,6 +125,14 @@ def _converse(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> byt
 def _tail(log: IO[bytes]) -> str:
     log.seek(0)
     return log.read().decode(errors="replace").strip()
+
+
+def _reason(said: str) -> str:
+    for sign, meaning in COMPLAINTS:
+        if sign in said:
+            return meaning
+    last_words = said.splitlines()[-1:] or ["ffmpeg said nothing"]
+    return f"ffmpeg cannot read it: {last_words[0].strip()}"
 
 
 def _check(status: int, said: str) -> None:

@@ -14,6 +14,7 @@ from animdiff_cli.core.events import (
     FramesDecoded,
     Loading,
     Note,
+    Prepared,
     StepDone,
     Writing,
     Written,
@@ -28,6 +29,7 @@ EVENTS = (
     Downloading(2, 10),
     BytesReceived("a.ckpt", 1, 5),
     Downloaded("a.ckpt", 5),
+    Prepared("videos", 1, 4),
     Note("x"),
 )
 

@@ -1,0 +1,41 @@
+"""What was seen of a video, kept, so that the next run begins at once: looking through footage is the slow part."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from animdiff_cli.outputs.atomic import partial
+from animdiff_cli.paths import cache_dir
+from animdiff_cli.training.timeline import Timeline
+
+#: raised whenever the same video would be seen differently: other cuts, other times
+VERSION = 1
+
+
+def remembered(digest: str, look: Callable[[], Timeline]) -> Timeline:
+    """Return what was seen of the video with this sha256, or look now and keep it.
+
+    A damaged or missing note is made anew; a cache that cannot be written costs time, nothing else.
+    """
+    note = cache_dir() / f"videos-{VERSION}" / f"{digest}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return _read(note)
+    timeline = look()
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with partial(note) as hidden:
+            hidden.write_text(_text(timeline), encoding="ascii")
+            hidden.replace(note)
+    return timeline
+
+
+def _read(note: Path) -> Timeline:
+    seen = json.loads(note.read_text(encoding="ascii"))
+    times = tuple(float(time) for time in seen["times"])
+    return Timeline(int(seen["width"]), int(seen["height"]), times, tuple(int(cut) for cut in seen["cuts"]))
+
+
+def _text(timeline: Timeline) -> str:
+    seen = {"width": timeline.width, "height": timeline.height, "times": timeline.times, "cuts": timeline.cuts}
+    return json.dumps(seen)

