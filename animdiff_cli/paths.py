@@ -38,15 +38,15 @@ def cache_dir() -> Path:
 def extra_models_dirs() -> tuple[Path, ...]:
     """Model folders of other programs, used in place: `ANIMDIFF_EXTRA_MODELS`, separated as in `PATH`, each once."""
     named = [name for name in os.environ.get("ANIMDIFF_EXTRA_MODELS", "").split(os.pathsep) if name]
-    return tuple(dict.fromkeys(_expanded(name) for name in named))
+    return tuple(dict.fromkeys(expanded(name) for name in named))
 
 
 def hub_cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where programs of Hugging Face keep what they downloaded: `HF_HUB_CACHE`, else `hub` in `HF_HOME`."""
     if environ.get("HF_HUB_CACHE"):
-        return _expanded(environ["HF_HUB_CACHE"])
+        return expanded(environ["HF_HUB_CACHE"])
     home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return _expanded(home) / "hub"
+    return expanded(home) / "hub"
 
 
 def output_dir() -> Path:
@@ -56,10 +56,10 @@ def output_dir() -> Path:
 
 def _from_env(name: str) -> Path | None:
     value = os.environ.get(name)
-    return _expanded(value) if value else None
+    return expanded(value) if value else None
 
 
-def _expanded(name: str | Path) -> Path:
+def expanded(name: str | Path) -> Path:
     """Put the home directory in place of `~`; a user nobody knows stays as typed."""
     # unlike Path.expanduser, this one never raises
     return Path(os.path.expanduser(name))  # noqa: PTH111

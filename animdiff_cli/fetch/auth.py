@@ -54,4 +54,3 @@ def origin(url: str) -> tuple[str, str, int | None]:
     """Tell scheme, host and port of an address: two addresses of one origin share a token, others never do."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
