@@ -20,3 +20,19 @@ Scheduler = Literal[
 ]
 MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
 BetaSchedule = Literal["auto", "linear", "scaled_linear"]
+#: what weights are, and what image model they are for; `pocket` is the bundled miniature
+Kind = Literal[
+    "base",
+    "motion-module",
+    "motion-lora",
+    "domain-adapter",
+    "lora",
+    "vae",
+    "embedding",
+    "controlnet",
+    "sparsectrl",
+    "ip-adapter",
+]
+Base = Literal["sd15", "sdxl", "pocket"]
+#: families of motion modules by name; for a MotionLoRA, adapter or SparseCtrl, the family it was made for
+Family = Literal["v1", "v2", "v3", "lcm", "lightning", "sdxl", "hotshot", "long", "pia"]

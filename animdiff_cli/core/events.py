@@ -71,13 +71,23 @@ class Downloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Checking:
+    """A file or folder of weights is being read to compare its hash."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something the user should know, said once: a fallback taken, a prompt cut short."""
 
     message: str
 
 
-Event = Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Note
+Event = (
+    Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Checking | Note
+)
 Emit = Callable[[Event], None]
 
 

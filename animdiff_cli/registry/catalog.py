@@ -3,35 +3,21 @@
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from animdiff_cli import paths
 from animdiff_cli.config.values import check
 from animdiff_cli.config.yamlfile import read_yaml
+from animdiff_cli.core.choices import Base as Base
+from animdiff_cli.core.choices import Family as Family
+from animdiff_cli.core.choices import Kind as Kind
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
-
-Kind = Literal[
-    "base",
-    "motion-module",
-    "motion-lora",
-    "domain-adapter",
-    "lora",
-    "vae",
-    "embedding",
-    "controlnet",
-    "sparsectrl",
-    "ip-adapter",
-]
-Base = Literal["sd15", "sdxl", "pocket"]
-
-#: families of motion modules by name; for a MotionLoRA, adapter or SparseCtrl, the family it was made for
-Family = Literal["v1", "v2", "v3", "lcm", "lightning", "sdxl", "hotshot", "long", "pia"]
 
 Alias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -30,7 +30,7 @@ def add_entry(entry: CatalogEntry, *, overwrite: bool = False) -> Path:
             raise UsageError(
                 f"the alias `{names[0]}` is taken: {taken.description}", hint="choose another, or add `--overwrite`"
             )
-        _write(path, _appended(_without(text, entry.alias, path), entry))
+        _write(path, _appended(_without(text, entry.alias, path), entry, path))
     return path
 
 
@@ -60,9 +60,12 @@ def _editing(path: Path) -> Iterator[str]:
             yield path.read_text(encoding="utf-8") if path.exists() else HEADER
 
 
-def _appended(text: str, entry: CatalogEntry) -> str:
-    gap = "\n" if text.strip() else ""
-    return f"{text.rstrip()}\n{gap}{as_yaml(entry)}" if text.strip() else as_yaml(entry)
+def _appended(text: str, entry: CatalogEntry, path: Path) -> str:
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if isinstance(node, yaml.SequenceNode) and node.flow_style:  # `[{…}, {…}]`: nothing can be put below it
+        content = parse_yaml(text, str(path))
+        return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True)) + as_yaml(entry)
+    return f"{text.rstrip()}\n\n{as_yaml(entry)}" if text.strip() else as_yaml(entry)
 
 
 def _without(text: str, alias: str, path: Path) -> str:
@@ -72,7 +75,8 @@ def _without(text: str, alias: str, path: Path) -> str:
     at = next((index for index, item in enumerate(content) if item["alias"] == alias), None)
     if at is None:
         return text
-    items = yaml.compose(text, Loader=yaml.SafeLoader).value
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    items = node.value if node is not None else []
     lines = text.splitlines(keepends=True)
     starts = [item.start_mark.line for item in items]
     if not all(lines[start].lstrip().startswith("-") for start in starts) or len(set(starts)) < len(starts):

@@ -8,6 +8,7 @@ import pytest
 
 from animdiff_cli.core.events import (
     BytesReceived,
+    Checking,
     Downloaded,
     Downloading,
     Event,
@@ -28,6 +29,7 @@ EVENTS = (
     Downloading(2, 10),
     BytesReceived("a.ckpt", 1, 5),
     Downloaded("a.ckpt", 5),
+    Checking("mm-v3", 5),
     Note("x"),
 )
 
