@@ -39,7 +39,7 @@ def card_lines(card: "Card") -> Iterator[str]:
 
 
 def _row(model: "Model") -> tuple[str, str, str, str, str]:
-    where = PLACES.get(model.where) or str(model.path)
+    where = PLACES.get(model.where) or str(model.path and model.path.parent)
     return model.name, model.kind or "?", model.base or "?", _size(model.bytes), where
 
 

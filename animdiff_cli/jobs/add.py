@@ -20,6 +20,9 @@ from animdiff_cli.registry.user_catalog import add_entry
 from animdiff_cli.weights.identify import identify
 from animdiff_cli.weights.info import WeightsInfo
 
+#: a domain adapter in another layout than the official one has nothing that tells it from a LoRA
+ALIKE = {"lora", "domain-adapter"}
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -115,16 +118,23 @@ def _origin(ref: ModelRef, path: Path | None) -> dict[str, Any]:
 
 
 def _kind(wishes: Wishes, info: WeightsInfo | None, ref: ModelRef) -> str:
+    if info is None:
+        if wishes.kind is None:
+            raise _unknown("kind", "lora", ref)
+        return wishes.kind
+    if wishes.kind and info.kind != wishes.kind and {info.kind, wishes.kind} != ALIKE:
+        raise UsageError(f"`{ref}` is a {info.kind}, not a {wishes.kind}", hint="leave `--kind` out")
     if wishes.kind:
         return wishes.kind
-    if info is None:
-        raise _unknown("kind", "lora", ref)
     if info.kind not in get_args(Kind):
         raise UsageError(f"`{ref}` is a {info.kind}, one part of a model", hint="add the folder of the whole model")
     return info.kind
 
 
 def _base(wishes: Wishes, info: WeightsInfo | None, ref: ModelRef) -> str:
+    known = info.base if info is not None else None
+    if wishes.base and known not in (None, wishes.base) and wishes.base != "pocket":
+        raise UsageError(f"`{ref}` is made for {known}, not for {wishes.base}", hint="leave `--base` out")
     if wishes.base:
         return wishes.base
     if info is not None and info.base in get_args(Base):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,4 +60,5 @@ def _write(kept: Path, record: dict[str, Any]) -> None:
         fresh.write_text(json.dumps(record), encoding="utf-8")
         fresh.replace(kept)
     except OSError:  # a cache that cannot be written costs time, nothing else
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
