@@ -122,7 +122,7 @@ def load_catalog() -> Catalog:
         state = own.stat()
     except OSError:  # most people have none
         return shipped_catalog()
-    return _with_own(own, state.st_mtime_ns, state.st_size)
+    return _with_own(own, (state.st_ino, state.st_mtime_ns, state.st_size))
 
 
 def user_catalog() -> Path:
@@ -146,8 +146,9 @@ def merge(shipped: Catalog, own: Catalog) -> Catalog:
     return Catalog((*kept, *own.entries), own=(entry.alias for entry in own.entries))
 
 
-@lru_cache(maxsize=4)
-def _with_own(path: Path, mtime_ns: int, size: int) -> Catalog:
+@lru_cache(maxsize=1)
+def _with_own(path: Path, state: tuple[int, int, int]) -> Catalog:
+    """Read and merge; `state` tells one version of the file from the next, which is another file by number."""
     return merge(shipped_catalog(), read_catalog(path))
 
 
