@@ -55,7 +55,7 @@ def _model(card: "Card") -> Section:
         "also called": ", ".join(model.entry.aliases) if model.entry else "",
         "kind": model.kind,
         "base": model.base,
-        "version": model.version,
+        "version": model.version or (card.info.version if card.info else None),
         "license": model.said.license,
         "trigger words": ", ".join(model.said.trigger_words),
         "problem": model.problem,

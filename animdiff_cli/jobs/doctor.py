@@ -14,7 +14,7 @@ from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import env_layer
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.disk import free_bytes, in_words
+from animdiff_cli.fetch.disk import free_bytes, in_words, readable_failures
 from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog
 from animdiff_cli.registry.places import is_there, place
@@ -136,9 +136,10 @@ def _miniature() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     folder = paths.models_dir()
-    free = free_bytes(folder)
-    _require_writable(folder)
-    count = len(Shelf(folder, is_own=True).found)
+    with readable_failures(folder):
+        free = free_bytes(folder)
+        _require_writable(folder)
+        count = len(Shelf(folder, is_own=True).found)
     found = f"{folder}: {count} model{'s' * (count != 1)}, {in_words(free)} free on the disk"
     if free < ROOM_FOR_ONE:
         remedy = "free some space, or choose another disk: `export ANIMDIFF_MODELS=…`"

@@ -9,6 +9,7 @@ from animdiff_cli import paths
 from animdiff_cli.core.events import Emit, Note, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.places import held, others_dir
@@ -60,13 +61,14 @@ def list_models(
     *, everything: bool = False, kind: Kind | None = None, base: Base | None = None, emit: Emit = ignore
 ) -> Iterator[Model]:
     """List the weights on this machine, and with `everything` those of the catalog that could be fetched as well."""
-    among = shelves()
-    for folder in paths.extra_models_dirs():
-        if not folder.is_dir():
-            emit(Note(f"there is no folder {folder}, which ANIMDIFF_EXTRA_MODELS names"))
-    models = list(_catalogued(among, kind))
-    claimed = {model.path for model in models if model.path}
-    models += [model for model in _uncatalogued(among) if model.path not in claimed]
+    with readable_failures(paths.models_dir()):
+        among = shelves()
+        for folder in paths.extra_models_dirs():
+            if not folder.is_dir():
+                emit(Note(f"there is no folder {folder}, which ANIMDIFF_EXTRA_MODELS names"))
+        models = [_of_entry(entry, among) for entry in load_catalog().entries]
+        claimed = {model.path for model in models if model.path}
+        models += [model for model in _uncatalogued(among) if model.path not in claimed]
     for model in models:
         if kind not in (None, model.kind) or base not in (None, model.base):
             continue
@@ -77,9 +79,10 @@ def list_models(
 def find_model(name: str) -> Model:
     """Find out about one set of weights by whatever names it. Raises NotFound for what nobody knows."""
     ref = parse_ref(name)
-    if ref.source == "alias" and ref.target in load_catalog():
-        return _of_entry(load_catalog().find(ref.target), shelves())
-    return _of_path(locate_any(ref).path, str(ref), None)
+    with readable_failures(paths.models_dir()):
+        if ref.source == "alias" and ref.target in load_catalog():
+            return _of_entry(load_catalog().find(ref.target), shelves())
+        return _of_path(locate_any(ref).path, str(ref), None)
 
 
 def where_is(path: Path) -> Where:
@@ -97,12 +100,6 @@ def require_path(model: Model) -> Path:
         assert model.entry is not None  # what has no entry was found by its file
         raise not_here(model.entry)
     return model.path
-
-
-def _catalogued(among: Sequence[Shelf], kind: Kind | None) -> Iterator[Model]:
-    for entry in load_catalog().entries:
-        if kind in (None, entry.kind):
-            yield _of_entry(entry, among)
 
 
 def _of_entry(entry: CatalogEntry, among: Sequence[Shelf]) -> Model:

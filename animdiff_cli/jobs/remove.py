@@ -42,7 +42,8 @@ def plan_removal(names: Sequence[str], *, forget: bool = False) -> tuple[Removal
     Raises NotFound for what is not here, UsageError for what is not ours: bundled, or in the folder of another
     program.
     """
-    return tuple(_plan(name, forget) for name in dict.fromkeys(names))
+    with readable_failures(paths.models_dir()):
+        return tuple(_plan(name, forget) for name in dict.fromkeys(names))
 
 
 def remove(removal: Removal, emit: Emit = ignore) -> None:

@@ -121,7 +121,8 @@ def is_beside(name: str) -> bool:
 
 def is_model_folder(folder: Path) -> bool:
     """Tell the folder of one model, in diffusers' layout, from a folder of many."""
-    return any((folder / config).is_file() for config in MODEL_CONFIGS)
+    # unlike Path.is_file, this one never raises for a folder that may not be read
+    return any(os.path.isfile(folder / config) for config in MODEL_CONFIGS)  # noqa: PTH113
 
 
 def _walk(folder: Path, kind: Kind | None) -> Iterator[Found]:

@@ -45,6 +45,7 @@ def test_tokens_are_told_and_never_shown(animdiff, no_tokens, monkeypatch):
         ("ANIMDIFF_STEPS", "30", "settings", 0),
         ("ANIMDIFF_STEPPS", "30", "settings", 2),
         ("ANIMDIFF_MODELS", "/proc/animdiff", "models", 2),
+        ("ANIMDIFF_MODELS", "/" + "a" * 400, "models", 2),
     ],
 )
 def test_what_is_out_of_order_has_a_remedy_and_a_broken_thing_its_code(

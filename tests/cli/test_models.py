@@ -281,6 +281,14 @@ def test_what_is_still_to_be_fetched_can_be_named_beforehand(animdiff):
     assert re.search(r"Needs\n +mm-v2 +not here", animdiff("models", "show", "ghibli").stdout)
 
 
+def test_a_models_folder_that_the_system_refuses_is_no_traceback(animdiff, monkeypatch):
+    monkeypatch.setenv("ANIMDIFF_MODELS", "/" + "a" * 400)
+    for words in (["list"], ["path", "mm-v3"], ["show", "mm-v3"], ["verify"], ["rm", "mm-v3", "-y"]):
+        result = animdiff("models", *words)
+        assert result.exit_code == 2, (words, result.exception)
+        assert "the name is too long" in result.stderr
+
+
 def test_listing_does_not_wait_for_torch(module):
     code = "import sys; from animdiff_cli.cli import app; app(standalone_mode=False); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "models", "list"], capture_output=True, text=True, check=True)
