@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -181,4 +182,4 @@ def _identity(path: Path) -> dict[str, Any]:
         info = identify(path)
         return {"kind": info.kind, "base": info.base, "version": info.version}
 
-    return find_out() if path.is_dir() else dict(remember(path, "identity", find_out))
+    return find_out() if path.is_dir() else dict(remember(path, f"identity by {version('animdiff')}", find_out))

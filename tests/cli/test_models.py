@@ -174,6 +174,23 @@ def test_nothing_is_written_into_the_folders_of_other_programs(animdiff, comfy):
     assert sorted(comfy.parents[2].rglob("*")) == before
 
 
+def test_what_lies_in_the_hub_cache_is_listed_and_verified_by_the_name_of_its_blob(animdiff, here):
+    cache = paths.hub_cache_dir() / "models--manshoety--AD_Stabilized_Motion"
+    blob, link = cache / "blobs" / SHA256, cache / "snapshots" / "c0ffee" / "mm-Stabilized_high.pth"
+    for path in (blob, link, cache / "refs" / "main"):
+        path.parent.mkdir(parents=True)
+    shutil.copy(MODULE, blob)
+    link.symlink_to(blob)
+    (cache / "refs" / "main").write_text("c0ffee")
+    assert re.search(r"mm-stabilized-high .* Hub cache\n", animdiff("models", "list").stdout)
+    assert animdiff("models", "path", "mm-stabilized-high").stdout == f"{link}\n"
+    assert animdiff("models", "verify").stdout == "mm-stabilized-high  ok\n"
+    spoil(blob)
+    assert animdiff("models", "verify").exit_code == 5
+    assert animdiff("models", "rm", "mm-stabilized-high", "--yes").exit_code == 2
+    assert blob.exists()
+
+
 def test_rm_takes_the_sidecar_and_parts_with_it_and_prints_what_went(animdiff, module):
     beside = [module.with_name(f"{module.name}{end}") for end in (".json", ".part", ".part.jsonl")]
     for path in beside:
