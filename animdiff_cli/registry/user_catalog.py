@@ -1,6 +1,6 @@
 """A person's own catalog, edited: entries are added and taken out, and what else they wrote there stays as it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,10 @@ def add_entry(entry: CatalogEntry, *, overwrite: bool = False) -> Path:
             raise UsageError(
                 f"the alias `{names[0]}` is taken: {taken.description}", hint="choose another, or add `--overwrite`"
             )
-        _write(path, _appended(_without(text, entry.alias, path), entry, path))
+        fresh = _appended(_without(text, entry.alias, path), entry, path)
+        if check_catalog(parse_yaml(fresh, str(path)), path).find(entry.alias) != entry:
+            raise UsageError(f"`{entry.alias}` holds characters that YAML does not keep", hint="leave them out")
+        _write(path, fresh)
     return path
 
 
@@ -77,27 +80,26 @@ def _without(text: str, alias: str, path: Path) -> str:
         return text
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     items = node.value if node is not None else []
-    lines = text.splitlines(keepends=True)
-    starts = [item.start_mark.line for item in items]
-    if not all(lines[start].lstrip().startswith("-") for start in starts) or len(set(starts)) < len(starts):
+    # by characters: YAML and Python disagree on what ends a line
+    starts = [text.rfind("\n", 0, item.start_mark.index) + 1 for item in items]
+    if any(text[start : item.start_mark.index].strip() != "-" for start, item in zip(starts, items, strict=True)):
         kept = [item for index, item in enumerate(content) if index != at]  # written in one line, `[{…}, {…}]`
         return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)) if kept else HEADER
-    stop = starts[at + 1] if at + 1 < len(starts) else len(lines)
-    while stop > starts[at] + 1 and _is_comment(lines[stop - 1]):  # those before the next entry belong to it
-        stop -= 1
-    return "".join(_joined(lines[: starts[at]], lines[stop:]))
+    stop = starts[at + 1] if at + 1 < len(starts) else len(text)
+    lines = text[starts[at] : stop].split("\n")
+    kept_below: list[str] = []
+    while len(lines) > 1 and _is_comment(lines[-1]):  # those before the next entry belong to it
+        kept_below.insert(0, lines.pop())
+    return _joined(text[: starts[at]], "\n".join(kept_below) + text[stop:])
 
 
 def _is_comment(line: str) -> bool:
     return not line.strip() or line.startswith("#")
 
 
-def _joined(before: Sequence[str], after: Sequence[str]) -> list[str]:
+def _joined(before: str, after: str) -> str:
     """Join what stood around an entry, with one blank line for two."""
-    rest = list(after)
-    while before and not before[-1].strip() and rest and not rest[0].strip():
-        rest.pop(0)
-    return [*before, *rest]
+    return before + (after.lstrip("\n") if before.endswith("\n\n") else after)
 
 
 def _write(path: Path, text: str) -> None:

@@ -53,7 +53,11 @@ def test_a_list_in_one_line_can_be_added_to(person, put):
     assert load_catalog().own == {"two"}
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), st.text(max_size=20)), max_size=8))
+#: spaces at an end and line breaks are no part of one line
+PRINTABLE = st.text(max_size=20).filter(str.isprintable)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), PRINTABLE), max_size=8))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_of_adding_and_removing_leaves_what_was_added_last(person, steps):
     user_catalog().unlink(missing_ok=True)
@@ -71,6 +75,14 @@ def test_any_order_of_adding_and_removing_leaves_what_was_added_last(person, ste
                 remove_entry(alias)
     catalog = load_catalog()
     assert {alias: catalog.find(alias).description for alias in catalog.own} == expected
+
+
+@pytest.mark.parametrize("text", ["a\x85b ", "0\x85"])
+def test_what_a_yaml_file_cannot_keep_is_refused_and_not_changed_in_silence(person, text):
+    add_entry(entry("kept"))
+    with pytest.raises(UsageError):
+        add_entry(entry("mine", description=text))
+    assert load_catalog().own == {"kept"}
 
 
 def test_a_name_that_is_taken_is_refused_until_it_is_meant(person):
