@@ -11,6 +11,18 @@ from animdiff_cli.motion import MotionModule, save_motion_module
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory):
+    """A person without models, settings or caches: what is on this machine decides no test."""
+    home = tmp_path_factory.mktemp("nobody")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ANIMDIFF_EXTRA_MODELS", raising=False)
+        patch.delenv("HF_HUB_CACHE", raising=False)
+        for name in ("ANIMDIFF_CONFIG", "ANIMDIFF_MODELS", "ANIMDIFF_CACHE", "HF_HOME"):
+            patch.setenv(name, str(home / name.lower()))
+        yield
+
+
 @pytest.fixture
 def make_unet():
     """Build a stock UNet of SD1.5 layout (four levels) or SDXL layout (three levels) at toy width."""

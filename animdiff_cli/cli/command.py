@@ -34,7 +34,7 @@ class Root(TyperGroup):
             if not error.format_message():  # a group without a command has printed its help already
                 raise
             command = getattr(error, "ctx", None) or ctx
-            message = error.format_message().rstrip(".")
+            message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's word for nothing
             failure = UsageError(message, hint=f"see `{command.command_path} --help`")
         print_error(failure, as_json=as_json)
         raise typer.Exit(failure.exit_code)

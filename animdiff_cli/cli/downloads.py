@@ -60,9 +60,13 @@ class DownloadLines:
         if tenth <= self._tenth or tenth == 10:
             return
         self._tenth = tenth
+        share = f"{event.name}: {10 * tenth} % of {in_words(event.total or 0)}"
+        if event.done == self._had:  # of an earlier run
+            say(f"{share} is here already")
+            return
         rate = (event.done - self._had) / max(time.monotonic() - self._began, 1e-3)
-        left = f", {((event.total or 0) - event.done) / rate:.0f} s left" if rate else ""
-        say(f"{event.name}: {10 * tenth} % of {in_words(event.total or 0)}, {in_words(rate)}/s{left}")
+        left = ((event.total or 0) - event.done) / rate
+        say(f"{share}, {in_words(rate)}/s, {left:.0f} s left")
 
 
 @contextmanager

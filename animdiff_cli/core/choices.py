@@ -24,3 +24,19 @@ BetaSchedule = Literal["auto", "linear", "scaled_linear"]
 Shot = Literal["zoom-in", "zoom-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "roll-cw", "roll-ccw"]
 #: how a camera move is spread over the clip: at one speed, or starting and ending at rest
 Easing = Literal["linear", "smooth"]
+#: what weights are, and what image model they are for; `pocket` is the bundled miniature
+Kind = Literal[
+    "base",
+    "motion-module",
+    "motion-lora",
+    "domain-adapter",
+    "lora",
+    "vae",
+    "embedding",
+    "controlnet",
+    "sparsectrl",
+    "ip-adapter",
+]
+Base = Literal["sd15", "sdxl", "pocket"]
+#: families of motion modules by name; for a MotionLoRA, adapter or SparseCtrl, the family it was made for
+Family = Literal["v1", "v2", "v3", "lcm", "lightning", "sdxl", "hotshot", "long", "pia"]

@@ -80,6 +80,14 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Checking:
+    """A file or folder of weights is being read to compare its hash."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something the user should know, said once: a fallback taken, a prompt cut short."""
 
@@ -87,7 +95,17 @@ class Note:
 
 
 Event = (
-    Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Prepared | Note
+    Loading
+    | StepDone
+    | FramesDecoded
+    | Writing
+    | Written
+    | Downloading
+    | BytesReceived
+    | Downloaded
+    | Prepared
+    | Checking
+    | Note
 )
 Emit = Callable[[Event], None]
 

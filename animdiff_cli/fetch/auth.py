@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from animdiff_cli.fetch.patience import Patience
+from animdiff_cli.paths import hub_cache_dir
 
 HUB, CIVITAI = "https://huggingface.co", "https://civitai.com"
 
@@ -39,7 +40,7 @@ class Network:
             civitai=(environ.get("ANIMDIFF_CIVITAI_ENDPOINT") or CIVITAI).rstrip("/"),
             hub_token=get_token(),
             civitai_token=environ.get("CIVITAI_TOKEN") or environ.get("CIVITAI_API_TOKEN") or None,
-            hub_cache=_hub_cache(environ),
+            hub_cache=hub_cache_dir(environ),
             offline=offline or environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE,
         )
 
@@ -53,10 +54,3 @@ def origin(url: str) -> tuple[str, str, int | None]:
     """Tell scheme, host and port of an address: two addresses of one origin share a token, others never do."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def _hub_cache(environ: Mapping[str, str]) -> Path:
-    if environ.get("HF_HUB_CACHE"):
-        return Path(environ["HF_HUB_CACHE"]).expanduser()
-    home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(home).expanduser() / "hub"

@@ -1,11 +1,7 @@
 """Bring one item here: take turns with other processes, use what another program has, download the rest, sign."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from animdiff_cli.core.events import BytesReceived, Downloaded, Emit, Note
 from animdiff_cli.core.refs import ModelRef
@@ -21,6 +17,7 @@ from animdiff_cli.fetch.receipt import make_receipt, read_receipt, receipt_path,
 from animdiff_cli.fetch.remote import Digest, Remote
 from animdiff_cli.fetch.sources import find_offer
 from animdiff_cli.fetch.transfer import part_path, transfer
+from animdiff_cli.fetch.turns import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ def deliver(item: Item, offer: Offer, network: Network, emit: Emit) -> Fetched:
     Raises AnimdiffError: of the best source if all of them fail.
     """
     bringing = _Bringing(item, network, emit)
-    with readable_failures(item.target.parent), _turn(item.target, emit):
+    with readable_failures(item.target.parent), turn(item.target, emit):
         present = find_present(item)  # another process may have brought it in the meantime
         if present is not None:
             return present
@@ -185,19 +182,3 @@ def _link(source: Path, link: Path) -> None:
 def _say_trusted(bringing: _Bringing, path: Path, sha256: str) -> None:
     name, receipt = bringing.item.name, receipt_path(path).name
     bringing.emit(Note(f"`{name}` has no hash in the catalog: trusted on first use, sha256 {sha256} kept in {receipt}"))
-
-
-@contextmanager
-def _turn(target: Path, emit: Emit) -> Iterator[None]:
-    """Wait until no other process fetches the same thing. The lock goes with the process, however it ends."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.parent / f".{target.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        emit(Note(f"another process is fetching {target.name}: waiting for it"))
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -2,36 +2,21 @@
 
 import errno
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from animdiff_cli import refusals
 from animdiff_cli.errors import UsageError
 
 ELSEWHERE = "choose another folder: `export ANIMDIFF_MODELS=…`"
-#: what the system said → what happened, and what to do
-FAILURES = {
-    errno.ENOSPC: ("no space left on the disk; what has arrived is kept", "free some space, then run it again"),
-    errno.EDQUOT: ("your disk quota is used up; what has arrived is kept", "free some space, then run it again"),
-    errno.EFBIG: ("the file is larger than this system allows", ELSEWHERE),
-    errno.EACCES: ("permission denied", ELSEWHERE),
-    errno.EPERM: ("permission denied", ELSEWHERE),
-    errno.EROFS: ("the disk is read-only", ELSEWHERE),
-    errno.EEXIST: ("part of that path is a file, not a folder", ELSEWHERE),
-    errno.ENOTDIR: ("part of that path is a file, not a folder", ELSEWHERE),
-}
+FREE_SPACE = "free some space, then run it again"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-@contextmanager
-def readable_failures(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses (full disk, no permission) into a `UsageError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        said = error.strerror or str(error)
-        why, hint = FAILURES.get(error.errno or 0, (said.lower(), ELSEWHERE))
-        raise UsageError(f"cannot use `{path}`: {why}", hint=hint) from error
+def readable_failures(path: Path) -> AbstractContextManager[None]:
+    """Turn what the operating system refuses in the models folder into a `UsageError` that names `path`."""
+    hints = {errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE}
+    return refusals.readable_failures("use", path, hint=ELSEWHERE, hints=hints, kept="; what has arrived is kept")
 
 
 def free_bytes(folder: Path) -> int:

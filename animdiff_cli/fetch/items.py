@@ -12,8 +12,8 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.sources import understand
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
+from animdiff_cli.registry.places import place, place_ref
 from animdiff_cli.registry.recommend import with_recommended
-from animdiff_cli.registry.store import place, place_ref
 
 #: group → kind; `base` is the one whose plural does not say what it is
 GROUPS: dict[str, Kind] = {("base-models" if kind == "base" else f"{kind}s"): kind for kind in get_args(Kind)}

@@ -16,6 +16,7 @@ from animdiff_cli.fetch.part import bytes_waiting
 from animdiff_cli.fetch.presence import Fetched, find_present
 from animdiff_cli.fetch.sources import find_offer, look
 from animdiff_cli.fetch.transfer import part_path
+from animdiff_cli.registry.shelves import Shelf, shelves
 
 ASKED_AT_ONCE = 8
 
@@ -77,7 +78,8 @@ class Plan:
 def make_plan(items: Sequence[Item], network: Network) -> Plan:
     """Ask the sources of everything that is not here. Raises AnimdiffError for the first that none of them has."""
     with readable_failures(paths.models_dir()), ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        planned = pool.map(lambda item: _planned(item, lambda: _best_offer(item, network)), items)
+        among = shelves()
+        planned = pool.map(lambda item: _planned(item, among, lambda: _best_offer(item, network)), items)
         return Plan(tuple(planned), free_bytes(paths.models_dir()))
 
 
@@ -85,12 +87,13 @@ def make_dry_plan(items: Sequence[Item], network: Network) -> Plan:
     """Like `make_plan`, but ask only where the catalog does not tell the size, and never insist on an answer."""
     notes: list[str] = []
     with readable_failures(paths.models_dir()), ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        planned = tuple(pool.map(lambda item: _planned(item, lambda: _told_offer(item, network, notes)), items))
+        among = shelves()
+        planned = tuple(pool.map(lambda item: _planned(item, among, lambda: _told_offer(item, network, notes)), items))
         return Plan(planned, free_bytes(paths.models_dir()), tuple(dict.fromkeys(notes)))
 
 
-def _planned(item: Item, ask: Callable[[], Offer | None]) -> Planned:
-    present = find_present(item)
+def _planned(item: Item, among: Sequence[Shelf], ask: Callable[[], Offer | None]) -> Planned:
+    present = find_present(item, among)
     return Planned(item, present, None if present else ask())
 
 

@@ -1,5 +1,6 @@
 """What is on this machine already, and whether it is what it should be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.receipt import Receipt, make_receipt, read_receipt, receipt_path, write_receipt
 from animdiff_cli.fetch.remote import Digest
 from animdiff_cli.registry.catalog import CatalogEntry
-from animdiff_cli.registry.store import held
+from animdiff_cli.registry.elsewhere import find_on_shelves
+from animdiff_cli.registry.places import held
+from animdiff_cli.registry.shelves import Shelf, shelves
+from animdiff_cli.registry.store import not_here
 
 FOUND_HERE = "found on this machine"
 
@@ -26,16 +30,18 @@ class Fetched:
     files: tuple[tuple[str, str], ...] = ()
 
 
-def find_present(item: Item) -> Fetched | None:
+def find_present(item: Item, among: Sequence[Shelf] | None = None) -> Fetched | None:
     """Find an item that is here and check it: by its receipt, or by its bytes where it came without one.
 
-    Raises IntegrityError for a file that is not the one that was fetched, or not the one the catalog describes.
+    `among` are shelves that were looked through already. Raises IntegrityError for a file that is not the one that
+    was fetched, or not the one the catalog describes; NotFound for one that can come from nowhere.
     """
     path = held(item.target) if item.in_folder else item.target
+    entry = item.entry
     if path is None or not path.exists():
-        return None
-    if item.entry is not None and item.entry.bundled is not None:
-        return Fetched(item.name, path, None, size_of(path), True)
+        return _elsewhere(item, entry, shelves() if among is None else among) if entry else None
+    if entry is not None and not entry.sources:
+        return Fetched(item.name, path, entry.sha256, size_of(path), True)
     if path.is_dir():
         return _present_folder(item, path) if any(path.iterdir()) else None
     receipt = read_receipt(path)
@@ -43,6 +49,14 @@ def find_present(item: Item) -> Fetched | None:
         receipt = _adopt(item, path)
     _check(item, path, receipt)
     return Fetched(item.name, path, receipt.sha256, receipt.bytes, True)
+
+
+def _elsewhere(item: Item, entry: CatalogEntry, among: Sequence[Shelf]) -> Fetched | None:
+    """Find an entry's weights in the folder of another program: nothing is written there, not even a receipt."""
+    if not entry.sources:
+        raise not_here(entry)
+    path = find_on_shelves(entry, among)
+    return None if path is None else Fetched(item.name, path, entry.sha256, size_of(path), True)
 
 
 def size_of(path: Path) -> int:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from animdiff_cli.fetch.remote import Digest
+from animdiff_cli.registry.sidecar import read_fields, sidecar_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,13 @@ class Receipt:
     files: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
+#: keys of a sidecar that are the receipt's
+KEYS = frozenset(field.name for field in fields(Receipt))
+
+
 def receipt_path(path: Path) -> Path:
     """Where the receipt of a file or folder lies."""
-    return path.with_name(f"{path.name}.json")
+    return sidecar_path(path)
 
 
 def make_receipt(source: str, digests: Mapping[str, Digest], *, revision: str | None, is_folder: bool) -> Receipt:
@@ -38,18 +43,19 @@ def make_receipt(source: str, digests: Mapping[str, Digest], *, revision: str | 
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Put a receipt beside `path`, whole or not at all."""
-    fields = {key: value for key, value in asdict(receipt).items() if value not in (None, {})}
+    """Put a receipt beside `path`, whole or not at all. What a person wrote there stays."""
+    told = {key: value for key, value in asdict(receipt).items() if value not in (None, {})}
+    told |= {key: value for key, value in read_fields(path).items() if key not in KEYS}
     final = receipt_path(path)
     fresh = final.with_name(f"{final.name}.new")
-    fresh.write_text(f"{json.dumps(fields, indent=2, ensure_ascii=False)}\n")
+    fresh.write_text(f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
     fresh.replace(final)
 
 
 def read_receipt(path: Path) -> Receipt | None:
     """Read the receipt of a file or folder; None where there is none that can be read."""
+    told = {key: value for key, value in read_fields(path).items() if key in KEYS}
     try:
-        fields = json.loads(receipt_path(path).read_text())
-        return Receipt(**{"sha256": None, **fields})
-    except (OSError, ValueError, TypeError):
+        return Receipt(**{"sha256": None, **told})
+    except TypeError:  # a sidecar without a receipt
         return None

@@ -8,8 +8,7 @@ from typing import Any
 
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import UsageError
-from animdiff_cli.registry.catalog import load_catalog
-from animdiff_cli.registry.store import locate
+from animdiff_cli.registry.store import locate_any
 from animdiff_cli.weights.contents import Layouted, by_reason
 from animdiff_cli.weights.convert import MERGES, Target, choose_layout, layout
 from animdiff_cli.weights.folder_writer import whole_folder
@@ -108,8 +107,7 @@ def convert_weights(plan: ConvertPlan) -> Converted:
 
 
 def _find(ref: ModelRef) -> Path:
-    kind = load_catalog().find(ref.target).kind if ref.source == "alias" else "base"
-    return locate(ref, kind).path
+    return locate_any(ref).path
 
 
 def _merge(text: str, info: WeightsInfo, target: Path) -> Merge:

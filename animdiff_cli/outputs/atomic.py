@@ -4,24 +4,19 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from animdiff_cli.errors import UsageError
+from animdiff_cli import refusals
 
 ELSEWHERE = "choose another place with `--output`"
-#: what the system said → what happened, and what to do
-FAILURES = {
-    errno.ENOSPC: ("no space left on the disk", "free some space, or choose another disk with `--output`"),
-    errno.EDQUOT: ("your disk quota is used up", "free some space, or choose another disk with `--output`"),
-    errno.EFBIG: ("the file is larger than this system allows", "render fewer frames, or a smaller picture"),
-    errno.EACCES: ("permission denied", ELSEWHERE),
-    errno.EPERM: ("permission denied", ELSEWHERE),
-    errno.EROFS: ("the disk is read-only", ELSEWHERE),
-    errno.EEXIST: ("part of that path is a file, not a folder", ELSEWHERE),
-    errno.ENOTDIR: ("part of that path is a file, not a folder", ELSEWHERE),
-    errno.EISDIR: ("a folder of that name is in the way", ELSEWHERE),
-    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one with `--output`"),
+FREE_SPACE = "free some space, or choose another disk with `--output`"
+#: what the system said → what to do
+HINTS = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EFBIG: "render fewer frames, or a smaller picture",
+    errno.ENAMETOOLONG: "choose a shorter one with `--output`",
 }
 
 
@@ -36,15 +31,9 @@ def partial(path: Path) -> Iterator[Path]:
         _remove(hidden)
 
 
-@contextmanager
-def readable_failures(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses (full disk, no permission) into a `UsageError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        said = error.strerror or str(error)
-        why, hint = FAILURES.get(error.errno or 0, (said.lower(), ELSEWHERE))
-        raise UsageError(f"cannot write `{path}`: {why}", hint=hint) from error
+def readable_failures(path: Path) -> AbstractContextManager[None]:
+    """Turn what the operating system refuses where an output goes into a `UsageError` that names `path`."""
+    return refusals.readable_failures("write", path, hint=ELSEWHERE, hints=HINTS)
 
 
 def claim(written: Path, target: Path) -> None:

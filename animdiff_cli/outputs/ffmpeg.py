@@ -33,6 +33,8 @@ COMPLAINTS = (
     ("End of file", "not a video, or damaged"),
 )
 
+REINSTALL = "run `pip install --force-reinstall imageio-ffmpeg`"
+
 
 class EncodeError(AnimdiffError):
     """ffmpeg failed. The message ends in the last lines it said."""
@@ -97,6 +99,19 @@ def drain(arguments: Sequence[str], size: int, take: Callable[[bytes], None]) ->
     return said
 
 
+def list_encoders() -> tuple[str, frozenset[str]]:
+    """Ask ffmpeg for its version, as `ffmpeg 7.0.2`, and the names of its encoders. Raises `EncodeError`."""
+    asked = [_program(), "-hide_banner", "-encoders"]
+    try:
+        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise EncodeError(f"the bundled ffmpeg does not run: {error}", hint=REINSTALL) from error
+    _check(done.returncode, done.stderr.strip())
+    lines = (line.split() for line in done.stdout.splitlines())
+    names = frozenset(words[1] for words in lines if len(words) > 1 and words[0].startswith("V"))
+    return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}", names
+
+
 def url(path: Path) -> str:
     """`path` so that ffmpeg cannot take it for a flag or a protocol: names like `-x.mp4` and `a:b.mp4` are fine."""
     return f"file:{path.absolute()}"
@@ -106,9 +121,7 @@ def _program() -> str:
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
-        raise EncodeError(
-            "the bundled ffmpeg is missing", hint="run `pip install --force-reinstall imageio-ffmpeg`"
-        ) from error
+        raise EncodeError("the bundled ffmpeg is missing", hint=REINSTALL) from error
 
 
 def _converse(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> bytes:

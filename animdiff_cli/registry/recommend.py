@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
+from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.registry.catalog import Kind, load_catalog
+from animdiff_cli.registry.sidecar import read_sidecar
+from animdiff_cli.registry.store import locate
 
 
 def with_recommended(layers: Sequence[Layer]) -> list[Layer]:
     """Put the settings that the chosen image model and motion module recommend below `layers`.
 
     The motion module's come above the image model's: a module of four steps needs its own sampler whatever
-    it is plugged into. The image model may recommend the motion module itself. What is no alias, or an alias
-    nobody knows, recommends nothing here; looking it up says so later.
+    it is plugged into. The image model may recommend the motion module itself. What the catalog does not know may
+    say so in its sidecar. What is not here recommends nothing; looking it up says so later.
     """
-    model = _entry(_chosen(layers, "model"))
-    lowest = [_layer(model)] if model else []
-    module = _entry(_chosen([*lowest, *layers], "motion_module"))
-    if module:
-        lowest.append(_layer(module))
+    lowest = _layers(_chosen(layers, "model"), "base")
+    lowest += _layers(_chosen([*lowest, *layers], "motion_module"), "motion-module")
     return [*lowest, *layers]
 
 
@@ -27,12 +27,16 @@ def _chosen(layers: Sequence[Layer], key: str) -> object:
     return given[-1] if given else None
 
 
-def _entry(name: object) -> CatalogEntry | None:
-    if not isinstance(name, str) or name.lower() not in load_catalog():
-        return None
-    ref = parse_ref(name)
-    return load_catalog().find(ref.target) if ref.source == "alias" else None
-
-
-def _layer(entry: CatalogEntry) -> Layer:
-    return Layer(f"recommended for `{entry.alias}`", entry.recommended)
+def _layers(name: object, kind: Kind) -> list[Layer]:
+    """Make a layer of what the weights of this name recommend; none where they recommend nothing."""
+    if not isinstance(name, str):
+        return []
+    if name.lower() in load_catalog():
+        entry = load_catalog().find(name)
+        return [Layer(f"recommended for `{entry.alias}`", entry.recommended)]
+    try:
+        path = locate(parse_ref(name), kind).path
+    except AnimdiffError:
+        return []
+    recommended = read_sidecar(path).recommended
+    return [Layer(f"recommended for `{name}`", recommended)] if recommended else []

@@ -17,6 +17,8 @@ def here(tmp_path, monkeypatch):
     """An empty folder to stand in, with no `ANIMDIFF_*` set and no presets of one's own."""
     for name in [name for name in os.environ if name.startswith("ANIMDIFF_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / "no-cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-hub"))
     monkeypatch.setenv("ANIMDIFF_CONFIG", str(tmp_path / "no-config"))
     monkeypatch.setenv("ANIMDIFF_MODELS", str(tmp_path / "no-models"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

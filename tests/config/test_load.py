@@ -68,7 +68,8 @@ def test_a_preset_in_a_file_must_be_a_name(tmp_path):
 
 
 def test_directories_in_the_environment_are_no_settings():
-    environ = {"ANIMDIFF_MODELS": "/x", "ANIMDIFF_OUTPUT": "/y", "ANIMDIFF_CONFIG": "/z", "HOME": "/root"}
+    names = ("MODELS", "OUTPUT", "CONFIG", "CACHE", "EXTRA_MODELS", "CIVITAI_ENDPOINT")
+    environ = {f"ANIMDIFF_{name}": "/x" for name in names} | {"HOME": "/root"}
     assert gather(environ=environ) == []
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from animdiff_cli.core.events import (
     BytesReceived,
+    Checking,
     Downloaded,
     Downloading,
     Event,
@@ -30,6 +31,7 @@ EVENTS = (
     BytesReceived("a.ckpt", 1, 5),
     Downloaded("a.ckpt", 5),
     Prepared("videos", 1, 4),
+    Checking("mm-v3", 5),
     Note("x"),
 )
 

@@ -133,8 +133,8 @@ def test_a_catalog_that_is_not_valid_names_the_entry(tmp_path, content, message)
 def test_importing_the_registry_reads_no_catalog_and_no_torch():
     code = (
         "import sys, animdiff_cli.registry.store, animdiff_cli.registry.recommend\n"
-        "from animdiff_cli.registry.catalog import load_catalog\n"
-        "print(load_catalog.cache_info().misses, 'torch' in sys.modules)"
+        "from animdiff_cli.registry.catalog import shipped_catalog\n"
+        "print(shipped_catalog.cache_info().misses, 'torch' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["0", "False"]

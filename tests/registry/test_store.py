@@ -6,7 +6,8 @@ from animdiff_cli import paths
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import load_catalog
-from animdiff_cli.registry.store import here, locate, place, place_ref, require_model
+from animdiff_cli.registry.places import place, place_ref
+from animdiff_cli.registry.store import here, locate, require_model
 
 
 @pytest.fixture

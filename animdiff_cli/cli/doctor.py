@@ -1,0 +1,34 @@
+"""`animdiff doctor`: is everything here that a render needs, and if not, what to do."""
+
+import sys
+
+from animdiff_cli.cli.options import JsonOpt, QuietOpt
+from animdiff_cli.cli.out import print_json
+
+MARKS = {"ok": "ok    ", "note": "note  ", "broken": "BROKEN"}
+WIDTH = 13
+
+
+def doctor(json_: JsonOpt = False, quiet: QuietOpt = False) -> None:
+    """Look at Python, torch, device, memory, ffmpeg, disk, tokens and catalog. Each line says what to do about it.
+
+    Exit code 0 unless something a render needs is broken. With --quiet only what is not in order is printed.
+    """
+    import typer
+
+    from animdiff_cli.jobs.doctor import examine
+
+    broken = []
+    for finding in examine():
+        if finding.status == "broken":
+            broken.append(finding)
+        if json_:
+            print_json(finding.record())
+        elif not quiet or finding.status != "ok":
+            print(f"{MARKS[finding.status]}  {finding.what:<{WIDTH}}  {finding.found}", flush=True)
+            if finding.remedy:
+                print(f"{'':<{WIDTH + 8}}  {finding.remedy}", flush=True)
+    if broken:
+        if not (json_ or quiet):
+            print(f"{len(broken)} broken: {', '.join(finding.what for finding in broken)}", file=sys.stderr)
+        raise typer.Exit(broken[0].exit_code)

@@ -1,0 +1,49 @@
+"""Guides promise nothing that is not there, and their transcripts are whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from animdiff_cli import errors
+from animdiff_cli.cli import app
+from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+COMMANDS = sorted(
+    {line[2:] for page in PAGES for line in page.read_text().splitlines() if line.startswith("$ animdiff")}
+)
+GROUPS = ("models", "presets", "config")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_flag_a_guide_shows_exists(command):
+    words = command.split()[1:]
+    names = words[:2] if words[0] in GROUPS else words[:1]
+    shown = CliRunner().invoke(app, [*names, "--help"], env={"COLUMNS": "200"}).output
+    assert "Usage" in shown
+    for flag in re.findall(r"(?<=\s)--?[a-z][a-z-]*", command):
+        assert flag in shown, flag
+
+
+def test_every_scene_has_its_place_in_the_guide_and_was_played():
+    told = {match["name"]: match["text"] for match in BLOCK.finditer(GUIDE.read_text())}
+    assert list(told) == [name for name, _ in SCENES]
+    assert all(text.startswith("$ ") for text in told.values())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_page_names_a_machine(page):
+    assert not re.search(r"127\.0\.0\.1|localhost|/tmp/|/home/|/root/|/Users/", page.read_text())
+
+
+def test_what_differs_from_run_to_run_is_not_compared():
+    assert lasting("$ a | b\n1 to fetch; 3 GB free on the disk\nx: 10 % of 3 GB, 1 MB/s\n") == "$ a | b\n\n\n"
+
+
+def test_every_exit_code_has_its_line():
+    table = (DOCS / "reference" / "exit-codes.md").read_text()
+    codes = {value.exit_code for value in vars(errors).values() if isinstance(value, type)}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0, 130}

@@ -1,0 +1,37 @@
+"""What the operating system refuses becomes two lines that help."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from animdiff_cli.errors import UsageError
+from animdiff_cli.refusals import WORDS, readable_failures
+
+
+def test_a_name_that_is_too_long_is_told_in_words(tmp_path):
+    path = tmp_path / ("a" * 400)
+    with pytest.raises(UsageError, match=r"cannot write `.*`: the name is too long") as refusal:  # noqa: SIM117
+        with readable_failures("write", path, hint="choose another"):
+            path.write_text("x")
+    assert refusal.value.hint == "choose another"
+
+
+def test_a_hint_for_this_failure_comes_before_the_general_one_and_a_full_disk_says_what_is_kept():
+    with pytest.raises(UsageError, match=r"no space left on the disk; all is kept$") as refusal:  # noqa: SIM117
+        with readable_failures("use", Path("x"), hint="h", hints={errno.ENOSPC: "free some"}, kept="; all is kept"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert refusal.value.hint == "free some"
+
+
+def test_a_failure_without_words_of_ours_keeps_the_systems():
+    assert errno.EIO not in WORDS
+    with pytest.raises(UsageError, match="input/output error"):  # noqa: SIM117
+        with readable_failures("read", Path("x"), hint="h"):
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_bug_stays_a_bug():
+    with pytest.raises(ZeroDivisionError), readable_failures("read", Path("x"), hint="h"):
+        _ = 1 / 0
