@@ -16,7 +16,15 @@ ENV_PREFIX = "ANIMDIFF_"
 OTHER_ENV = frozenset({"MODELS", "CONFIG", "OUTPUT", "CACHE", "EXTRA_MODELS", "DEVICE"})
 
 #: keys whose flag is not the key with dashes
-FLAGS = MappingProxyType({"negative_prompt": "--negative", "num_frames": "--frames"})
+FLAGS = MappingProxyType(
+    {
+        "negative_prompt": "--negative",
+        "num_frames": "--frames",
+        "motion_loras": "--motion-lora",
+        "loras": "--lora",
+        "embeddings": "--embedding",
+    }
+)
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 

@@ -20,3 +20,5 @@ Scheduler = Literal[
 ]
 MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
 BetaSchedule = Literal["auto", "linear", "scaled_linear"]
+TimestepSpacing = Literal["leading", "trailing", "linspace"]
+LoraAlphaMode = Literal["alpha", "official"]

@@ -11,7 +11,15 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 
 #: the flag a kind is given with; kinds without one are not applied by any command yet
-KIND_FLAGS = {"base": "--model", "motion-module": "--motion-module"}
+KIND_FLAGS = {
+    "base": "--model",
+    "motion-module": "--motion-module",
+    "motion-lora": "--motion-lora",
+    "domain-adapter": "--domain-adapter",
+    "lora": "--lora",
+    "vae": "--vae",
+    "embedding": "--embedding",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ def here(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANIMDIFF_CONFIG", str(tmp_path / "no-config"))
     monkeypatch.setenv("ANIMDIFF_MODELS", str(tmp_path / "no-models"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # what is missing is not fetched here
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tmp_path / "here"
     folder.mkdir()

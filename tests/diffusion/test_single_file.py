@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from animdiff_cli.diffusion.build import check_model, load_components, part_config
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.text import encode_prompt
-from animdiff_cli.errors import IntegrityError
+from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.jobs.generate import generate
 from animdiff_cli.weights.model_configs import tokenizer_files
@@ -92,7 +92,7 @@ def narrow_parts():
 
 
 def test_a_motion_module_is_no_image_model(toy_motion_file):
-    with pytest.raises(IntegrityError, match="is a motion-module, not a base"):
+    with pytest.raises(UsageError, match="is a motion module, not an image model"):
         check_model(toy_motion_file)
 
 
