@@ -36,12 +36,21 @@ def absent_weights(settings: Mapping[str, object]) -> list[str]:
     What an entry requires counts where the render names nothing else of that kind. Raises `NotFound` for what no
     fetching would help: an unknown alias, a path that leads nowhere; `UsageError` for an alias of another kind.
     """
-    named = [(setting, ref) for setting in KINDS for ref in _refs(settings, setting)]
+    named = [(setting, ref) for setting in KINDS for ref in named_refs(settings, setting)]
     absent = [str(ref) for setting, ref in named if not _is_here(ref, KINDS[setting])]
-    entries = [load_catalog().find(ref.target) for _, ref in named if ref.source == "alias"]
+    aliases = (ref.target for _, ref in named if ref.source == "alias")
+    entries = [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]
     required = [entry for named_entry in entries for entry in requirements(named_entry)]
     absent += [entry.alias for entry in required if not _has_other(entry, settings) and not is_here(entry)]
     return list(dict.fromkeys(absent))
+
+
+def named_refs(settings: Mapping[str, object], setting: str) -> list[ModelRef]:
+    """Read what a setting names, scales left out."""
+    value = settings.get(setting)
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    refs = (parse_ref(text, scaled=setting in SCALED) for text in texts if isinstance(text, str))
+    return [replace(ref, scale=None) for ref in refs]
 
 
 def refuse_absent(names: Sequence[str]) -> NoReturn:
@@ -65,13 +74,6 @@ def fetch_absent(emit: Emit, *, allowed: bool = True) -> OnAbsent:
         return True
 
     return bring
-
-
-def _refs(settings: Mapping[str, object], setting: str) -> list[ModelRef]:
-    value = settings.get(setting)
-    texts = value if isinstance(value, (list, tuple)) else [value]
-    refs = (parse_ref(text, scaled=setting in SCALED) for text in texts if isinstance(text, str))
-    return [replace(ref, scale=None) for ref in refs]
 
 
 def _is_here(ref: ModelRef, kind: Kind) -> bool:

@@ -14,18 +14,20 @@ from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Format
 from animdiff_cli.core.events import Emit, Note, ignore
+from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand
-from animdiff_cli.diffusion.build import part_config
+from animdiff_cli.diffusion.build import check_model, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.absent import OnAbsent, absent_weights, fetch_absent, refuse_absent
 from animdiff_cli.jobs.animator import Rendered, load_animator
+from animdiff_cli.jobs.entries import check_entries
 from animdiff_cli.jobs.idle import forgotten_companions, refuse_idle_flags, refuse_idle_words
 from animdiff_cli.jobs.recipe import differing_weights
 from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
 from animdiff_cli.outputs import format_of, read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
-from animdiff_cli.registry.store import require_model
+from animdiff_cli.registry.store import locate, require_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def plan_renders(
     settled = resolve(with_recommended(layers))
     require_model(_text(settled, "model"))
     absent = absent_weights(settled.values)  # an unknown model is the first thing to say
+    _check_image_model(settled)
     _require_motion_choice(settled)
     return _plan(settled, prompts, seeds, repeat, device, absent, on_absent)
 
@@ -163,13 +166,14 @@ def _plan(
     jobs = _jobs(settled, prompts, seeds, repeat)
     configs = tuple(settled.config(prompt=job.prompt, seed=job.seed) for job in jobs)
     _check_text(configs)
-    refuse_idle_words(settled, configs)
+    check_entries(settled.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     drawn = not seeds and "seed" not in settled.values
     if absent and not on_absent(absent):
         return RenderPlan(configs, None, planned, settled, drawn, absent=tuple(absent))
     weights = find_weights(configs[0])
     check_weights(weights, max(config.num_frames for config in configs))
+    refuse_idle_words(settled, configs)
     _check_clip_skip(configs[0].clip_skip, weights.model)
     return RenderPlan(configs, weights, planned, settled, drawn)
 
@@ -179,6 +183,13 @@ def _jobs(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repea
     prompts = prompts or ([prompt] if prompt is not None else [])
     seeds = seeds or ([seed] if isinstance(seed, int) else [])
     return expand(prompts, seeds, repeat, SystemRandom())
+
+
+def _check_image_model(settled: Resolved) -> None:
+    """Say first of all if what was named as the image model is none, where it is on this machine."""
+    ref = parse_ref(str(settled.values["model"]))
+    if ref.source == "path":
+        check_model(locate(ref, "base").path)
 
 
 def _require_motion_choice(settled: Resolved) -> None:
