@@ -16,15 +16,12 @@ from animdiff_cli.weights.lazy import Lazy, known, torch_dtype
 if TYPE_CHECKING:  # torch is imported by what reads numbers, and headers hold none
     from torch import Tensor
 
+_REFUSED = "the download was refused: get it with `animdiff fetch`, which sends your token"
 #: what a download that went wrong leaves under the name of a weight file: how it begins, what it is, what to do
 PRETENDERS = (
-    (b"<!doctype", "a web page", "the site wanted a login: get it with `animdiff fetch`, which sends your token"),
-    (b"<html", "a web page", "the site wanted a login: get it with `animdiff fetch`, which sends your token"),
-    (
-        b'{"',
-        "an answer of a web site",
-        "the download was refused: get it with `animdiff fetch`, which sends your token",
-    ),
+    (b"<!doctype", "a web page", _REFUSED),
+    (b"<html", "a web page", _REFUSED),
+    (b'{"', "an answer of a web site", _REFUSED),
     (b"version https://git-lfs", "a Git LFS pointer", "run `git lfs pull` in the repository, or `animdiff fetch` it"),
 )
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")

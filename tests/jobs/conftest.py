@@ -19,12 +19,12 @@ def numbers():
 
 @pytest.fixture
 def small(toy_model, toy_motion_file):
-    """The settings of a render of three small frames in two steps."""
+    """The settings of a render of two small frames in one step."""
     return {
         "model": toy_model,
         "motion_module": toy_motion_file,
-        "steps": 2,
-        "num_frames": 3,
+        "steps": 1,
+        "num_frames": 2,
         "width": 64,
         "height": 64,
         "dtype": "fp32",

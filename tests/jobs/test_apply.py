@@ -137,9 +137,10 @@ def motion_lora(v2_motion, numbers, tmp_path):
             stem, _, projection = key.removesuffix(".weight").removesuffix(".0").rpartition(".")
             module = key.removesuffix(".weight").replace(".temporal_transformer", "")
             module = module.replace("attention_blocks.0", "attn1").replace("attention_blocks.1", "attn2")
+            attention = module.removesuffix(".0").rpartition(".")[0]
             keys = {
                 "original": f"{stem}.processor.{projection}_lora.{{}}.weight",
-                "diffusers": f"unet.{module.removesuffix('.0').rpartition('.')[0]}.processor.{projection}_lora.{{}}.weight",
+                "diffusers": f"unet.{attention}.processor.{projection}_lora.{{}}.weight",
                 "peft": f"unet.{module}.lora_{{}}.weight",
             }
             words = ("A", "B") if layout == "peft" else ("down", "up")
@@ -165,9 +166,7 @@ def test_motion_loras_of_every_layout_add_up_in_the_motion_module(small, v2_moti
 
 
 def test_a_v2_motion_lora_on_a_v3_module_names_the_mid_block_and_a_way_out(small, motion_lora):
-    with pytest.raises(
-        UsageError, match=r"pan\.ckpt was made for a v2 motion module: it changes the mid block"
-    ) as told:
+    with pytest.raises(UsageError, match=r"pan\.ckpt was made for a v2 motion module: .* mid block") as told:
         generate("a fox", **small, motion_loras=[motion_lora("v2", "original")[0]])
     assert "--motion-module mm-v2" in told.value.hint
 
