@@ -47,6 +47,11 @@ class Overlay:
     embeddings: tuple[Embedding, ...] = ()
     notes: tuple[str, ...] = ()  # what the person should know
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell that nothing is laid over."""
+        return not (self.merges or self.vae or self.embeddings)
+
 
 def open_overlay(
     model: Path,

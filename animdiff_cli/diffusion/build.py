@@ -98,7 +98,7 @@ def model_files(model: Path) -> list[Path]:
 
 
 def load_components(
-    model: Path, plan: DevicePlan, lay_over: Callable[[dict[str, Any]], None] = lambda parts: None
+    model: Path, plan: DevicePlan, lay_over: Callable[[dict[str, Any]], None] | None = None
 ) -> Components:
     """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed.
 
@@ -107,7 +107,8 @@ def load_components(
     check_model(model)
     with _quietly():
         parts = _load_folder(model, plan) if model.is_dir() else load_parts(model, plan)
-    lay_over(parts)
+    if lay_over is not None:
+        lay_over(parts)
     for name in WEIGHTED:
         parts[name] = parts[name].to(plan.device).eval().requires_grad_(False)
     check_tokenizer(parts["tokenizer"], parts["text_encoder"])

@@ -3,7 +3,6 @@
 As in A1111, the name of the file is the word, in any letter case, and a file may stand for several tokens.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from animdiff_cli.core.words import with_word_as
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.given import require_base, require_kind
 from animdiff_cli.weights.identify import describe, open_any
@@ -72,8 +72,7 @@ def teach(tokenizer: Any, text_encoder: Any, embeddings: Sequence[Embedding], pa
                 f"the word `{embedding.word}` is given twice", hint="rename one of the files: the name is the word"
             )
         rows.append(embedding.vectors[part].read().to(known))
-    weights = torch.cat(rows)
-    table = nn.Embedding(*weights.shape, _weight=weights)
+    table = nn.Embedding(sum(len(each) for each in rows), known.shape[1], _weight=torch.cat(rows))
     text_encoder.set_input_embeddings(table)
     text_encoder.config.vocab_size = table.num_embeddings
     _find_end_by_name(text_encoder, tokenizer)
@@ -82,21 +81,8 @@ def teach(tokenizer: Any, text_encoder: Any, embeddings: Sequence[Embedding], pa
 def spell(prompt: str, embeddings: Iterable[Embedding]) -> str:
     """Put the tokens of embeddings in the place of their words."""
     for embedding in embeddings:
-        prompt = _word(embedding.word).sub(" ".join(embedding.tokens).replace("\\", r"\\"), prompt)
+        prompt = with_word_as(prompt, embedding.word, embedding.tokens)
     return prompt
-
-
-def mentions(prompt: str, word: str) -> bool:
-    """Tell whether a word stands in a prompt by itself.
-
-    >>> mentions("a fox, (EasyNegative:1.2)", "easynegative"), mentions("uneasynegative", "easynegative")
-    (True, False)
-    """
-    return _word(word).search(prompt) is not None
-
-
-def _word(word: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE)
 
 
 def _by_encoder(tensors: Mapping[str, Lazy], path: Path) -> dict[str, Lazy]:

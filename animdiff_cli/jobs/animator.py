@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,8 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
         hashes = pool.submit(weights.hashes)
         emit(Loading(f"image model {weights.model.name}"))
-        components = load_components(weights.model, plan, lambda parts: lay_over(parts, checked.overlay, plan))
+        changes = None if checked.overlay.is_empty else partial(lay_over, overlay=checked.overlay, plan=plan)
+        components = load_components(weights.model, plan, changes)
     if motion:
         plug(components.unet, motion)
     return Animator(components, motion, hashes, checked.overlay.embeddings)

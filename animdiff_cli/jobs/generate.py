@@ -25,6 +25,7 @@ from animdiff_cli.jobs.entries import check_entries
 from animdiff_cli.jobs.idle import forgotten_companions, refuse_idle_flags, refuse_idle_words
 from animdiff_cli.jobs.recipe import differing_weights
 from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
+from animdiff_cli.jobs.words import with_named_embeddings
 from animdiff_cli.outputs import format_of, read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
@@ -108,7 +109,7 @@ def plan_renders(
     Every prompt is rendered with every seed; those of `layers` count where none is given here. Where `on_absent`
     leaves weights absent, the plan says what they are, and they are not checked.
     """
-    settled = resolve(with_recommended(layers))
+    settled = with_named_embeddings(resolve(with_recommended(layers)), prompts)
     require_model(_text(settled, "model"))
     absent = absent_weights(settled.values)  # an unknown model is the first thing to say
     _check_image_model(settled)
@@ -131,7 +132,7 @@ def plan_again(
     settings = recipe.get("config")
     if not isinstance(settings, dict):
         raise UsageError(f"the recipe in {path} holds no settings", hint="give a clip that animdiff rendered")
-    settled = resolve([Layer(f"recipe of {path.name}", settings), *changes])
+    settled = with_named_embeddings(resolve([Layer(f"recipe of {path.name}", settings), *changes]), prompts)
     absent = absent_weights(settled.values)
     return replace(_plan(settled, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
 

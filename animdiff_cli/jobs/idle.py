@@ -6,8 +6,8 @@ from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import ModelRef, parse_ref
-from animdiff_cli.diffusion.embeddings import mentions
-from animdiff_cli.errors import UsageError
+from animdiff_cli.core.words import mentions
+from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.store import locate
 
@@ -38,8 +38,6 @@ def refuse_idle_words(settled: Resolved, configs: Sequence[GenerateConfig]) -> N
 
 def locate_word(ref: ModelRef) -> str | None:
     """Tell the word an embedding stands for, the stem of its file; None while it is not on this machine."""
-    from animdiff_cli.errors import NotFound
-
     try:
         return locate(ref, "embedding").path.stem
     except NotFound:

@@ -31,9 +31,9 @@ def bake(weights: Mapping[str, Tensor], merges: Sequence[Merge]) -> None:
     active = [merge for merge in merges if merge.scale != 0]
     modules = {module for merge in active for module in merge.groups}
     names = (name for module in modules for name in (f"{module}.weight", module) if name in weights)
-    touched = {name: known(weights[name]) for name in names}
+    touched = {name: known(weights[name].detach().cpu()) for name in names}
     for name, tensor in merge_all(touched, active).items():
-        weights[name].data = tensor.read()
+        weights[name].data = tensor.read().to(weights[name].device)
 
 
 def _is_whole(roles: set[str]) -> bool:

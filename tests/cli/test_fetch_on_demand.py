@@ -4,6 +4,8 @@ import hashlib
 import json
 
 import pytest
+import torch
+from safetensors.torch import save
 from typer.testing import CliRunner
 
 from animdiff_cli import generate
@@ -21,6 +23,7 @@ CATALOG = """
    sources: ["hf:org/motion/mm2.safetensors"], sha256: "{sha256}", bytes: {size}}}
 - {{alias: pan, kind: motion-lora, base: sd15, version: v2, description: A movement,
    sources: ["hf:org/motion/pan.ckpt"], requires: [tiny-mm-v2]}}
+- {{alias: mood, kind: embedding, base: sd15, description: A word, sources: ["hf:org/motion/mood.safetensors"]}}
 """
 
 
@@ -41,7 +44,8 @@ def hub(toy_model, toy_motion_file, here, tmp_path, monkeypatch):
     with Site() as site, Site() as storage:
         monkeypatch.setenv("HF_ENDPOINT", site.url)
         site.put_repository("org/tiny", files | {"model_index.json": b"{}"}, storage)
-        site.put_repository("org/motion", {"mm.safetensors": motion}, storage)
+        word = save({"emb_params": torch.ones(2, 32)})
+        site.put_repository("org/motion", {"mm.safetensors": motion, "mood.safetensors": word}, storage)
         yield storage
         site.shutdown()
         storage.shutdown()
@@ -110,3 +114,10 @@ def test_python_fetches_the_same_and_tells_its_watcher(hub):
     clip = generate("a fox", model="tiny", seed=1, emit=events.append)
     assert clip.frames.shape == (2, 64, 64, 3)
     assert {event.name for event in events if isinstance(event, Downloaded)} == {"tiny", "mm.safetensors"}
+
+
+def test_a_prompt_may_name_an_embedding_itself(run, hub):
+    plain, named = (json.loads(run("--json", "-n", text).stdout) for text in ("", "ugly, embedding:mood"))
+    assert plain["config"]["embeddings"] == []
+    assert named["config"]["embeddings"] == ["mood"]
+    assert list(named["weights"]["embeddings"]) == ["mood.safetensors"]

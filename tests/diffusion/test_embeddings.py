@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from animdiff_cli.diffusion.embeddings import mentions, open_embedding, spell, teach
+from animdiff_cli.core.words import mentions
+from animdiff_cli.diffusion.embeddings import open_embedding, spell, teach
 from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
 from animdiff_cli.errors import IntegrityError
 from tests.conftest import byte_tokenizer
