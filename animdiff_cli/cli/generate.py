@@ -49,7 +49,7 @@ def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
 def generate(
     model: Annotated[
         str | None,
-        _option("--model", "-m", help="Image model: alias or diffusers folder.", panel=MODELS, metavar="<ref>"),
+        _option("--model", "-m", help="Image model: alias, file or folder.", panel=MODELS, metavar="<ref>"),
     ] = None,
     motion_module: Annotated[
         str | None, _option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")

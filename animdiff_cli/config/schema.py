@@ -17,7 +17,7 @@ class GenerateConfig(BaseModel):
 
     prompt: str = Field(description="What to see and how it moves.")
     negative_prompt: str = Field("", description="What to keep out; used when guidance is on.")
-    model: str = Field(description="Image model: an alias, or a diffusers folder.")
+    model: str = Field(description="Image model: an alias, a checkpoint file or a diffusers folder.")
     motion_module: str | None = Field(None, description="Motion module: an alias or a file; null renders still frames.")
     motion_version: MotionVersion | None = Field(None, description="Only for files that cannot tell it themselves.")
     motion_loras: tuple[str, ...] = Field((), description="MotionLoRAs, as references with an optional @scale.")

@@ -35,7 +35,7 @@ def hub(toy_model, toy_motion_file, here, tmp_path, monkeypatch):
     catalog_file = tmp_path / "catalog.yaml"
     catalog_file.write_text(CATALOG.format(sha256=hashlib.sha256(motion).hexdigest(), size=len(motion)))
     monkeypatch.setattr(catalog, "CATALOG", catalog_file)
-    catalog.load_catalog.cache_clear()
+    forget_catalog()
     monkeypatch.delenv("HF_HUB_OFFLINE")
     for name in ("HF_TOKEN", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
@@ -49,7 +49,14 @@ def hub(toy_model, toy_motion_file, here, tmp_path, monkeypatch):
         yield storage
         site.shutdown()
         storage.shutdown()
-    catalog.load_catalog.cache_clear()
+    forget_catalog()
+
+
+def forget_catalog():
+    """Let the catalog be read anew."""
+    for reader in vars(catalog).values():
+        if hasattr(reader, "cache_clear"):
+            reader.cache_clear()
 
 
 @pytest.fixture
