@@ -37,7 +37,12 @@ def show(
     import yaml
 
     for key, value in settled.values.items():
-        line = yaml.safe_dump({key: value}, allow_unicode=True, width=1000).rstrip()
+        # a list on the line of its key, so that its origin fits behind it
+        flow = isinstance(value, tuple)
+        dumped = yaml.safe_dump(
+            value if flow else {key: value}, allow_unicode=True, width=1000, default_flow_style=flow
+        )
+        line = f"{key}: {dumped.rstrip()}" if flow else dumped.rstrip()
         print(f"{line:<40}  # {settled.origins[key]}")
 
 

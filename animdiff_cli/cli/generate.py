@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from animdiff_cli.cli.downloads import watching_downloads
 from animdiff_cli.cli.options import (
     DEVICE,
     MODELS,
@@ -23,16 +24,21 @@ from animdiff_cli.cli.options import (
 )
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import watching
-from animdiff_cli.core.choices import Dtype, Format, Scheduler
+from animdiff_cli.core.choices import Dtype, Format, LoraAlphaMode, Scheduler
 from animdiff_cli.core.events import Note, Writing, Written
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.core.events import Emit, Event
+    from animdiff_cli.jobs.absent import OnAbsent
     from animdiff_cli.jobs.animator import Rendered
     from animdiff_cli.jobs.generate import RenderPlan
     from animdiff_cli.jobs.targets import Targets
 
+SCALED = "<ref[@scale]>"
 SCHEDULERS, FORMATS = get_args(Scheduler), get_args(Format)
 
 
@@ -43,10 +49,38 @@ def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
 def generate(
     model: Annotated[
         str | None,
-        _option("--model", "-m", help="Image model: alias or diffusers folder.", panel=MODELS, metavar="<ref>"),
+        _option("--model", "-m", help="Image model: alias, file or folder.", panel=MODELS, metavar="<ref>"),
     ] = None,
     motion_module: Annotated[
         str | None, _option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
+    ] = None,
+    motion_lora: Annotated[
+        list[str] | None,
+        _option("--motion-lora", help="MotionLoRA, such as zoom-in@0.8. Repeatable.", panel=MODELS, metavar=SCALED),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        _option("--lora", help="LoRA on the image model. Repeatable.", panel=MODELS, metavar=SCALED),
+    ] = None,
+    lora_alpha_mode: Annotated[
+        LoraAlphaMode | None,
+        _option("--lora-alpha-mode", help="Count a LoRA's own alpha, or not, as the official program.", panel=MODELS),
+    ] = None,
+    domain_adapter: Annotated[
+        str | None,
+        _option("--domain-adapter", help="Look of the motion module's training clips.", panel=MODELS, metavar=SCALED),
+    ] = None,
+    vae: Annotated[
+        str | None, _option("--vae", help="Image decoder in place of the model's.", panel=MODELS, metavar="<ref>")
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        _option(
+            "--embedding",
+            help="Textual inversion; its file's name is a word for the prompt. Repeatable.",
+            panel=MODELS,
+            metavar="<ref>",
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
@@ -109,6 +143,10 @@ def generate(
     from_: Annotated[
         Path | None, _option("--from", help="Render the clip in this file again.", panel=SOURCES, metavar="<file>")
     ] = None,
+    offline: Annotated[bool, _option("--offline", help="Use only what is on this machine.", panel=SOURCES)] = False,
+    no_fetch: Annotated[
+        bool, _option("--no-fetch", help="Do not download weights that are missing.", panel=SOURCES)
+    ] = False,
     dry_run: Annotated[bool, _option("--dry-run", help="Say what would be rendered, and stop.", panel=SOURCES)] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -121,6 +159,12 @@ def generate(
         "negative_prompt": negative,
         "model": model,
         "motion_module": motion_module,
+        "motion_loras": motion_lora or None,
+        "loras": lora or None,
+        "lora_alpha_mode": lora_alpha_mode,
+        "domain_adapter": domain_adapter,
+        "vae": vae,
+        "embeddings": embedding or None,
         "steps": steps,
         "guidance_scale": guidance_scale,
         "scheduler": scheduler,
@@ -136,7 +180,8 @@ def generate(
         if motion_module:
             raise UsageError("--no-motion and --motion-module contradict each other", hint="give one of them")
         given["motion_module"] = None
-    plan = _plan(given, prompt, seed, repeat, device, preset, config, set_, from_)
+    on_absent = _on_absent(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
+    plan = _plan(given, prompt, seed, repeat, device, preset, config, set_, from_, on_absent)
     from animdiff_cli.jobs.targets import choose_targets
 
     targets = choose_targets(plan.configs, output, format or [], overwrite=overwrite)
@@ -157,19 +202,41 @@ def _plan(
     config: Path | None,
     assignments: list[str] | None,
     again: Path | None,
+    on_absent: "OnAbsent",
 ) -> "RenderPlan":
     from animdiff_cli.config.load import flag_layer, gather, set_layer
     from animdiff_cli.jobs.generate import plan_again, plan_renders
 
+    rest: dict[str, Any] = {
+        "prompts": prompts or [],
+        "seeds": seeds or [],
+        "repeat": repeat,
+        "device": device,
+        "on_absent": on_absent,
+    }
     if again is None:
         layers = gather(
             preset=preset, config_file=config, environ=os.environ, assignments=assignments or [], flags=flags
         )
-        return plan_renders(layers, prompts=prompts or [], seeds=seeds or [], repeat=repeat, device=device)
+        return plan_renders(layers, **rest)
     if preset or config:
         raise UsageError("--from brings all settings: --preset and --config have no place beside it")
     changes = [set_layer(assignments or []), flag_layer(flags)]
-    return plan_again(again, changes, prompts=prompts or [], seeds=seeds or [], repeat=repeat, device=device)
+    return plan_again(again, changes, **rest)
+
+
+def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
+    """Decide what becomes of weights that are not here: fetched with bars, refused, or told by a dry run."""
+
+    def answer(names: "Sequence[str]") -> bool:
+        from animdiff_cli.jobs.absent import fetch_absent
+
+        if dry_run and allowed:
+            return False
+        with watching_downloads(quiet=quiet) as emit:
+            return fetch_absent(emit, allowed=allowed)(names)
+
+    return answer
 
 
 def _render(plan: "RenderPlan", targets: "Targets", emit: "Emit", *, as_json: bool) -> None:
@@ -218,16 +285,30 @@ def _noting(emit: "Emit", notes: list[str]) -> "Emit":
 
 def _tell(plan: "RenderPlan", targets: "Targets", *, as_json: bool, quiet: bool) -> None:
     """Print what would be rendered: the files on stdout, in words on stderr."""
+    absent = _would_fetch(plan)
     for config, files in zip(plan.configs, targets.files, strict=True):
         if as_json:
             outputs = {format: str(path) for format, path in files.items()}
-            print_json(
-                {"outputs": outputs, "device": str(plan.device.device), "config": config.model_dump(mode="json")}
-            )
+            settings = config.model_dump(mode="json")
+            print_json({"outputs": outputs, "device": str(plan.device.device), "fetch": absent, "config": settings})
         else:
             print("\n".join(str(path) for path in files.values()))
     if not (as_json or quiet):
+        for item in absent:
+            from animdiff_cli.fetch.disk import in_words
+
+            size = "of unknown size" if item["bytes"] is None else in_words(item["bytes"])
+            print(f"would fetch {item['ref']}, {size}", file=sys.stderr)
         print(f"would render {_in_words(plan)}", file=sys.stderr)
+
+
+def _would_fetch(plan: "RenderPlan") -> list[dict[str, Any]]:
+    """List what is absent with its size, where that is known or can be asked for."""
+    if not plan.absent:
+        return []
+    from animdiff_cli.jobs.fetch import plan_fetch
+
+    return [{"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(plan.absent).items]
 
 
 def _in_words(plan: "RenderPlan") -> str:
@@ -235,4 +316,12 @@ def _in_words(plan: "RenderPlan") -> str:
     clips = f"{len(plan.configs)} clip{'s' if len(plan.configs) > 1 else ''}"
     motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
     size = f"{config.num_frames} frames of {config.width}x{config.height}"
-    return f"{clips} of {size}: {motion}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
+    changed = "".join(f", {word} {name}" for word, names in _laid_over(config) for name in names)
+    return f"{clips} of {size}: {motion}{changed}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
+
+
+def _laid_over(config: "GenerateConfig") -> list[tuple[str, tuple[str, ...]]]:
+    """List by kind what is laid over model and motion module."""
+    single = {"domain adapter": config.domain_adapter, "VAE": config.vae}
+    several = [("MotionLoRA", config.motion_loras), ("LoRA", config.loras), ("embedding", config.embeddings)]
+    return [*several, *((word, (name,)) for word, name in single.items() if name)]

@@ -12,11 +12,19 @@ from animdiff_cli.errors import UsageError
 
 ENV_PREFIX = "ANIMDIFF_"
 
-#: names with our prefix that are no settings of a render: directories, and where to run
+#: names with our prefix that are no settings of a render: directories, a mirror, and where to run
 OTHER_ENV = frozenset({"MODELS", "CONFIG", "OUTPUT", "CACHE", "EXTRA_MODELS", "DEVICE", "CIVITAI_ENDPOINT"})
 
 #: keys whose flag is not the key with dashes
-FLAGS = MappingProxyType({"negative_prompt": "--negative", "num_frames": "--frames"})
+FLAGS = MappingProxyType(
+    {
+        "negative_prompt": "--negative",
+        "num_frames": "--frames",
+        "motion_loras": "--motion-lora",
+        "loras": "--lora",
+        "embeddings": "--embedding",
+    }
+)
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 

@@ -29,6 +29,8 @@ def check(key: str, value: object, source: str) -> object:
     if key not in FIELDS:
         hint = did_you_mean(key, FIELDS, otherwise=f"keys are {', '.join(FIELDS)}")
         raise UsageError(f"{source}: unknown key `{key}`", hint=hint)
+    if _is_list(key) and isinstance(value, str):
+        value = (value,)  # one is a list of one
     if not _is_valid(key, value):
         message = f"{source}: `{key}` must be {allowed(key)}, got `{_shown(value)}`"
         raise UsageError(message, hint=_remedy(key, value))
@@ -38,8 +40,10 @@ def check(key: str, value: object, source: str) -> object:
 def from_text(key: str, text: str) -> object:
     """Take text from a shell for `key`: text stays text, whatever it looks like; `null` empties what may be empty.
 
-    Numbers stay text too: `check` reads them as decimal, exactly.
+    Numbers stay text too: `check` reads them as decimal, exactly. Commas part the entries of a list.
     """
+    if key in FIELDS and _is_list(key):
+        return () if text.strip().lower() in _NOTHING else tuple(entry.strip() for entry in text.split(","))
     if key in FIELDS and _is_optional(key) and text.strip().lower() in _NOTHING:
         return None
     return text
@@ -51,6 +55,8 @@ def allowed(key: str) -> str:
     >>> allowed("steps")
     'a whole number from 1 up to 999'
     """
+    if _is_list(key):
+        return "a list of references"
     choices = _choices(key)
     words = f"one of {', '.join(choices)}" if choices else f"{_TYPE_NAMES[_type(key)]}{_range(key)}"
     return f"{words} or null" if _is_optional(key) else words
@@ -87,12 +93,18 @@ def _choices(key: str) -> tuple[str, ...]:
     return get_args(literals[0]) if literals else ()
 
 
+def _is_list(key: str) -> bool:
+    return get_origin(_members(key)[0]) is tuple
+
+
 def _type(key: str) -> type:
     kinds: list[type] = [member for member in _members(key) if member is not types.NoneType]
     return str if _choices(key) else kinds[0]
 
 
 def _mistaken_type(key: str, value: object) -> bool:
+    if _is_list(key):
+        return False
     kind = _type(key)
     return (isinstance(value, bool) and kind is not bool) or (isinstance(value, float) and kind is int)
 
@@ -118,6 +130,8 @@ def _remedy(key: str, value: object) -> str:
     field = FIELDS[key]
     if _choices(key):
         return did_you_mean(str(value), _choices(key), otherwise=f"for example `{_choices(key)[0]}`")
+    if _is_list(key):
+        return f"for example `{key}: [name@0.8, other.safetensors]`"
     if _type(key) is str:
         return "put text in quotes"
     digits = str(value) if _has_multiple(key) else ""

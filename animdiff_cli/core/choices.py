@@ -40,3 +40,5 @@ Kind = Literal[
 Base = Literal["sd15", "sdxl", "pocket"]
 #: families of motion modules by name; for a MotionLoRA, adapter or SparseCtrl, the family it was made for
 Family = Literal["v1", "v2", "v3", "lcm", "lightning", "sdxl", "hotshot", "long", "pia"]
+TimestepSpacing = Literal["leading", "trailing", "linspace"]
+LoraAlphaMode = Literal["alpha", "official"]

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +97,18 @@ def model_files(model: Path) -> list[Path]:
     return [path for part in WEIGHTED for path in weight_files(model / part)] if model.is_dir() else [model]
 
 
-def load_components(model: Path, plan: DevicePlan) -> Components:
-    """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed."""
+def load_components(
+    model: Path, plan: DevicePlan, lay_over: Callable[[dict[str, Any]], None] | None = None
+) -> Components:
+    """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed.
+
+    `lay_over` may change the parts while they are on the CPU: LoRAs, another VAE, words of one's own.
+    """
     check_model(model)
     with _quietly():
         parts = _load_folder(model, plan) if model.is_dir() else load_parts(model, plan)
+    if lay_over is not None:
+        lay_over(parts)
     for name in WEIGHTED:
         parts[name] = parts[name].to(plan.device).eval().requires_grad_(False)
     check_tokenizer(parts["tokenizer"], parts["text_encoder"])

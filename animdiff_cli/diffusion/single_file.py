@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.errors import IntegrityError, NotFound, UsageError
 from animdiff_cli.weights.checkpoint import read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
     PARTS,
@@ -20,9 +21,11 @@ from animdiff_cli.weights.checkpoint_folder import (
     part_config,
     part_tensors,
 )
-from animdiff_cli.weights.contents import Layouted
-from animdiff_cli.weights.files import open_weights
-from animdiff_cli.weights.identify import describe, require_kind
+from animdiff_cli.weights.contents import Contents, Layouted
+from animdiff_cli.weights.files import WeightFile, open_weights
+from animdiff_cli.weights.folders import open_folder
+from animdiff_cli.weights.given import require_kind
+from animdiff_cli.weights.identify import describe
 
 BASE = "sd15"
 
@@ -32,7 +35,30 @@ def check_checkpoint(path: Path) -> None:
 
     Raises `IntegrityError` if this is no image model or lacks weights, `UsageError` if it is one of another base.
     """
-    file = open_weights(path)
+    _check(path, *_stamp(path))
+
+
+def checkpoint_config(path: Path, part: str) -> dict[str, Any]:
+    """Describe one part of a checkpoint as a folder's `config.json` would."""
+    return part_config(part, read_model(path), BASE, path.name)
+
+
+def read_model(path: Path) -> Contents:
+    """Read a folder or single file under canonical names; the numbers are read later.
+
+    A file is opened once between planning and loading: a pickle of the older kind is read whole to be looked at.
+    """
+    return read_checkpoint(open_folder(path) if path.is_dir() else _open(path, *_stamp(path)))
+
+
+@lru_cache(maxsize=1)
+def _open(path: Path, size: int, changed_ns: int) -> WeightFile:
+    return open_weights(path)
+
+
+@lru_cache(maxsize=1)
+def _check(path: Path, size: int, changed_ns: int) -> None:
+    file = _open(path, size, changed_ns)
     info = describe(file)
     require_kind(info, "base", path)
     if info.base != BASE:
@@ -46,9 +72,12 @@ def check_checkpoint(path: Path) -> None:
     check_whole(contents, BASE, path.name)
 
 
-def checkpoint_config(path: Path, part: str) -> dict[str, Any]:
-    """Describe one part of a checkpoint as a folder's `config.json` would."""
-    return part_config(part, read_checkpoint(open_weights(path)), BASE, path.name)
+def _stamp(path: Path) -> tuple[int, int]:
+    """Tell whether a file is still the one that was opened: its size and the time of its last change."""
+    if not path.is_file():
+        raise NotFound(f"no weight file at {path}", hint=f"check the path: `ls {path.parent}`")
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def load_parts(path: Path, plan: DevicePlan) -> dict[str, Any]:
@@ -56,7 +85,8 @@ def load_parts(path: Path, plan: DevicePlan) -> dict[str, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    model = layout_folder(read_checkpoint(open_weights(path)), BASE, path.name)
+    model = layout_folder(read_model(path), BASE, path.name)
+    _open.cache_clear()  # what is loaded need not be kept open
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(_config(model, "unet"))
         vae = AutoencoderKL.from_config(_config(model, "vae"))

@@ -20,7 +20,7 @@ GROUPS: dict[str, Kind] = {("base-models" if kind == "base" else f"{kind}s"): ki
 LONGEST_GROUP = max(group.count("-") for group in GROUPS) + 1  # words, when typed with spaces
 
 #: settings of a render that name weights, alone or in a list
-WEIGHT_SETTINGS = ("model", "motion_module", "motion_lora", "lora", "domain_adapter", "vae", "controlnet", "sparsectrl")
+WEIGHT_SETTINGS = ("model", "motion_module", "motion_loras", "loras", "domain_adapter", "vae", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,47 +1,36 @@
 """An image model with its motion module plugged in, loaded once and ready to render clips."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
-from animdiff_cli.diffusion.build import Components, check_model, load_components, model_files, part_config
+from animdiff_cli.diffusion.adapt import lay_over
+from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.embeddings import Embedding, spell
 from animdiff_cli.diffusion.memory import tell_out_of_memory
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
-from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
-from animdiff_cli.weights.fingerprint import sha256_of_all
+from animdiff_cli.jobs.weights import Weights, check_weights
+from animdiff_cli.motion import MotionModule, load_motion_module, plug
+from animdiff_cli.motion.lora import merge_motion_loras
+from animdiff_cli.weights.lora_merge import Merge
+
+__all__ = ["Animator", "Rendered", "Weights", "load_animator"]
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Which files a render uses, found before anything is loaded."""
-
-    model: Path  # diffusers folder or single file
-    motion_module: Path | None = None
-    motion_version: MotionVersion | None = None
-
-    def hashes(self) -> WeightHashes:
-        """Hash every weight file of the render, grouped by part."""
-        root = self.model if self.model.is_dir() else self.model.parent
-        found = {"model": sha256_of_all(model_files(self.model), root)}
-        if self.motion_module:
-            found["motion_module"] = sha256_of_all([self.motion_module], self.motion_module.parent)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +48,7 @@ class Animator:
     components: Components
     motion: MotionModule | None
     hashes: Future[WeightHashes]  # computed while the weights were loading
+    embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
 
     def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
         """Render one clip. Raises `DeviceError` when memory runs out or the numbers overflow."""
@@ -68,7 +58,7 @@ class Animator:
         with tell_out_of_memory(parts.plan, config.width, config.height, config.num_frames):
             latents = denoise(
                 parts.unet,
-                make_scheduler(config.scheduler, config.beta_schedule, parts.prediction_type),
+                self._scheduler(config),
                 initial_noise(generator, config.num_frames, config.height // 8, config.width // 8),
                 self._conditioning(config, say),
                 steps=config.steps,
@@ -79,45 +69,62 @@ class Animator:
             frames = decode(parts.vae, latents, on_decoded=on_decoded, say=say)
         return Rendered(frames, make_recipe(config, self.hashes.result(), parts.plan.kind))
 
+    def _scheduler(self, config: GenerateConfig) -> Any:
+        assert config.beta_end is not None  # resolved
+        return make_scheduler(
+            config.scheduler,
+            config.beta_schedule,
+            self.components.prediction_type,
+            beta_end=config.beta_end,
+            timestep_spacing=config.timestep_spacing,
+        )
+
     def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
         guided = config.guidance_scale > 1
         negative = self._encode(config.negative_prompt, config.clip_skip, say) if guided else None
         return Conditioning(self._encode(config.prompt, config.clip_skip, say), negative, config.guidance_scale)
 
     def _encode(self, prompt: str, clip_skip: int, say: Say) -> Tensor:
-        parts = self.components
+        parts, prompt = self.components, spell(prompt, self.embeddings)
         return encode_prompt(parts.tokenizer, parts.text_encoder, prompt, clip_skip=clip_skip, say=say)
 
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
         """Write what `auto` came to into the config, so that the recipe says it."""
-        own = "linear" if self.motion else self.components.beta_schedule
-        betas = own if config.beta_schedule == "auto" else config.beta_schedule
-        return config.model_copy(update={"beta_schedule": betas, "dtype": self.components.plan.dtype})
+        traits = self.motion.spec.traits if self.motion else None
+        own = traits.beta_schedule if traits else self.components.beta_schedule
+        changes = {
+            "beta_schedule": own if config.beta_schedule == "auto" else config.beta_schedule,
+            "beta_end": config.beta_end or (traits.beta_end if traits else BETA_END),
+            "dtype": self.components.plan.dtype,
+        }
+        return config.model_copy(update=changes)
 
 
 def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: Emit = ignore) -> Animator:
-    """Load an image model and plug its motion module in.
+    """Load an image model with all that is laid over it, and plug its motion module in.
 
-    Everything that can be refused is refused before the image model's weights are read: an incomplete folder, a
-    module that does not fit, more than `num_frames` the module has positions for.
+    Everything that can be refused is refused before any weights are read: an incomplete folder, a file of the wrong
+    kind or base, more than `num_frames` the module has positions for.
     """
-    check_model(weights.model)
-    motion = _load_motion(weights, num_frames, emit) if weights.motion_module else None
+    checked = check_weights(weights, num_frames)
+    for note in checked.overlay.notes:
+        emit(Note(note))
+    motion = _load_motion(weights, checked.motion_loras, emit) if weights.motion_module else None
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
         hashes = pool.submit(weights.hashes)
         emit(Loading(f"image model {weights.model.name}"))
-        components = load_components(weights.model, plan)
+        changes = None if checked.overlay.is_empty else partial(lay_over, overlay=checked.overlay, plan=plan)
+        components = load_components(weights.model, plan, changes)
     if motion:
         plug(components.unet, motion)
-    return Animator(components, motion, hashes)
+    return Animator(components, motion, hashes, checked.overlay.embeddings)
 
 
-def _load_motion(weights: Weights, num_frames: int, emit: Emit) -> MotionModule:
+def _load_motion(weights: Weights, loras: Sequence[Merge], emit: Emit) -> MotionModule:
     assert weights.motion_module
     emit(Loading(f"motion module {weights.motion_module.name}"))
     motion = load_motion_module(weights.motion_module, weights.motion_version)
-    motion.check_frames(num_frames)
-    check_fit(part_config(weights.model, "unet"), motion.spec)
+    merge_motion_loras(motion, loras)
     return motion
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
-from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Format
@@ -20,8 +19,13 @@ from animdiff_cli.core.seeds import Job, expand
 from animdiff_cli.diffusion.build import check_model, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.animator import Rendered, Weights, load_animator
+from animdiff_cli.jobs.absent import OnAbsent, absent_weights, fetch_absent, refuse_absent
+from animdiff_cli.jobs.animator import Rendered, load_animator
+from animdiff_cli.jobs.entries import check_entries
+from animdiff_cli.jobs.idle import forgotten_companions, refuse_idle_flags, refuse_idle_words
 from animdiff_cli.jobs.recipe import differing_weights
+from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
+from animdiff_cli.jobs.words import with_named_embeddings
 from animdiff_cli.outputs import format_of, read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
@@ -32,11 +36,12 @@ class RenderPlan:
     """Clips to render with one set of weights. Made before anything is loaded; making it finds most mistakes."""
 
     configs: tuple[GenerateConfig, ...]
-    weights: Weights
+    weights: Weights | None  # None while some are absent
     device: DevicePlan
     resolved: Resolved  # where each setting came from
     seeds_drawn: bool = False  # nobody named a seed
     source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again, if one is
+    absent: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +71,27 @@ class Clip:
 
 
 def generate(
-    prompt: str, *, preset: str | None = None, device: str = "auto", emit: Emit = ignore, **settings: object
+    prompt: str,
+    *,
+    preset: str | None = None,
+    device: str = "auto",
+    fetch: bool = True,
+    emit: Emit = ignore,
+    **settings: object,
 ) -> Clip:
-    """Render one clip. `settings` are the keys of `GenerateConfig`: model, seed, steps, num_frames and so on.
+    """Render one clip. `settings` are the keys of `GenerateConfig`: model, seed, steps, loras, num_frames and so on.
 
-    Paths may be text or `Path`. Raises `AnimdiffError` for everything a caller can cause.
+    Paths may be text or `Path`. Weights that are not on this machine are fetched, unless `fetch` is False.
+    Raises `AnimdiffError` for everything a caller can cause.
     """
     layers = [load_preset(preset).layer()] if preset else []
-    values = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    plan = plan_renders([*layers, Layer("keyword argument", values)], prompts=[prompt], device=device)
+    values = {key: _as_text(value) for key, value in settings.items()}
+    plan = plan_renders(
+        [*layers, Layer("keyword argument", values)],
+        prompts=[prompt],
+        device=device,
+        on_absent=fetch_absent(emit, allowed=fetch),
+    )
     return Clip(next(render(plan, emit)))
 
 
@@ -85,15 +102,19 @@ def plan_renders(
     seeds: Sequence[int] = (),
     repeat: int = 1,
     device: str = "auto",
+    on_absent: OnAbsent = refuse_absent,
 ) -> RenderPlan:
     """Settle every setting, every file and the device. Loads no weights.
 
-    Every prompt is rendered with every seed; those of `layers` count where none is given here.
+    Every prompt is rendered with every seed; those of `layers` count where none is given here. Where `on_absent`
+    leaves weights absent, the plan says what they are, and they are not checked.
     """
-    settled = resolve(with_recommended(layers))
-    locate(parse_ref(require_model(_text(settled, "model"))), "base")  # an unknown model is the first thing to say
+    settled = with_named_embeddings(resolve(with_recommended(layers)), prompts)
+    require_model(_text(settled, "model"))
+    absent = absent_weights(settled.values)  # an unknown model is the first thing to say
+    _check_image_model(settled)
     _require_motion_choice(settled)
-    return _plan(settled, prompts, seeds, repeat, device)
+    return _plan(settled, prompts, seeds, repeat, device, absent, on_absent)
 
 
 def plan_again(
@@ -104,18 +125,24 @@ def plan_again(
     seeds: Sequence[int] = (),
     repeat: int = 1,
     device: str = "auto",
+    on_absent: OnAbsent = refuse_absent,
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from the recipe it carries; everything else given wins over it."""
     recipe = read_recipe(path)
     settings = recipe.get("config")
     if not isinstance(settings, dict):
         raise UsageError(f"the recipe in {path} holds no settings", hint="give a clip that animdiff rendered")
-    settled = resolve([Layer(f"recipe of {path.name}", settings), *changes])
-    return replace(_plan(settled, prompts, seeds, repeat, device), source_recipe=recipe)
+    settled = with_named_embeddings(resolve([Layer(f"recipe of {path.name}", settings), *changes]), prompts)
+    absent = absent_weights(settled.values)
+    return replace(_plan(settled, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
 
 
 def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
     """Load the weights once and render clip after clip."""
+    if plan.weights is None:
+        refuse_absent(plan.absent)
+    for note in forgotten_companions(plan.configs[0]):
+        emit(Note(note))
     most_frames = max(config.num_frames for config in plan.configs)
     animator = load_animator(plan.weights, plan.device, num_frames=most_frames, emit=emit)
     if plan.source_recipe:
@@ -127,23 +154,29 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
         yield animator.render(config, emit, job=job, jobs=len(plan.configs))
 
 
-def find_weights(config: GenerateConfig) -> Weights:
-    """Find the files of a render on this machine and check that the image model's folder is whole."""
-    model = locate(parse_ref(config.model), "base").path
-    check_model(model)
-    _check_clip_skip(config.clip_skip, model)
-    motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
-    return Weights(model, motion, config.motion_version)
-
-
-def _plan(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int, device: str) -> RenderPlan:
-    _refuse_idle_negative(settled)
+def _plan(
+    settled: Resolved,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    repeat: int,
+    device: str,
+    absent: Sequence[str],
+    on_absent: OnAbsent,
+) -> RenderPlan:
+    refuse_idle_flags(settled)
     jobs = _jobs(settled, prompts, seeds, repeat)
     configs = tuple(settled.config(prompt=job.prompt, seed=job.seed) for job in jobs)
     _check_text(configs)
-    weights = find_weights(configs[0])
+    check_entries(settled.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
-    return RenderPlan(configs, weights, planned, settled, seeds_drawn=not seeds and "seed" not in settled.values)
+    drawn = not seeds and "seed" not in settled.values
+    if absent and not on_absent(absent):
+        return RenderPlan(configs, None, planned, settled, drawn, absent=tuple(absent))
+    weights = find_weights(configs[0])
+    check_weights(weights, max(config.num_frames for config in configs))
+    refuse_idle_words(settled, configs)
+    _check_clip_skip(configs[0].clip_skip, weights.model)
+    return RenderPlan(configs, weights, planned, settled, drawn)
 
 
 def _jobs(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
@@ -153,23 +186,19 @@ def _jobs(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repea
     return expand(prompts, seeds, repeat, SystemRandom())
 
 
+def _check_image_model(settled: Resolved) -> None:
+    """Say first of all if what was named as the image model is none, where it is on this machine."""
+    ref = parse_ref(str(settled.values["model"]))
+    if ref.source == "path":
+        check_model(locate(ref, "base").path)
+
+
 def _require_motion_choice(settled: Resolved) -> None:
     """Refuse to render stills by accident: a model nobody recommends a motion module for needs one named."""
     if settled.values["motion_module"] is None and settled.origins["motion_module"] == DEFAULT:
         raise UsageError(
             f"no motion module was named for `{settled.values['model']}`",
             hint="add `--motion-module mm-v3`, or `--no-motion` for still frames",
-        )
-
-
-def _refuse_idle_negative(settled: Resolved) -> None:
-    """Refuse `--negative` where guidance is off: it would change nothing. In a preset it may wait for guidance."""
-    flag = flag_name("negative_prompt")
-    guidance = settled.values["guidance_scale"]
-    if settled.origins["negative_prompt"] == flag and isinstance(guidance, float) and guidance <= 1:
-        raise UsageError(
-            f"`{flag}` has no effect at a guidance scale of {guidance:g}",
-            hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
         )
 
 
@@ -189,6 +218,13 @@ def _check_clip_skip(clip_skip: int, model: Path) -> None:
             f"cannot leave out {clip_skip} of the {layers} layers of the text encoder of {model.name}",
             hint=f"`--clip-skip` goes up to {layers - 1} here",
         )
+
+
+def _as_text(value: object) -> object:
+    """Spell paths, alone or in a list, as they would be typed."""
+    if isinstance(value, (list, tuple)):
+        return [_as_text(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _text(settled: Resolved, key: str) -> str | None:

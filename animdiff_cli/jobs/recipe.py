@@ -13,7 +13,7 @@ WeightHashes = Mapping[str, Mapping[str, str]]  # part, then file to sha256
 #: packages whose version can change a pixel
 PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 #: parts of a recipe's weights, named like the setting that chooses them
-PARTS = ("model", "motion_module")
+PARTS = ("model", "motion_module", "motion_loras", "loras", "domain_adapter", "vae", "embeddings")
 
 
 def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> Recipe:
@@ -33,7 +33,8 @@ def differing_weights(recipe: Mapping[str, Any], weights: WeightHashes, config: 
     Parts for which `config` names other weights than the recipe differ because somebody wanted it: left out.
     """
     recorded, present = _flat(recipe.get("weights", {})), _flat(weights)
-    meant = {part for part in PARTS if recipe["config"].get(part) == getattr(config, part)}
+    now = config.model_dump(mode="json")
+    meant = {part for part in PARTS if (recipe["config"].get(part) or None) == (now[part] or None)}
     names = {name for name in recorded.keys() | present.keys() if name.partition("/")[0] in meant}
     return sorted(name for name in names if recorded.get(name) != present.get(name))
 

@@ -1,6 +1,8 @@
 """Motion modules from files, and to files."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,9 +13,13 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.motion.module import MotionModule, PositionCode
 from animdiff_cli.motion.spec import TRAITS, MotionSpec, MotionVersion
 from animdiff_cli.weights import files
-from animdiff_cli.weights.info import VERSION_KEY
+from animdiff_cli.weights.folders import weight_files
+from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
 from animdiff_cli.weights.motion import MotionLayout, is_position, missing_weights, read_layout, to_official
 from animdiff_cli.weights.positions import sinusoid
+
+#: longer than any published module, shorter than what would fill the memory
+MOST_FRAMES = 4096
 
 
 def load_motion_module(path: str | Path, version: MotionVersion | None = None) -> MotionModule:
@@ -23,11 +29,34 @@ def load_motion_module(path: str | Path, version: MotionVersion | None = None) -
     if the file cannot tell its version.
     """
     path = Path(path)
-    tensors = to_official(files.read_tensors(path))
-    recorded = files.read_metadata(path).get(VERSION_KEY)
+    spec = read_motion_spec(path, version)
+    return _build(to_official(files.read_tensors(weights_path(path))), spec, path.name)
+
+
+def read_motion_spec(path: Path, version: MotionVersion | None = None) -> MotionSpec:
+    """Read off a file's header, or a diffusers folder's, which module is in it; no weights are read.
+
+    Raises as `load_motion_module`; `UsageError` too for a module that moves a given picture, which PIA's does.
+    """
+    file = files.open_weights(weights_path(path))
+    _refuse_picture(file, path.name)
+    layout = read_layout(to_official(file.tensors))
+    if layout.max_frames is None:
+        layout = replace(layout, max_frames=_recorded_frames(file, path))
+    recorded = file.metadata.get(VERSION_KEY)
     if version is None and recorded in get_args(MotionVersion):
         version = recorded  # type: ignore[assignment]
-    return build_motion_module(tensors, version, source=path.name)
+    return describe(layout, version or detect_version(layout, path.name))
+
+
+def weights_path(path: Path) -> Path:
+    """Find the one weight file of a diffusers folder; a file is its own. `IntegrityError` for any other folder."""
+    if not path.is_dir():
+        return path
+    found = weight_files(path)
+    if len(found) != 1:
+        raise IntegrityError(f"{path} is a folder with {len(found)} weight files", hint="name one of its files")
+    return found[0]
 
 
 def build_motion_module(
@@ -35,7 +64,10 @@ def build_motion_module(
 ) -> MotionModule:
     """Build a module from official-layout tensors. Position codes are recomputed, everything else must be there."""
     layout = read_layout(official)
-    spec = describe(layout, version or detect_version(layout, source))
+    return _build(official, describe(layout, version or detect_version(layout, source)), source)
+
+
+def _build(official: Mapping[str, Tensor], spec: MotionSpec, source: str) -> MotionModule:
     with torch.device("meta"):
         motion = MotionModule(spec)
     expected = motion.state_dict()
@@ -75,6 +107,32 @@ def describe(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
         up=layout.block("up_blocks"),
         max_frames=layout.max_frames or TRAITS[version].max_frames,
     )
+
+
+def _recorded_frames(file: files.WeightFile, path: Path) -> int | None:
+    """Read the length of a position code that was left out: from the file's metadata, or its folder's config."""
+    recorded = file.metadata.get(FRAMES_KEY, "")
+    if recorded.isdecimal() and 0 < int(recorded) <= MOST_FRAMES:
+        return int(recorded)
+    config = path / "config.json"
+    if not config.is_file():
+        return None
+    try:
+        told = json.loads(config.read_text(encoding="utf-8")).get("motion_max_seq_length")
+    except (ValueError, AttributeError):
+        return None
+    return told if isinstance(told, int) and 0 < told <= MOST_FRAMES else None
+
+
+def _refuse_picture(file: files.WeightFile, source: str) -> None:
+    conv_in = file.tensors.get("conv_in.weight")
+    is_training = any(".resnets." in key for key in file.tensors)
+    if conv_in is not None and not is_training:
+        raise UsageError(
+            f"{source} is a PIA module: it moves a given picture ({conv_in.shape[1]} input channels), which this"
+            " version cannot render",
+            hint="use one that renders from a prompt: `--motion-module mm-v3`",
+        )
 
 
 def _check_complete(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.attention import temporal_attention
 from animdiff_cli.motion.spec import MotionSpec, MotionVersion
 from animdiff_cli.weights.positions import sinusoid
@@ -170,13 +169,7 @@ class MotionModule(nn.Module):
 
     def check_frames(self, num_frames: int) -> None:
         """Raise `UsageError` unless 1 ≤ `num_frames` ≤ the rows of the position code."""
-        limit = self.spec.max_frames
-        if not 1 <= num_frames <= limit:
-            raise UsageError(
-                f"{num_frames} frames were asked for, but this {self.spec.version} motion module has positions for"
-                f" 1 to {limit}",
-                hint=f"render at most {limit} frames: `--frames {limit}`",
-            )
+        self.spec.check_frames(num_frames)
 
     @property
     def num_frames(self) -> int:

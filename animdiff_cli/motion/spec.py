@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from animdiff_cli.core.choices import MotionVersion
+from animdiff_cli.errors import UsageError
 
 #: one tuple per block, holding the width of each temporal transformer in it
 Widths = tuple[tuple[int, ...], ...]
@@ -20,6 +21,9 @@ class VersionTraits:
     norm_across_frames: bool = False
     #: the UNet's ResNet norms and final norm do
     resnet_norms_across_frames: bool = False
+    #: the noise schedule of the motion stage
+    beta_schedule: Literal["linear", "scaled_linear"] = "linear"
+    beta_end: float = 0.012
 
 
 #: Read off the official code: branch main for v1 to v3, branch sdxl for SDXL. diffusers runs the temporal
@@ -28,7 +32,9 @@ TRAITS: Mapping[MotionVersion, VersionTraits] = {
     "v1": VersionTraits(max_frames=24, mid_block=False, resnet_norms_across_frames=True),
     "v2": VersionTraits(max_frames=32, mid_block=True),
     "v3": VersionTraits(max_frames=32, mid_block=False),
-    "sdxl": VersionTraits(max_frames=32, mid_block=False, norm_across_frames=True),
+    "sdxl": VersionTraits(
+        max_frames=32, mid_block=False, norm_across_frames=True, beta_schedule="scaled_linear", beta_end=0.020
+    ),
 }
 
 
@@ -58,6 +64,15 @@ class MotionSpec:
             for layer, width in enumerate(layers)
         }
         return named | {f"mid_block.motion_modules.{layer}": width for layer, width in enumerate(self.mid)}
+
+    def check_frames(self, num_frames: int) -> None:
+        """Raise `UsageError` unless 1 ≤ `num_frames` ≤ the rows of the position code."""
+        if not 1 <= num_frames <= self.max_frames:
+            raise UsageError(
+                f"{num_frames} frames were asked for, but this {self.version} motion module has positions for"
+                f" 1 to {self.max_frames}",
+                hint=f"render at most {self.max_frames} frames: `--frames {self.max_frames}`",
+            )
 
     @classmethod
     def for_unet(cls, config: Mapping[str, Any], version: MotionVersion = "v3") -> "MotionSpec":

@@ -24,7 +24,15 @@ from animdiff_cli.registry.sidecar import read_fields
 __all__ = ["KIND_FLAGS", "Located", "find", "here", "is_here", "locate", "locate_any", "not_here", "require_model"]
 
 #: the flag a kind is given with; kinds without one are not applied by any command yet
-KIND_FLAGS = {"base": "--model", "motion-module": "--motion-module"}
+KIND_FLAGS = {
+    "base": "--model",
+    "motion-module": "--motion-module",
+    "motion-lora": "--motion-lora",
+    "domain-adapter": "--domain-adapter",
+    "lora": "--lora",
+    "vae": "--vae",
+    "embedding": "--embedding",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from animdiff_cli.weights.lora_names import Layout
 DROPS: tuple[tuple[str, str], ...] = (
     (r"model_ema\..*", "running average that training keeps beside the weights"),
     (r".*\.embeddings\.position_ids", "index counted from zero, recomputed"),
+    (r"(?:first_stage_model\.)?loss\..*", "critic that the VAE was trained against"),
     (r".*\blogit_scale", "temperature of CLIP's own training"),
     (r".*(?:betas|alphas_cumprod|alphas_cumprod_prev|posterior_\w+|lvlb_weights|denoiser\.sigmas)", "noise schedule"),
     (r".*(?:sqrt|log)_(?:one_minus|recip\w*)?_?alphas_cumprod\w*", "noise schedule"),

@@ -16,6 +16,14 @@ from animdiff_cli.weights.lazy import Lazy, known, torch_dtype
 if TYPE_CHECKING:  # torch is imported by what reads numbers, and headers hold none
     from torch import Tensor
 
+_REFUSED = "the download was refused: get it with `animdiff fetch`, which sends your token"
+#: what a download that went wrong leaves under the name of a weight file: how it begins, what it is, what to do
+PRETENDERS = (
+    (b"<!doctype", "a web page", _REFUSED),
+    (b"<html", "a web page", _REFUSED),
+    (b'{"', "an answer of a web site", _REFUSED),
+    (b"version https://git-lfs", "a Git LFS pointer", "run `git lfs pull` in the repository, or `animdiff fetch` it"),
+)
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -88,6 +96,11 @@ def is_pickle(path: Path) -> bool:
 def _require(path: Path) -> None:
     if not path.is_file():
         raise NotFound(f"no weight file at {path}", hint=f"check the path: `ls {path.parent}`")
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    for sign, what, remedy in PRETENDERS:
+        if start.startswith(sign):
+            raise IntegrityError(f"{path.name} is {what}, not weights", hint=remedy)
 
 
 def _lazy(path: Path, spec: TensorSpec) -> Lazy:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import get_args
 
-from animdiff_cli.errors import IntegrityError, NotFound
+from animdiff_cli.errors import NotFound
 from animdiff_cli.weights import traits
 from animdiff_cli.weights.files import WeightFile, open_weights
 from animdiff_cli.weights.folders import open_folder
@@ -108,9 +108,3 @@ def _dtype(file: WeightFile) -> str:
 
 def _left_out(file: WeightFile) -> tuple[str, ...]:
     return (f"entries that are no tensors: {', '.join(file.others[:5])}",) if file.others else ()
-
-
-def require_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> None:
-    """Raise `IntegrityError` unless a file is of the kind it was given as."""
-    if info.kind != kind:
-        raise IntegrityError(f"{path.name} is a {info.kind}, not a {kind}", hint=f"it goes with {info.goes_with}")

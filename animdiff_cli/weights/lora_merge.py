@@ -114,7 +114,7 @@ def _kronecker(group: Group) -> tuple[Tensor, int | None]:
     second, rank_2 = _factor(group, "lokr_w2")
     if second.dim() == 4:
         first = first[:, :, None, None]
-    return torch.kron(first, second), rank_2 or rank_1
+    return torch.kron(first, second.contiguous()), rank_2 or rank_1
 
 
 def _factor(group: Group, name: str) -> tuple[Tensor, int | None]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from animdiff_cli.errors import IntegrityError
 
 if TYPE_CHECKING:  # names alone must not wait for torch
     from torch import Tensor
+
+    from animdiff_cli.weights.lazy import Lazy
+
+    AnyTensor = TypeVar("AnyTensor", Tensor, Lazy)
 
 POSITION_SUFFIX = ".pos_encoder.pe"
 #: where diffusers keeps the one position code of a transformer block
@@ -50,12 +54,12 @@ class MotionLayout:
         return tuple(width for site, width in self.widths.items() if site.startswith("mid_block"))
 
 
-def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_official(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     """Rename motion weights to the official layout; weights of the image model around them are left out.
 
     Strips the `module.` of data-parallel training. Raises `IntegrityError` if there are no motion weights.
     """
-    renamed = {}
+    renamed: dict[str, AnyTensor] = {}
     for key, tensor in tensors.items():
         official = official_name(key.removeprefix("module."))
         if official is not None:
@@ -69,7 +73,7 @@ def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _with_every_position_code(renamed)
 
 
-def read_layout(official: Mapping[str, Tensor]) -> MotionLayout:
+def read_layout(official: Mapping[str, AnyTensor]) -> MotionLayout:
     """Read widths and position length off official-layout tensors. Raises `IntegrityError` on a gap."""
     widths = {
         _site(key): tensor.shape[0]
@@ -130,7 +134,7 @@ def _renamed(rest: str, table: Iterable[tuple[str, str]]) -> str:
     return rest
 
 
-def _with_every_position_code(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_every_position_code(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     """Turn diffusers' one `pos_embed.pe` per transformer block into the official one per attention."""
     spread = {}
     for key, tensor in tensors.items():

@@ -21,6 +21,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no-hub"))
     monkeypatch.setenv("ANIMDIFF_CONFIG", str(tmp_path / "no-config"))
     monkeypatch.setenv("ANIMDIFF_MODELS", str(tmp_path / "no-models"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # what is missing is not fetched here
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tmp_path / "here"
     folder.mkdir()

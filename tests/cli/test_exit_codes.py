@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 
@@ -128,11 +129,19 @@ def test_5_for_a_folder_that_is_no_model(animdiff, toy, here):
     assert animdiff(*toy, "--model", here, "--prompt", "a fox").exit_code == 5
 
 
-def test_5_for_a_file_that_is_no_motion_module(animdiff, toy, toy_model):
+def test_2_for_a_file_of_another_kind(animdiff, toy, toy_model):
     weights = toy_model / "vae" / "diffusion_pytorch_model.safetensors"
     result = animdiff(*toy, "--motion-module", weights, "--prompt", "a fox")
+    assert result.exit_code == 2
+    assert "is a VAE, not a motion module" in result.stderr
+    assert f"`--vae {weights}`" in result.stderr
+
+
+def test_5_for_a_file_that_is_nothing_known(animdiff, toy, here):
+    save_file({"a.b.c": torch.zeros(3)}, here / "odd.safetensors")
+    result = animdiff(*toy, "--motion-module", here / "odd.safetensors", "--prompt", "a fox")
     assert result.exit_code == 5
-    assert "no motion-module weights" in result.stderr
+    assert "is no weight file this program knows" in result.stderr
 
 
 def test_6_for_a_device_that_is_not_here(animdiff, toy):

@@ -17,6 +17,10 @@ OFFICIAL_SEEDS = {
     "majicmix": 11413213594134208212,
     "rcnz-cartoon": 8085079222822100088,
     "lyriel": 10917152860782582783,
+    "film-velvia": 5726977427157971918,
+    "tusun": 7107114461349773341,
+    "ghibli-background": 8775748474469046618,
+    "camera-zoom-in": 43242532350557906,
 }
 
 
@@ -30,7 +34,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_the_promised_looks_are_shipped():
-    assert {"pocket", "quick", "sd15-v3", *OFFICIAL_SEEDS} <= set(SHIPPED)
+    assert {"pocket", "quick", "sd15-v3", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -44,11 +48,12 @@ def test_every_shipped_preset_becomes_a_whole_render(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_preset_names_weights_of_one_base(name):
-    values = load_preset(name).values
-    model = load_catalog().find(parse_ref(str(values["model"])).target)
-    module = load_catalog().find(parse_ref(str(values["motion_module"])).target)
-    assert (model.kind, module.kind) == ("base", "motion-module")
-    assert model.base == module.base
+    values = {"loras": [], "motion_loras": [], **load_preset(name).values}
+    named = [("base", values["model"]), ("motion-module", values["motion_module"])]
+    named += [("lora", ref) for ref in values["loras"]] + [("motion-lora", ref) for ref in values["motion_loras"]]
+    entries = [load_catalog().find(parse_ref(str(ref), scaled=True).target) for _, ref in named]
+    assert [entry.kind for entry in entries] == [kind for kind, _ in named]
+    assert len({entry.base for entry in entries}) == 1
 
 
 @pytest.mark.parametrize(("name", "seed"), OFFICIAL_SEEDS.items())

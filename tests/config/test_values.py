@@ -88,3 +88,20 @@ def test_any_value_is_taken_or_refused_with_a_hint(key, value):
 def test_a_size_of_endless_digits_is_refused():
     with pytest.raises(UsageError, match="a multiple of 8"):
         check("width", "9" * 5000, "--set")
+
+
+@pytest.mark.parametrize("value", ["zoom-in@0.8", ["zoom-in@0.8"], ("zoom-in@0.8",)])
+def test_one_reference_is_a_list_of_one(value):
+    assert check("motion_loras", value, "test") == ("zoom-in@0.8",)
+
+
+def test_commas_part_a_list_in_a_shell_and_null_empties_it():
+    assert check("loras", from_text("loras", "a@0.5, ./b.safetensors"), "--set") == ("a@0.5", "./b.safetensors")
+    assert check("loras", from_text("loras", "null"), "--set") == ()
+
+
+@pytest.mark.parametrize("value", [5, [5], {"a": 1}, None, True])
+def test_what_is_no_list_of_references_is_refused(value):
+    with pytest.raises(UsageError, match="`loras` must be a list of references") as refusal:
+        check("loras", value, "look.yaml")
+    assert "loras: [name@0.8" in refusal.value.hint

@@ -109,6 +109,18 @@ def test_every_sampler_uses_the_schedule_of_the_motion_stage(name):
     assert (config.beta_start, config.beta_end, config.beta_schedule) == (0.00085, 0.012, "linear")
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_trailing_steps_begin_at_the_noisiest(steps):
+    scheduler = make_scheduler("euler", timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    assert scheduler.timesteps.tolist() == [999 - 1000 // steps * step for step in range(steps)]
+
+
+def test_the_schedule_ends_where_it_is_told():
+    scheduler = make_scheduler("euler", "scaled_linear", beta_end=0.02)
+    assert scheduler.betas[-1].item() == pytest.approx(0.02)
+
+
 def test_more_frames_than_the_module_has_positions_for_are_refused(parts, toy_motion_file):
     plug(parts.unet, load_motion_module(toy_motion_file))
     with pytest.raises(UsageError, match="1 to 32"):

@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from animdiff_cli.diffusion.build import check_model, load_components, part_config
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.text import encode_prompt
-from animdiff_cli.errors import IntegrityError
+from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.jobs.generate import generate
 from animdiff_cli.weights.model_configs import tokenizer_files
@@ -52,19 +52,9 @@ def test_it_renders_the_same_frames(toy_model, toy_checkpoint, toy_motion_file):
 
 def test_a_pickle_that_remembers_nothing_loads_with_the_tokenizer_of_clip(tmp_path):
     """As trainers save them: `state_dict`, position ids, no configs. Narrow, but with the vocabulary of CLIP."""
-    torch.manual_seed(0)
-    parts = narrow_parts()
-    folder = tmp_path / "folder"
-    for name, part in parts.items():
-        part.save_pretrained(folder / name)
-    (folder / "tokenizer").mkdir()
-    for name, text in tokenizer_files("sd15", "tokenizer").items():
-        (folder / "tokenizer" / name).write_bytes(text)
-    DDIMScheduler(beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
-    single = convert_weights(plan_conversion(str(folder), to="original", output=tmp_path / "a.safetensors")).path
-    ids = {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
-    torch.save({"state_dict": load_file(single) | ids, "global_step": 1}, tmp_path / "a.ckpt")
-    loaded = load_components(tmp_path / "a.ckpt", PLAN)
+    parts, checkpoint = narrow_parts(), tmp_path / "a.ckpt"
+    torch.save(as_trained(parts, tmp_path), checkpoint)
+    loaded = load_components(checkpoint, PLAN)
     for name, part in parts.items():
         ours = getattr(loaded, name).state_dict()
         assert all(torch.equal(ours[key], value) for key, value in part.state_dict().items())
@@ -72,7 +62,32 @@ def test_a_pickle_that_remembers_nothing_loads_with_the_tokenizer_of_clip(tmp_pa
     assert loaded.beta_schedule == "scaled_linear"
 
 
+def test_a_pickle_of_the_older_kind_is_read_once_from_plan_to_render(tmp_path, monkeypatch):
+    """It cannot be looked at without being read whole."""
+    checkpoint = tmp_path / "old.ckpt"
+    torch.save(as_trained(narrow_parts(), tmp_path), checkpoint, _use_new_zipfile_serialization=False)
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **more: read.append(path) or load(path, **more))
+    clip = generate("a fox", model=checkpoint, motion_module=None, steps=1, num_frames=1, width=64, height=64, seed=1)
+    assert clip.frames.shape == (1, 64, 64, 3)
+    assert read == [checkpoint]
+
+
+def as_trained(parts, folder):
+    """Lay the parts out as a trainer's checkpoint: `state_dict`, position ids, no configs."""
+    for name, part in parts.items():
+        part.save_pretrained(folder / "parts" / name)
+    (folder / "parts" / "tokenizer").mkdir()
+    for name, text in tokenizer_files("sd15", "tokenizer").items():
+        (folder / "parts" / "tokenizer" / name).write_bytes(text)
+    DDIMScheduler(beta_schedule="scaled_linear").save_pretrained(folder / "parts" / "scheduler")
+    plan = plan_conversion(str(folder / "parts"), to="original", output=folder / "a.safetensors")
+    ids = {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+    return {"state_dict": load_file(convert_weights(plan).path) | ids, "global_step": 1}
+
+
 def narrow_parts():
+    torch.manual_seed(0)
     unet = UNet2DConditionModel(
         cross_attention_dim=64,
         attention_head_dim=8,
@@ -92,7 +107,7 @@ def narrow_parts():
 
 
 def test_a_motion_module_is_no_image_model(toy_motion_file):
-    with pytest.raises(IntegrityError, match="is a motion-module, not a base"):
+    with pytest.raises(UsageError, match="is a motion module, not an image model"):
         check_model(toy_motion_file)
 
 

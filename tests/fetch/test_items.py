@@ -35,8 +35,17 @@ def test_the_same_thing_named_twice_is_one_item():
     assert names(expand(["mm-v3", "v3_sd15_mm", "mm-v3"], Network())) == ["mm-v3"]
 
 
-def test_a_preset_brings_its_weights():
-    assert names(items_for_preset("lyriel", Network())) == ["lyriel", "mm-v3"]
+@pytest.mark.parametrize(
+    ("preset", "weights"),
+    [
+        ("lyriel", ["lyriel", "mm-v3"]),
+        ("tusun", ["helloworld-filmgrain", "mm-v3", "tusun"]),
+        ("lcm-8step", ["toonyou", "animatelcm", "animatelcm-lora"]),
+        ("camera-zoom-in", ["realistic-vision", "mm-v2", "zoom-in"]),
+    ],
+)
+def test_a_preset_brings_its_weights(preset, weights):
+    assert names(items_for_preset(preset, Network())) == weights
 
 
 def test_what_weights_require_comes_with_a_preset(models):

@@ -4,7 +4,10 @@ from diffusers import MotionAdapter
 from safetensors.torch import save_file
 
 from animdiff_cli.errors import IntegrityError, NotFound, UsageError
-from animdiff_cli.motion import MotionModule, load_motion_module, save_motion_module
+from animdiff_cli.motion import MotionModule, load_motion_module, read_motion_spec, save_motion_module
+from animdiff_cli.weights.positions import sinusoid
+
+POSITION = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
 
 
 @pytest.fixture
@@ -132,3 +135,60 @@ def test_a_file_cut_short_is_refused(official, tmp_path, name):
 def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         load_motion_module(tmp_path / "nothing.ckpt")
+
+
+def test_the_recorded_length_counts_where_the_position_code_was_left_out(official, tmp_path):
+    bare = {k: v for k, v in official("v2").items() if "pos_encoder" not in k}
+    save_file(bare, tmp_path / "mm.safetensors", {"animdiff.max_frames": "64"})
+    spec = read_motion_spec(tmp_path / "mm.safetensors")
+    assert (spec.version, spec.max_frames) == ("v2", 64)
+    motion = load_motion_module(tmp_path / "mm.safetensors")
+    assert motion.spec == spec
+    assert motion.state_dict()[POSITION].shape[1] == 64
+
+
+@pytest.mark.parametrize("recorded", ["0", "-3", "many", "9999999999", ""])
+def test_a_length_that_cannot_be_true_is_not_believed(official, tmp_path, recorded):
+    bare = {k: v for k, v in official("v2").items() if "pos_encoder" not in k}
+    save_file(bare, tmp_path / "mm.safetensors", {"animdiff.max_frames": recorded})
+    assert read_motion_spec(tmp_path / "mm.safetensors").max_frames == 32
+
+
+@pytest.mark.parametrize("frames", [64, 128])
+def test_a_long_module_takes_as_many_frames_as_it_has_positions(official, tmp_path, frames):
+    weights = official("v2")
+    long = {k: sinusoid(frames, v.shape[-1]) if "pos_encoder" in k else v for k, v in weights.items()}
+    torch.save(long, tmp_path / "lt_long_mm.ckpt")
+    motion = load_motion_module(tmp_path / "lt_long_mm.ckpt")
+    assert (motion.spec.version, motion.spec.max_frames) == ("v2", frames)
+    motion.check_frames(frames)
+
+
+def test_a_module_of_animatelcm_keeps_no_position_code_and_is_a_v2(official, tmp_path):
+    torch.save({k: v for k, v in official("v2").items() if "pos_encoder" not in k}, tmp_path / "lcm.ckpt")
+    spec = load_motion_module(tmp_path / "lcm.ckpt").spec
+    assert (spec.version, spec.max_frames) == ("v2", 32)
+
+
+def test_a_module_that_moves_a_given_picture_is_refused_by_name(official, tmp_path):
+    torch.save(official("v3") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)}, tmp_path / "pia.ckpt")
+    for load in (load_motion_module, read_motion_spec):
+        with pytest.raises(UsageError, match=r"pia\.ckpt is a PIA module.*9 input channels") as told:
+            load(tmp_path / "pia.ckpt")
+        assert "mm-v3" in told.value.hint
+
+
+def test_a_diffusers_folder_tells_its_length_in_its_config(tmp_path):
+    MotionAdapter(
+        block_out_channels=(32, 32, 64, 64),
+        motion_layers_per_block=1,
+        use_motion_mid_block=True,
+        motion_max_seq_length=48,
+    ).save_pretrained(tmp_path / "adapter")
+    motion = load_motion_module(tmp_path / "adapter")
+    assert (motion.spec.version, motion.spec.max_frames) == ("v2", 48)
+
+
+def test_the_spec_is_read_without_the_weights(official, tmp_path):
+    save_file(official("v1"), tmp_path / "mm.safetensors")
+    assert read_motion_spec(tmp_path / "mm.safetensors") == load_motion_module(tmp_path / "mm.safetensors").spec

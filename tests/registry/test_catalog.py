@@ -51,7 +51,7 @@ def test_every_name_means_one_thing():
 def test_every_name_is_read_as_an_alias(entry):
     for name in (entry.alias, *entry.aliases):
         assert parse_ref(name).source == "alias"
-        assert load_catalog().find(parse_ref(name.upper()).target) is entry
+        assert load_catalog().find(parse_ref(name.upper()).target) == entry
 
 
 def test_no_two_entries_share_a_hash_or_a_place_in_the_store():

@@ -49,7 +49,7 @@ def test_a_module_that_cannot_tell_v1_from_v3_says_so(motion_file, tmp_path):
 def test_a_motion_lora_without_mid_block_is_for_v1_or_v3(motion_lora):
     info = identify(motion_lora("v3"))
     assert (info.kind, info.version) == ("motion-lora", None)
-    assert info.goes_with == "a v1 or v3 motion module of sd15"
+    assert info.goes_with == "`--motion-lora`, on a v1 or v3 motion module of sd15"
 
 
 @pytest.mark.parametrize(

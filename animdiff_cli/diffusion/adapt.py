@@ -1,0 +1,144 @@
+"""What is laid over an image model before it renders: another VAE, LoRAs, a domain adapter, textual inversions.
+
+Order as in the official program: VAE, LoRAs, domain adapter, all baked into the weights. MotionLoRAs change the
+motion module and are applied there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from animdiff_cli.core.choices import LoraAlphaMode
+from animdiff_cli.diffusion.build import part_config
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.embeddings import Embedding, open_embedding, teach
+from animdiff_cli.diffusion.single_file import read_model
+from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
+from animdiff_cli.errors import UsageError
+from animdiff_cli.weights.given import refuse_kind, require_base, require_kind
+from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.ldm_clip import with_model_prefix
+from animdiff_cli.weights.lora_apply import bake, open_lora
+from animdiff_cli.weights.lora_fit import Fitted, Shapes, fit
+from animdiff_cli.weights.lora_merge import Merge
+from animdiff_cli.weights.traits import TEXT_WIDTHS
+
+#: parts that LoRAs change, and the tokenizer of those that read text
+TEXT_PARTS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+BAKED_PARTS = ("unet", *TEXT_PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """A weight file and how strongly it is applied."""
+
+    path: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Everything that is laid over an image model, looked at and found to fit; no numbers are read yet."""
+
+    merges: tuple[Merge, ...] = ()  # in the order of their application
+    vae: VaeFile | None = None
+    embeddings: tuple[Embedding, ...] = ()
+    notes: tuple[str, ...] = ()  # what the person should know
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell that nothing is laid over."""
+        return not (self.merges or self.vae or self.embeddings)
+
+
+def open_overlay(
+    model: Path,
+    *,
+    vae: Path | None = None,
+    loras: tuple[Scaled, ...] = (),
+    domain_adapter: Scaled | None = None,
+    embeddings: tuple[Path, ...] = (),
+    alpha_mode: LoraAlphaMode = "alpha",
+) -> Overlay:
+    """Check by names and shapes that everything fits `model` and is what it was given as.
+
+    Raises `UsageError` for what does not fit, `IntegrityError` for what is damaged.
+    """
+    base = model_base(model)
+    shapes = model_shapes(model) if loras or domain_adapter else {}
+    fitted = [_open_lora(lora, shapes, base, model, alpha_mode) for lora in loras]
+    if domain_adapter:
+        fitted.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
+    widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)} if embeddings else {}
+    return Overlay(
+        merges=tuple(one.merge for one in fitted),
+        vae=open_vae(vae, part_config(model, "vae"), base, model) if vae else None,
+        embeddings=tuple(open_embedding(path, widths, base, model) for path in embeddings),
+        notes=tuple(one.note for one in fitted if one.note),
+    )
+
+
+def lay_over(parts: dict[str, Any], overlay: Overlay, plan: DevicePlan) -> None:
+    """Apply to the loaded parts of a model, still on the CPU; `parts` gets the new VAE."""
+    if overlay.vae:
+        parts["vae"] = load_vae(overlay.vae, plan)
+    if overlay.merges:
+        weights: dict[str, Tensor] = {}
+        for part in BAKED_PARTS:
+            if part in parts:
+                weights |= {_canonical(part, name): tensor for name, tensor in parts[part].named_parameters()}
+        bake(weights, overlay.merges)
+    if overlay.embeddings:
+        for part, tokenizer in TEXT_PARTS.items():
+            if part in parts:
+                teach(parts[tokenizer], parts[part], overlay.embeddings, part)
+
+
+def model_base(model: Path) -> str | None:
+    """Tell a model's base by the width of the text its UNet reads; None for miniatures."""
+    return TEXT_WIDTHS.get(part_config(model, "unet").get("cross_attention_dim", 0))
+
+
+def model_shapes(model: Path) -> Shapes:
+    """List the shape of every weight of a model by canonical name."""
+    return {name: tensor.shape for name, tensor in read_model(model).tensors.items()}
+
+
+def _open_lora(lora: Scaled, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
+    file = open_any(lora.path)
+    info = describe(file)
+    require_kind(info, "lora", lora.path)
+    require_base(info, base, lora.path, model)
+    return fit(open_lora(file, lora.scale, alpha_mode), shapes, f"the image model {model.name}")
+
+
+def _open_adapter(adapter: Scaled, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
+    """Open a domain adapter. Converted to other layouts it looks like any LoRA of the UNet's attentions, and may be."""
+    file = open_any(adapter.path)
+    info = describe(file)
+    if info.kind not in ("domain-adapter", "lora"):
+        refuse_kind(info, "domain-adapter", adapter.path)
+    require_base(info, base, adapter.path, model)
+    merge = open_lora(file, adapter.scale, alpha_mode)
+    if strange := [module for module in merge.groups if not _is_attention(module)]:
+        raise UsageError(
+            f"{adapter.path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, and an adapter only the"
+            " attentions of the UNet",
+            hint=f"use it as `--lora {adapter.path}`",
+        )
+    return fit(merge, shapes, f"the image model {model.name}")
+
+
+def _is_attention(module: str) -> bool:
+    return module.startswith("unet.") and (".attn1." in module or ".attn2." in module)
+
+
+def _encoders(model: Path) -> list[str]:
+    second = model.is_dir() and (model / "text_encoder_2").is_dir()
+    return ["text_encoder", "text_encoder_2"] if second else ["text_encoder"]
+
+
+def _canonical(part: str, name: str) -> str:
+    return f"{part}.{with_model_prefix(name) if part in TEXT_PARTS else name}"

@@ -1,0 +1,117 @@
+"""Textual inversion (arXiv 2208.01618): words of the prompt that stand for vectors learned from pictures.
+
+As in A1111, the name of the file is the word, in any letter case, and a file may stand for several tokens.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from animdiff_cli.core.words import with_word_as
+from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.weights.given import require_base, require_kind
+from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.lazy import Lazy
+
+#: where A1111's containers keep their vectors; diffusers' name theirs after the token
+A1111_KEYS = ("string_to_param.*", "emb_params")
+#: SDXL files hold one matrix per text encoder
+SDXL_KEYS: Mapping[str, str] = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+#: no text encoder here reads more
+MAX_VECTORS = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A word and the vectors it stands for, by text encoder, each [N, D], unread."""
+
+    word: str
+    vectors: Mapping[str, Lazy]
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Name the tokens that take the word's place, one per vector."""
+        count = next(iter(self.vectors.values())).shape[0]
+        return tuple(f"<|{self.word.lower()}|{number}|>" for number in range(count))
+
+
+def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, model: Path) -> Embedding:
+    """Open a textual inversion for text encoders of these widths.
+
+    Raises `UsageError` if it is of another kind or width, `IntegrityError` if its vectors are none.
+    """
+    file = open_any(path)
+    info = describe(file)
+    require_kind(info, "embedding", path)
+    require_base(info, base, path, model)
+    vectors = {name: _matrix(tensor, path) for name, tensor in _by_encoder(file.tensors, path).items()}
+    for name, width in widths.items():
+        if name not in vectors or vectors[name].shape[1] != width:
+            theirs = f"{vectors[name].shape[1]} numbers wide" if name in vectors else f"no vectors for {name}"
+            raise UsageError(
+                f"{path.name} does not fit {model.name}: its tokens are {theirs}, the text encoder reads {width}",
+                hint="use a textual inversion that was made for the model's base",
+            )
+    return Embedding(path.stem, {name: vectors[name] for name in widths})
+
+
+def teach(tokenizer: Any, text_encoder: Any, embeddings: Sequence[Embedding], part: str = "text_encoder") -> None:
+    """Add the tokens of embeddings to a tokenizer and their vectors to its text encoder."""
+    from tokenizers import AddedToken
+
+    known = text_encoder.get_input_embeddings().weight
+    rows: list[Tensor] = [known.data]
+    for embedding in embeddings:
+        tokens = [AddedToken(token, normalized=False, special=True) for token in embedding.tokens]
+        if tokenizer.add_tokens(tokens) != len(tokens):
+            raise UsageError(
+                f"the word `{embedding.word}` is given twice", hint="rename one of the files: the name is the word"
+            )
+        rows.append(embedding.vectors[part].read().to(known))
+    table = nn.Embedding(sum(len(each) for each in rows), known.shape[1], _weight=torch.cat(rows))
+    text_encoder.set_input_embeddings(table)
+    text_encoder.config.vocab_size = table.num_embeddings
+    _find_end_by_name(text_encoder, tokenizer)
+
+
+def spell(prompt: str, embeddings: Iterable[Embedding]) -> str:
+    """Put the tokens of embeddings in the place of their words."""
+    for embedding in embeddings:
+        prompt = with_word_as(prompt, embedding.word, embedding.tokens)
+    return prompt
+
+
+def _by_encoder(tensors: Mapping[str, Lazy], path: Path) -> dict[str, Lazy]:
+    if "clip_g" in tensors or "clip_l" in tensors:
+        return {encoder: tensors[key] for encoder, key in SDXL_KEYS.items() if key in tensors}
+    named = [key for key in A1111_KEYS if key in tensors] or [key for key in tensors if tensors[key].shape]
+    if len(named) != 1:
+        raise IntegrityError(
+            f"{path.name} holds {len(named)} textual inversions", hint="use a file that holds one, named by its word"
+        )
+    return {"text_encoder": tensors[named[0]]}
+
+
+def _matrix(tensor: Lazy, path: Path) -> Lazy:
+    """View one vector as a matrix of one row."""
+    if len(tensor.shape) == 1:
+        width = tensor.shape[0]
+        return Lazy(tensor.dtype, (1, width), lambda start, stop: tensor.read()[None][start:stop])
+    if len(tensor.shape) != 2 or not 1 <= tensor.shape[0] <= MAX_VECTORS:
+        raise IntegrityError(
+            f"{path.name} holds a tensor of shape {tensor.shape}, where a textual inversion has up to {MAX_VECTORS}"
+            " vectors",
+            hint="`animdiff inspect` tells what it is",
+        )
+    return tensor
+
+
+def _find_end_by_name(text_encoder: Any, tokenizer: Any) -> None:
+    """Let a CLIP of old look for its end token: by its default it takes the largest number, which is now another."""
+    for module in text_encoder.modules():
+        if getattr(module, "eos_token_id", None) == 2:
+            module.eos_token_id = tokenizer.eos_token_id

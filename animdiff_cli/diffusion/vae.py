@@ -1,0 +1,81 @@
+"""A VAE of one's own in place of the one a model brings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animdiff_cli.diffusion.build import read_config
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.weights import model_configs
+from animdiff_cli.weights.checkpoint import convert_vae
+from animdiff_cli.weights.completeness import check_part
+from animdiff_cli.weights.given import require_base, require_kind
+from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.lazy import Lazy
+
+#: what a file of tensors cannot tell, and a model's own VAE can
+UNTOLD = ("scaling_factor", "shift_factor", "norm_num_groups", "act_fn")
+#: what diffusers assumes where a config does not say
+DEFAULTS: Mapping[str, float] = {"latent_channels": 4, "scaling_factor": 0.18215}
+
+
+@dataclass(frozen=True, slots=True)
+class VaeFile:
+    """A VAE that was looked at: its weights by diffusers' names, unread, and its config."""
+
+    path: Path
+    tensors: Mapping[str, Lazy]
+    config: Mapping[str, Any]
+
+
+def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) -> VaeFile:
+    """Open a VAE, original or diffusers layout, file or folder, for a model whose own VAE has the config `own`.
+
+    Raises `UsageError` if it is of another kind or made for other latents, `IntegrityError` if it is incomplete.
+    """
+    file = open_any(path)
+    info = describe(file)
+    require_kind(info, "vae", path)
+    require_base(info, base, path, model)
+    tensors = convert_vae(file, info, "diffusers").files[""]
+    config = _config(path, tensors, own)
+    check_part("vae", tensors, config, path.name)
+    _check_latents(config, own, path, model)
+    return VaeFile(path, tensors, config)
+
+
+def load_vae(vae: VaeFile, plan: DevicePlan) -> Any:
+    """Load it onto the CPU, in the plan's dtype."""
+    from diffusers import AutoencoderKL
+
+    vae_class: Any = AutoencoderKL
+    with torch.device("meta"):
+        module = vae_class.from_config(dict(vae.config))
+    weights = {key: tensor.read().to(plan.torch_dtype) for key, tensor in vae.tensors.items()}
+    module.load_state_dict(weights, assign=True)
+    return module
+
+
+def _config(path: Path, tensors: Mapping[str, Lazy], own: Mapping[str, Any]) -> dict[str, Any]:
+    if path.is_dir() and (path / "config.json").is_file():
+        return read_config(path / "config.json")
+    try:
+        told = model_configs.vae(tensors, "sd15")
+    except (KeyError, ValueError, IndexError) as error:
+        raise IntegrityError(f"{path.name}: the VAE is incomplete ({error})", hint="get the file again") from error
+    return told | {key: own[key] for key in UNTOLD if key in own}
+
+
+def _check_latents(config: Mapping[str, Any], own: Mapping[str, Any], path: Path, model: Path) -> None:
+    """Refuse a VAE whose latents mean something else: it would decode to noise without a word."""
+    for key, words in (("latent_channels", "latent channels"), ("scaling_factor", "as the scale of its latents")):
+        theirs, ours = (settings.get(key, DEFAULTS[key]) for settings in (config, own))
+        if theirs != ours:
+            raise UsageError(
+                f"{path.name} has {theirs} {words}, {model.name} was made with {ours}",
+                hint="use a VAE of the model's own base, such as `--vae vae-ft-mse` for sd15",
+            )

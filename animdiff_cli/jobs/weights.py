@@ -1,0 +1,142 @@
+"""Which files a render uses: found and found to fit before any of them is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
+from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.diffusion.adapt import Overlay, Scaled, model_base, open_overlay
+from animdiff_cli.diffusion.build import check_model, model_files, part_config
+from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.recipe import PARTS, WeightHashes
+from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
+from animdiff_cli.motion.lora import open_motion_lora
+from animdiff_cli.registry.store import locate
+from animdiff_cli.weights.fingerprint import sha256_of
+from animdiff_cli.weights.folders import weight_files
+from animdiff_cli.weights.given import require_base, require_kind
+from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.lora_merge import Merge
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Which files a render uses, and how strongly."""
+
+    model: Path  # diffusers folder or single file
+    motion_module: Path | None = None
+    motion_version: MotionVersion | None = None
+    motion_loras: tuple[Scaled, ...] = ()
+    loras: tuple[Scaled, ...] = ()
+    lora_alpha_mode: LoraAlphaMode = "alpha"
+    domain_adapter: Scaled | None = None
+    vae: Path | None = None
+    embeddings: tuple[Path, ...] = ()
+
+    def hashes(self) -> WeightHashes:
+        """Hash every weight file of the render, grouped by part."""
+        paths: dict[str, tuple[Path | None, ...]] = {
+            "model": (self.model,),
+            "motion_module": (self.motion_module,),
+            "motion_loras": tuple(lora.path for lora in self.motion_loras),
+            "loras": tuple(lora.path for lora in self.loras),
+            "domain_adapter": (self.domain_adapter.path if self.domain_adapter else None,),
+            "vae": (self.vae,),
+            "embeddings": self.embeddings,
+        }
+        found = {part: _hashes([path for path in paths[part] if path]) for part in PARTS}
+        return {part: files for part, files in found.items() if files}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Weights that fit together: what is laid over the image model, and the motion module with its MotionLoRAs."""
+
+    overlay: Overlay
+    motion: MotionSpec | None
+    motion_loras: tuple[Merge, ...]
+
+
+def find_weights(config: GenerateConfig) -> Weights:
+    """Find the files of a render on this machine. Raises `NotFound` for the first that is not here."""
+    return Weights(
+        model=locate(parse_ref(config.model), "base").path,
+        motion_module=locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None,
+        motion_version=config.motion_version,
+        motion_loras=tuple(_scaled(locate(ref, "motion-lora").path, ref) for ref in _refs(config.motion_loras)),
+        loras=tuple(_scaled(locate(ref, "lora").path, ref) for ref in _refs(config.loras)),
+        lora_alpha_mode=config.lora_alpha_mode,
+        domain_adapter=next(
+            (_scaled(locate(ref, "domain-adapter").path, ref) for ref in _refs((config.domain_adapter,))), None
+        ),
+        vae=locate(parse_ref(config.vae), "vae").path if config.vae else None,
+        embeddings=tuple(locate(parse_ref(text), "embedding").path for text in config.embeddings),
+    )
+
+
+def check_weights(weights: Weights, num_frames: int) -> Checked:
+    """Check by names and shapes that everything is whole, of the right kind, and fits. Reads no numbers.
+
+    Raises `UsageError` for what does not go together, `IntegrityError` for what is damaged.
+    """
+    check_model(weights.model)
+    motion = _check_motion(weights, num_frames) if weights.motion_module else None
+    if weights.motion_loras and motion is None:
+        raise UsageError(
+            "a MotionLoRA changes a motion module, and this render has none",
+            hint="name one: `--motion-module mm-v2`, or leave `--motion-lora` out",
+        )
+    overlay = open_overlay(
+        weights.model,
+        vae=weights.vae,
+        loras=weights.loras,
+        domain_adapter=weights.domain_adapter,
+        embeddings=weights.embeddings,
+        alpha_mode=weights.lora_alpha_mode,
+    )
+    loras = tuple(
+        open_motion_lora(lora.path, motion, lora.scale, alpha_mode=weights.lora_alpha_mode)
+        for lora in weights.motion_loras
+        if motion
+    )
+    return Checked(overlay, motion, loras)
+
+
+def _check_motion(weights: Weights, num_frames: int) -> MotionSpec:
+    assert weights.motion_module
+    info = describe(open_any(weights.motion_module))
+    require_kind(info, "motion-module", weights.motion_module)
+    require_base(info, model_base(weights.model), weights.motion_module, weights.model)
+    spec = read_motion_spec(weights.motion_module, weights.motion_version)
+    spec.check_frames(num_frames)
+    check_fit(part_config(weights.model, "unet"), spec)
+    return spec
+
+
+def _refs(texts: tuple[str | None, ...]) -> list[ModelRef]:
+    return [parse_ref(text, scaled=True) for text in texts if text]
+
+
+def _scaled(path: Path, ref: ModelRef) -> Scaled:
+    return Scaled(path, 1.0 if ref.scale is None else ref.scale)
+
+
+def _hashes(paths: list[Path]) -> Mapping[str, str]:
+    """Hash files by name, those of a folder by their place in it; equal names of a list get a number."""
+    found: dict[str, str] = {}
+    for path in paths:
+        files = _files(path)
+        root = path if path.is_dir() else path.parent
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            number = sum(known.partition("#")[0] == name for known in found)
+            found[f"{name}#{number + 1}" if number else name] = sha256_of(file)
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return model_files(path) or weight_files(path)

@@ -1,0 +1,35 @@
+"""Textual inversions that a prompt names itself: `embedding:NAME`, as ComfyUI writes it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from animdiff_cli.config.layers import Resolved
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.words import names_of_embeddings
+
+ORIGIN = "`embedding:` in a prompt"
+
+
+def with_named_embeddings(settled: Resolved, prompts: Sequence[str]) -> Resolved:
+    """Add to the settings what prompts call by `embedding:NAME` and the settings do not list yet.
+
+    The recipe then lists it like any other, so that the clip can be rendered again.
+    """
+    own = [settled.values.get("prompt"), settled.values.get("negative_prompt")]
+    texts = [*prompts, *(text for text in own if isinstance(text, str))]
+    listed = settled.values["embeddings"]
+    assert isinstance(listed, tuple)
+    words = {_word(text) for text in listed}
+    named = [name for name in names_of_embeddings(texts) if name.lower() not in words]
+    if not named:
+        return settled
+    values = MappingProxyType({**settled.values, "embeddings": (*listed, *named)})
+    return replace(settled, values=values, origins=MappingProxyType({**settled.origins, "embeddings": ORIGIN}))
+
+
+def _word(text: str) -> str:
+    """Tell the word of an embedding as it was referred to."""
+    ref = parse_ref(text)
+    name = (ref.file or ref.target).rpartition("/")[2]
+    return (name if ref.source == "alias" else name.rpartition(".")[0] or name).lower()

@@ -1,0 +1,91 @@
+"""Textual inversions of every container: the word, its vectors, and where it is read in a prompt."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from animdiff_cli.core.words import mentions
+from animdiff_cli.diffusion.embeddings import open_embedding, spell, teach
+from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
+from animdiff_cli.errors import IntegrityError
+from tests.conftest import byte_tokenizer
+
+WIDTH = 768
+
+
+@pytest.fixture
+def vectors():
+    return torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        hidden_size=WIDTH, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=514
+    )
+    return CLIPTextModel(config).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def load(tmp_path):
+    def read(content, name="easynegative.safetensors"):
+        path = tmp_path / name
+        save_file(content, path) if name.endswith(".safetensors") else torch.save(content, path)
+        return open_embedding(path, {"text_encoder": WIDTH}, None, tmp_path)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("container", "name"),
+    [
+        (lambda v: {"emb_params": v}, "easynegative.safetensors"),
+        (lambda v: {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": v}}, "easynegative.pt"),
+        (lambda v: {"<any-token>": v}, "easynegative.bin"),
+        (lambda v: {"clip_l": v, "clip_g": torch.zeros(3, 1280)}, "easynegative.safetensors"),
+    ],
+)
+def test_every_container_gives_the_same_word_and_vectors(load, vectors, container, name):
+    embedding = load(container(vectors), name)
+    assert embedding.word == "easynegative"
+    assert torch.equal(embedding.vectors["text_encoder"].read(), vectors)
+
+
+def test_a_single_vector_is_a_matrix_of_one(load, vectors):
+    embedding = load({"<cat>": vectors[0]}, "cat.safetensors")
+    assert torch.equal(embedding.vectors["text_encoder"].read(), vectors[:1])
+
+
+def test_several_inversions_in_one_file_are_refused(load, vectors):
+    with pytest.raises(IntegrityError, match=r"has up to 75 vectors"):
+        load({"emb_params": torch.zeros(76, WIDTH)})
+
+
+def test_the_text_encoder_sees_the_vectors_in_the_place_of_the_word(load, vectors, encoder):
+    tokenizer, seen = byte_tokenizer(), []
+    teach(tokenizer, encoder, [load({"emb_params": vectors})])
+    check_tokenizer(tokenizer, encoder)
+    table = encoder.get_input_embeddings()
+    table.register_forward_hook(lambda module, args, output: seen.append((args[0][0], output[0])))
+    encode_prompt(tokenizer, encoder, spell("a, EasyNegative b", [load({"emb_params": vectors})]))
+    tokens, embedded = seen[0]
+    assert torch.equal(embedded[tokens >= 514], vectors)
+    plain = byte_tokenizer()("a, b").input_ids
+    assert [token for token in tokens.tolist() if token < 514][: len(plain)] == plain
+
+
+def test_prompts_without_the_word_are_read_as_before(load, vectors, encoder):
+    tokenizer = byte_tokenizer()
+    before = encode_prompt(tokenizer, encoder, "a fox")
+    teach(tokenizer, encoder, [load({"emb_params": vectors})])
+    assert torch.equal(encode_prompt(tokenizer, encoder, "a fox"), before)
+
+
+@given(st.text(max_size=30))
+def test_a_word_inside_a_longer_one_is_not_meant(text):
+    assert not mentions(f"{text}xcatx", "cat") or mentions(text, "cat") or mentions(f"{text} ", "cat")
+    assert mentions(f"{text} cat,", "cat")
