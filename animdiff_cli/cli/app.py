@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli import config, convert, fetch, generate, inspect, presets
+from animdiff_cli.cli import config, convert, evaluate, fetch, generate, inspect, presets
 from animdiff_cli.cli.command import Command, Root
 
 EPILOG = (
@@ -44,6 +44,7 @@ app.command("fetch", cls=Command)(fetch.fetch)
 app.command("generate", cls=Command)(generate.generate)
 app.command("inspect", cls=Command)(inspect.inspect)
 app.command("convert", cls=Command)(convert.convert)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

@@ -100,7 +100,7 @@ def model_files(model: Path) -> list[Path]:
 def load_components(model: Path, plan: DevicePlan) -> Components:
     """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed."""
     check_model(model)
-    with _quietly():
+    with quietly():
         parts = _load_folder(model, plan) if model.is_dir() else load_parts(model, plan)
     for name in WEIGHTED:
         parts[name] = parts[name].to(plan.device).eval().requires_grad_(False)
@@ -154,7 +154,7 @@ def _load(model_class: Any, part: Path, plan: DevicePlan) -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the libraries' load reports and deprecation notes off the terminal."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -40,7 +40,8 @@ class FlowPair:
         returned = _sample(self.backward, self.forward)
         gap = _squares(self.forward + returned)
         size = _squares(self.forward)
-        edge = sum(_squares(slope) for slope in np.gradient(self.forward, axis=(0, 1)))
+        slopes: list[Flow] = list(np.gradient(self.forward, axis=(0, 1)))
+        edge = _squares(slopes[0]) + _squares(slopes[1])
         closes = gap <= 0.01 * (size + _squares(returned)) + 0.5
         seen: NDArray[np.bool_] = closes & (edge <= 0.01 * size + 0.002) & _inside(self.forward)
         return seen

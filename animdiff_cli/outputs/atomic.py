@@ -37,14 +37,17 @@ def partial(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def readable_failures(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses (full disk, no permission) into a `UsageError` that names `path`."""
+def readable_failures(path: Path, flag: str = "--output") -> Iterator[None]:
+    """Turn what the operating system refuses (full disk, no permission) into a `UsageError` that names `path`.
+
+    `flag` is the one that chose the path, for the hint.
+    """
     try:
         yield
     except OSError as error:
         said = error.strerror or str(error)
         why, hint = FAILURES.get(error.errno or 0, (said.lower(), ELSEWHERE))
-        raise UsageError(f"cannot write `{path}`: {why}", hint=hint) from error
+        raise UsageError(f"cannot write `{path}`: {why}", hint=hint.replace("--output", flag)) from error
 
 
 def claim(written: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ Kind = Literal[
     "controlnet",
     "sparsectrl",
     "ip-adapter",
+    "clip-encoder",
 ]
 Base = Literal["sd15", "sdxl", "pocket"]
 

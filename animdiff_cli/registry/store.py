@@ -11,7 +11,7 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 
 #: the flag a kind is given with; kinds without one are not applied by any command yet
-KIND_FLAGS = {"base": "--model", "motion-module": "--motion-module"}
+KIND_FLAGS = {"base": "--model", "motion-module": "--motion-module", "clip-encoder": "--clip"}
 
 
 @dataclass(frozen=True, slots=True)
