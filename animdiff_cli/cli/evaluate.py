@@ -21,7 +21,7 @@ def evaluate(
     clips: Annotated[
         list[Path],
         typer.Argument(
-            metavar="<clip>...",
+            metavar="<clip>",
             help="gif, mp4, webm, webp, apng, a folder of frames, or a folder of clips.",
             show_default=False,
         ),

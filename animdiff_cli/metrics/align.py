@@ -6,15 +6,19 @@ large detailed object does not outvote a plain background that stands still.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from animdiff_cli.metrics.flow import FlowPair, load_opencv
-from animdiff_cli.metrics.temporal import Frames, luma
+from animdiff_cli.metrics.temporal import luma
 
 Grey = NDArray[np.float32]
+Motion = NDArray[np.float64]
+
+STILL: Motion = np.array([0.0, 0.0, 1.0, 0.0])
 
 #: corners are taken one per cell, so that detail does not count for more than area; cells per short side
 CELLS = 32
@@ -27,10 +31,10 @@ TOLERANCE_PX, TOLERANCE_SHARE = 0.5, 1 / 512
 MIN_SLOPE, MIN_PIXELS = 1.0, 64
 #: of more pixels, evenly chosen ones are enough: four numbers are sought
 MAX_PIXELS = 20_000
-#: detail is larger than noise (deviation of a Gaussian, px), smaller than light (box blurred with twice, short sides)
-NOISE_PX, LIGHT_SHARE = 1.0, 0.6
-#: residual in grey levels at which a pixel counts a quarter (Geman and McClure 1987)
-RESIDUAL = 6.0
+#: deviation of the Gaussian that noise is smoothed with
+NOISE_PX = 1.0
+#: residual in grey levels at which a pixel counts a quarter (Geman and McClure 1987): at first, and at least
+RESIDUAL, LEAST_RESIDUAL = 6.0, 1.0
 ITERATIONS = 40
 #: px at the frame's edge; smaller steps end the search
 PRECISION_PX = 1e-4
@@ -49,29 +53,23 @@ class Similarity:
 
 def fit_similarity(pair: FlowPair) -> Similarity | None:
     """Fit one similarity to a pair of frames; None where the first shows too little detail to follow."""
-    problem = _Alignment(_detail(pair.before), _detail(pair.after))
+    cv2 = load_opencv()
+    problem = _Alignment(*(cv2.GaussianBlur(luma(frame), (0, 0), NOISE_PX) for frame in (pair.before, pair.after)))
     if problem.size < MIN_PIXELS:
         return None
-    guesses = [np.array([0.0, 0.0, 1.0, 0.0]), _most_corners(pair)]
-    fits = [problem.refine(guess) for guess in guesses if guess is not None]
-    right, down, cosine, sine = min(fits, key=problem.cost)
+    guesses = [guess for guess in (STILL, _most_corners(pair)) if guess is not None]
+    rough = problem.best([problem.refine(guess, RESIDUAL) for guess in guesses], RESIDUAL)
+    # what fits is told more strictly from what does not once it is known how well it fits
+    limit = problem.usual_residual(rough)
+    fine = problem.best([problem.refine(guess, limit) for guess in (rough, *guesses)], limit)
+    right, down, cosine, sine = (float(part) for part in fine)
     return Similarity(
-        right=float(right),
-        down=float(down),
+        right=right,
+        down=down,
         turn=math.degrees(math.atan2(sine, cosine)),
         scale=math.hypot(cosine, sine),
-        agreement=problem.agreement(np.array([right, down, cosine, sine])),
+        agreement=problem.agreement(fine),
     )
-
-
-def _detail(frame: Frames) -> Grey:
-    """Keep what is larger than noise and smaller than a lighting: a flicker of the whole frame is no motion."""
-    cv2 = load_opencv()
-    grey = luma(frame)
-    side = round(LIGHT_SHARE * min(grey.shape))
-    light = cv2.blur(cv2.blur(grey, (side, side)), (side, side))
-    detail: Grey = cv2.GaussianBlur(grey, (0, 0), NOISE_PX) - light
-    return detail
 
 
 class _Alignment:
@@ -89,26 +87,27 @@ class _Alignment:
         self._reach = math.hypot(self._centre_x, self._centre_y)
         self.size = len(rows)
 
-    def refine(self, motion: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Descend to the best motion near `motion`."""
-        best, best_cost = motion, self.cost(motion)
+    def refine(self, motion: Motion, limit: float) -> Motion:
+        """Descend to the best motion near `motion`, together with a change of brightness."""
+        best, best_cost = motion, self.cost(motion, limit)
         for _ in range(ITERATIONS):
             residual, inside, (x, y) = self._residual(motion)
             slope_right, slope_down = (self._read(self._slopes[axis], x, y) for axis in (1, 0))
-            weights = np.where(inside, RESIDUAL**2 / (RESIDUAL**2 + residual**2), 0) ** 2
+            weights = np.where(inside, limit**2 / (limit**2 + residual**2), 0) ** 2
             effects = np.stack(
                 [
                     slope_right,
                     slope_down,
                     slope_right * self._x + slope_down * self._y,
                     slope_down * self._x - slope_right * self._y,
+                    np.ones_like(slope_right),
                 ],
                 axis=1,
             )
             weighted = effects * weights[:, None]
-            step = np.linalg.lstsq(weighted.T @ effects, -(weighted.T @ residual), rcond=1e-9)[0]
+            step = np.linalg.lstsq(weighted.T @ effects, -(weighted.T @ residual), rcond=1e-12)[0][:4]
             motion = motion + step
-            cost = self.cost(motion)
+            cost = self.cost(motion, limit)
             if not cost < best_cost:
                 break
             best, best_cost = motion, cost
@@ -116,30 +115,40 @@ class _Alignment:
                 break
         return best
 
-    def cost(self, motion: NDArray[np.float64]) -> float:
+    def best(self, motions: Sequence[Motion], limit: float) -> Motion:
+        """Choose the motion that explains the frame best; of equals the first."""
+        return min(motions, key=lambda motion: self.cost(motion, limit))
+
+    def cost(self, motion: Motion, limit: float) -> float:
         """Say how badly a motion explains what it keeps in the frame, 0 to 1; 1 if it keeps less than half."""
         residual, inside, _ = self._residual(motion)
         if 2 * inside.sum() < self.size:
             return 1.0
         squares = residual[inside] ** 2
-        return float((squares / (RESIDUAL**2 + squares)).mean())
+        return float((squares / (limit**2 + squares)).mean())
 
-    def agreement(self, motion: NDArray[np.float64]) -> float:
+    def usual_residual(self, motion: Motion) -> float:
+        """Thrice the median residual, in grey levels, within reason."""
+        residual, inside, _ = self._residual(motion)
+        return float(np.clip(3 * np.median(np.abs(residual[inside])), LEAST_RESIDUAL, RESIDUAL))
+
+    def agreement(self, motion: Motion) -> float:
         """Share of the pixels inside the frame whose residual is below the limit."""
         residual, inside, _ = self._residual(motion)
-        return float((np.abs(residual[inside]) < RESIDUAL).mean()) if inside.any() else 0.0
+        return float((np.abs(residual[inside]) < RESIDUAL).mean())
 
-    def _residual(
-        self, motion: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], tuple[Grey, Grey]]:
-        """Compare the frames under a motion: difference of each pixel, whether it stays inside, and where it goes."""
+    def _residual(self, motion: Motion) -> tuple[NDArray[np.float64], NDArray[np.bool_], tuple[Grey, Grey]]:
+        """Compare the frames under a motion: difference of each pixel, whether it stays inside, and where it goes.
+
+        The median difference is taken off: a flicker of the whole frame is no motion.
+        """
         right, down, cosine, sine = motion
         x = (cosine * self._x - sine * self._y + right + self._centre_x).astype(np.float32)
         y = (sine * self._x + cosine * self._y + down + self._centre_y).astype(np.float32)
         height, width = self._after.shape
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         residual = (self._read(self._after, x, y) - self._before).astype(np.float64)
-        return residual, inside, (x, y)
+        return residual - (np.median(residual[inside]) if inside.any() else 0.0), inside, (x, y)
 
     @staticmethod
     def _read(values: Grey, x: Grey, y: Grey) -> Grey:
@@ -152,7 +161,7 @@ class _Alignment:
         return read.reshape(-1)[: len(x)]
 
 
-def _most_corners(pair: FlowPair) -> NDArray[np.float64] | None:
+def _most_corners(pair: FlowPair) -> Motion | None:
     """Fit what most corners do, by RANSAC; None where too few can be followed."""
     cv2 = load_opencv()
     start = _corners(pair)

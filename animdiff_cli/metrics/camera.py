@@ -14,8 +14,8 @@ from animdiff_cli.metrics.align import Similarity, fit_similarity
 from animdiff_cli.metrics.flow import flow_pairs
 from animdiff_cli.metrics.temporal import Frames
 
-# below these a move is not mentioned in words
-NOTABLE_SHARE, NOTABLE_ROLL, NOTABLE_ZOOM = 0.0015, 0.1, 0.0015
+# below these a move is not mentioned in words: shares of the width, degrees and growth per frame
+NOTABLE_SHARE, NOTABLE_ROLL, NOTABLE_ZOOM = 0.0025, 0.15, 0.0025
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class CameraMotion:
         return math.degrees(math.atan2(self.tilt, self.pan))
 
     def __str__(self) -> str:
-        """Name the moves that can be noticed, the fastest kind last: `pan right 2.0 px, zoom in 1.5 %`."""
+        """Name the moves that can be noticed, as they are per frame: `pan right 2.0 px, zoom in 1.5 %`."""
         told = []
         if abs(self.pan) > NOTABLE_SHARE * self.width:
             told.append(f"pan {'right' if self.pan > 0 else 'left'} {abs(self.pan):.1f} px")

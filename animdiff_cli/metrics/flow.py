@@ -113,7 +113,8 @@ def _sample(values: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
 def _inside(flow: Flow) -> NDArray[np.bool_]:
     height, width = flow.shape[:2]
     x, y = _targets(flow)
-    within: NDArray[np.bool_] = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    # the frame ends half a pixel beyond the middle of its last one
+    within: NDArray[np.bool_] = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     return within
 
 

@@ -128,7 +128,8 @@ def _card(number: int, clip: ClipFigures, element: str, shown: Sequence[Measure]
 <div>
 <h2>{escape(str(clip.path))}</h2>
 {prompt}<p class="facts">{clip.num_frames} frames of {clip.width}×{clip.height}{rate}</p>
-<table>{figures}<tr><th>camera</th><td colspan="2">{escape(_camera(clip))}</td></tr></table>
+<table>{figures}</table>
+<p class="facts">camera: {escape(_camera(clip))}</p>
 {_bars(clip.steps)}
 </div>
 </article>"""
@@ -142,16 +143,15 @@ def _bars(steps: Sequence[float]) -> str:
     """Draw how far each frame is from the next; the last bar, set apart, leads back to the first."""
     if not steps:
         return ""
-    top = max(*steps, 1.0)
-    width = 6
-    bars = "".join(
-        f'<rect x="{index * (width + 2) + (4 if index == len(steps) - 1 else 0)}" y="{40 - 40 * step / top:.1f}"'
-        f' width="{width}" height="{40 * step / top:.1f}"{" class=seam" if index == len(steps) - 1 else ""}/>'
-        for index, step in enumerate(steps)
-    )
-    across = len(steps) * (width + 2) + 4
-    return f"""<svg viewBox="0 0 {across} 40" width="{across}" height="40" role="img"><title>change from frame to \
-frame; the last bar is the seam</title>{bars}</svg>"""
+    *between, seam = (40 * step / max(*steps, 1.0) for step in steps)
+    bars = "".join(_bar(8 * index, height) for index, height in enumerate(between))
+    last = 8 * len(between) + 4
+    return f"""<svg viewBox="0 0 {last + 6} 40" width="{last + 6}" height="40" role="img"><title>change from frame to \
+frame; the last bar is the seam</title>{bars}<g class="seam">{_bar(last, seam)}</g></svg>"""
+
+
+def _bar(left: int, height: float) -> str:
+    return f'<rect x="{left}" y="{40 - height:.1f}" width="6" height="{height:.1f}"/>'
 
 
 def _definition(measure: Measure) -> str:

@@ -38,7 +38,7 @@ def flicker(frames: Frames) -> float | None:
     """
     if len(frames) < 3:
         return None
-    brightness = np.array([luma(frame).mean(dtype=np.float64) for frame in frames])
+    brightness = np.array([frame.mean(axis=(0, 1), dtype=np.float64) @ LUMA for frame in frames])
     return float(np.abs(brightness[1:-1] - (brightness[:-2] + brightness[2:]) / 2).mean())
 
 
