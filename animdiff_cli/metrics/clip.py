@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -126,7 +127,7 @@ def load_encoder(folder: Path, device: torch.device) -> ClipEncoder:
             loaded: Any = CLIPModel.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise IntegrityError(
                 f"{folder} does not load: {str(error).splitlines()[0]}", hint="get the encoder again"
             ) from error
