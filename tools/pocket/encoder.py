@@ -103,19 +103,21 @@ def train(
     tell: Callable[[str], None],
     *,
     minutes: float,
+    steps: int | None = None,
     shape: Shape | None = None,
     batch: int = BATCH,
 ) -> CLIPModel:
     """Train on frames and wordings of them drawn anew each time, with CLIP's symmetric cross entropy.
 
     There are few things to say, so a batch holds several frames of which the same is true: each counts as a match.
+    With `steps`, so many are taken however long they last.
     """
     torch.manual_seed(SEED)
     model = build(tokenizer, shape or Shape())
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.1)
     rng = np.random.default_rng(SEED)
     began, step, losses = time.monotonic(), 0, []
-    while (share := (time.monotonic() - began) / (60 * minutes)) < 1 or step == 0:
+    while (share := step / steps if steps else (time.monotonic() - began) / (60 * minutes)) < 1 or step == 0:
         for group in optimiser.param_groups:
             group["lr"] = PEAK_LR * min(1.0, (step + 1) / 50) * max(0.01, 1 - share)
         chosen = _draw(data, batch, rng)
