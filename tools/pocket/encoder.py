@@ -29,8 +29,9 @@ from tools.pocket.train import cpu_has_bfloat16
 from tools.pocket.world import COLOURS, OBJECTS, PLACES, VERSION
 
 SEED = 30
-BATCH = 96
-PEAK_LR = 2e-3
+BATCH = 128
+PEAK_LR = 1e-3
+CPU = torch.device("cpu")
 CLIPS, HELD_OUT_CLIPS = 1500, 100
 #: how the encoder was trained and how well it reads, beside its weights
 FACTS = "encoder.json"
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     tokenizer = load_tokenizer(pocket_dir() / "tokenizer")
     _tell(f"drawing {arguments.clips} clips")
     data = draw_labelled(arguments.clips, np.random.default_rng(SEED))
-    model = train(data, tokenizer, _tell, minutes=arguments.minutes)
+    model = train(data, tokenizer, _tell, minutes=arguments.minutes, device=torch.device(arguments.device))
     found = retrieval(model, tokenizer, draw_labelled(HELD_OUT_CLIPS, np.random.default_rng(SEED + 1)))
     _tell(f"finds the right word: object {found.kind:.1%}, colour {found.colour:.1%}, place {found.place:.1%}")
     save(model, tokenizer, arguments.out, {"minutes": arguments.minutes, "world_version": VERSION, **asdict(found)})
@@ -106,6 +107,7 @@ def train(
     steps: int | None = None,
     shape: Shape | None = None,
     batch: int = BATCH,
+    device: torch.device = CPU,
 ) -> CLIPModel:
     """Train on frames and wordings of them drawn anew each time, with CLIP's symmetric cross entropy.
 
@@ -113,16 +115,17 @@ def train(
     With `steps`, so many are taken however long they last.
     """
     torch.manual_seed(SEED)
-    model = build(tokenizer, shape or Shape())
+    model = build(tokenizer, shape or Shape()).to(device)
+    has_bfloat16 = device.type == "cuda" or cpu_has_bfloat16()
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.1)
     rng = np.random.default_rng(SEED)
     began, step, losses = time.monotonic(), 0, []
     while (share := step / steps if steps else (time.monotonic() - began) / (60 * minutes)) < 1 or step == 0:
         for group in optimiser.param_groups:
             group["lr"] = PEAK_LR * min(1.0, (step + 1) / 50) * max(0.01, 1 - share)
-        chosen = _draw(data, batch, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16()):
-            loss = _loss(model, *_pairs(data, chosen, tokenizer, rng))
+        pairs = _pairs(data, _draw(data, batch, rng, share), tokenizer, rng)
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
+            loss = _loss(model, *(part.to(device) for part in pairs))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -130,7 +133,7 @@ def train(
         losses.append(loss.item())
         if step % 50 == 0:
             tell(f"step {step}, {share:.0%} of {minutes:g} min: loss {np.mean(losses[-50:]):.3f}")
-    return model.eval()
+    return model.cpu().eval()
 
 
 @torch.inference_mode()
@@ -145,7 +148,7 @@ def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: Labelled) -> Ret
             texts = [_plain(*named[:part], other, *named[part + 1 :]) for other in words]
             features = _text_features(model, tokenise(tokenizer, texts))
             right += int((features @ image).argmax()) == label[part]
-        hits.append(right / len(images))
+        hits.append(float(right / len(images)))
     return Retrieval(*hits, images=len(images))
 
 
@@ -165,9 +168,12 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[s
         (unfinished / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def _draw(data: Labelled, batch: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose frames: any, or every other time frames of one colour in one place, since objects are hardest to tell."""
-    if rng.random() < 0.5:
+def _draw(data: Labelled, batch: int, rng: np.random.Generator, share: float) -> np.ndarray:
+    """Choose frames: any at first, then more and more often those of one colour in one place.
+
+    Colours and places are learned in a minute; objects are told apart only where nothing else tells frames apart.
+    """
+    if rng.random() >= 0.7 * share:
         return rng.integers(len(data.images), size=batch)
     anchor = data.labels[rng.integers(len(data.images))]
     alike = np.flatnonzero((data.labels[:, 1:] == anchor[1:]).all(axis=1))
@@ -204,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.pocket encoder", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips to draw frames from (default: %(default)s)")
     return parser
 
