@@ -246,7 +246,8 @@ def _prompts(
         return tuple(given) * len(clips)
     if given and len(given) != len(clips):
         raise UsageError(
-            f"{len(given)} prompts were given for {len(clips)} clips", hint="give one for all, or one for each"
+            f"{len(given)} prompts were given for {len(clips)} clip{'s' if len(clips) > 1 else ''}",
+            hint="give one for all, or one for each",
         )
     return tuple(given) or tuple(_setting(recipe, "prompt", str) for recipe in recipes)
 

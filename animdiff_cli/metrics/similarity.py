@@ -75,4 +75,4 @@ def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _described(frames: Frames) -> str:
     count, height, width = frames.shape[:3]
-    return f"{count} frames of {width}x{height} pixels"
+    return f"{count} frame{'s' if count > 1 else ''} of {width}x{height} pixels"

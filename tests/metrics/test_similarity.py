@@ -78,7 +78,7 @@ def test_neither_cares_which_clip_comes_first(noisy):
 @pytest.mark.parametrize("measure", [ssim, psnr])
 def test_clips_that_do_not_match_are_refused(noisy, measure):
     clip, _ = noisy
-    with pytest.raises(UsageError, match="2 frames of 30x24 pixels and of 1 frames of 30x24") as refusal:
+    with pytest.raises(UsageError, match="2 frames of 30x24 pixels and of 1 frame of 30x24") as refusal:
         measure(clip, clip[:1])
     assert "--against" in refusal.value.hint
 
