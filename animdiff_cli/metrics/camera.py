@@ -1,6 +1,7 @@
 """How the camera moved: the average of what the whole picture does from frame to frame.
 
-The camera's motion is the opposite of the picture's: where the picture moves left, the camera pans right.
+The camera's motion is the opposite of the picture's: where the picture moves left, the camera pans right, and where it
+turns anticlockwise, the camera rolls clockwise.
 """
 
 import math
@@ -27,7 +28,7 @@ class CameraMotion:
 
     pan: float  # px per frame; right is positive: the picture moves left
     tilt: float  # px per frame; up is positive: the picture moves down
-    roll: float  # degrees per frame by which the picture turns; clockwise as seen is positive
+    roll: float  # degrees per frame; clockwise is positive: the picture turns anticlockwise
     zoom: float  # factor per frame by which the picture grows; above 1 is in
     agreement: float  # 0 to 1, median share of the pixels with detail that move with the camera
     width: int  # of the frames, px
@@ -79,7 +80,7 @@ def combine(fits: Sequence[Similarity | None], *, width: int) -> CameraMotion | 
     return CameraMotion(
         pan=-_mean(fit.right for fit in found),
         tilt=_mean(fit.down for fit in found),
-        roll=_mean(fit.turn for fit in found),
+        roll=-_mean(fit.turn for fit in found),
         zoom=math.exp(_mean(math.log(fit.scale) for fit in found)),
         agreement=float(np.median([fit.agreement for fit in found])),
         width=width,

@@ -19,8 +19,8 @@ from tools.pocket.world import random_scene, render
         ({"down": -4}, "tilt down 4.0 px"),
         ({"scale": 1.02}, "zoom in 2.0 %"),
         ({"scale": 0.97}, "zoom out 3.0 %"),
-        ({"turn": 2}, "roll cw 2.0°"),
-        ({"turn": -1}, "roll ccw 1.0°"),
+        ({"turn": -2}, "roll cw 2.0°"),
+        ({"turn": 1}, "roll ccw 1.0°"),
         ({}, "still"),
     ],
 )
@@ -40,7 +40,7 @@ def test_all_four_are_measured_at_once(filmed, right, down, turn, scale, seed):
     motion = camera_motion(filmed(2, right=right, down=down, turn=turn, scale=scale, seed=seed))
     assert motion.pan == pytest.approx(-right, abs=0.05)
     assert motion.tilt == pytest.approx(down, abs=0.05)
-    assert motion.roll == pytest.approx(turn, abs=0.05)
+    assert motion.roll == pytest.approx(-turn, abs=0.05)
     assert motion.zoom == pytest.approx(scale, abs=0.001)
 
 
