@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from hypothesis import HealthCheck, settings
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from animdiff_cli.motion import MotionModule, save_motion_module
@@ -125,6 +125,23 @@ def toy_motion_file(toy_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("motion") / "toy_mm.safetensors"
     save_motion_module(motion, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_clip(tmp_path_factory):
+    """Write a CLIP encoder of random weights that reads 32-pixel images and any text; returns its path."""
+    folder = tmp_path_factory.mktemp("clip") / "toy-clip"
+    torch.manual_seed(2)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokens = {"vocab_size": 514, "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
+    model = CLIPModel(
+        CLIPConfig(
+            text_config=size | tokens, vision_config=size | {"image_size": 32, "patch_size": 8}, projection_dim=16
+        )
+    )
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
 
 
 def byte_tokenizer():

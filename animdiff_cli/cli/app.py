@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli import config, convert, doctor, fetch, generate, inspect, models, presets
+from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets
 from animdiff_cli.cli.command import Command, Root
 
 EPILOG = (
@@ -46,6 +46,7 @@ app.command("inspect", cls=Command)(inspect.inspect)
 app.command("convert", cls=Command)(convert.convert)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, Text
 from rich.text import Text
 
 from animdiff_cli.cli.progress import rate
-from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Note, StepDone, Writing, Written
+from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Measuring, Note, StepDone, Writing, Written
 
 
 @contextmanager
@@ -51,6 +51,9 @@ class _Bars:
             case FramesDecoded(done, total):
                 self._show("decoding", done, total)
                 self._tail(f"{done}/{total} frames")
+            case Measuring(name, job, jobs):
+                self._show("measuring", job - 1, jobs)
+                self._tail(f"{job}/{jobs} {name}")
             case Writing(path):
                 self._show(f"writing {path.name}")
             case Written():  # its path is printed next, and starts a line of its own

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from animdiff_cli.cli.interrupt import keeping_interrupts
-from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Note, StepDone, Writing, ignore
+from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Measuring, Note, StepDone, Writing, ignore
 
 
 @contextmanager
@@ -45,6 +45,8 @@ class Lines:
                 self._step(event)
             case FramesDecoded(done, total) if done == total:
                 _say(f"decoded {total} frames")
+            case Measuring(name, job, jobs):
+                _say(f"measuring {name} ({job}/{jobs})" if jobs > 1 else f"measuring {name}")
             case Writing(path):
                 _say(f"writing {path}")
             case Note(message):

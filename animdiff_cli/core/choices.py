@@ -36,6 +36,7 @@ Kind = Literal[
     "controlnet",
     "sparsectrl",
     "ip-adapter",
+    "clip-encoder",
 ]
 Base = Literal["sd15", "sdxl", "pocket"]
 #: families of motion modules by name; for a MotionLoRA, adapter or SparseCtrl, the family it was made for

@@ -31,6 +31,15 @@ class FramesDecoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Measuring:
+    """A clip is being measured, `job` of `jobs`, counted from 1."""
+
+    name: str
+    job: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Writing:
     """An output file was begun; it appears under this name when it is complete."""
 
@@ -98,6 +107,7 @@ Event = (
     Loading
     | StepDone
     | FramesDecoded
+    | Measuring
     | Writing
     | Written
     | Downloading

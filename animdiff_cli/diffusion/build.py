@@ -105,7 +105,7 @@ def load_components(
     `lay_over` may change the parts while they are on the CPU: LoRAs, another VAE, words of one's own.
     """
     check_model(model)
-    with _quietly():
+    with quietly():
         parts = _load_folder(model, plan) if model.is_dir() else load_parts(model, plan)
     if lay_over is not None:
         lay_over(parts)
@@ -161,7 +161,7 @@ def _load(model_class: Any, part: Path, plan: DevicePlan) -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the libraries' load reports and deprecation notes off the terminal."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

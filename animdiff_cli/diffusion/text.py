@@ -23,7 +23,7 @@ def encode_prompt(
     tokens = tokenizer(
         prompt, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
-    _tell_what_is_cut(tokenizer, prompt, say)
+    tell_what_is_cut(tokenizer, prompt, say)
     output = text_encoder(tokens.to(text_encoder.device), output_hidden_states=clip_skip > 0)
     if clip_skip == 0:
         return output.last_hidden_state
@@ -49,7 +49,8 @@ def _final_norm(text_encoder: Any) -> Any:
     return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
 
 
-def _tell_what_is_cut(tokenizer: Any, prompt: str, say: Say) -> None:
+def tell_what_is_cut(tokenizer: Any, prompt: str, say: Say) -> None:
+    """Tell `say` which words of a prompt lie beyond what the text encoder has positions for, if any do."""
     tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
     if len(tokens) > MAX_TOKENS:
         rest = tokenizer.decode(tokens[MAX_TOKENS - 1 : -1]).strip()

@@ -14,6 +14,15 @@ from animdiff_cli.errors import UsageError
 COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 #: of those, the ones no model is without
 ESSENTIAL = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+#: what a single component may need to read words and pictures
+BESIDE_WEIGHTS = (
+    "merges.txt",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 
 _WEIGHT_NAME = re.compile(
@@ -27,15 +36,15 @@ _NOT_WEIGHTS = re.compile(r"(?:[\w-]+\.json|merges\.txt|vocab\.txt|spiece\.model
 def choose_files(names: Iterable[str], repo: str) -> tuple[str, ...]:
     """Choose the files to fetch from a whole repository. Raises UsageError where its names do not say which.
 
-    A pipeline gives its components, a single component its configuration and weights, a repository with one
-    weight file that file.
+    A pipeline gives its components, a single component its configuration, weights and tokenizer, a repository with
+    one weight file that file.
     """
     names = sorted(names)
     if "model_index.json" in names:
         return ("model_index.json", *_pipeline(names, repo))
     root = [name for name in names if "/" not in name]
     if "config.json" in root and (weights := _weights(root)):
-        return ("config.json", *weights)
+        return ("config.json", *weights, *(name for name in root if name in BESIDE_WEIGHTS))
     alone = [name for name in names if name.endswith(WEIGHTS)]
     if len(alone) == 1:
         return (alone[0],)

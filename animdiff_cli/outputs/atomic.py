@@ -31,9 +31,13 @@ def partial(path: Path) -> Iterator[Path]:
         _remove(hidden)
 
 
-def readable_failures(path: Path) -> AbstractContextManager[None]:
-    """Turn what the operating system refuses where an output goes into a `UsageError` that names `path`."""
-    return refusals.readable_failures("write", path, hint=ELSEWHERE, hints=HINTS)
+def readable_failures(path: Path, flag: str = "--output") -> AbstractContextManager[None]:
+    """Turn what the operating system refuses where an output goes into a `UsageError` that names `path`.
+
+    `flag` is the one that chose the path, for the hint.
+    """
+    hints = {code: hint.replace("--output", flag) for code, hint in HINTS.items()}
+    return refusals.readable_failures("write", path, hint=ELSEWHERE.replace("--output", flag), hints=hints)
 
 
 def claim(written: Path, target: Path) -> None:

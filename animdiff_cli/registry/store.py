@@ -32,6 +32,7 @@ KIND_FLAGS = {
     "lora": "--lora",
     "vae": "--vae",
     "embedding": "--embedding",
+    "clip-encoder": "--clip",
 }
 
 

@@ -98,3 +98,10 @@ def test_among_several_files_the_user_chooses():
 def test_a_repository_without_weights_is_refused():
     with pytest.raises(UsageError, match="holds no weights"):
         choose_files(["README.md"], "org/words")
+
+
+def test_an_encoder_of_words_and_pictures_comes_with_what_it_reads_them_with():
+    needed = ["config.json", "merges.txt", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
+    needed += ["special_tokens_map.json", "tokenizer_config.json", "vocab.json"]
+    clutter = [".gitattributes", "README.md", "flax_model.msgpack", "pytorch_model.bin", "tf_model.h5"]
+    assert sorted(choose_files(needed + clutter, "openai/clip")) == sorted(needed)

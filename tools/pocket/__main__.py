@@ -1,10 +1,13 @@
-"""`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it."""
+"""`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
+
+`encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`.
+"""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = {"train": "tools.pocket.train", "refine": "tools.pocket.refine", "measure": "tools.pocket.measure"}
+COMMANDS = {name: f"tools.pocket.{name}" for name in ("train", "refine", "measure", "encoder")}
 
 
 def main(argv: Sequence[str]) -> int:

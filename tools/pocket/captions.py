@@ -35,12 +35,17 @@ DOING: dict[str, tuple[str, ...]] = {
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """Name the scene's colour, object and place in one of several phrasings drawn from `rng`."""
-    doing = DOING[scene.kind]
+    return word(scene.kind, scene.colour, scene.place, rng)
+
+
+def word(kind: str, colour: str, place: str, rng: np.random.Generator) -> str:
+    """Put an object, its colour and its place in one of several phrasings drawn from `rng`."""
+    doing = DOING[kind]
     phrasing = PHRASINGS[rng.integers(len(PHRASINGS))]
     return phrasing.format(
-        a="an" if scene.colour == "orange" else "a",
-        colour=scene.colour,
-        kind=scene.kind,
-        place=scene.place,
+        a="an" if colour == "orange" else "a",
+        colour=colour,
+        kind=kind,
+        place=place,
         doing=doing[rng.integers(len(doing))],
     )

@@ -73,7 +73,7 @@ def open_workshop(arguments: argparse.Namespace) -> Workshop:
     return Workshop(
         folder=arguments.work,
         device=device,
-        dtype=torch.bfloat16 if device.type == "cuda" or _cpu_has_bfloat16() else torch.float32,
+        dtype=torch.bfloat16 if device.type == "cuda" or cpu_has_bfloat16() else torch.float32,
         compiled=arguments.compile,
         architecture=TINY if arguments.tiny_model else STANDARD,
         scale=SCALES["tiny" if arguments.tiny_data else device.type],
@@ -88,7 +88,7 @@ def set_up_cuda() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every shape, and refuses some of these heads
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 

@@ -63,7 +63,7 @@ def test_a_model_that_moves_by_the_laws_gets_full_marks_and_none_without_motion(
 
 def test_an_unknown_command_names_the_ones_there_are(capsys):
     assert dispatch(["dance"]) == 2
-    assert "train|refine|measure" in capsys.readouterr().err
+    assert "train|refine|measure|encoder" in capsys.readouterr().err
 
 
 def test_intervals_are_those_of_wilson():

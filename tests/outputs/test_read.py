@@ -1,0 +1,99 @@
+"""Clips come back from every format as they went in."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
+from animdiff_cli.outputs import read, write_clip
+from animdiff_cli.outputs.read import is_animation, read_clip, read_stills
+from animdiff_cli.outputs.write import WRITERS, suffix_of
+
+LOSSLESS = ("apng", "frames")
+
+
+@pytest.mark.parametrize("format", list(WRITERS))
+def test_every_format_comes_back(format, tmp_path, make_clip):
+    clip = make_clip(5, 32, 48)
+    footage = read_clip(write_clip(clip, 8, tmp_path / f"clip{suffix_of(format)}", format, {}))
+    assert footage.frames.shape == clip.shape
+    error = np.abs(footage.frames.astype(int) - clip)
+    assert error.max() == 0 if format in LOSSLESS else error.mean() < 6
+    assert footage.fps == (None if format == "frames" else pytest.approx(8, rel=0.02))
+
+
+@pytest.mark.parametrize("format", ["gif", "webp", "apng"])
+def test_frames_that_were_folded_into_one_are_unfolded(format, tmp_path, make_clip):
+    clip = make_clip(8)[[0, 0, 0, 1, 2, 2, 3, 4]]
+    footage = read_clip(write_clip(clip, 10, tmp_path / f"clip{suffix_of(format)}", format, {}))
+    assert len(footage.frames) == 8
+    assert footage.fps == pytest.approx(10)
+    assert np.array_equal(footage.frames[4], footage.frames[5])
+    assert not np.array_equal(footage.frames[5], footage.frames[6])
+
+
+def test_a_video_of_odd_size_comes_back_one_pixel_larger(tmp_path, make_clip):
+    clip = make_clip(3, 31, 47)
+    assert read_clip(write_clip(clip, 8, tmp_path / "clip.mp4", "mp4", {})).frames.shape == (3, 32, 48, 3)
+
+
+def test_a_folder_of_frames_is_read_in_the_order_of_names(tmp_path):
+    for name, level in (("010.png", 30), ("002.png", 20), ("001.jpg", 10)):
+        Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    assert read_clip(tmp_path).frames[:, 0, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_frames_of_several_sizes_are_refused(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    Image.new("RGB", (8, 9)).save(tmp_path / "2.png")
+    with pytest.raises(UsageError, match=r"8x9 pixels, `1\.png` 8x8"):
+        read_stills(tmp_path)
+
+
+def test_a_single_picture_is_a_clip_of_one_frame(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "still.png")
+    assert read_clip(tmp_path / "still.png").frames.shape == (1, 6, 8, 3)
+    assert not is_animation(tmp_path / "still.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.gif", b""), ("a.mp4", b"junk"), ("a.webp", b"RIFF"), ("a.webm", b""), ("a.txt", b"hi")]
+)
+def test_what_is_no_clip_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=name) as refusal:
+        read_clip(tmp_path / name)
+    assert refusal.value.hint
+
+
+def test_what_is_not_there_is_not_found(tmp_path):
+    with pytest.raises(NotFound):
+        read_clip(tmp_path / "no.gif")
+
+
+def test_a_clip_longer_than_memory_is_refused(tmp_path, make_clip, monkeypatch):
+    monkeypatch.setattr(read, "MAX_BYTES", 3 * 32 * 48 * 3)
+    for name, format in (("a.gif", "gif"), ("a.mp4", "mp4")):
+        with pytest.raises(UsageError, match="too long: 3 frames"):
+            read_clip(write_clip(make_clip(4), 8, tmp_path / name, format, {}))
+        assert len(read_clip(write_clip(make_clip(3), 8, tmp_path / f"short-{name}", format, {})).frames) == 3
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), format=st.sampled_from(["gif", "webp", "apng"]))
+def test_a_picture_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_path, make_clip):
+    path = tmp_path / f"good{suffix_of(format)}"
+    if not path.exists():
+        write_clip(make_clip(2, 8, 8), 8, path, format, {})
+    raw = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=20)):
+        raw[place] = data.draw(st.integers(0, 255))
+    damaged = tmp_path / f"damaged{suffix_of(format)}"
+    damaged.write_bytes(raw)
+    try:
+        assert read_clip(damaged).frames.ndim == 4
+    except AnimdiffError as error:
+        assert error.hint

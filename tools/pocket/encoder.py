@@ -1,0 +1,223 @@
+"""`python -m tools.pocket encoder --out DIR`: a small CLIP of the world, so that the paper's measures run on a CPU.
+
+A stock `CLIPModel` learns from drawn frames and their captions which belong together. The folder it is saved in is what
+`animdiff evaluate --clip DIR` takes.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
+
+from animdiff_cli.metrics.clip import DEVIATION, MEAN
+from animdiff_cli.paths import pocket_dir
+from animdiff_cli.weights.folder_writer import whole_folder
+from tools.pocket.captions import word
+from tools.pocket.labelled import SIDE, Labelled, draw_labelled
+from tools.pocket.latents import tokenise
+from tools.pocket.tokenizer import MAX_LENGTH, load_tokenizer
+from tools.pocket.train import cpu_has_bfloat16
+from tools.pocket.world import COLOURS, OBJECTS, PLACES, VERSION
+
+SEED = 30
+BATCH = 128
+PEAK_LR = 1e-3
+CPU = torch.device("cpu")
+CLIPS, HELD_OUT_CLIPS = 1500, 100
+#: how the encoder was trained and how well it reads, beside its weights
+FACTS = "encoder.json"
+#: captions are short; positions beyond these are never trained
+TOKENS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of both halves of the encoder."""
+
+    width: int = 96
+    layers: int = 3
+    heads: int = 4
+    patch: int = 8
+    joint: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Share of held-out frames whose own wording is nearest among wordings with one word changed, and of how many."""
+
+    kind: float
+    colour: float
+    place: float
+    images: int
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train for the minutes given, save, and print the folder; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    if arguments.out.exists() and not (arguments.out / FACTS).is_file():
+        _tell(f"error: {arguments.out} is there and no encoder of ours, so it is not replaced")
+        return 2
+    tokenizer = load_tokenizer(pocket_dir() / "tokenizer")
+    _tell(f"drawing {arguments.clips} clips")
+    data = draw_labelled(arguments.clips, np.random.default_rng(SEED))
+    model = train(data, tokenizer, _tell, minutes=arguments.minutes, device=torch.device(arguments.device))
+    found = retrieval(model, tokenizer, draw_labelled(HELD_OUT_CLIPS, np.random.default_rng(SEED + 1)))
+    _tell(f"finds the right word: object {found.kind:.1%}, colour {found.colour:.1%}, place {found.place:.1%}")
+    save(model, tokenizer, arguments.out, {"minutes": arguments.minutes, "world_version": VERSION, **asdict(found)})
+    print(arguments.out)
+    return 0
+
+
+def build(tokenizer: CLIPTokenizer, shape: Shape) -> CLIPModel:
+    """Build the encoder with random weights: images of 64 pixels, the pocket model's tokens."""
+    layers = {
+        "hidden_size": shape.width,
+        "intermediate_size": 4 * shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "projection_dim": shape.joint,
+    }
+    text = CLIPTextConfig(
+        **layers,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=MAX_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    vision = CLIPVisionConfig(**layers, image_size=SIDE, patch_size=shape.patch)
+    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=shape.joint))
+
+
+def train(
+    data: Labelled,
+    tokenizer: CLIPTokenizer,
+    tell: Callable[[str], None],
+    *,
+    minutes: float,
+    steps: int | None = None,
+    shape: Shape | None = None,
+    batch: int = BATCH,
+    device: torch.device = CPU,
+) -> CLIPModel:
+    """Train on frames and wordings of them drawn anew each time, with CLIP's symmetric cross entropy.
+
+    There are few things to say, so a batch holds several frames of which the same is true: each counts as a match.
+    With `steps`, so many are taken however long they last.
+    """
+    torch.manual_seed(SEED)
+    model = build(tokenizer, shape or Shape()).to(device)
+    has_bfloat16 = device.type == "cuda" or cpu_has_bfloat16()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.1)
+    rng = np.random.default_rng(SEED)
+    began, step, losses = time.monotonic(), 0, []
+    while (share := step / steps if steps else (time.monotonic() - began) / (60 * minutes)) < 1 or step == 0:
+        for group in optimiser.param_groups:
+            group["lr"] = PEAK_LR * min(1.0, (step + 1) / 50) * max(0.01, 1 - share)
+        pairs = _pairs(data, _draw(data, batch, rng, share), tokenizer, rng)
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
+            loss = _loss(model, *(part.to(device) for part in pairs))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        step += 1
+        losses.append(loss.item())
+        if step % 50 == 0:
+            tell(f"step {step}, {share:.0%} of {minutes:g} min: loss {np.mean(losses[-50:]):.3f}")
+    return model.cpu().eval()
+
+
+@torch.inference_mode()
+def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: Labelled) -> Retrieval:
+    """Ask of every frame which object, colour and place fits best, the other two being named rightly."""
+    images = F.normalize(model.get_image_features(pixels(data.images)).pooler_output, dim=1)
+    hits: list[float] = []
+    for part, words in enumerate((OBJECTS, COLOURS, PLACES)):
+        right = 0
+        for image, label in zip(images, data.labels, strict=True):
+            named = [OBJECTS[label[0]], COLOURS[label[1]], PLACES[label[2]]]
+            texts = [_plain(*named[:part], other, *named[part + 1 :]) for other in words]
+            features = _text_features(model, tokenise(tokenizer, texts))
+            right += int((features @ image).argmax()) == label[part]
+        hits.append(float(right / len(images)))
+    return Retrieval(*hits, images=len(images))
+
+
+def pixels(images: np.ndarray) -> Tensor:
+    """Prepare frames that have the encoder's size already, uint8 [N, 64, 64, 3], as `animdiff evaluate` does."""
+    colours = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return (colours - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
+
+
+def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[str, object]) -> None:
+    """Write the folder that `--clip` takes, whole or not at all, replacing an earlier one."""
+    with whole_folder(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        preparation = {"image_mean": MEAN, "image_std": DEVIATION, "size": SIDE, "crop_size": SIDE, "resample": 3}
+        (unfinished / "preprocessor_config.json").write_text(json.dumps(preparation, indent=2) + "\n")
+        (unfinished / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _draw(data: Labelled, batch: int, rng: np.random.Generator, share: float) -> np.ndarray:
+    """Choose frames: any at first, then more and more often those of one colour in one place.
+
+    Colours and places are learned in a minute; objects are told apart only where nothing else tells frames apart.
+    """
+    if rng.random() >= 0.7 * share:
+        return rng.integers(len(data.images), size=batch)
+    anchor = data.labels[rng.integers(len(data.images))]
+    alike = np.flatnonzero((data.labels[:, 1:] == anchor[1:]).all(axis=1))
+    return rng.choice(alike, size=batch)
+
+
+def _pairs(
+    data: Labelled, chosen: np.ndarray, tokenizer: CLIPTokenizer, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames, tokens of a wording of each, and which of them match: float32 [B, 3, 64, 64], [B, 18], bool [B, B]."""
+    labels = data.labels[chosen]
+    texts = [word(OBJECTS[kind], COLOURS[colour], PLACES[place], rng) for kind, colour, place in labels]
+    same = (labels[:, None] == labels[None]).all(axis=2)
+    return pixels(data.images[chosen]), tokenise(tokenizer, texts), torch.from_numpy(same)
+
+
+def _loss(model: CLIPModel, images: Tensor, tokens: Tensor, same: Tensor) -> Tensor:
+    image = F.normalize(model.get_image_features(images).pooler_output, dim=1)
+    scores = model.logit_scale.exp().clamp(max=100) * image @ _text_features(model, tokens).T
+    wanted = same.float() / same.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(scores, wanted) + F.cross_entropy(scores.T, wanted)) / 2
+
+
+def _text_features(model: CLIPModel, tokens: Tensor) -> Tensor:
+    """Embed token ids [B, 77] of short texts, which end before `TOKENS`; what is behind the end is never looked at."""
+    return F.normalize(model.get_text_features(tokens[:, :TOKENS]).pooler_output, dim=1)
+
+
+def _plain(kind: str, colour: str, place: str) -> str:
+    return f"{'an' if colour == 'orange' else 'a'} {colour} {kind} {place}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.pocket encoder", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="clips to draw frames from (default: %(default)s)")
+    return parser
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
