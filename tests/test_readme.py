@@ -13,7 +13,7 @@ from tools.media import MEDIA, PICTURES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"animdiff (?:generate|fetch|inspect|convert|presets|config)[^`\n)]*", README)))
+COMMANDS = sorted(set(re.findall(r"animdiff (?:generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+)[^`\n)]*", README)))
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_every_render_it_shows_is_one_the_program_would_do(command, animdiff):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_it_shows_exists(command, animdiff):
     words = [word for word in command.split() if not word.startswith("'")]
-    names = words[1:3] if words[1] in ("presets", "config") else words[1:2]
+    names = words[1:3] if words[1] in ("presets", "config", "models") else words[1:2]
     shown = animdiff(*names, "--help").output
     for flag in re.findall(r"(?<=\s)--?[a-z][a-z-]*", command):
         assert flag in shown, flag
