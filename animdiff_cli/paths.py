@@ -34,6 +34,11 @@ def output_dir() -> Path:
     return _from_env("ANIMDIFF_OUTPUT") or Path("animdiff-out")
 
 
+def cache_dir() -> Path:
+    """What can be computed again: `ANIMDIFF_CACHE`, else the platform's cache directory. Safe to delete."""
+    return _from_env("ANIMDIFF_CACHE") or Path(platformdirs.user_cache_dir("animdiff", appauthor=False))
+
+
 def _from_env(name: str) -> Path | None:
     value = os.environ.get(name)
     return Path(value).expanduser() if value else None

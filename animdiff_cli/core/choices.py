@@ -20,3 +20,11 @@ Scheduler = Literal[
 ]
 MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
 BetaSchedule = Literal["auto", "linear", "scaled_linear"]
+#: camera moves, named as the published MotionLoRAs are: the camera moves, so the picture goes the other way
+Shot = Literal["zoom-in", "zoom-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "roll-cw", "roll-ccw"]
+#: how a camera move is spread over the clip: at one speed, or starting and ending at rest
+Easing = Literal["linear", "smooth"]
+Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
+Optimizer = Literal["adamw", "adamw8bit"]
+LrSchedule = Literal["constant", "cosine"]
+LoraFormat = Literal["original", "diffusers", "peft"]

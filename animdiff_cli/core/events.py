@@ -71,13 +71,54 @@ class Downloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """Of what training computes once and keeps, `done` of `total` is there."""
+
+    what: str  # such as `latents`
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One optimiser step is done. Steps count from 1 over the whole run, earlier sittings included."""
+
+    step: int
+    total: int
+    loss: float
+    lr: float
+    memory: int  # bytes in use at the peak so far; 0 where nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is complete: from here the run can go on."""
+
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something the user should know, said once: a fallback taken, a prompt cut short."""
 
     message: str
 
 
-Event = Loading | StepDone | FramesDecoded | Writing | Written | Downloading | BytesReceived | Downloaded | Note
+Event = (
+    Loading
+    | StepDone
+    | FramesDecoded
+    | Writing
+    | Written
+    | Downloading
+    | BytesReceived
+    | Downloaded
+    | Prepared
+    | Trained
+    | Saved
+    | Note
+)
 Emit = Callable[[Event], None]
 
 

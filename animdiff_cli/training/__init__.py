@@ -1,0 +1,1 @@
+"""Footage in, training clips out; motion weights learned from them."""
