@@ -32,7 +32,9 @@ FpsOpt = Annotated[float | None, _option("--fps", help="Frames per second before
 LimitOpt = Annotated[int | None, _option("--limit", help="Use only the first so many videos.", panel=DATA)]
 PreviewOpt = Annotated[
     Path | None,
-    _option("--preview-data", help="Write what would be trained to this folder, and stop.", panel=DATA, metavar="<dir>"),
+    _option(
+        "--preview-data", help="Write what would be trained to this folder, and stop.", panel=DATA, metavar="<dir>"
+    ),
 ]
 
 ModelOpt = Annotated[
@@ -85,13 +87,9 @@ SamplePromptOpt = Annotated[
 ]
 SaveEveryOpt = Annotated[int | None, _option("--save-every", help="Steps between checkpoints.", panel=WATCHING)]
 KeepOpt = Annotated[int | None, _option("--keep", help="Checkpoints to keep.", panel=WATCHING)]
-TensorboardOpt = Annotated[
-    bool | None, _option("--tensorboard", help="Write event files too.", panel=WATCHING, is_flag=True)
-]
+TensorboardOpt = Annotated[bool | None, _option("--tensorboard", help="Write event files too.", panel=WATCHING)]
 
-OutputOpt = Annotated[
-    Path | None, _option("--output", "-o", help="Folder of the run.", panel=OUTPUT, metavar="<dir>")
-]
+OutputOpt = Annotated[Path | None, _option("--output", "-o", help="Folder of the run.", panel=OUTPUT, metavar="<dir>")]
 FormatOpt = Annotated[
     str | None, _option("--format", help=f"Layout of the result: {', '.join(get_args(LoraFormat))}.", panel=OUTPUT)
 ]

@@ -33,7 +33,9 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    videos: Path = Field(description="Folder of videos, one video, a CSV or JSONL list, or shards as `{0000..0009}.tar`.")
+    videos: Path = Field(
+        description="Folder of videos, one video, a CSV or JSONL list, or shards as `{0000..0009}.tar`."
+    )
     video_folder: Path | None = Field(None, description="Where the files of a list are; beside the list if not given.")
     caption: str | None = Field(None, description="What videos without a caption of their own show.")
     num_frames: int = Field(16, ge=1, le=4096, description="Frames in a clip.")

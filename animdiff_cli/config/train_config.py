@@ -47,7 +47,9 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.01, ge=0, le=1, description="Of AdamW.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are shortened.")
     optimizer: Optimizer = Field("adamw", description="adamw8bit needs bitsandbytes and CUDA.")
-    ema: Share = Field(0.0, description="Decay of the moving average that is saved instead of the last weights; 0: none.")
+    ema: Share = Field(
+        0.0, description="Decay of the moving average that is saved instead of the last weights; 0: none."
+    )
     dtype: Dtype = Field("auto", description="Number format of frozen weights and activations.")
     gradient_checkpointing: bool | None = Field(
         None, description="Compute activations again instead of keeping them; null: where memory is short."
@@ -57,6 +59,9 @@ class TrainConfig(BaseModel):
 
     sample_every: int = Field(0, ge=0, description="Steps between sample clips; 0 makes none.")
     sample_prompts: tuple[str, ...] = Field((), description="What they show; none are the first captions.")
+    leak_stills: int = Field(
+        2, ge=0, le=64, description="Prompted stills that tell at the end how much appearance leaked; 0 skips that."
+    )
     save_every: int = Field(100, ge=1, description="Steps between checkpoints.")
     keep: int = Field(2, ge=1, description="Checkpoints that are kept.")
     tensorboard: bool = Field(False, description="Write event files too; needs tensorboard.")
@@ -67,7 +72,7 @@ class TrainConfig(BaseModel):
 FREE_ON_RESUME = frozenset(
     {
         *("out", "steps", "sample_every", "sample_prompts", "save_every", "keep", "tensorboard", "format"),
-        "gradient_checkpointing",
+        *("gradient_checkpointing", "leak_stills"),
     }
 )
 

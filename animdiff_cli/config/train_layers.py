@@ -51,7 +51,8 @@ def resolve_training(stage: Stage, layers: Sequence[Layer]) -> ResolvedTraining:
             values[key], origins[key] = _checked(key, value, origin), origin
     if values["stage"] != stage:
         raise UsageError(
-            f"{origins['stage']} describes a {values['stage']}, not a {stage}", hint=f"use `{COMMANDS[values['stage']]}`"
+            f"{origins['stage']} describes a {values['stage']}, not a {stage}",
+            hint=f"use `{COMMANDS[values['stage']]}`",
         )
     for key, info in _fields().items():
         if info.is_required() and key not in values:

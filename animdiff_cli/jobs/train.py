@@ -95,9 +95,7 @@ def _train(
     return _finish(run, plan, clips, built, gallery, journal)
 
 
-def _make_run(
-    plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit
-) -> Run:
+def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit) -> Run:
     config, device = plan.config, plan.device.device
     folder = paths.cache_dir() / "training"
     masks = config.spatial_mask if config.spatial_rank and config.stage == "motion-lora" else 0.0
@@ -176,9 +174,7 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
         for step in (start, config.steps)
     )
     pairs = run.feed.draws.pairs(range(first, last))[here.rank :: here.world]
-    run.feed.latents.fill(
-        clips, pairs, parts.vae, lambda done, total: emit(Prepared("latents", done, total))
-    )
+    run.feed.latents.fill(clips, pairs, parts.vae, lambda done, total: emit(Prepared("latents", done, total)))
     here.wait()
 
 

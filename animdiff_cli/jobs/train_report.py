@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.events import Emit, Loading, Written
+from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.jobs.recipe import PACKAGES
 from animdiff_cli.jobs.train_plan import TrainPlan, sample_settings
 from animdiff_cli.jobs.train_stages import Built
@@ -53,14 +53,14 @@ class Gallery:
 
     def leak(self, clips: Clips) -> Mapping[str, Any] | None:
         """Measure how much of the clips' looks a MotionLoRA took over; None for other stages."""
-        temporal = self.built.result
-        if not isinstance(self.built.stage, MotionLora) or temporal is None:
+        temporal, stills = self.built.result, self.settings[: self.plan.config.leak_stills]
+        if not isinstance(self.built.stage, MotionLora) or temporal is None or not stills:
             return None
         self.emit(Loading("stills with and without the MotionLoRA, to see what leaked"))
         with self._as_result():
-            after = [self.sampler.frames(config, 1)[0] for config in self.settings]
+            after = [self.sampler.frames(config, 1)[0] for config in stills]
             with temporal.used(enabled=False):
-                before = [self.sampler.frames(config, 1)[0] for config in self.settings]
+                before = [self.sampler.frames(config, 1)[0] for config in stills]
         seen = [clips.frames(index, 0)[0] for index in range(min(LOOKED_AT, len(clips.items)))]
         return compare(before, after, seen).record()
 

@@ -83,7 +83,9 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
 def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
     config = plan.config
     assert motion is not None
-    temporal = LowRank.new(motion_projections(motion), config.rank, scale=_scale(plan), seed=config.seed + _TEMPORAL_SEED)
+    temporal = LowRank.new(
+        motion_projections(motion), config.rank, scale=_scale(plan), seed=config.seed + _TEMPORAL_SEED
+    )
     spatial = None
     if config.spatial_rank:
         seed = config.seed + _SPATIAL_SEED

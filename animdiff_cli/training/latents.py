@@ -127,4 +127,3 @@ def _encode(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
 def _moments(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     posterior = vae.encode((pixels.to(vae.device).float() / 127.5 - 1).to(vae.dtype)).latent_dist
     return posterior.mean.float(), posterior.std.float()
-

@@ -1,8 +1,8 @@
 """How much of the clips' looks a MotionLoRA has learned although it should learn their motion alone.
 
-A still has no motion, so a MotionLoRA that learned nothing but motion leaves stills as they were and does not pull their
-colours towards those of the clips. Both are measured on prompted stills, rendered with and without it from the same
-noise. Simple measures, meant for comparing runs: they need no further model.
+A still has no motion, so a MotionLoRA that learned nothing but motion leaves stills as they were and does not pull
+their colours towards those of the clips. Both are measured on prompted stills, rendered with and without it from the
+same noise. Simple measures, meant for comparing runs: they need no further model.
 """
 
 from collections.abc import Sequence

@@ -37,8 +37,8 @@ class Run:
     def train(self, journal: Journal | None, start: int, on_sample: OnSample = lambda step: None) -> None:
         """Take steps `start` to the last. `journal` is the first process' only, and `on_sample` is called there.
 
-        Ctrl-C and SIGTERM let the step end, save, and raise `KeyboardInterrupt`. Raises `DeviceError` for a loss that is
-        not a number.
+        Ctrl-C and SIGTERM let the step end, save, and raise `KeyboardInterrupt`. Raises `DeviceError` for a loss that
+        is not a number.
         """
         with deferred_interrupts(lambda message: self.emit(Note(message))) as asked_to_stop:
             for step in range(start, self.config.steps):

@@ -42,8 +42,8 @@ def mse(predicted: Tensor, wanted: Tensor) -> Tensor:
 def debiased(values: Tensor, anchor: Tensor, beta: float) -> Tensor:
     """Take one frame of each clip out of all its frames: sqrt(beta² + 1) · x_i − beta · x_anchor.
 
-    What all frames share, which is appearance, cancels; what changes from frame to frame stays
-    (MotionDirector, equation 6). `values` [B, F, ...], `anchor` [B] frame numbers.
+    What all frames share, which is appearance, shrinks to 0.41 of itself at beta 1; what differs from frame to frame
+    grows (MotionDirector, equation 6). `values` [B, F, ...], `anchor` [B] frame numbers.
     """
     chosen = values[torch.arange(len(values), device=values.device), anchor].unsqueeze(1)
     return (beta**2 + 1) ** 0.5 * values - beta * chosen

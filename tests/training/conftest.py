@@ -26,8 +26,7 @@ class ToyClips:
         sizes = sizes or [(size, size)] * count
         self.num_frames = num_frames
         self.items = tuple(
-            ToyClip(f"{i}.mp4", f"clip number {i}", sizes[i], hashlib.sha256(f"{salt}{i}{sizes[i]}".encode()).hexdigest())
-            for i in range(count)
+            ToyClip(f"{i}.mp4", f"clip number {i}", sizes[i], _digest(f"{salt}{i}{sizes[i]}")) for i in range(count)
         )
 
     def frames(self, index, draw):
@@ -36,6 +35,10 @@ class ToyClips:
         patches = rng.integers(0, 256, (height // 8, width // 8 + self.num_frames, 3), dtype=np.uint8)
         wide = patches.repeat(8, axis=0).repeat(8, axis=1)
         return np.stack([wide[:, 8 * frame : 8 * frame + width] for frame in range(self.num_frames)])
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.fixture
@@ -61,6 +64,7 @@ def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
             "rank": 4,
             "variants": 2,
             "save_every": 2,
+            "leak_stills": 0,
         }
         if stage == "motion-lora":
             values |= {"motion_module": str(toy_motion_file), "spatial_rank": 2}
