@@ -35,6 +35,10 @@ class TrainConfig(BaseModel):
     spatial_mask: Share = Field(0.2, description="Share of clips whose motion is learned without that LoRA.")
     debias: float = Field(1.0, ge=0, le=10, description="Weight of the appearance-debiased loss; 0 turns it off.")
     caption_dropout: Share = Field(0.0, description="Share of captions replaced by nothing.")
+    snr_gamma: float | None = Field(
+        None, gt=0, description="Min-SNR weight of clips; small values make mostly-noise steps count. Null: none."
+    )
+    first_timestep: int = Field(0, ge=0, le=999, description="Train from this timestep up.")
     noise_offset: float = Field(0.0, ge=0, le=1, description="Deviation of a constant added to each frame's noise.")
 
     steps: int = Field(500, ge=1, le=100_000_000, description="Optimiser steps.")

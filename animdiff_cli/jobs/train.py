@@ -101,7 +101,9 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
     masks = config.spatial_mask if config.spatial_rank and config.stage == "motion-lora" else 0.0
     feed = Feed(
         clips=clips,
-        draws=Draws(len(clips.items), config.variants, config.seed, config.caption_dropout, masks),
+        draws=Draws(
+            len(clips.items), config.variants, config.seed, config.caption_dropout, masks, config.first_timestep
+        ),
         latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
         texts=TextCache(folder / "texts", digest_of_module(parts.text_encoder)),
         scaling_factor=parts.vae.config.scaling_factor,

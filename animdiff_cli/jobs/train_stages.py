@@ -76,7 +76,7 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
     if plan.domain_adapter:
         path, scale = plan.domain_adapter
         LowRank.load(image_projections(unet), path, scale)
-    passes = Passes.around(unet, parts.prediction_type)
+    passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma)
     return _BUILDERS[plan.config.stage](plan, passes, motion)
 
 

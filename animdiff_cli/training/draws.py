@@ -37,6 +37,7 @@ class Draws:
     seed: int = 0
     caption_dropout: float = 0.0
     spatial_mask: float = 0.0
+    first_timestep: int = 0
     num_timesteps: int = 1000
 
     def at(self, position: int) -> Draw:
@@ -48,7 +49,10 @@ class Draws:
         epoch, place = divmod(position, self.num_clips)
         index = int(_order(self.num_clips, self.seed, epoch)[place])
         random = np.random.default_rng([self.seed, _SAMPLE, position])
-        timestep, frame, dropped, masked = int(random.integers(self.num_timesteps)), *random.random(3)
+        timestep, frame, dropped, masked = (
+            int(random.integers(self.first_timestep, self.num_timesteps)),
+            *random.random(3),
+        )
         return Draw(
             index=index,
             variant=(epoch + index) % self.variants,

@@ -55,7 +55,7 @@ class LowRank:
 
     @classmethod
     def load(cls, layers: Mapping[str, nn.Linear], path: Path, scale: float = 1.0) -> "LowRank":
-        """Attach frozen branches from a LoRA file of any layout. Raises `IntegrityError` if `layers` lack what it names."""
+        """Attach frozen branches from a LoRA file of any layout. Raises `IntegrityError` where it does not fit."""
         return cls(layers, _read_branches(layers, path), scale).freeze()
 
     def parameters(self) -> dict[str, nn.Parameter]:

@@ -34,9 +34,24 @@ def target(
     return signal * noise - rest * latents
 
 
-def mse(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Mean square error in float32 (AnimateDiff, equations 2 and 7)."""
-    return F.mse_loss(predicted.float(), wanted.float())
+def snr_weights(
+    alpha_bar: Tensor, gamma: float | None, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+) -> Tensor:
+    """Return the weight of each clip [B] by its signal-to-noise ratio: min(SNR, gamma) / SNR (Min-SNR, 2303.09556).
+
+    Errors at little noise are large and say nothing about motion, which is decided where a clip is mostly noise; a small
+    gamma lets those steps count. None weighs nothing, as the paper does. For velocities the divisor is SNR + 1.
+    """
+    if gamma is None:
+        return torch.ones_like(alpha_bar)
+    snr = alpha_bar / (1 - alpha_bar)
+    return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)
+
+
+def mse(predicted: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Mean square error in float32 (AnimateDiff, equations 2 and 7), each clip weighted by `weights` [B]."""
+    errors = F.mse_loss(predicted.float(), wanted.float(), reduction="none")
+    return (errors.flatten(1).mean(dim=1) * weights).mean()
 
 
 def debiased(values: Tensor, anchor: Tensor, beta: float) -> Tensor:
@@ -49,11 +64,12 @@ def debiased(values: Tensor, anchor: Tensor, beta: float) -> Tensor:
     return (beta**2 + 1) ** 0.5 * values - beta * chosen
 
 
-def motion_loss(predicted: Tensor, wanted: Tensor, anchor: Tensor, beta: float) -> Tensor:
+def motion_loss(predicted: Tensor, wanted: Tensor, anchor: Tensor, beta: float, weights: Tensor) -> Tensor:
     """Mean square error, plus that of the appearance-debiased values where `beta` is above 0."""
-    loss = mse(predicted, wanted)
+    loss = mse(predicted, wanted, weights)
     if beta > 0:
-        loss = loss + mse(debiased(predicted.float(), anchor, beta), debiased(wanted.float(), anchor, beta))
+        pair = (debiased(values.float(), anchor, beta) for values in (predicted, wanted))
+        loss = loss + mse(*pair, weights)
     return loss
 
 

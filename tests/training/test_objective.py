@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from animdiff_cli.training.objective import add_noise, alpha_bars, debiased, motion_loss, mse, target
+from animdiff_cli.training.objective import add_noise, alpha_bars, debiased, motion_loss, mse, snr_weights, target
 
 
 def clip(seed=0):
@@ -48,7 +48,19 @@ def test_an_error_in_what_changes_weighs_more_than_one_in_what_stays():
     shift = torch.full_like(wanted, 0.1)
     wobble = shift * torch.tensor([1.0, -1, 1, -1, 1]).view(1, 5, 1, 1, 1)
     anchor = torch.tensor([0, 3])
-    assert mse(wanted + shift, wanted) == pytest.approx(mse(wanted + wobble, wanted).item())
-    assert motion_loss(wanted + wobble, wanted, anchor, 1.0) > 1.5 * motion_loss(wanted + shift, wanted, anchor, 1.0)
-    assert motion_loss(wanted, wanted, anchor, 1.0) == 0
-    assert motion_loss(wanted + shift, wanted, anchor, 0.0) == mse(wanted + shift, wanted)
+    flat = torch.ones(2)
+    assert mse(wanted + shift, wanted, flat) == pytest.approx(mse(wanted + wobble, wanted, flat).item())
+    wobbled = motion_loss(wanted + wobble, wanted, anchor, 1.0, flat)
+    assert wobbled > 1.5 * motion_loss(wanted + shift, wanted, anchor, 1.0, flat)
+    assert motion_loss(wanted, wanted, anchor, 1.0, flat) == 0
+    assert motion_loss(wanted + shift, wanted, anchor, 0.0, flat) == mse(wanted + shift, wanted, flat)
+
+
+def test_a_small_gamma_lets_the_steps_count_that_are_mostly_noise():
+    shares = torch.tensor([0.99, 0.5, 0.01])  # signal-to-noise 99, 1 and 1/99
+    torch.testing.assert_close(snr_weights(shares, 0.1), torch.tensor([0.1 / 99, 0.1, 1.0]))
+    torch.testing.assert_close(snr_weights(shares, 5.0), torch.tensor([5 / 99, 1.0, 1.0]))
+    torch.testing.assert_close(snr_weights(shares, 1e6, "v_prediction"), shares)
+    assert snr_weights(shares, None).tolist() == [1.0, 1.0, 1.0]
+    predicted, wanted = torch.ones(2, 1), torch.zeros(2, 1)
+    assert mse(predicted, wanted, torch.tensor([0.0, 1.0])) == 0.5

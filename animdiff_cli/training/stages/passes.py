@@ -10,7 +10,16 @@ from torch import Tensor
 
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
 from animdiff_cli.training.feed import Batch
-from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS, add_noise, alpha_bars, motion_loss, mse, target
+from animdiff_cli.training.objective import (
+    CLIP_BETAS,
+    STILL_BETAS,
+    add_noise,
+    alpha_bars,
+    motion_loss,
+    mse,
+    snr_weights,
+    target,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +35,10 @@ class Passes:
     prediction: Literal["epsilon", "v_prediction"]
     still_alpha_bars: Tensor
     clip_alpha_bars: Tensor
+    snr_gamma: float | None = None
 
     @classmethod
-    def around(cls, unet: Any, prediction: str) -> "Passes":
+    def around(cls, unet: Any, prediction: str, snr_gamma: float | None = None) -> "Passes":
         """Prepare the passes on the UNet's device; autocast where its weights are not float32."""
         return cls(
             unet=unet,
@@ -36,6 +46,7 @@ class Passes:
             prediction="v_prediction" if prediction == "v_prediction" else "epsilon",
             still_alpha_bars=alpha_bars(STILL_BETAS, unet.device),
             clip_alpha_bars=alpha_bars(CLIP_BETAS, unet.device),
+            snr_gamma=snr_gamma,
         )
 
     def over_clips(self, batch: Batch, motion: MotionModule, debias: float, scale: float) -> Tensor:
@@ -44,7 +55,8 @@ class Passes:
         wanted = target(batch.latents, batch.noise, alpha_bar, self.prediction)
         with motion.frames(batch.latents.shape[1]):
             predicted = self._predict(add_noise(batch.latents, batch.noise, alpha_bar), batch)
-            return _backward(motion_loss(predicted, wanted, batch.frame, debias), scale)
+            weights = snr_weights(alpha_bar, self.snr_gamma, self.prediction)
+            return _backward(motion_loss(predicted, wanted, batch.frame, debias, weights), scale)
 
     def over_stills(self, batch: Batch, scale: float) -> Tensor:
         """Predict the noise of one frame of each clip, motion unplugged (AnimateDiff, equation 2)."""
@@ -53,7 +65,8 @@ class Passes:
         latents, noise = batch.latents[chosen].unsqueeze(1), batch.noise[chosen].unsqueeze(1)
         with unplugged(self.unet):
             predicted = self._predict(add_noise(latents, noise, alpha_bar), batch)
-            return _backward(mse(predicted, target(latents, noise, alpha_bar, self.prediction)), scale)
+            wanted = target(latents, noise, alpha_bar, self.prediction)
+            return _backward(mse(predicted, wanted, torch.ones_like(alpha_bar)), scale)
 
     def _predict(self, noisy: Tensor, batch: Batch) -> Tensor:
         """Run the UNet over [B, F, 4, h, w]. Text [B, L, D] serves all frames of its clip (`share_text`)."""
