@@ -25,7 +25,7 @@ from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.draws import Draws, positions_of
 from animdiff_cli.training.estimate import estimate, free_bytes, remedies
 from animdiff_cli.training.feed import Feed
-from animdiff_cli.training.journal import Journal
+from animdiff_cli.training.journal import Journal, check_tensorboard
 from animdiff_cli.training.latents import LatentCache, TextCache, digest_of_module
 from animdiff_cli.training.loop import Run, resume
 from animdiff_cli.training.optimiser import Optimiser, check_8bit
@@ -58,6 +58,8 @@ def run_training(
     emit = emit if here.is_first else ignore
     if plan.config.optimizer == "adamw8bit":
         check_8bit(plan.device.device)
+    if plan.config.tensorboard:
+        check_tensorboard()
     motion = build_motion(plan, emit)
     emit(Loading(f"image model {plan.model.name}"))
     parts = load_components(plan.model, plan.device)
@@ -98,7 +100,6 @@ def _train(
 def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit) -> Run:
     config, device = plan.config, plan.device.device
     folder = paths.cache_dir() / "training"
-    masks = config.spatial_mask if config.spatial_rank and config.stage == "motion-lora" else 0.0
     feed = Feed(
         clips=clips,
         draws=Draws(
@@ -119,6 +120,19 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
         identity=_identity(plan, clips, here),
         processes=here,
         emit=emit,
+    )
+
+
+def _draws(plan: TrainPlan, num_clips: int) -> Draws:
+    config = plan.config
+    has_spatial = config.stage == "motion-lora" and config.spatial_rank > 0
+    return Draws(
+        num_clips=num_clips,
+        variants=config.variants,
+        seed=config.seed,
+        caption_dropout=config.caption_dropout,
+        spatial_mask=config.spatial_mask if has_spatial else 0.0,
+        first_timestep=config.first_timestep,
     )
 
 

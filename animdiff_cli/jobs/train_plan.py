@@ -1,7 +1,7 @@
 """What a training run will do, settled before anything is loaded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from animdiff_cli import paths
@@ -9,7 +9,7 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.config.train_layers import COMMANDS, ResolvedTraining, resolve_training
-from animdiff_cli.core.choices import Stage
+from animdiff_cli.core.choices import Dtype, Stage
 from animdiff_cli.core.naming import slug
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model
@@ -66,7 +66,7 @@ def plan_training(
         model=model,
         motion_module=None if stage == "domain-adapter" else motion,
         domain_adapter=_adapter(config.domain_adapter),
-        device=plan_device(probe_machine(), where, config.dtype),
+        device=_device(where, config.dtype),
         out=(config.out or _default_out(config)).expanduser(),
     )
     check_folder(plan.out, overwrite=overwrite)
@@ -108,6 +108,13 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         raise UsageError(f"`{out}` is a file, not a folder", hint="name another place with `-o`")
     if out.is_dir() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
         raise UsageError(f"`{out}` holds files of something else than a training run", hint="name a new folder: `-o`")
+
+
+def _device(requested: str, dtype: Dtype) -> DevicePlan:
+    """Choose the device; where bf16 is native it is the better `auto`: its gradients need no scaling."""
+    machine = probe_machine()
+    plan = plan_device(machine, requested, dtype)
+    return replace(plan, dtype="bf16") if dtype == "auto" and plan.kind == "cuda" and machine.cuda_bf16 else plan
 
 
 def _adapter(text: str | None) -> tuple[Path, float] | None:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -130,12 +131,17 @@ def _write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
+def check_tensorboard() -> None:
+    """Raise `UsageError` where event files cannot be written."""
+    if find_spec("tensorboard") is None:
         raise UsageError(
             "event files need the package tensorboard, which is not installed",
             hint="`pip install tensorboard`, or leave `--tensorboard` out: losses are in loss.csv too",
-        ) from error
+        )
+
+
+def _board(folder: Path) -> Any:
+    check_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder))

@@ -39,8 +39,8 @@ def snr_weights(
 ) -> Tensor:
     """Return the weight of each clip [B] by its signal-to-noise ratio: min(SNR, gamma) / SNR (Min-SNR, 2303.09556).
 
-    Errors at little noise are large and say nothing about motion, which is decided where a clip is mostly noise; a small
-    gamma lets those steps count. None weighs nothing, as the paper does. For velocities the divisor is SNR + 1.
+    Errors at little noise are large and say nothing about motion, which is decided where a clip is mostly noise; a
+    small gamma lets those steps count. None weighs nothing, as the paper does. For velocities the divisor is SNR + 1.
     """
     if gamma is None:
         return torch.ones_like(alpha_bar)
