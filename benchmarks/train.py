@@ -3,8 +3,8 @@
     python -m benchmarks.train --model-size small --size 128 --steps 3
 
 The other one is the plain way: `UNetMotionModel` with a peft adapter on its motion modules, the VAE and text encoder
-run in every step, activations kept, AdamW over the adapter. Each contender runs in a process of its own, because CPUs tell
-peak memory per process. Prints seconds and bytes, and appends a line of JSON to `benchmarks/results/train.jsonl`.
+run in every step, activations kept, AdamW over the adapter. Each contender runs in a process of its own, because CPUs
+tell peak memory per process. Prints seconds and bytes, and appends a line of JSON to `benchmarks/results/train.jsonl`.
 """
 
 import argparse

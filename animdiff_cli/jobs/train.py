@@ -102,9 +102,7 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
     folder = paths.cache_dir() / "training"
     feed = Feed(
         clips=clips,
-        draws=Draws(
-            len(clips.items), config.variants, config.seed, config.caption_dropout, masks, config.first_timestep
-        ),
+        draws=_draws(plan, len(clips.items)),
         latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
         texts=TextCache(folder / "texts", digest_of_module(parts.text_encoder)),
         scaling_factor=parts.vae.config.scaling_factor,
