@@ -86,7 +86,16 @@ STAGE_DEFAULTS: Mapping[Stage, Mapping[str, object]] = MappingProxyType(
     {
         "motion-lora": MappingProxyType({}),
         "domain-adapter": MappingProxyType(
-            {"rank": 128, "lr": 1e-4, "batch": 4, "caption_dropout": 0.1, "spatial_rank": 0, "debias": 0.0}
+            {
+                "rank": 128,
+                "lr": 1e-4,
+                "batch": 4,
+                "caption_dropout": 0.1,
+                "spatial_rank": 0,
+                "debias": 0.0,
+                "data.num_frames": 1,
+                "variants": 16,
+            }
         ),
         "motion-module": MappingProxyType(
             {

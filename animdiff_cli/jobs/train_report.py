@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.events import Emit, Loading, Written
+from animdiff_cli.core.events import Emit, Note, Writing, Written
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.jobs.recipe import PACKAGES
 from animdiff_cli.jobs.train_plan import TrainPlan, sample_settings
@@ -22,7 +22,7 @@ from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.journal import Row, smoothed
 from animdiff_cli.training.leak import compare
 from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS
-from animdiff_cli.training.samples import Sampler
+from animdiff_cli.training.samples import Sampler, sample_path
 from animdiff_cli.training.stages.stage import MotionLora
 from animdiff_cli.weights.identify import identify
 
@@ -45,10 +45,11 @@ class Gallery:
         folder = self.plan.out / "samples"
         frames = self.plan.config.data.num_frames if self.built.motion else 1
         for number, config in enumerate(self.settings, start=1):
-            self.emit(Loading(f"sample {number} of step {step}"))  # shown as what is being done
+            path = sample_path(folder, step, number, frames)
+            self.emit(Writing(path))
             about = {"stage": self.plan.config.stage, "step": step, "of": self.plan.config.steps}
             with self._as_result():
-                path = self.sampler.write(config, frames, folder / f"step-{step:06d}-{number}", about)
+                self.sampler.write(config, frames, path, about)
             self.emit(Written(path, path.stat().st_size))
 
     def leak(self, clips: Clips) -> Mapping[str, Any] | None:
@@ -56,13 +57,15 @@ class Gallery:
         temporal, stills = self.built.result, self.settings[: self.plan.config.leak_stills]
         if not isinstance(self.built.stage, MotionLora) or temporal is None or not stills:
             return None
-        self.emit(Loading("stills with and without the MotionLoRA, to see what leaked"))
+        self.emit(Note(f"rendering {len(stills)} stills with and without the MotionLoRA, to see whether looks leaked"))
         with self._as_result():
             after = [self.sampler.frames(config, 1)[0] for config in stills]
             with temporal.used(enabled=False):
                 before = [self.sampler.frames(config, 1)[0] for config in stills]
         seen = [clips.frames(index, 0)[0] for index in range(min(LOOKED_AT, len(clips.items)))]
-        return compare(before, after, seen).record()
+        report = compare(before, after, seen)
+        self.emit(Note(f"stills stayed {report.similarity:.2f} alike; {report.leaked:+.3f} towards the clips' colours"))
+        return report.record()
 
     def _as_result(self) -> AbstractContextManager[None]:
         """Leave out what will be thrown away."""

@@ -11,15 +11,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def deferred_interrupts(say: Callable[[str], None] = lambda message: None) -> Iterator[Callable[[], bool]]:
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether somebody asked to stop. The second time stops at once, with nothing saved."""
     asked = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
-        asked.set()
-        say("stopping after this step, then saving; once more stops at once")
+        asked.set()  # and nothing else: whatever was printing may be half done
 
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield asked.is_set

@@ -40,7 +40,7 @@ class Run:
         Ctrl-C and SIGTERM let the step end, save, and raise `KeyboardInterrupt`. Raises `DeviceError` for a loss that
         is not a number.
         """
-        with deferred_interrupts(lambda message: self.emit(Note(message))) as asked_to_stop:
+        with deferred_interrupts() as asked_to_stop:
             for step in range(start, self.config.steps):
                 loss, lr, stop = self._step(step, asked_to_stop)
                 done = step + 1
@@ -50,6 +50,7 @@ class Run:
                 if stop or done % self.config.save_every == 0 or done == self.config.steps:
                     self._save(done, journal)
                 if stop:
+                    self.emit(Note(f"stopped after step {done}, saved: the same command goes on from there"))
                     raise KeyboardInterrupt
                 if self.config.sample_every and done % self.config.sample_every == 0:
                     self._sample(done, on_sample)

@@ -15,7 +15,7 @@ from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.schedulers import make_scheduler
-from animdiff_cli.outputs import write_clip
+from animdiff_cli.outputs import format_of, write_clip
 
 Frames = NDArray[np.uint8]
 
@@ -58,12 +58,16 @@ class Sampler:
         finally:
             self.vae.to("cpu")
 
-    def write(self, config: GenerateConfig, num_frames: int, stem: Path, about: dict[str, Any]) -> Path:
-        """Render and write one clip, or one picture; `about` goes into the file beside its settings."""
-        format, suffix = ("gif", ".gif") if num_frames > 1 else ("apng", ".png")
+    def write(self, config: GenerateConfig, num_frames: int, path: Path, about: dict[str, Any]) -> Path:
+        """Render and write one clip as `sample_path` named it; `about` goes into the file beside its settings."""
         recipe = {"config": config.model_dump(mode="json"), "training": about}
         frames = self.frames(config, num_frames)
-        return write_clip(frames, config.fps, stem.with_suffix(suffix), format, recipe, overwrite=True)  # type: ignore[arg-type]
+        return write_clip(frames, config.fps, path, format_of(path), recipe, overwrite=True)
 
     def _text(self, prompt: str) -> Tensor:
         return self.text(prompt)[None].to(self.unet.device, self.unet.dtype)
+
+
+def sample_path(folder: Path, step: int, number: int, num_frames: int) -> Path:
+    """Name one sample: a clip as GIF, a single frame as PNG."""
+    return folder / f"step-{step:06d}-{number}{'.gif' if num_frames > 1 else '.png'}"
