@@ -12,14 +12,17 @@ from animdiff_cli.core.choices import Easing, Shot
 #: a third to two thirds of a width in 16 frames: 6 to 10 of 256 pixels per frame, well above what a still scene does
 DEFAULT_SPEED = (0.3, 0.6)
 
+_RANGE = re.compile(r"\s*([\d.]+?)\s*(?:(?:-|,|\.\.)\s*([\d.]+))?\s*")
+
 
 def _speed_range(value: object) -> object:
     """Take `0.5` for a single speed and `0.3-0.6` for a range, as a shell or a YAML file gives them."""
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
-        ends = re.split(r"\s*(?:-|,|\.\.)\s*", value.strip())
-        return (ends[0], ends[0]) if len(ends) == 1 else tuple(ends)
+        if not (ends := _RANGE.fullmatch(value)):
+            raise ValueError("must be a number or a range, as in `0.5` or `0.3-0.6`")
+        return (ends[1], ends[2] or ends[1])
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (value, value)
     return value
