@@ -14,7 +14,10 @@ from animdiff_cli.core.events import (
     FramesDecoded,
     Loading,
     Note,
+    Prepared,
+    Saved,
     StepDone,
+    Trained,
     Writing,
     Written,
 )
@@ -28,6 +31,9 @@ EVENTS = (
     Downloading(2, 10),
     BytesReceived("a.ckpt", 1, 5),
     Downloaded("a.ckpt", 5),
+    Prepared("videos", 1, 4),
+    Trained(3, 20, 0.1, 1e-4, 0),
+    Saved(Path("step-3.pt"), 3),
     Note("x"),
 )
 
