@@ -60,13 +60,12 @@ def plan_training(
             hint="add `--motion-module mm-v2`; official MotionLoRAs are for v2",
         )
     motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
-    where = f"cuda:{local_rank}" if device in ("auto", "cuda") and local_rank else device
     plan = TrainPlan(
         resolved=resolved,
         model=model,
         motion_module=None if stage == "domain-adapter" else motion,
         domain_adapter=_adapter(config.domain_adapter),
-        device=_device(where, config.dtype),
+        device=_device(device, config.dtype, local_rank),
         out=(config.out or _default_out(config)).expanduser(),
     )
     check_folder(plan.out, overwrite=overwrite)
@@ -110,10 +109,14 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         raise UsageError(f"`{out}` holds files of something else than a training run", hint="name a new folder: `-o`")
 
 
-def _device(requested: str, dtype: Dtype) -> DevicePlan:
-    """Choose the device; where bf16 is native it is the better `auto`: its gradients need no scaling."""
+def _device(requested: str, dtype: Dtype, local_rank: int) -> DevicePlan:
+    """Choose the device: of several processes on a machine each takes a GPU of its own.
+
+    Where bf16 is native it is the better `auto`: its gradients need no scaling.
+    """
     machine = probe_machine()
-    plan = plan_device(machine, requested, dtype)
+    own = f"cuda:{local_rank}" if local_rank and machine.cuda_names and requested in ("auto", "cuda") else requested
+    plan = plan_device(machine, own, dtype)
     return replace(plan, dtype="bf16") if dtype == "auto" and plan.kind == "cuda" and machine.cuda_bf16 else plan
 
 

@@ -34,7 +34,7 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, cli
         "1",
     ]
     options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*launch, *options, str(SCRIPT), str(tmp_path / "settings.json")], capture_output=True, text=True, env=environ
     )

@@ -35,7 +35,7 @@ def stop_after(step):
 
 
 def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):
-    plan = make_plan(sample_every=2, sample_prompts=("a fox",), leak_stills=1)
+    plan = make_plan(sample_every=4, sample_prompts=("a fox",), leak_stills=1)
     result = run_training(plan, clips)
     info = identify(result.path)
     assert (info.kind, info.version, info.rank, info.format) == ("motion-lora", "v3", 4, "original")
@@ -55,7 +55,6 @@ def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):
         "loss.png",
         "report.json",
         "run.safetensors",
-        "samples/step-000002-1.gif",
         "samples/step-000004-1.gif",
     ]
     assert yaml.safe_load((plan.out / "config.yaml").read_text()) == plan.config.model_dump(mode="json")
@@ -158,11 +157,11 @@ def test_the_result_is_written_in_other_layouts(make_plan, clips, layout):
 
 
 def test_an_adapter_learns_from_single_frames_and_plugs_into_stage_2(make_plan, clips):
-    adapter = make_plan("domain-adapter", out="adapter", batch=2, sample_every=4)
+    adapter = make_plan("domain-adapter", out="adapter", batch=2, sample_every=4, sample_prompts=("a fox",))
     result = run_training(adapter, clips)
     info = identify(result.path)
     assert (info.kind, info.rank) == ("domain-adapter", 4)
-    assert sorted(path.suffix for path in (adapter.out / "samples").iterdir()) == [".png", ".png"]
+    assert sorted(path.suffix for path in (adapter.out / "samples").iterdir()) == [".png"]
     plain, adapted = (
         make_plan("motion-module", out=name, batch=1, domain_adapter=path)
         for name, path in (("plain", None), ("adapted", f"{result.path}@1.0"))
@@ -196,11 +195,11 @@ def test_training_goes_on_from_a_published_module(make_plan, clips, toy_motion_f
 
 
 def test_bf16_trains_and_keeps_what_is_trained_in_float32(make_plan, clips):
-    plan = make_plan("motion-module", dtype="bf16", batch=1, sample_every=2)
+    plan = make_plan("motion-module", dtype="bf16", batch=1, steps=1, sample_every=1, sample_prompts=("a fox",))
     run_training(plan, clips)
-    state = torch.load(plan.out / "checkpoints" / "step-00000004.pt", weights_only=True)
+    state = torch.load(plan.out / "checkpoints" / "step-00000001.pt", weights_only=True)
     assert {tensor.dtype for tensor in state["weights"].values()} == {torch.float32}
-    lora = make_plan(out="lora", dtype="bf16", sample_every=4)
+    lora = make_plan(out="lora", dtype="bf16", steps=2)
     run_training(lora, clips)
     assert all(loss < 10 for loss in losses(lora))
 

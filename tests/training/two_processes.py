@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import ToyClips
 
 if __name__ == "__main__":
+    here = Processes.from_environment()
     values = json.loads(Path(sys.argv[1]).read_text())
-    plan = plan_training("motion-lora", [Layer("test", values)], device="cpu")
-    run_training(plan, ToyClips(), processes=Processes.from_environment())
+    plan = plan_training("motion-lora", [Layer("test", values)], local_rank=here.local_rank)
+    run_training(plan, ToyClips(), processes=here)
