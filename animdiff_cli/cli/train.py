@@ -166,9 +166,7 @@ def _start(stage: "Stage", given: Mapping[str, Any]) -> None:
     from animdiff_cli.training.processes import Processes
 
     processes = Processes.from_environment()
-    plan = plan_training(
-        stage, _layers(given), device=given["device"], local_rank=processes.local_rank, overwrite=given["overwrite"]
-    )
+    plan = plan_training(stage, _layers(given), device=given["device"], local_rank=processes.local_rank)
     silent = given["quiet"] or given["json_"] or not processes.is_first
     with watching(quiet=silent) as emit:
         if given["preview_data"]:

@@ -43,9 +43,7 @@ class TrainPlan:
         return self.out / f"{self.out.name}.safetensors"
 
 
-def plan_training(
-    stage: Stage, layers: Sequence[Layer], *, device: str = "auto", local_rank: int = 0, overwrite: bool = False
-) -> TrainPlan:
+def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto", local_rank: int = 0) -> TrainPlan:
     """Settle every setting, every file and the device.
 
     Raises `NotFound` for weights that are not here, `UsageError` for settings that do not fit or a folder in the way.
@@ -68,7 +66,7 @@ def plan_training(
         device=_device(device, config.dtype, local_rank),
         out=(config.out or _default_out(config)).expanduser(),
     )
-    check_folder(plan.out, overwrite=overwrite)
+    check_folder(plan.out)
     return plan
 
 
@@ -101,7 +99,7 @@ def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateCon
     )
 
 
-def check_folder(out: Path, *, overwrite: bool) -> None:
+def check_folder(out: Path) -> None:
     """Refuse a folder that holds something else than a run. Raises `UsageError`."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"`{out}` is a file, not a folder", hint="name another place with `-o`")
