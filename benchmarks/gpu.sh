@@ -28,5 +28,6 @@ measure 90 benchmarks.generate --model-size sd15 --dtype fp16 --rounds 2
 measure 70 benchmarks.generate --model-size sd15 --dtype bf16 --rounds 2
 measure 200 benchmarks.generate --model-size sd15 --dtype fp16 --rounds 2 --compile
 measure 70 benchmarks.generate --model-size sd15 --dtype fp16 --frames 64 --steps 5 --rounds 1
+measure 90 benchmarks.train --model-size sd15 --dtype bf16
 measure 40 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2
 if [[ -n "${OUT:-}" ]]; then cp benchmarks/results/*.jsonl "$OUT"/; fi

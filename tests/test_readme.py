@@ -13,7 +13,15 @@ from tools.media import MEDIA, PICTURES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"animdiff (?:generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+)[^`\n)]*", README)))
+NAMES = r"generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+"
+COMMANDS = sorted(set(re.findall(rf"animdiff (?:{NAMES})[^`\n)]*", README)))
+    set(
+        re.findall(
+            r"animdiff (?:generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+)[^`\n)]*",
+            README,
+        )
+    )
+)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets
+from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets, train
 from animdiff_cli.cli.command import Command, Root
 
 EPILOG = (
@@ -42,6 +42,9 @@ def root(
 
 app.command("fetch", cls=Command)(fetch.fetch)
 app.command("generate", cls=Command)(generate.generate)
+app.command("train-lora", cls=Command)(train.train_lora)
+app.command("train-adapter", cls=Command)(train.train_adapter)
+app.command("train-motion", cls=Command)(train.train_motion)
 app.command("inspect", cls=Command)(inspect.inspect)
 app.command("convert", cls=Command)(convert.convert)
 app.command("doctor", cls=Command)(doctor.doctor)

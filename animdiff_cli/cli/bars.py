@@ -8,8 +8,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from animdiff_cli.cli.progress import rate
-from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Measuring, Note, StepDone, Writing, Written
+from animdiff_cli.cli.progress import rate, trained_words
+from animdiff_cli.core.events import (
+    Emit,
+    Event,
+    FramesDecoded,
+    Loading,
+    Measuring,
+    Note,
+    Prepared,
+    StepDone,
+    Trained,
+    Writing,
+    Written,
+)
 
 
 @contextmanager
@@ -40,6 +52,7 @@ class _Bars:
         self._task: TaskID | None = None
         self._what = ""
         self._began = 0.0
+        self._first_trained: tuple[int, float] | None = None  # step and moment
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -48,6 +61,13 @@ class _Bars:
             case StepDone(step, total, job, jobs):
                 self._show(f"denoising clip {job}/{jobs}" if jobs > 1 else "denoising", step, total)
                 self._tail(f"{step}/{total} {rate(event, time.monotonic() - self._began)}")
+            case Trained(step, total):
+                self._first_trained = self._first_trained or (step, time.monotonic())
+                self._show("training", step, total)
+                self._tail(f"{step}/{total} {trained_words(event, *self._first_trained)}")
+            case Prepared(what, done, total):
+                self._show(f"preparing {what}", done, total)
+                self._tail(f"{done}/{total}")
             case FramesDecoded(done, total):
                 self._show("decoding", done, total)
                 self._tail(f"{done}/{total} frames")

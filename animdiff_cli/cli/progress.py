@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from animdiff_cli.cli.interrupt import keeping_interrupts
-from animdiff_cli.core.events import Emit, Event, FramesDecoded, Loading, Measuring, Note, StepDone, Writing, ignore
+from animdiff_cli.core.events import (
+    Emit,
+    Event,
+    FramesDecoded,
+    Loading,
+    Measuring,
+    Note,
+    Prepared,
+    StepDone,
+    Trained,
+    Writing,
+    ignore,
+)
 
 
 @contextmanager
@@ -36,6 +48,7 @@ class Lines:
     def __init__(self) -> None:
         self._tenth = 0
         self._began = 0.0
+        self._first_trained = 0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -43,6 +56,10 @@ class Lines:
                 _say(f"loading {what}")
             case StepDone():
                 self._step(event)
+            case Trained():
+                self._trained(event)
+            case Prepared(what, done, total) if done == total:
+                _say(f"prepared {total} {what}")
             case FramesDecoded(done, total) if done == total:
                 _say(f"decoded {total} frames")
             case Measuring(name, job, jobs):
@@ -62,6 +79,24 @@ class Lines:
         clip = f"clip {event.job}/{event.jobs}, " if event.jobs > 1 else ""
         pace = rate(event, time.monotonic() - self._began)
         _say(f"{clip}step {event.step}/{event.total}{', ' if pace else ''}{pace}")
+
+    def _trained(self, event: Trained) -> None:
+        if not self._first_trained:
+            self._first_trained, self._began = event.step, time.monotonic()
+            self._tenth = 10 * event.step // event.total
+        elif (tenth := 10 * event.step // event.total) == self._tenth:
+            return
+        else:
+            self._tenth = tenth
+        _say(f"step {event.step}/{event.total}, {trained_words(event, self._first_trained, self._began)}")
+
+
+def trained_words(event: Trained, first: int, began: float) -> str:
+    """Word loss, learning rate, memory, and pace since step `first` was done at `began`, on the monotonic clock."""
+    sitting = StepDone(event.step - first + 1, event.total - first + 1)
+    pace = rate(sitting, time.monotonic() - began)
+    memory = f"{event.memory / 1e9:.1f} GB" if event.memory else ""
+    return ", ".join(filter(None, (f"loss {event.loss:.4f}", f"lr {event.lr:.2g}", memory, pace)))
 
 
 def rate(event: StepDone, seconds: float) -> str:

@@ -97,6 +97,25 @@ class Checking:
 
 
 @dataclass(frozen=True, slots=True)
+class Trained:
+    """One optimiser step is done. Steps count from 1 over the whole run, earlier sittings included."""
+
+    step: int
+    total: int
+    loss: float
+    lr: float
+    memory: int  # bytes in use at the peak so far; 0 where nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is complete: from here the run can go on."""
+
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something the user should know, said once: a fallback taken, a prompt cut short."""
 
@@ -115,6 +134,8 @@ Event = (
     | Downloaded
     | Prepared
     | Checking
+    | Trained
+    | Saved
     | Note
 )
 Emit = Callable[[Event], None]

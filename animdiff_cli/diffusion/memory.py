@@ -18,7 +18,7 @@ def tell_out_of_memory(plan: DevicePlan, width: int, height: int, num_frames: in
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise DeviceError(
             f"out of memory on {plan.device} while rendering {num_frames} frames of {width}x{height} in {plan.dtype}",
@@ -26,7 +26,8 @@ def tell_out_of_memory(plan: DevicePlan, width: int, height: int, num_frames: in
         ) from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception is torch's or Python's way of saying that memory is used up."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in _SIGNS)
 
 

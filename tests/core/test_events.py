@@ -17,7 +17,9 @@ from animdiff_cli.core.events import (
     Measuring,
     Note,
     Prepared,
+    Saved,
     StepDone,
+    Trained,
     Writing,
     Written,
 )
@@ -34,6 +36,8 @@ EVENTS = (
     Downloaded("a.ckpt", 5),
     Prepared("videos", 1, 4),
     Checking("mm-v3", 5),
+    Trained(3, 20, 0.1, 1e-4, 0),
+    Saved(Path("step-3.pt"), 3),
     Note("x"),
 )
 

@@ -1,0 +1,243 @@
+"""Train: what `animdiff train-lora`, `train-adapter` and `train-motion` do, callable from Python."""
+
+import gc
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from animdiff_cli import paths
+from animdiff_cli.config.train_config import FREE_ON_RESUME
+from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
+from animdiff_cli.diffusion.build import Components, load_components, model_files
+from animdiff_cli.diffusion.memory import is_out_of_memory
+from animdiff_cli.errors import DeviceError
+from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
+from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, open_gallery, prompts_of
+from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage
+from animdiff_cli.training.checkpoint import Checkpoints, Identity, clips_digest
+from animdiff_cli.training.clips import Clips
+from animdiff_cli.training.draws import Draws, positions_of
+from animdiff_cli.training.estimate import estimate, free_bytes, remedies
+from animdiff_cli.training.feed import Feed
+from animdiff_cli.training.journal import Journal, check_tensorboard
+from animdiff_cli.training.latents import LatentCache, TextCache, digest_of_module
+from animdiff_cli.training.loop import Run, resume
+from animdiff_cli.training.optimiser import Optimiser, check_8bit
+from animdiff_cli.training.processes import Processes
+from animdiff_cli.training.recompute import recompute_activations
+from animdiff_cli.weights.fingerprint import sha256_of_all
+from animdiff_cli.weights.stream import whole
+
+#: activations are recomputed where keeping them would take more than this share of what is free
+COMFORTABLE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run left: the weights, and a report on them. Both belong to the first process."""
+
+    path: Path
+    report: Mapping[str, Any]
+
+
+def run_training(
+    plan: TrainPlan, clips: Clips, emit: Emit = ignore, *, processes: Processes | None = None, overwrite: bool = False
+) -> TrainResult:
+    """Train, or go on with a run that stopped: the same plan and clips take the same steps.
+
+    Raises `UsageError` where the folder holds a run with other settings, `DeviceError` when memory runs out or numbers
+    overflow, `KeyboardInterrupt` after saving when it was asked to stop.
+    """
+    here = processes or Processes()
+    emit = emit if here.is_first else ignore
+    if plan.config.optimizer == "adamw8bit":
+        check_8bit(plan.device.device)
+    if plan.config.tensorboard:
+        check_tensorboard()
+    motion = build_motion(plan, emit)
+    emit(Loading(f"image model {plan.model.name}"))
+    parts = load_components(plan.model, plan.device)
+    built = build_stage(plan, parts, motion)
+    here.join(plan.device.device)
+    try:
+        recompute = _settle_memory(plan, clips, built, emit)
+        with _telling_out_of_memory(plan, recompute=recompute):
+            return _train(plan, clips, parts, built, here, emit, overwrite=overwrite)
+    finally:
+        here.leave()
+
+
+def _train(
+    plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit, *, overwrite: bool
+) -> TrainResult:
+    run = _make_run(plan, clips, parts, built, here, emit)
+    if overwrite and here.is_first:
+        run.checkpoints.clear()
+    here.wait()
+    start = resume(run)
+    if start:
+        emit(Note(f"going on after step {start} of {plan.config.steps}"))
+    if here.is_first:
+        _write_text(plan.out / CONFIG_FILE, _config_text(plan))
+    gallery = open_gallery(plan, clips, built, parts.vae, parts.prediction_type, run.feed.texts.read, emit)
+    _fill_caches(run, plan, clips, parts, gallery, start)
+    _release(parts)
+    journal = Journal(plan.out, resume_at=start, tensorboard=plan.config.tensorboard) if here.is_first else None
+    try:
+        run.train(journal, start, gallery.write)
+    finally:
+        if journal:
+            journal.close()
+    return _finish(run, plan, clips, built, gallery, journal)
+
+
+def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit) -> Run:
+    config, device = plan.config, plan.device.device
+    folder = paths.cache_dir() / "training"
+    feed = Feed(
+        clips=clips,
+        draws=_draws(plan, len(clips.items)),
+        latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
+        texts=TextCache(folder / "texts", digest_of_module(parts.text_encoder)),
+        scaling_factor=parts.vae.config.scaling_factor,
+        device=device,
+        noise_offset=config.noise_offset,
+    )
+    return Run(
+        config=config,
+        stage=built.stage,
+        feed=feed,
+        optimiser=Optimiser(built.stage.groups, config, device, plan.device.torch_dtype),
+        checkpoints=Checkpoints(plan.out / "checkpoints", config.keep),
+        identity=_identity(plan, clips, here),
+        processes=here,
+        emit=emit,
+    )
+
+
+def _draws(plan: TrainPlan, num_clips: int) -> Draws:
+    config = plan.config
+    has_spatial = config.stage == "motion-lora" and config.spatial_rank > 0
+    return Draws(
+        num_clips=num_clips,
+        variants=config.variants,
+        seed=config.seed,
+        caption_dropout=config.caption_dropout,
+        spatial_mask=config.spatial_mask if has_spatial else 0.0,
+        first_timestep=config.first_timestep,
+    )
+
+
+def _identity(plan: TrainPlan, clips: Clips, here: Processes) -> Identity:
+    """Gather what decides the steps: settings, pixels and weights. How samples are spread over processes does not."""
+    config = plan.config
+    free = FREE_ON_RESUME - ({"steps"} if config.lr_schedule == "cosine" else set())
+    settings = config.model_dump(mode="json", exclude={*free, "data", "batch", "accumulation", "model"})
+    root = plan.model if plan.model.is_dir() else plan.model.parent
+    motion = plan.motion_module
+    adapter = plan.domain_adapter
+    return Identity(
+        settings
+        | {
+            "dtype": plan.device.dtype,
+            "samples per step": config.batch * config.accumulation * here.world,
+            "clips": clips_digest([f"{item.key} {item.caption}" for item in clips.items]),
+            "model": sha256_of_all(model_files(plan.model), root),
+            "motion_module": sha256_of_all([motion], motion.parent) if motion else None,
+            "domain_adapter": [sha256_of_all([adapter[0]], adapter[0].parent), adapter[1]] if adapter else None,
+        }
+    )
+
+
+def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, emit: Emit) -> bool:
+    """Say what a step will take, and recompute activations where that was asked for or memory is short."""
+    config, dtype = plan.config, plan.device.torch_dtype
+    free = free_bytes(plan.device.device)
+    area = max(height * width for height, width in (item.bucket for item in clips.items)) // 64
+    sizes: dict[str, Any] = {"frozen_bytes": built.frozen_bytes, "trained": built.trained, "area": area, "dtype": dtype}
+    kept = estimate(config, built.unet.config, **sizes, recompute=False)
+    recompute = config.gradient_checkpointing
+    if recompute is None:
+        recompute = free is not None and kept.total > COMFORTABLE * free
+    if recompute:
+        recompute_activations(built.unet, built.motion)
+    needed = estimate(config, built.unet.config, **sizes, recompute=True) if recompute else kept
+    there = "" if free is None else f"; {free / 1e9:.1f} GB free"
+    emit(Note(f"a step takes {needed.in_words()}{', recomputed' if recompute else ''}{there}"))
+    if free is not None and needed.total > free:
+        emit(Note(f"that is more than there is: {remedies(config, dtype, recompute=recompute)}"))
+    return recompute
+
+
+def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gallery: Gallery, start: int) -> None:
+    """Encode what the steps from `start` on and the samples need; processes share the clips among them."""
+    config, here, emit = plan.config, run.processes, run.emit
+    if here.is_first:
+        negatives = {settings.negative_prompt for settings in gallery.settings}
+        captions = [item.caption for item in clips.items]
+        wanted = [*captions, "", *prompts_of(plan, clips), *sorted(negatives)]
+        run.feed.texts.fill(wanted, parts.tokenizer, parts.text_encoder, lambda text: emit(Note(text)))
+    first, last = (
+        next(iter(positions_of(step, 0, config.batch * here.world, config.accumulation)))
+        for step in (start, config.steps)
+    )
+    pairs = run.feed.draws.pairs(range(first, last))[here.rank :: here.world]
+    run.feed.latents.fill(clips, pairs, parts.vae, lambda done, total: emit(Prepared("latents", done, total)))
+    here.wait()
+
+
+def _release(parts: Components) -> None:
+    """Move the encoders to the CPU: the run needs the VAE for samples only, and the text encoder no more."""
+    if parts.plan.kind == "cpu":
+        return
+    parts.vae.to("cpu")
+    parts.text_encoder.to("cpu")
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _finish(
+    run: Run, plan: TrainPlan, clips: Clips, built: Built, gallery: Gallery, journal: Journal | None
+) -> TrainResult:
+    if journal is None:
+        run.processes.wait()
+        return TrainResult(plan.result, {})
+    with run.optimiser.averaged():
+        report = make_report(plan, clips, journal.rows, run.identity.values, gallery.leak(clips))
+        run.emit(Writing(plan.result))
+        built.save(plan.result, metadata_of(plan, report))
+    _write_text(plan.out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    run.emit(Written(plan.result, plan.result.stat().st_size))
+    run.processes.wait()
+    return TrainResult(plan.result, report)
+
+
+def _config_text(plan: TrainPlan) -> str:
+    settings = plan.config.model_dump(mode="json")
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _telling_out_of_memory(plan: TrainPlan, *, recompute: bool) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"out of memory on {plan.device.device} while training on {plan.config.batch} clips of"
+            f" {plan.config.data.num_frames} frames at a time",
+            hint=remedies(plan.config, plan.device.torch_dtype, recompute=recompute),
+        ) from error

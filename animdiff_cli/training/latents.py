@@ -1,0 +1,129 @@
+"""Latents and text embeddings, computed once and kept on disk, so that VAE and text encoder leave memory.
+
+An entry is named by a digest of everything it depends on: pixels, settings, and the weights of the encoder. A changed
+caption, video, VAE or number format therefore never finds a stale entry.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.errors import DeviceError
+from animdiff_cli.training.clips import Clips
+from animdiff_cli.weights.files import read_tensors, write_tensors
+
+#: raised whenever the same inputs would be encoded differently
+VERSION = 1
+#: frames the VAE encodes at once
+CHUNK = 4
+OnEntry = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and deviation of the VAE's posterior per frame, float16 [F, 4, h, w], not yet scaled."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LatentCache:
+    """Posterior moments of clips encoded by one VAE."""
+
+    folder: Path
+    vae_digest: str
+
+    def fill(
+        self, clips: Clips, pairs: Iterable[tuple[int, int]], vae: Any, on_entry: OnEntry = lambda done, total: None
+    ) -> None:
+        """Encode every (clip, variant) that is not there yet. Raises `DeviceError` if the VAE overflows in float32."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [pair for pair in pairs if not self._path(clips, *pair).is_file()]
+        for done, (index, variant) in enumerate(missing, start=1):
+            moments = encode_clip(vae, clips.frames(index, variant))
+            write_tensors({"mean": moments.mean, "std": moments.std}, self._path(clips, index, variant), {})
+            on_entry(done, len(missing))
+
+    def read(self, clips: Clips, index: int, variant: int) -> Moments:
+        """Read one entry."""
+        tensors = read_tensors(self._path(clips, index, variant))
+        return Moments(tensors["mean"], tensors["std"])
+
+    def _path(self, clips: Clips, index: int, variant: int) -> Path:
+        name = digest_of(VERSION, clips.items[index].key, variant, self.vae_digest)
+        return self.folder / f"{name}.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TextCache:
+    """Embeddings [77, D] of captions by one text encoder."""
+
+    folder: Path
+    encoder_digest: str
+
+    def fill(
+        self,
+        captions: Iterable[str],
+        tokenizer: Any,
+        text_encoder: Any,
+        say: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        """Encode every caption that is not there yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for caption in dict.fromkeys(captions):
+            if not self._path(caption).is_file():
+                embedding = encode_prompt(tokenizer, text_encoder, caption, say=say)[0]
+                write_tensors({"text": embedding.cpu().contiguous()}, self._path(caption), {})
+
+    def read(self, caption: str) -> Tensor:
+        """Read one embedding, [77, D]."""
+        return read_tensors(self._path(caption))["text"]
+
+    def _path(self, caption: str) -> Path:
+        return self.folder / f"{digest_of(VERSION, caption, self.encoder_digest)}.safetensors"
+
+
+@torch.no_grad()
+def encode_clip(vae: Any, frames: NDArray[np.uint8]) -> Moments:
+    """Encode frames uint8 [F, H, W, 3] one chunk at a time; in float32 where the VAE overflows in less."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    parts = [_encode(vae, chunk) for chunk in pixels.split(CHUNK)]
+    return Moments(torch.cat([mean for mean, _ in parts]), torch.cat([std for _, std in parts]))
+
+
+def digest_of_module(module: torch.nn.Module) -> str:
+    """Digest a module's weights: names, shapes and bits, not the file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def digest_of(*parts: object) -> str:
+    """Digest a few values by their printed form."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _encode(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    mean, std = _moments(vae, pixels)
+    if not (mean.isfinite().all() and std.isfinite().all()) and vae.dtype != torch.float32:
+        vae.to(torch.float32)
+        mean, std = _moments(vae, pixels)
+    if not mean.isfinite().all():
+        raise DeviceError("the VAE's latents hold NaN or infinity", hint="its weights are damaged: get them again")
+    return mean.half().cpu(), std.half().cpu()
+
+
+def _moments(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    posterior = vae.encode((pixels.to(vae.device).float() / 127.5 - 1).to(vae.dtype)).latent_dist
+    return posterior.mean.float(), posterior.std.float()

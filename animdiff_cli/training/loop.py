@@ -1,0 +1,111 @@
+"""The loop all stages share. It can stop after any step and go on as if it had not."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from animdiff_cli.config.train_config import TrainConfig
+from animdiff_cli.core.events import Emit, Note, Saved, Trained
+from animdiff_cli.errors import DeviceError
+from animdiff_cli.training.checkpoint import Checkpoints, Identity
+from animdiff_cli.training.draws import positions_of
+from animdiff_cli.training.feed import Feed
+from animdiff_cli.training.interrupts import deferred_interrupts
+from animdiff_cli.training.journal import Journal, Row
+from animdiff_cli.training.optimiser import Optimiser
+from animdiff_cli.training.processes import Processes
+from animdiff_cli.training.stages.stage import Stage
+
+OnSample = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything one run of the loop needs."""
+
+    config: TrainConfig
+    stage: Stage
+    feed: Feed
+    optimiser: Optimiser
+    checkpoints: Checkpoints
+    identity: Identity
+    processes: Processes
+    emit: Emit
+
+    def train(self, journal: Journal | None, start: int, on_sample: OnSample = lambda step: None) -> None:
+        """Take steps `start` to the last. `journal` is the first process' only, and `on_sample` is called there.
+
+        Ctrl-C and SIGTERM let the step end, save, and raise `KeyboardInterrupt`. Raises `DeviceError` for a loss that
+        is not a number.
+        """
+        with deferred_interrupts() as asked_to_stop:
+            for step in range(start, self.config.steps):
+                loss, lr, stop = self._step(step, asked_to_stop)
+                done = step + 1
+                if journal:
+                    journal.append(Row(done, loss, lr))
+                self.emit(Trained(done, self.config.steps, loss, lr, peak_memory(self.feed.device)))
+                if stop or done % self.config.save_every == 0 or done == self.config.steps:
+                    self._save(done, journal)
+                if stop:
+                    self.emit(Note(f"stopped after step {done}, saved: the same command goes on from there"))
+                    raise KeyboardInterrupt
+                if self.config.sample_every and done % self.config.sample_every == 0:
+                    self._sample(done, on_sample)
+
+    def _step(self, step: int, asked_to_stop: Callable[[], bool]) -> tuple[float, float, bool]:
+        """Return the global mean loss, the learning rate, and whether any process was asked to stop."""
+        config, here = self.config, self.processes
+        total = torch.zeros((), device=self.feed.device)
+        for micro in range(config.accumulation):
+            positions = positions_of(step, micro, config.batch, config.accumulation, here.rank, here.world)
+            for batch in self.feed.batches(positions):
+                share = len(batch) / (config.batch * config.accumulation)
+                total += share * self.stage.backward(batch, share * self.optimiser.loss_scale)
+        here.mean_gradients(self.optimiser.named.values())
+        loss, stop = here.mean(torch.stack([total, total.new_tensor(float(asked_to_stop()))])).tolist()
+        if not math.isfinite(loss):
+            raise DeviceError(
+                f"the loss of step {step + 1} is {loss}: the numbers overflow",
+                hint=f"lower `--lr`, or use `--dtype bf16` or `fp32`; checkpoints are in {self.checkpoints.folder}",
+            )
+        return loss, self.optimiser.step(step), stop > 0
+
+    def _save(self, done: int, journal: Journal | None) -> None:
+        if journal:
+            path = self.checkpoints.save(done, self.identity, self.optimiser.state())
+            journal.draw()
+            self.emit(Saved(path, done))
+        self.processes.wait()
+
+    def _sample(self, done: int, on_sample: OnSample) -> None:
+        if self.processes.is_first:
+            with self.optimiser.averaged():
+                on_sample(done)
+        self.processes.wait()
+
+
+def resume(run: Run) -> int:
+    """Load the newest checkpoint into the optimiser; returns how many steps are done. Raises `UsageError`."""
+    state: Mapping[str, object] | None = run.checkpoints.newest(run.identity, lambda text: run.emit(Note(text)))
+    if state is None:
+        return 0
+    run.optimiser.restore(state)
+    step = state["step"]
+    assert isinstance(step, int)
+    return step
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the bytes torch held at the peak on a GPU, or this process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+        import sys
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

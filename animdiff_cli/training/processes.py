@@ -1,0 +1,83 @@
+"""Several processes on one run: `accelerate launch` or `torchrun` start them, gradients are averaged between them.
+
+Every process computes its share of the same global batch (`draws.positions_of`), so two processes take the steps that
+one would take with twice the batch.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from animdiff_cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those of the run."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Only the first one writes and talks."""
+        return self.rank == 0
+
+    @classmethod
+    def from_environment(cls) -> "Processes":
+        """Read what a launcher says. Raises `UsageError` for a sharding this program does not do."""
+        if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+            raise UsageError(
+                "sharded training (FSDP) is not supported: only motion weights are trained, and they fit one device",
+                hint="launch with `accelerate launch --multi_gpu`",
+            )
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        rank, world, local = (int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True))
+        return cls(rank, world, local)
+
+    def join(self, device: torch.device) -> None:
+        """Meet the other processes: NCCL between GPUs, gloo between CPUs."""
+        if self.world == 1:
+            return
+        from accelerate import PartialState
+
+        if device.type == "cpu":
+            os.environ["ACCELERATE_USE_CPU"] = "true"
+        PartialState(cpu=device.type == "cpu")
+
+    def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over all processes, in one message. One that nobody has stays absent."""
+        if self.world == 1:
+            return
+        held = [parameter for parameter in parameters if parameter.requires_grad]
+        if not held:
+            return
+        # a gradient absent here (a batch without spatial pass) may be present elsewhere
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+        present = torch.tensor([p.grad is not None for p in held], dtype=torch.float32, device=grads[0].device)
+        flat = self.mean(torch.cat([present, *(grad.flatten() for grad in grads)]))
+        counts, flat = flat[: len(held)], flat[len(held) :]
+        pieces = flat.split([grad.numel() for grad in grads])
+        for parameter, piece, count in zip(held, pieces, counts.tolist(), strict=True):
+            parameter.grad = piece.view_as(parameter).clone() if count > 0 else None
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Average a tensor over all processes."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
+            tensor = tensor / self.world
+        return tensor
+
+    def wait(self) -> None:
+        """Let nobody go on before everybody is here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+    def leave(self) -> None:
+        """Say goodbye, or torch complains at exit."""
+        if self.world > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,131 @@
+"""The training commands as a person meets them: stills in a folder, a toy model, a few steps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animdiff_cli.training.journal import read_rows
+from animdiff_cli.weights.identify import identify
+
+pytest.importorskip("animdiff_cli.training.dataset")
+
+
+@pytest.fixture
+def stills(here, monkeypatch):
+    """Two pictures with captions."""
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(here.parent / "cache"))
+    folder = here.parent / "stills"
+    folder.mkdir()
+    for name in ("one", "two"):
+        rng = np.random.default_rng(len(name))
+        patches = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+        Image.fromarray(patches).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"picture {name}")
+    return folder
+
+
+@pytest.fixture
+def words(stills, parts):
+    """A run of three steps on them."""
+    data = ["--videos", stills, "--shot", "pan-right", "-L", "4", "--size", "64"]
+    small = ["--steps", "3", "--rank", "2", "--dtype", "fp32", "--set", "variants=1", "--set", "leak_stills=0"]
+    return ["train-lora", *parts, *data, *small, "-o", "pan"]
+
+
+def test_the_path_of_the_lora_is_all_that_goes_to_stdout(animdiff, words, here):
+    done = animdiff(*words)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == "pan/pan.safetensors\n"
+    assert "step 3/3, loss" in done.stderr
+    assert identify(here / "pan" / "pan.safetensors").kind == "motion-lora"
+    again = animdiff(*words, "--json")
+    record = json.loads(again.stdout)
+    assert again.stderr == "" and record["output"] == "pan/pan.safetensors"
+    assert record["config"]["data"]["shot"] == "pan-right" and record["steps"] == 3
+    quiet = animdiff(*words, "-q")
+    assert (quiet.stdout, quiet.stderr) == ("pan/pan.safetensors\n", "")
+    from_file = animdiff("train-lora", "--config", "pan/config.yaml", "-q")
+    assert (from_file.stdout, from_file.stderr) == ("pan/pan.safetensors\n", "")
+
+
+def test_a_dry_run_trains_nothing(animdiff, words, files):
+    done = animdiff(*words, "--dry-run")
+    assert done.stdout == "pan/pan.safetensors\n" and "would train a motion-lora on 2 videos" in done.stderr
+    assert files() == []
+
+
+def test_what_would_be_trained_can_be_looked_at(animdiff, words, files):
+    done = animdiff(*words, "--preview-data", "look")
+    assert done.exit_code == 0, done.stderr
+    assert "look/sheet.png" in done.stdout.split() and "pan/config.yaml" not in files()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--videos", "nowhere"], 3, "nowhere"),
+        (["--shot", "pan-rigth"], 2, "pan-right"),
+        (["--frames", "33"], 2, "1 to 32"),
+        (["--lr", "0"], 2, "--lr"),
+        (["--model", "nobody"], 3, "nobody"),
+        (["--optimizer", "adamw8bit"], 6, "CUDA"),
+        (["--set", "lrr=1"], 2, "did you mean `lr`"),
+    ],
+)
+def test_mistakes_are_told_before_anything_trains(animdiff, words, files, more, code, said):
+    done = animdiff(*words, *more)
+    assert done.exit_code == code
+    assert said in done.stderr and "hint:" in done.stderr
+    assert done.stdout == "" and files() == []
+
+
+def test_an_adapter_and_a_module_train_from_the_shell(animdiff, stills, toy_model, here):
+    common = [
+        "--model",
+        toy_model,
+        "--videos",
+        stills,
+        "--size",
+        "64",
+        "--dtype",
+        "fp32",
+        "--steps",
+        "1",
+        "--batch",
+        "1",
+    ]
+    adapter = animdiff("train-adapter", *common, "-L", "1", "--rank", "2", "-o", "adapter", "-q")
+    assert adapter.stdout == "adapter/adapter.safetensors\n", adapter.stderr
+    plug = ["--domain-adapter", "adapter/adapter.safetensors@0.5", "--set", "data.shot=zoom-in"]
+    module = animdiff("train-motion", *common, *plug, "-L", "4", "--motion-version", "v2", "-o", "module", "-q")
+    assert module.stdout == "module/module.safetensors\n", module.stderr
+    assert identify(here / "module" / "module.safetensors").version == "v2"
+
+
+def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(words, here):
+    run = [sys.executable, "-m", "animdiff_cli", *map(str, words), "--steps", "400", "--save-every", "1000"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    restore = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=restore, env=environ
+    )
+    with process:
+        begun = any(line.startswith("step 1/400") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        rest, out = process.stderr.read(), process.stdout.read()
+    assert begun and process.returncode == 130
+    assert "Traceback" not in rest and out == ""
+    done = len(read_rows(here / "pan" / "loss.csv"))
+    assert [path.name for path in (here / "pan" / "checkpoints").iterdir()] == [f"step-{done:08d}.pt"]
+    steps = ["--steps", str(done + 1), "--save-every", "1000"]
+    environ["OMP_NUM_THREADS"] = "1"
+    on = subprocess.run([*run, *steps], capture_output=True, text=True, env=environ)
+    assert on.returncode == 0 and f"going on after step {done} of {done + 1}" in on.stderr

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.train_config import STAGE_DEFAULTS, TrainConfig
+from animdiff_cli.config.train_layers import assignment_layer, file_layer, resolve_training
+from animdiff_cli.errors import UsageError
+
+GIVEN = Layer("command line", {"model": "pocket", "data.videos": "clips"}, {"model": "--model"})
+
+
+def test_each_stage_has_defaults_of_its_own_that_are_settings():
+    for stage, defaults in STAGE_DEFAULTS.items():
+        resolved = resolve_training(stage, [GIVEN])
+        assert resolved.config.stage == stage
+        values = {key: value for key, value, _ in resolved.items()}
+        for key, value in defaults.items():
+            assert values[key] == value
+            assert resolved.origins[key] == f"default of {stage}"
+
+
+def test_flags_win_over_set_over_file_and_every_value_knows_where_it_came_from(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("model: sd15\nsteps: 10\nrank: 8\nlr: 1e-5\ndata:\n  videos: clips\n  fps: 8\n  stride: 2\n")
+    layers = [
+        file_layer(path),
+        assignment_layer(["rank=16", "data.stride=3", "alpha=null"]),
+        Layer("command line", {"data.stride": 1}, {"data.stride": "--stride"}),
+    ]
+    resolved = resolve_training("motion-lora", layers)
+    config = resolved.config
+    assert (config.steps, config.rank, config.lr) == (10, 16, 1e-5)
+    assert (config.data.videos, config.data.fps, config.data.stride) == (Path("clips"), 8.0, 1)
+    origins = {key: origin for key, _, origin in resolved.items()}
+    assert origins["steps"] == str(path) and origins["rank"] == "--set"
+    assert origins["data.stride"] == "--stride" and origins["batch"] == "default"
+
+
+def test_the_saved_settings_of_a_run_are_a_file_that_gives_the_same_run(tmp_path):
+    import yaml
+
+    config = resolve_training("motion-lora", [GIVEN, assignment_layer(["sample_prompts=a fox", "data.shot=pan-left"])])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.config.model_dump(mode="json")))
+    again = resolve_training("motion-lora", [file_layer(path)]).config
+    assert again == config.config and again.sample_prompts == ("a fox",)
+    assert isinstance(again, TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said", "hint"),
+    [
+        ("setps", 3, "unknown key `setps`", "`steps`"),
+        ("data.size", "257", "multiple of 8", "256"),
+        ("steps", "many", "valid integer", "500"),
+        ("optimizer", "adam", "`optimizer`", "adamw"),
+        ("data.shot", "pan-rigth", "`data.shot`", "pan-right"),
+        ("steps", True, "no true or false", "quotes"),
+        ("lr", "-1", "greater than 0", "0.0005"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_origin_and_a_remedy(key, value, said, hint):
+    with pytest.raises(UsageError) as refused:
+        resolve_training("motion-lora", [GIVEN, Layer("train.yaml", {key: value})])
+    assert "train.yaml" in str(refused.value) and said in str(refused.value)
+    assert hint in refused.value.hint
+
+
+def test_what_is_missing_is_named_with_its_flag():
+    with pytest.raises(UsageError, match=r"data\.videos") as refused:
+        resolve_training("motion-lora", [Layer("x", {"model": "pocket"})])
+    assert "--videos" in refused.value.hint
+    with pytest.raises(UsageError, match="`model`"):
+        resolve_training("motion-lora", [Layer("x", {"data.videos": "clips"})])
+
+
+def test_a_file_of_another_stage_names_its_command():
+    with pytest.raises(UsageError) as refused:
+        resolve_training("motion-lora", [GIVEN, Layer("train.yaml", {"stage": "domain-adapter"})])
+    assert "train-adapter" in refused.value.hint
+
+
+def test_assignments_without_a_value_are_refused():
+    with pytest.raises(UsageError, match="key=value"):
+        assignment_layer(["steps"])

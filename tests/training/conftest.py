@@ -1,0 +1,74 @@
+"""Toy clips, a toy model around them, and runs of a few steps."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from animdiff_cli.config.layers import Layer
+from animdiff_cli.jobs.train_plan import plan_training
+
+
+@dataclass(frozen=True)
+class ToyClip:
+    name: str
+    caption: str
+    bucket: tuple[int, int]
+    key: str
+
+
+class ToyClips:
+    """Pictures of random patches that slide to the left, as under a camera that pans right."""
+
+    def __init__(self, count=3, num_frames=4, size=64, *, sizes=None, salt=""):
+        sizes = sizes or [(size, size)] * count
+        self.num_frames = num_frames
+        self.items = tuple(
+            ToyClip(f"{i}.mp4", f"clip number {i}", sizes[i], _digest(f"{salt}{i}{sizes[i]}")) for i in range(count)
+        )
+
+    def frames(self, index, draw):
+        height, width = self.items[index].bucket
+        rng = np.random.default_rng([index, draw])
+        patches = rng.integers(0, 256, (height // 8, width // 8 + self.num_frames, 3), dtype=np.uint8)
+        wide = patches.repeat(8, axis=0).repeat(8, axis=1)
+        return np.stack([wide[:, 8 * frame : 8 * frame + width] for frame in range(self.num_frames)])
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def clips():
+    return ToyClips()
+
+
+@pytest.fixture
+def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
+    """Plan a run of toy size; keys of `data` are given as `data.size`."""
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / "cache"))
+    torch.set_num_threads(1)
+
+    def plan(stage="motion-lora", out="run", **settings):
+        values = {
+            "model": str(toy_model),
+            "data.videos": "nowhere",
+            "data.num_frames": 4,
+            "data.size": 64,
+            "out": str(tmp_path / out),
+            "dtype": "fp32",
+            "steps": 4,
+            "rank": 4,
+            "variants": 2,
+            "save_every": 2,
+            "leak_stills": 0,
+        }
+        if stage == "motion-lora":
+            values |= {"motion_module": str(toy_motion_file), "spatial_rank": 2}
+        given = {key.replace("data__", "data."): value for key, value in settings.items()}
+        return plan_training(stage, [Layer("test", values | given)], device="cpu")
+
+    return plan

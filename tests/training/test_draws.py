@@ -1,0 +1,53 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animdiff_cli.training.draws import Draws, positions_of
+
+counts = st.integers(1, 12)
+
+
+@given(clips=counts, seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 5))
+def test_every_epoch_takes_every_clip_once(clips, seed, epoch):
+    draws = Draws(clips, seed=seed)
+    taken = [draws.at(position).index for position in range(epoch * clips, (epoch + 1) * clips)]
+    assert sorted(taken) == list(range(clips))
+
+
+@given(clips=counts, variants=st.integers(1, 4), seed=st.integers(0, 99))
+def test_so_many_epochs_show_every_variant_of_every_clip(clips, variants, seed):
+    draws = Draws(clips, variants, seed)
+    seen = {(draws.at(p).index, draws.at(p).variant) for p in range(clips * variants)}
+    assert seen == {(index, variant) for index in range(clips) for variant in range(variants)}
+
+
+@given(clips=counts, variants=st.integers(1, 4), first=st.integers(0, 50), length=st.integers(0, 20))
+def test_what_is_encoded_beforehand_is_what_the_steps_take(clips, variants, first, length):
+    draws = Draws(clips, variants, seed=3)
+    positions = range(first, first + length)
+    assert draws.pairs(positions) == list(
+        dict.fromkeys((draws.at(position).index, draws.at(position).variant) for position in positions)
+    )
+
+
+@given(step=st.integers(0, 9), batch=st.integers(1, 3), accumulation=st.integers(1, 3), world=st.integers(1, 4))
+def test_processes_share_the_samples_that_one_would_take(step, batch, accumulation, world):
+    def taken(batch, accumulation, world):
+        return [
+            [p for rank in range(world) for p in positions_of(step, micro, batch, accumulation, rank, world)]
+            for micro in range(accumulation)
+        ]
+
+    assert taken(batch, accumulation, world) == taken(batch * world, accumulation, 1)
+
+
+def test_numbers_differ_from_sample_to_sample_and_with_the_seed():
+    draws, others = Draws(4, seed=1), Draws(4, seed=2)
+    noise = {d.at(position).noise_seed for d in (draws, others) for position in range(100)}
+    assert len(noise) == 200
+    assert draws.at(17) == Draws(4, seed=1).at(17)
+
+
+def test_captions_are_dropped_as_often_as_asked():
+    dropped = sum(Draws(4, caption_dropout=0.1).at(position).drop_caption for position in range(5000))
+    assert 400 < dropped < 600
+    assert not any(Draws(4).at(position).drop_caption for position in range(100))

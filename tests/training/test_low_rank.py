@@ -1,0 +1,127 @@
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.motion import MotionModule, MotionSpec, plug
+from animdiff_cli.training.export import low_rank_tensors, save_low_rank
+from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
+from animdiff_cli.weights.identify import identify
+
+SD15 = {"block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2}
+
+
+def fill(branches, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in branches.parameters().values():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return branches
+
+
+def run(unet, motion=None, frames=3):
+    generator = torch.Generator().manual_seed(2)
+    latents = torch.randn(frames, 4, 8, 8, generator=generator).to(unet.dtype)
+    text = torch.randn(frames, 5, unet.config.cross_attention_dim, generator=generator).to(unet.dtype)
+    with torch.no_grad():
+        if motion is None:
+            return unet(latents, 500, encoder_hidden_states=text).sample
+        with motion.frames(frames):
+            return unet(latents, 500, encoder_hidden_states=text).sample
+
+
+def test_untrained_branches_change_nothing_and_no_name(make_unet):
+    unet = make_unet()
+    names, before = list(unet.state_dict()), run(unet)
+    branches = LowRank.new(image_projections(unet), 4)
+    assert torch.equal(run(unet), before)
+    assert list(unet.state_dict()) == names
+    assert len(branches.branches) == 4 * 2 * sum(".attn1.to_q.weight" in name for name in names)
+
+
+def test_branches_do_what_adding_their_product_to_the_weights_does(make_unet, make_motion):
+    unet = make_unet()
+    motion = make_motion(unet)
+    plug(unet, motion)
+    layers = {**image_projections(unet), **motion_projections(motion)}
+    branches = fill(LowRank.new(layers, 4, scale=0.5))
+    branched = run(unet, motion)
+    branches.detach()
+    plain = run(unet, motion)
+    for name, branch in branches.branches.items():
+        layers[name].weight.data += 0.5 * (branch.up @ branch.down).double()
+    torch.testing.assert_close(run(unet, motion), branched, rtol=1e-4, atol=1e-5)
+    assert (plain - branched).abs().max() > 0.01
+
+
+def test_branches_are_switched_off_and_kept_from_learning_for_a_while(make_unet):
+    unet = make_unet().requires_grad_(False)
+    before = run(unet)
+    branches = fill(LowRank.new(image_projections(unet), 2))
+    with branches.used(enabled=False):
+        assert torch.equal(run(unet), before)
+    latents, text = torch.randn(1, 4, 8, 8).double(), torch.randn(1, 5, 24).double()
+    with branches.used(trained=False):
+        assert not unet(latents, 5, encoder_hidden_states=text).sample.requires_grad
+    unet(latents, 5, encoder_hidden_states=text).sample.sum().backward()
+    assert all(parameter.grad is not None for parameter in branches.parameters().values())
+
+
+@pytest.mark.parametrize("layout", ["original", "diffusers", "peft"])
+def test_a_saved_motion_lora_is_known_for_what_it_is_and_loads_again(make_unet, make_motion, tmp_path, layout):
+    unet = make_unet()
+    motion = make_motion(unet, "v2")
+    branches = fill(LowRank.new(motion_projections(motion), 4, scale=0.25))
+    path = tmp_path / "lora.safetensors"
+    save_low_rank(branches, path, kind="motion-lora", version="v2", layout=layout, metadata={"animdiff.rank": "4"})
+    info = identify(path)
+    assert (info.kind, info.version, info.rank, info.format) == ("motion-lora", "v2", 4, layout)
+    loaded = LowRank.load(motion_projections(motion), path)
+    for name, branch in branches.branches.items():
+        again = loaded.branches[name]
+        torch.testing.assert_close(again.up @ again.down, 0.25 * branch.up @ branch.down, rtol=5e-3, atol=1e-3)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters().values())
+
+
+def test_a_motion_lora_for_sd15_has_the_keys_and_shapes_of_the_published_ones():
+    with torch.device("meta"):
+        motion = MotionModule(MotionSpec.for_unet(SD15, "v2"))
+    tensors = low_rank_tensors_of(motion_projections(motion), 64)
+    key = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.processor.{}.weight"
+    assert len(tensors) == 336 and sum(t.numel() for t in tensors.values()) == 19_333_120
+    assert tensors[key.format("to_out_lora.down")].shape == (64, 1280)
+    assert tensors[key.format("to_q_lora.up")].shape == (1280, 64)
+
+
+def test_a_domain_adapter_for_sd15_has_the_keys_and_shapes_of_the_published_one():
+    config = {"cross_attention_dim": 768, "attention_head_dim": 8}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SD15, **config)
+    tensors = low_rank_tensors_of(image_projections(unet), 128)
+    key = "up_blocks.3.attentions.1.transformer_blocks.0.attn2.processor.to_v_lora.down.weight"
+    assert len(tensors) == 256 and sum(t.numel() for t in tensors.values()) == 25_509_888
+    assert tensors[key].shape == (128, 768)
+
+
+def low_rank_tensors_of(layers, rank):
+    """Spell branches on layers that only have shapes."""
+    stand_ins = {
+        name: torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        for name, layer in layers.items()
+    }
+    branches = LowRank.new(stand_ins, rank)
+    for branch in branches.branches.values():
+        branch.to_empty(device="cpu")
+    return low_rank_tensors(branches, "original")
+
+
+def test_a_lora_of_another_model_is_refused_before_anything_is_attached(make_unet, make_motion, tmp_path):
+    unet = make_unet()
+    motion = make_motion(unet, "v2")
+    path = tmp_path / "v2.safetensors"
+    save_low_rank(LowRank.new(motion_projections(motion), 2), path, kind="motion-lora", version="v2")
+    v3 = make_motion(make_unet(), "v3")
+    with pytest.raises(IntegrityError, match="mid_block"):
+        LowRank.load(motion_projections(v3), path)
+    wider = make_motion(make_unet("sdxl"), "v3")
+    with pytest.raises(IntegrityError, match=r"wide|does not have"):
+        LowRank.load(motion_projections(wider), path)

@@ -1,0 +1,240 @@
+"""Whole runs of a few steps on a toy model: what comes out, and what happens when they are cut short."""
+
+import json
+import signal
+import threading
+
+import pytest
+import torch
+import yaml
+
+from animdiff_cli.core.events import Note, Prepared, Saved, Trained
+from animdiff_cli.errors import DeviceError, IntegrityError, UsageError
+from animdiff_cli.jobs.train import run_training
+from animdiff_cli.motion import load_motion_module
+from animdiff_cli.training.journal import read_rows
+from animdiff_cli.training.low_rank import LowRank, motion_projections
+from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
+from animdiff_cli.weights.identify import identify
+
+from .conftest import ToyClips
+
+
+def losses(plan):
+    return [row.loss for row in read_rows(plan.out / "loss.csv")]
+
+
+def stop_after(step):
+    """A watcher that asks to stop as Ctrl-C does, once `step` is done."""
+
+    def watch(event):
+        if isinstance(event, Trained) and event.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return watch
+
+
+def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):
+    plan = make_plan(sample_every=4, sample_prompts=("a fox",), leak_stills=1)
+    result = run_training(plan, clips)
+    info = identify(result.path)
+    assert (info.kind, info.version, info.rank, info.format) == ("motion-lora", "v3", 4, "original")
+    about = json.loads(info.metadata["animdiff.training"])
+    assert about["config"]["lr"] == 5e-4 and about["steps"] == 4
+    assert json.loads(info.metadata["animdiff.data"])["count"] == 3
+    assert "/" not in about["config"]["model"]  # where things lie here is nobody's business
+    motion = load_motion_module(plan.motion_module)
+    trained = LowRank.load(motion_projections(motion), result.path)
+    assert all(branch.up.abs().max() > 0 for branch in trained.branches.values())
+    left = sorted(path.relative_to(plan.out).as_posix() for path in plan.out.rglob("*") if path.is_file())
+    assert left == [
+        "checkpoints/step-00000002.pt",
+        "checkpoints/step-00000004.pt",
+        "config.yaml",
+        "loss.csv",
+        "loss.png",
+        "report.json",
+        "run.safetensors",
+        "samples/step-000004-1.gif",
+    ]
+    assert yaml.safe_load((plan.out / "config.yaml").read_text()) == plan.config.model_dump(mode="json")
+    assert 0 < result.report["appearance"]["similarity"] <= 1
+
+
+def test_a_run_that_was_stopped_goes_on_exactly_where_it_was(make_plan, clips):
+    settings = {"steps": 6, "ema": 0.9, "caption_dropout": 0.3, "batch": 2, "lr_schedule": "cosine"}
+    whole = make_plan(out="whole", save_every=100, **settings)
+    run_training(whole, clips)
+    plan = make_plan(out="stopped", save_every=100, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(plan, clips, stop_after(2))
+    assert len(losses(plan)) == 3  # the step that was under way when somebody asked is finished and saved
+    said = []
+    run_training(plan, clips, said.append)
+    assert any(isinstance(event, Note) and "after step 3" in event.message for event in said)
+    assert losses(plan) == losses(whole)
+    ours, theirs = (read_tensors(p.result) for p in (plan, whole))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_second_sitting_encodes_nothing_again_and_a_third_has_nothing_to_do(make_plan, clips):
+    events = []
+    run_training(make_plan(), clips, events.append)
+    assert sum(isinstance(event, Prepared) for event in events) == 4
+    events.clear()
+    longer = make_plan(steps=6)
+    run_training(longer, clips, events.append)
+    assert [event.step for event in events if isinstance(event, Trained)] == [5, 6]
+    assert sum(isinstance(event, Prepared) for event in events) == 2  # only what the added steps see
+    weights = longer.result.read_bytes()
+    events.clear()
+    run_training(longer, clips, events.append)
+    assert not any(isinstance(event, Trained | Prepared | Saved) for event in events)
+    assert longer.result.read_bytes() == weights
+
+
+def test_another_run_in_the_same_folder_is_refused_unless_it_may_begin_anew(make_plan, clips):
+    plan = make_plan()
+    run_training(plan, clips)
+    first = losses(plan)
+    with pytest.raises(UsageError, match="other settings: lr was"):
+        run_training(make_plan(lr=1e-3), clips)
+    with pytest.raises(UsageError, match="other settings: clips was"):
+        run_training(plan, ToyClips(salt="other"))
+    run_training(make_plan(lr=1e-3), clips, overwrite=True)
+    assert losses(plan)[0] == first[0] and losses(plan)[2] != first[2]
+
+
+def test_a_folder_of_other_things_is_left_alone(make_plan, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(UsageError, match="something else"):
+        make_plan(out="photos")
+
+
+def test_recomputing_activations_changes_no_loss(make_plan, clips):
+    kept, recomputed = (
+        make_plan(out="kept", gradient_checkpointing=False),
+        make_plan(out="re", gradient_checkpointing=True),
+    )
+    for plan in (kept, recomputed):
+        run_training(plan, clips)
+    assert losses(kept) == pytest.approx(losses(recomputed), rel=2e-3)
+
+
+def test_clips_of_several_sizes_train_together(make_plan):
+    mixed = ToyClips(sizes=[(64, 64), (64, 128), (128, 64)])
+    plan = make_plan(batch=3, accumulation=2, steps=2)
+    run_training(plan, mixed)
+    assert len(losses(plan)) == 2
+
+
+def test_accumulating_halves_takes_the_step_of_the_whole_batch(make_plan, clips):
+    whole, halves = make_plan(out="a", batch=2, spatial_mask=0), make_plan(out="b", accumulation=2, spatial_mask=0)
+    for plan in (whole, halves):
+        run_training(plan, clips)
+    assert losses(whole) == pytest.approx(losses(halves), rel=2e-3)
+
+
+def test_the_spatial_lora_learns_and_is_thrown_away(make_plan, clips):
+    plan = make_plan(spatial_mask=0)
+    result = run_training(plan, clips)
+    state = torch.load(plan.out / "checkpoints" / "step-00000004.pt", weights_only=True)
+    spatial = [tensor for name, tensor in state["weights"].items() if name.startswith("1.") and name.endswith(".up")]
+    # where the picture is one position small, self-attention has no choice and its queries learn nothing
+    assert sum(bool(tensor.abs().max() > 0) for tensor in spatial) > 0.7 * len(spatial)
+    assert all(".motion_modules." in key for key in read_tensors(result.path))
+    without = make_plan(out="without", spatial_rank=0)
+    run_training(without, clips)
+    assert losses(plan)[0] == losses(without)[0]  # untrained, it changes nothing
+    assert losses(plan)[3] != losses(without)[3]
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "peft"])
+def test_the_result_is_written_in_other_layouts(make_plan, clips, layout):
+    result = run_training(make_plan(format=layout, steps=1), clips)
+    assert identify(result.path).format == layout
+
+
+def test_an_adapter_learns_from_single_frames_and_plugs_into_stage_2(make_plan, clips):
+    adapter = make_plan("domain-adapter", out="adapter", batch=2, sample_every=4, sample_prompts=("a fox",))
+    result = run_training(adapter, clips)
+    info = identify(result.path)
+    assert (info.kind, info.rank) == ("domain-adapter", 4)
+    assert sorted(path.suffix for path in (adapter.out / "samples").iterdir()) == [".png"]
+    plain, adapted = (
+        make_plan("motion-module", out=name, batch=1, domain_adapter=path)
+        for name, path in (("plain", None), ("adapted", f"{result.path}@1.0"))
+    )
+    for plan in (plain, adapted):
+        run_training(plan, clips)
+    assert losses(plain)[0] != losses(adapted)[0]
+    off = make_plan("motion-module", out="off", batch=1, domain_adapter=f"{result.path}@0")
+    run_training(off, clips)
+    assert losses(off) == losses(plain)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+def test_a_new_motion_module_begins_as_nothing_and_is_saved_in_the_official_layout(make_plan, clips, version):
+    plan = make_plan("motion-module", batch=1, motion_version=version, ema=0.0)
+    result = run_training(plan, clips)
+    info = identify(result.path)
+    assert (info.kind, info.version, info.format) == ("motion-module", version, "original")
+    motion = load_motion_module(result.path)
+    ends = [t for name, t in motion.named_parameters() if name.endswith("proj_out.weight")]
+    assert ends and all(end.abs().max() > 0 for end in ends)
+    assert read_metadata(result.path)["animdiff.base"]
+
+
+def test_training_goes_on_from_a_published_module(make_plan, clips, toy_motion_file):
+    plan = make_plan("motion-module", motion_module=str(toy_motion_file), batch=1, steps=1, lr=1e-6, ema=0.0)
+    trained = read_tensors(run_training(plan, clips).path)
+    before = read_tensors(toy_motion_file)
+    changes = [(trained[key].float() - before[key].float()).abs().max() for key in before if "pos_encoder" not in key]
+    assert max(changes) < 2e-3 and sum(float(change) for change in changes) > 0
+
+
+def test_bf16_trains_and_keeps_what_is_trained_in_float32(make_plan, clips):
+    plan = make_plan("motion-module", dtype="bf16", batch=1, steps=1, sample_every=1, sample_prompts=("a fox",))
+    run_training(plan, clips)
+    state = torch.load(plan.out / "checkpoints" / "step-00000001.pt", weights_only=True)
+    assert {tensor.dtype for tensor in state["weights"].values()} == {torch.float32}
+    lora = make_plan(out="lora", dtype="bf16", steps=2)
+    run_training(lora, clips)
+    assert all(loss < 10 for loss in losses(lora))
+
+
+def test_an_adapter_for_another_model_is_refused(make_plan, clips, tmp_path, toy_motion_file):
+    lora = run_training(make_plan(steps=1), clips).path
+    with pytest.raises(IntegrityError, match="does not have"):
+        run_training(make_plan("motion-module", out="b", domain_adapter=str(lora)), clips)
+
+
+def test_too_many_frames_are_refused_before_the_model_loads(make_plan):
+    events = []
+    with pytest.raises(UsageError, match="positions for 1 to 32"):
+        run_training(make_plan(data__num_frames=33), ToyClips(num_frames=33), events.append)
+    assert len(events) == 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run(make_plan, clips, toy_motion_file, tmp_path):
+    broken = read_tensors(toy_motion_file)
+    bias = next(key for key in broken if key.endswith("proj_out.bias"))
+    broken[bias] = torch.full_like(broken[bias], torch.inf)
+    path = tmp_path / "broken.safetensors"
+    write_tensors(broken, path, read_metadata(toy_motion_file))
+    with pytest.raises(DeviceError, match="numbers overflow"):
+        run_training(make_plan(motion_module=str(path)), clips)
+
+
+def test_8_bit_is_refused_where_it_cannot_run(make_plan, clips):
+    with pytest.raises(DeviceError, match="CUDA"):
+        run_training(make_plan(optimizer="adamw8bit"), clips)
+
+
+def test_a_run_works_in_a_thread_where_no_signal_arrives(make_plan, clips):
+    plan, done = make_plan(steps=1), []
+    thread = threading.Thread(target=lambda: done.append(run_training(plan, clips)))
+    thread.start()
+    thread.join()
+    assert done[0].path.is_file()
