@@ -15,13 +15,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = r"generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+"
 COMMANDS = sorted(set(re.findall(rf"animdiff (?:{NAMES})[^`\n)]*", README)))
-    set(
-        re.findall(
-            r"animdiff (?:generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+)[^`\n)]*",
-            README,
-        )
-    )
-)
 
 
 @pytest.fixture
