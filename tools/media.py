@@ -23,9 +23,9 @@ class Picture:
 
 
 PICTURES = (
-    Picture("bell.gif", "a green bell on the beach", 7),
-    Picture("balloon.gif", "a turquoise balloon in the snow", 7),
-    Picture("heart.gif", "an orange heart in a green meadow", 3),
+    Picture("rocket.gif", "a red rocket in the night sky", 7),
+    Picture("ball.gif", "a purple ball in a green meadow", 1),
+    Picture("balloon.gif", "a pink balloon in the snow", 1),
 )
 
 
