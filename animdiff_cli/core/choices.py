@@ -18,5 +18,5 @@ Scheduler = Literal[
     "lcm",
     "tcd",
 ]
-MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
+MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot"]
 BetaSchedule = Literal["auto", "linear", "scaled_linear"]

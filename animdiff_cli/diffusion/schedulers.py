@@ -35,9 +35,15 @@ SCHEDULE: Mapping[str, object] = {
 }
 
 
-def make_scheduler(name: Scheduler, beta_schedule: str = "linear", prediction_type: str = "epsilon") -> Any:
-    """Build a diffusers scheduler. The motion stage is trained on `linear` betas, image models on `scaled_linear`."""
+def make_scheduler(
+    name: Scheduler, beta_schedule: str = "linear", prediction_type: str = "epsilon", beta_end: float = 0.012
+) -> Any:
+    """Build a diffusers scheduler. SD1.5's motion stage is trained on `linear` betas, image models on `scaled_linear`.
+
+    `beta_end`: the last beta, 0.020 for the SDXL beta module.
+    """
     class_name, settings = SAMPLERS[name]
+    betas = {"beta_schedule": beta_schedule, "beta_end": beta_end}
     return cast(Any, getattr(diffusers, class_name))(
-        **SCHEDULE, **settings, beta_schedule=beta_schedule, prediction_type=prediction_type
+        **{**SCHEDULE, **betas, **settings, "prediction_type": prediction_type}
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from torch import Tensor
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
+from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.build import Components, check_model, load_components, model_files, part_config
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
@@ -58,7 +60,7 @@ class Animator:
 
     components: Components
     motion: MotionModule | None
-    hashes: Future[WeightHashes]  # computed while the weights were loading
+    hashes: Future[WeightHashes]  # computed while the weights load and the first steps run
 
     def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
         """Render one clip. Raises `DeviceError` when memory runs out or the numbers overflow."""
@@ -68,7 +70,7 @@ class Animator:
         with tell_out_of_memory(parts.plan, config.width, config.height, config.num_frames):
             latents = denoise(
                 parts.unet,
-                make_scheduler(config.scheduler, config.beta_schedule, parts.prediction_type),
+                self._scheduler(config),
                 initial_noise(generator, config.num_frames, config.height // 8, config.width // 8),
                 self._conditioning(config, say),
                 steps=config.steps,
@@ -79,8 +81,24 @@ class Animator:
             frames = decode(parts.vae, latents, on_decoded=on_decoded, say=say)
         return Rendered(frames, make_recipe(config, self.hashes.result(), parts.plan.kind))
 
+    def _scheduler(self, config: GenerateConfig) -> Any:
+        prediction = self.components.prediction_type
+        ends = {"beta_end": self.motion.spec.traits.beta_end} if self.motion else {}
+        return make_scheduler(config.scheduler, config.beta_schedule, prediction, **ends)
+
     def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
         guided = config.guidance_scale > 1
+        if self.components.is_sdxl:
+            told = self.motion.spec.traits.size_ids if self.motion else None
+            return sdxl.condition(
+                self.components,
+                config.prompt,
+                config.negative_prompt if guided else None,
+                config.guidance_scale,
+                told or sdxl.sizes_of(config.height, config.width),
+                clip_skip=config.clip_skip,
+                say=say,
+            )
         negative = self._encode(config.negative_prompt, config.clip_skip, say) if guided else None
         return Conditioning(self._encode(config.prompt, config.clip_skip, say), negative, config.guidance_scale)
 
@@ -90,7 +108,7 @@ class Animator:
 
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
         """Write what `auto` came to into the config, so that the recipe says it."""
-        own = "linear" if self.motion else self.components.beta_schedule
+        own = self.motion.spec.traits.beta_schedule if self.motion else self.components.beta_schedule
         betas = own if config.beta_schedule == "auto" else config.beta_schedule
         return config.model_copy(update={"beta_schedule": betas, "dtype": self.components.plan.dtype})
 
@@ -102,20 +120,23 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     module that does not fit, more than `num_frames` the module has positions for.
     """
     check_model(weights.model)
-    motion = _load_motion(weights, num_frames, emit) if weights.motion_module else None
-    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
-        hashes = pool.submit(weights.hashes)
-        emit(Loading(f"image model {weights.model.name}"))
-        components = load_components(weights.model, plan)
+    motion = _load_motion(weights, plan, num_frames, emit) if weights.motion_module else None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+    hashes = pool.submit(weights.hashes)
+    pool.shutdown(wait=False)  # the recipe needs them, at the end
+    emit(Loading(f"image model {weights.model.name}"))
+    components = load_components(weights.model, plan)
     if motion:
         plug(components.unet, motion)
     return Animator(components, motion, hashes)
 
 
-def _load_motion(weights: Weights, num_frames: int, emit: Emit) -> MotionModule:
+def _load_motion(weights: Weights, plan: DevicePlan, num_frames: int, emit: Emit) -> MotionModule:
     assert weights.motion_module
     emit(Loading(f"motion module {weights.motion_module.name}"))
-    motion = load_motion_module(weights.motion_module, weights.motion_version)
+    motion = load_motion_module(
+        weights.motion_module, weights.motion_version, dtype=plan.torch_dtype, device=plan.device
+    )
     motion.check_frames(num_frames)
     check_fit(part_config(weights.model, "unet"), motion.spec)
     return motion
