@@ -19,6 +19,7 @@ LEVELS = {2: "sdxl", 3: "sd15"}
 #: what only the checkpoints of one base are built of, looked for where widths say nothing
 BASE_MARKS = {
     "conditioner.embedders.1.": "sdxl",
+    "conditioner.embedders.0.transformer.": "sdxl",
     "text_encoder_2.": "sdxl",
     "cond_stage_model.model.": "sd2",
     "cond_stage_model.transformer.": "sd15",

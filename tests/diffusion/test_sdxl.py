@@ -1,9 +1,11 @@
 """SDXL through the one denoising loop, against diffusers' pipelines and the official computation."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from diffusers import AnimateDiffSDXLPipeline, EulerDiscreteScheduler, MotionAdapter, StableDiffusionXLPipeline
+from diffusers import AnimateDiffSDXLPipeline, MotionAdapter, StableDiffusionXLPipeline
 
 from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.build import check_model, load_components
@@ -116,13 +118,7 @@ def test_with_motion_it_is_diffusers_pipeline_once_that_copies_the_added_embeddi
         AnimateDiffSDXLPipeline,
         exact,
         motion_adapter=adapter_of(motion),
-        scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085,
-            beta_end=0.020,
-            beta_schedule="scaled_linear",
-            timestep_spacing="leading",
-            steps_offset=1,
-        ),
+        scheduler=make_scheduler("euler", "scaled_linear", beta_end=0.020),
     )
     pipe.unet.double()
     pipe.unet.add_embedding.load_state_dict(exact.unet.add_embedding.state_dict())
@@ -207,11 +203,9 @@ def test_a_motion_module_of_sd15_does_not_fit(small, toy_motion_file):
 
 
 def test_half_an_sdxl_folder_is_refused_before_loading(toy_sdxl_model, tmp_path):
-    import shutil
-
     folder = shutil.copytree(toy_sdxl_model, tmp_path / "xl")
     shutil.rmtree(folder / "tokenizer_2")
-    with pytest.raises(IntegrityError, match="tokenizer_2/tokenizer.json missing"):
+    with pytest.raises(IntegrityError, match=r"tokenizer_2/tokenizer\.json missing"):
         check_model(folder)
 
 
