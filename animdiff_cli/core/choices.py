@@ -20,3 +20,4 @@ Scheduler = Literal[
 ]
 MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot"]
 BetaSchedule = Literal["auto", "linear", "scaled_linear"]
+TimestepSpacing = Literal["leading", "trailing", "linspace"]

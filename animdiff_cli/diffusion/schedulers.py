@@ -5,7 +5,7 @@ from typing import Any, cast, get_args
 
 import diffusers
 
-from animdiff_cli.core.choices import Scheduler
+from animdiff_cli.core.choices import Scheduler, TimestepSpacing
 
 #: name: (diffusers class, settings that make it that sampler)
 SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
@@ -24,26 +24,32 @@ SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
 }
 assert set(SAMPLERS) == set(get_args(Scheduler))
 
+#: where every schedule of Stable Diffusion 1.5 ends; the SDXL motion module's ends at 0.020
+BETA_END = 0.012
 #: Official inference config. `leading` with offset 1 gives 961, 921, … 41, 1 at 25 steps; `linspace`, which diffusers'
 #: own AnimateDiff pages recommend, makes DDIM step to a wrong previous timestep.
 SCHEDULE: Mapping[str, object] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "timestep_spacing": "leading",
     "steps_offset": 1,
 }
 
 
 def make_scheduler(
-    name: Scheduler, beta_schedule: str = "linear", prediction_type: str = "epsilon", beta_end: float = 0.012
+    name: Scheduler,
+    beta_schedule: str = "linear",
+    prediction_type: str = "epsilon",
+    *,
+    beta_end: float = BETA_END,
+    timestep_spacing: TimestepSpacing = "leading",
 ) -> Any:
-    """Build a diffusers scheduler. SD1.5's motion stage is trained on `linear` betas, image models on `scaled_linear`.
+    """Build a diffusers scheduler. The motion stage is trained on `linear` betas, image models on `scaled_linear`.
 
-    `beta_end`: the last beta, 0.020 for the SDXL beta module.
+    `timestep_spacing`: distilled modules such as AnimateDiff-Lightning were made for `trailing`, which begins at the
+    noisiest step. LCM chooses its own steps and ignores it.
     """
     class_name, settings = SAMPLERS[name]
-    betas = {"beta_schedule": beta_schedule, "beta_end": beta_end}
+    schedule = {**SCHEDULE, "beta_end": beta_end, "timestep_spacing": timestep_spacing, **settings}
     return cast(Any, getattr(diffusers, class_name))(
-        **{**SCHEDULE, **betas, **settings, "prediction_type": prediction_type}
+        **schedule, beta_schedule=beta_schedule, prediction_type=prediction_type
     )

@@ -91,8 +91,9 @@ def open_model(path: Path) -> ModelSource:
     info = describe(file)
     require_kind(info, "base", path)
     if info.base not in PARTS_OF:
+        base = info.base or "an unknown base"
         raise UsageError(
-            f"{path.name} is an image model of {info.base or 'an unknown base'}; this version renders Stable Diffusion 1.5 and SDXL",
+            f"{path.name} is an image model of {base}; this version renders Stable Diffusion 1.5 and SDXL",
             hint="use a Stable Diffusion 1.5 or SDXL checkpoint",
         )
     return ModelSource(path, info.base, read_checkpoint(file))

@@ -20,7 +20,7 @@ from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.memory import tell_out_of_memory
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
 from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
@@ -82,9 +82,12 @@ class Animator:
         return Rendered(frames, make_recipe(config, self.hashes.result(), parts.plan.kind))
 
     def _scheduler(self, config: GenerateConfig) -> Any:
-        prediction = self.components.prediction_type
-        ends = {"beta_end": self.motion.spec.traits.beta_end} if self.motion else {}
-        return make_scheduler(config.scheduler, config.beta_schedule, prediction, **ends)
+        return make_scheduler(
+            config.scheduler,
+            config.beta_schedule,
+            self.components.prediction_type,
+            beta_end=self.motion.spec.traits.beta_end if self.motion else BETA_END,
+        )
 
     def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
         guided = config.guidance_scale > 1

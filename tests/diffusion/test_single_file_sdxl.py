@@ -1,4 +1,4 @@
-"""SDXL as Civitai has it: one file, half precision, names of its first trainers, nothing beside it. Narrow, no network."""
+"""SDXL as Civitai has it: one file, half precision, its first trainers' names, nothing beside it. No network."""
 
 import numpy as np
 import pytest
