@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.source import ModelSource, open_model, read_config
+from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model, read_config
 from animdiff_cli.diffusion.text import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.completeness import describe_network
@@ -116,22 +116,35 @@ def model_files(model: Path) -> list[Path]:
     return [path for part in WEIGHTED for path in weight_files(model / part)] if model.is_dir() else [model]
 
 
-def load_components(model: Path, plan: DevicePlan, *, needs_vae: bool = True) -> Components:
+def load_components(
+    model: Path,
+    plan: DevicePlan,
+    lay_over: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    needs_vae: bool = True,
+) -> Components:
     """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed.
 
-    Without `needs_vae` the VAE is left out, and may be missing: another takes its place.
+    Weights are read straight onto the device. `lay_over` may change the parts first, and then they are read onto the
+    CPU. Without `needs_vae` the VAE is left out, and may be missing: another takes its place.
     """
-    if model.is_dir():
-        check_model_folder(model)
+    check_model(model, needs_vae=needs_vae)
     source = open_model(model)
-    source.check(needs_vae=needs_vae)
-    check_unet_config(source.config("unet"), model)
+    if model.is_dir():  # of a folder only the names of its files were looked at
+        source.check(needs_vae=needs_vae)
+    where = plan.device if lay_over is None else torch.device("cpu")
     with quietly():
-        parts = {part: load_part(source, part, plan) for part in source.parts if needs_vae or part != "vae"}
+        parts = {part: load_part(source, part, plan, where) for part in source.parts if needs_vae or part != "vae"}
         parts |= dict(zip(("tokenizer", "tokenizer_2"), source.tokenizers(), strict=False))
+    if lay_over is not None:
+        lay_over(parts)
+    for part in WEIGHTED:
+        if part in parts:
+            parts[part] = lay_out(parts[part].to(plan.device).eval().requires_grad_(False))
     for number in ("", "_2") if "text_encoder_2" in parts else ("",):
         check_tokenizer(parts[f"tokenizer{number}"], parts[f"text_encoder{number}"])
     scheduler = source.scheduler()
+    forget_model()
     return Components(
         **{"vae": None} | parts,
         prediction_type=scheduler.get("prediction_type", "epsilon"),
@@ -141,28 +154,24 @@ def load_components(model: Path, plan: DevicePlan, *, needs_vae: bool = True) ->
     )
 
 
-def load_part(source: ModelSource, part: str, plan: DevicePlan) -> Any:
-    """Build one network around its weights, read straight onto the device in the plan's number format."""
+def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.device) -> Any:
+    """Build one network around its weights, read straight onto `device` in the plan's number format."""
     config = source.config(part)
     network = describe_network(part, config)
     known = network.state_dict().keys()
     # transformers dropped the prefix in 5.6, files keep it
     tensors = {key if key in known else key.removeprefix("text_model."): t for key, t in source.tensors(part).items()}
-    weights = materialise(tensors, _dtype(source, part, config, plan), plan.device)
+    weights = materialise(tensors, _dtype(source, part, config, plan), device)
     network.load_state_dict(weights, assign=True)
     for name, buffer in network.named_buffers():
         if buffer.is_meta:
-            _count_positions(network, name, plan)
-    network.eval().requires_grad_(False)
-    if part in ("unet", "vae"):
-        lay_out(network)
+            _count_positions(network, name, device)
     return network
 
 
-def lay_out(module: Any) -> None:
+def lay_out(module: Any) -> Any:
     """Choose the memory layout of convolutions: channels-last on CUDA; on CPUs it slows small models in bf16."""
-    if module.device.type == "cuda":
-        module.to(memory_format=torch.channels_last)
+    return module.to(memory_format=torch.channels_last) if module.device.type == "cuda" else module
 
 
 def _dtype(source: ModelSource, part: str, config: Mapping[str, Any], plan: DevicePlan) -> torch.dtype:
@@ -171,14 +180,14 @@ def _dtype(source: ModelSource, part: str, config: Mapping[str, Any], plan: Devi
     return torch.float32 if overflows and plan.dtype == "fp16" else plan.torch_dtype
 
 
-def _count_positions(network: Any, name: str, plan: DevicePlan) -> None:
+def _count_positions(network: Any, name: str, device: torch.device) -> None:
     """Fill the one buffer no file holds: CLIP's table of positions, 0 to 76."""
     stem, _, last = name.rpartition(".")
     if last != "position_ids":
         raise RuntimeError(f"the buffer `{name}` is in no file and nobody fills it")
     owner = network.get_submodule(stem)
     count = owner.position_ids.shape[-1]
-    owner.position_ids = torch.arange(count, device=plan.device).expand((1, -1))
+    owner.position_ids = torch.arange(count, device=device).expand((1, -1))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,9 +85,36 @@ class ModelSource:
 def open_model(path: Path) -> ModelSource:
     """Look at a folder or file; of safetensors nothing but headers is read.
 
+    A file is opened once between planning and loading: a pickle of the older kind is read whole to be looked at.
     Raises `IntegrityError` if this is no image model or holds weights nobody knows, `UsageError` if it is one of
     another base than Stable Diffusion 1.5 and SDXL.
     """
+    if path.is_file():
+        stat = path.stat()
+        return _open_file(path, stat.st_size, stat.st_mtime_ns)
+    return _look_at(path)
+
+
+def forget_model() -> None:
+    """Let go of the file that was opened last."""
+    _open_file.cache_clear()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read one part's JSON config. Raises `IntegrityError` if it is not JSON."""
+    try:
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
+    return config if isinstance(config, Mapping) else {}
+
+
+@lru_cache(maxsize=1)
+def _open_file(path: Path, size: int, changed_ns: int) -> ModelSource:
+    return _look_at(path)
+
+
+def _look_at(path: Path) -> ModelSource:
     file = open_any(path)
     info = describe(file)
     require_kind(info, "base", path)
@@ -97,15 +125,6 @@ def open_model(path: Path) -> ModelSource:
             hint="use a Stable Diffusion 1.5 or SDXL checkpoint",
         )
     return ModelSource(path, info.base, read_checkpoint(file))
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read one part's JSON config. Raises `IntegrityError` if it is not JSON."""
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
-    return config if isinstance(config, Mapping) else {}
 
 
 def _whole_hint(part: str) -> str:
