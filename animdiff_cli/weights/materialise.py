@@ -43,5 +43,8 @@ def _read(tensor: Lazy, dtype: torch.dtype, device: torch.device | None) -> Tens
     target = torch.empty(tensor.shape, dtype=dtype if own.is_floating_point else own, device=device)
     rows = target if target.dim() else target.reshape(1)
     for start, stop in stretches(tensor, STAGING_BYTES):
-        rows[start:stop].copy_(tensor.rows(start, stop))
+        read = tensor.rows(start, stop)
+        # torch has no fast way between the two half precisions; over float32 it gives the same bits four times as fast
+        halves = {read.dtype, target.dtype} == {torch.float16, torch.bfloat16}
+        rows[start:stop].copy_(read.float() if halves else read)
     return target
