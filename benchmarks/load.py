@@ -10,8 +10,6 @@ same bytes read into memory. Memory is what a process needs beyond its imports.
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import time
@@ -93,7 +91,7 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
     expected_shapes("text_encoder", shipped("sd15", "text_encoder"))  # diffusers and transformers are imported here
     model, module = files
     plan = DevicePlan("cpu", 0, "fp32" if dtype == "fp32" else "bf16")
-    before, began, worked = _resident(), time.perf_counter(), time.process_time()
+    before, began, worked = _status("VmRSS"), time.perf_counter(), time.process_time()
     if what == "read":
         kept: Any = [_read(path) for path in (*model_files(model), module)]
         size = sum(tensor.numel() for tensor in kept)
@@ -104,7 +102,7 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
         parts = (kept.unet, kept.vae, kept.text_encoder, kept.text_encoder_2, motion)
         size = sum(t.numel() * t.element_size() for part in parts if part for t in part.state_dict().values())
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = _status("VmHWM")
     return {
         "seconds": seconds,
         "cpu_seconds": worked,
@@ -127,10 +125,10 @@ def _read(path: Path) -> Any:
     return into
 
 
-def _resident() -> int:
-    """Bytes this process has in memory now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
+def _status(name: str) -> int:
+    """Bytes this process has in memory: `VmRSS` now, `VmHWM` at most. (getrusage counts the parent's, too.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def _record(case: str, dtype: str, rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
