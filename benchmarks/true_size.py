@@ -47,6 +47,11 @@ def v3_module(path: Path) -> Path:
     return _module("sd15", "v3", path)
 
 
+def v2_module(path: Path) -> Path:
+    """Write the second motion module, which MotionLoRAs are for: fp16, 0.91 GB."""
+    return _module("sd15", "v2", path)
+
+
 def sdxl_module(path: Path) -> Path:
     """Write the SDXL beta module: fp32 in a pickle, 0.95 GB, as published; fp16 if the name asks for safetensors."""
     return _module("sdxl", "sdxl", path)
@@ -69,6 +74,7 @@ WRITERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
     "sdxl": (sdxl_checkpoint, "sdxl.safetensors"),
     "v3": (v3_module, "v3_sd15_mm.safetensors"),
     "v3-pickle": (v3_module, "v3_sd15_mm.ckpt"),
+    "v2": (v2_module, "mm_sd_v15_v2.safetensors"),
     "mm-sdxl": (sdxl_module, "mm_sdxl_v10_beta.safetensors"),
     "motion-lora": (motion_lora, "v2_lora_PanLeft.ckpt"),
     "adapter": (domain_adapter, "v3_sd15_adapter.ckpt"),
