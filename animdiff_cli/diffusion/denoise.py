@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.motion import plugged
+from animdiff_cli.motion.halves import same_halves
 from animdiff_cli.motion.text import share_text
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all)
@@ -69,7 +70,8 @@ def denoise(
     if conditioning.added:
         told["added_cond_kwargs"] = conditioning.added.for_frames(num_frames)
     told["encoder_hidden_states"] = texts if share_text(unet) else texts.repeat_interleave(num_frames, dim=0)
-    with frames:
+    halves = nullcontext() if conditioning.negative is None else same_halves(unet)
+    with frames, halves:
         for done, timestep in enumerate(scheduler.timesteps, start=1):
             prediction = _predict(unet, scheduler.scale_model_input(latents, timestep), timestep, told, conditioning)
             latents = scheduler.step(prediction, timestep, latents, return_dict=False, **extra)[0]

@@ -1,7 +1,6 @@
 """An image model on disk, looked at and not yet read: a diffusers folder, or one file as Civitai and A1111 have it."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -106,7 +105,7 @@ def read_config(path: Path) -> dict[str, Any]:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
-    return config if isinstance(config, Mapping) else {}
+    return config if isinstance(config, dict) else {}
 
 
 @lru_cache(maxsize=1)
