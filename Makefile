@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-full lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/animdiff generate --model pocket --prompt "a red rocket in the night sky" --seed 7
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+test-full: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m full
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from diffusers import AnimateDiffPipeline, DDIMScheduler, MotionAdapter
+from diffusers import AnimateDiffPipeline, MotionAdapter
 from diffusers.utils import logging
 
 from animdiff_cli.diffusion.build import lay_out
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.schedulers import SCHEDULE, make_scheduler
+from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.motion import plug
 from animdiff_cli.weights.motion import RENAMES, is_position
@@ -82,7 +82,7 @@ class Diffusers:
 
     def __init__(self, parts: Parts) -> None:
         logging.set_verbosity_error()
-        scheduler = DDIMScheduler(**SCHEDULE, beta_schedule="linear", clip_sample=False)
+        scheduler = make_scheduler("ddim")
         self.pipe = AnimateDiffPipeline(
             vae=parts.vae,
             text_encoder=parts.text_encoder,

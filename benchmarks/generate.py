@@ -83,7 +83,7 @@ def _record(
     ours, theirs = best["animdiff"], best.get("diffusers")
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "device": torch.cuda.get_device_name() if kind == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name() if kind == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
         "model": args.model_size,
         "dtype": dtype,
@@ -131,7 +131,8 @@ def _profile(contender: Contender, shape: Shape) -> None:
     print(profiler.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60))
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Name the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from hypothesis import HealthCheck, settings
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from animdiff_cli.motion import MotionModule, save_motion_module
@@ -142,6 +149,73 @@ def toy_clip(tmp_path_factory):
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_sdxl_model(tmp_path_factory):
+    """Write a whole SDXL folder of random weights: two text encoders, pooled text and sizes; returns its path."""
+    folder = tmp_path_factory.mktemp("models") / "toy-xl"
+    torch.manual_seed(2)
+    cross_down, cross_up = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
+    UNet2DConditionModel(
+        sample_size=8,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", cross_down, cross_down),
+        up_block_types=(cross_up, cross_up, "UpBlock2D"),
+        block_out_channels=(32, 64, 64),
+        cross_attention_dim=72,
+        attention_head_dim=(1, 2, 2),
+        transformer_layers_per_block=(1, 1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 16,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 16, 16, 16),
+        norm_num_groups=8,
+        latent_channels=4,
+        scaling_factor=0.13025,
+        force_upcast=True,
+    ).save_pretrained(folder / "vae")
+    for part, kind, width in (
+        ("text_encoder", CLIPTextModel, 32),
+        ("text_encoder_2", CLIPTextModelWithProjection, 40),
+    ):
+        config = CLIPTextConfig(
+            hidden_size=width,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            projection_dim=16,
+            vocab_size=514,
+            bos_token_id=512,
+            eos_token_id=513,
+            pad_token_id=513,
+        )
+        kind(config).save_pretrained(folder / part)
+    byte_tokenizer().save_pretrained(folder / "tokenizer")
+    second = byte_tokenizer()
+    second.pad_token = "!"
+    second.save_pretrained(folder / "tokenizer_2")
+    EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
+    ).save_pretrained(folder / "scheduler")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_sdxl_motion_file(toy_sdxl_model, tmp_path_factory):
+    """Write the SDXL beta module of random weights that fits `toy_sdxl_model`; returns its path."""
+    torch.manual_seed(3)
+    motion = MotionModule.from_unet(UNet2DConditionModel.from_pretrained(toy_sdxl_model / "unet"), "sdxl")
+    for parameter in motion.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    path = tmp_path_factory.mktemp("motion") / "toy_mm_sdxl.safetensors"
+    save_motion_module(motion, path)
+    return path
 
 
 def byte_tokenizer():

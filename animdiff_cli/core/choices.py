@@ -18,7 +18,7 @@ Scheduler = Literal[
     "lcm",
     "tcd",
 ]
-MotionVersion = Literal["v1", "v2", "v3", "sdxl"]
+MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot"]
 BetaSchedule = Literal["auto", "linear", "scaled_linear"]
 #: camera moves, named as the published MotionLoRAs are: the camera moves, so the picture goes the other way
 Shot = Literal["zoom-in", "zoom-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "roll-cw", "roll-ccw"]

@@ -4,6 +4,7 @@ Order as in the official program: VAE, LoRAs, domain adapter, all baked into the
 motion module and are applied there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from animdiff_cli.core.choices import LoraAlphaMode
-from animdiff_cli.diffusion.build import part_config
+from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, open_embedding, teach
-from animdiff_cli.diffusion.single_file import read_model
+from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.given import refuse_kind, require_base, require_kind
@@ -23,6 +24,7 @@ from animdiff_cli.weights.ldm_clip import with_model_prefix
 from animdiff_cli.weights.lora_apply import bake, open_lora
 from animdiff_cli.weights.lora_fit import Fitted, Shapes, fit
 from animdiff_cli.weights.lora_merge import Merge
+from animdiff_cli.weights.model_configs import shipped
 from animdiff_cli.weights.traits import TEXT_WIDTHS
 
 #: parts that LoRAs change, and the tokenizer of those that read text
@@ -74,7 +76,7 @@ def open_overlay(
     widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)} if embeddings else {}
     return Overlay(
         merges=tuple(one.merge for one in fitted),
-        vae=open_vae(vae, part_config(model, "vae"), base, model) if vae else None,
+        vae=open_vae(vae, _own_vae(model), base, model) if vae else None,
         embeddings=tuple(open_embedding(path, widths, base, model) for path in embeddings),
         notes=tuple(one.note for one in fitted if one.note),
     )
@@ -83,7 +85,7 @@ def open_overlay(
 def lay_over(parts: dict[str, Any], overlay: Overlay, plan: DevicePlan) -> None:
     """Apply to the loaded parts of a model, still on the CPU; `parts` gets the new VAE."""
     if overlay.vae:
-        parts["vae"] = load_vae(overlay.vae, plan)
+        parts["vae"] = load_vae(overlay.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
     if overlay.merges:
         weights: dict[str, Tensor] = {}
         for part in BAKED_PARTS:
@@ -103,7 +105,7 @@ def model_base(model: Path) -> str | None:
 
 def model_shapes(model: Path) -> Shapes:
     """List the shape of every weight of a model by canonical name."""
-    return {name: tensor.shape for name, tensor in read_model(model).tensors.items()}
+    return {name: tensor.shape for name, tensor in open_model(model).contents.tensors.items()}
 
 
 def _open_lora(lora: Scaled, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
@@ -136,8 +138,13 @@ def _is_attention(module: str) -> bool:
 
 
 def _encoders(model: Path) -> list[str]:
-    second = model.is_dir() and (model / "text_encoder_2").is_dir()
-    return ["text_encoder", "text_encoder_2"] if second else ["text_encoder"]
+    return ["text_encoder", "text_encoder_2"] if is_sdxl(model) else ["text_encoder"]
+
+
+def _own_vae(model: Path) -> Mapping[str, Any]:
+    """Describe the VAE a model was made with: the one it brings, or else that of its base."""
+    source = open_model(model)
+    return source.config("vae") if source.tensors("vae") else shipped(source.base, "vae")
 
 
 def _canonical(part: str, name: str) -> str:

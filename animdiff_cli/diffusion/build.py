@@ -1,6 +1,5 @@
 """The parts of an image model, from a diffusers folder or a single file, placed on the device."""
 
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +11,12 @@ from typing import Any
 import torch
 
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.single_file import check_checkpoint, checkpoint_config, load_parts
+from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model, read_config
 from animdiff_cli.diffusion.text import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.weights.completeness import describe_network
 from animdiff_cli.weights.folders import weight_files
+from animdiff_cli.weights.materialise import materialise
 
 #: parts a Stable Diffusion folder must have, and the files of which one proves each is there
 REQUIRED = {
@@ -25,12 +26,18 @@ REQUIRED = {
     "tokenizer": ("tokenizer.json", "vocab.json"),
     "scheduler": ("scheduler_config.json",),
 }
-WEIGHTED = ("unet", "vae", "text_encoder")
+#: and what one of SDXL has besides, told by the first
+REQUIRED_SDXL = {"text_encoder_2": ("config.json",), "tokenizer_2": ("tokenizer.json", "vocab.json")}
+WEIGHTED = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """An image model ready to render. Schedulers are made per render; `prediction_type` is the model's."""
+    """An image model ready to render. Schedulers are made per render; `prediction_type` is the model's.
+
+    SDXL has a second text encoder and tokenizer; `zeros_for_empty` says that it was trained to read no text at all
+    as zeros.
+    """
 
     unet: Any
     vae: Any
@@ -39,25 +46,32 @@ class Components:
     prediction_type: str
     beta_schedule: str  # the image model's own, for stills
     plan: DevicePlan
+    text_encoder_2: Any = None
+    tokenizer_2: Any = None
+    zeros_for_empty: bool = False
+
+    @property
+    def is_sdxl(self) -> bool:
+        """Tell SDXL, whose UNet is told more than the text."""
+        return self.text_encoder_2 is not None
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise `IntegrityError` or `UsageError` unless `folder` is a whole Stable Diffusion 1.x folder. Loads nothing."""
+def check_model_folder(folder: Path, *, needs_vae: bool = True) -> None:
+    """Raise `IntegrityError` unless `folder` is a whole Stable Diffusion folder. Loads nothing."""
+    required: Mapping[str, tuple[str, ...]] = REQUIRED | (REQUIRED_SDXL if is_sdxl(folder) else {})
+    if not needs_vae:
+        required = {part: proofs for part, proofs in required.items() if part != "vae"}
     missing = [
         f"{part}/{proofs[0]}"
-        for part, proofs in REQUIRED.items()
+        for part, proofs in required.items()
         if not any((folder / part / proof).is_file() for proof in proofs)
     ]
-    missing += [f"{part}/*.safetensors" for part in WEIGHTED if not missing and not weight_files(folder / part)]
+    weighted = [part for part in WEIGHTED if part in required]
+    missing += [f"{part}/*.safetensors" for part in weighted if not missing and not weight_files(folder / part)]
     if missing:
         raise IntegrityError(
             f"{folder} is not a diffusers folder of Stable Diffusion: {', '.join(missing)} missing",
-            hint="the folder holds model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/",
-        )
-    if (folder / "text_encoder_2").is_dir():
-        raise UsageError(
-            f"{folder} is an SDXL model, which this version cannot render",
-            hint="use a Stable Diffusion 1.5 model",
+            hint=f"the folder holds model_index.json, {', '.join(f'{part}/' for part in required)}",
         )
 
 
@@ -73,23 +87,30 @@ def check_unet_config(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def check_model(model: Path) -> None:
+def check_model(model: Path, *, needs_vae: bool = True) -> None:
     """Check a diffusers folder or a single-file checkpoint without loading its weights.
 
     Raises `IntegrityError` for what is incomplete or no image model, `UsageError` for what this version cannot render.
     """
     if model.is_dir():
-        check_model_folder(model)
-    else:
-        check_checkpoint(model)
-    check_unet_config(part_config(model, "unet"), model)
+        check_model_folder(model, needs_vae=needs_vae)
+        check_unet_config(part_config(model, "unet"), model)
+        return
+    source = open_model(model)
+    source.check(needs_vae=needs_vae)
+    check_unet_config(source.config("unet"), model)
+
+
+def is_sdxl(model: Path) -> bool:
+    """Tell an SDXL model by its second text encoder. Reads no weights."""
+    if model.is_dir():
+        return any((model / part).is_dir() for part in REQUIRED_SDXL)
+    return open_model(model).base == "sdxl"
 
 
 def part_config(model: Path, part: str) -> dict[str, Any]:
     """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
-    if model.is_dir():
-        return read_config(model / part / "config.json")
-    return checkpoint_config(model, part)
+    return read_config(model / part / "config.json") if model.is_dir() else open_model(model).config(part)
 
 
 def model_files(model: Path) -> list[Path]:
@@ -98,66 +119,78 @@ def model_files(model: Path) -> list[Path]:
 
 
 def load_components(
-    model: Path, plan: DevicePlan, lay_over: Callable[[dict[str, Any]], None] | None = None
+    model: Path,
+    plan: DevicePlan,
+    lay_over: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    needs_vae: bool = True,
 ) -> Components:
     """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed.
 
-    `lay_over` may change the parts while they are on the CPU: LoRAs, another VAE, words of one's own.
+    Weights are read straight onto the device. `lay_over` may change the parts first, and then they are read onto the
+    CPU. Without `needs_vae` the VAE is left out, and may be missing: another takes its place.
     """
-    check_model(model)
+    check_model(model, needs_vae=needs_vae)
+    source = open_model(model)
+    if model.is_dir():  # of a folder only the names of its files were looked at
+        source.check(needs_vae=needs_vae)
+    where = plan.device if lay_over is None else torch.device("cpu")
     with quietly():
-        parts = _load_folder(model, plan) if model.is_dir() else load_parts(model, plan)
+        parts = {part: load_part(source, part, plan, where) for part in source.parts if needs_vae or part != "vae"}
+        parts |= dict(zip(("tokenizer", "tokenizer_2"), source.tokenizers(), strict=False))
     if lay_over is not None:
         lay_over(parts)
-    for name in WEIGHTED:
-        parts[name] = parts[name].to(plan.device).eval().requires_grad_(False)
-    check_tokenizer(parts["tokenizer"], parts["text_encoder"])
-    for name in ("unet", "vae"):
-        lay_out(parts[name])
-    scheduler = parts.pop("scheduler")
+    for part in WEIGHTED:
+        if part in parts:
+            parts[part] = lay_out(parts[part].to(plan.device).eval().requires_grad_(False))
+    for number in ("", "_2") if "text_encoder_2" in parts else ("",):
+        check_tokenizer(parts[f"tokenizer{number}"], parts[f"text_encoder{number}"])
+    scheduler = source.scheduler()
+    forget_model()
     return Components(
-        **parts,
+        **{"vae": None} | parts,
         prediction_type=scheduler.get("prediction_type", "epsilon"),
         beta_schedule=scheduler.get("beta_schedule", "scaled_linear"),
         plan=plan,
+        zeros_for_empty=source.base == "sdxl" and bool(source.index().get("force_zeros_for_empty_prompt", True)),
     )
 
 
-def lay_out(module: Any) -> None:
+def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.device) -> Any:
+    """Build one network around its weights, read straight onto `device` in the plan's number format."""
+    config = source.config(part)
+    network = describe_network(part, config)
+    known = network.state_dict().keys()
+    # transformers dropped the prefix in 5.6, files keep it
+    tensors = {key if key in known else key.removeprefix("text_model."): t for key, t in source.tensors(part).items()}
+    dtype = vae_dtype(config, plan, source.base) if part == "vae" else plan.torch_dtype
+    weights = materialise(tensors, dtype, device)
+    network.load_state_dict(weights, assign=True)
+    for name, buffer in network.named_buffers():
+        if buffer.is_meta:
+            _count_positions(network, name, device)
+    return network
+
+
+def lay_out(module: Any) -> Any:
     """Choose the memory layout of convolutions: channels-last on CUDA; on CPUs it slows small models in bf16."""
-    if module.device.type == "cuda":
-        module.to(memory_format=torch.channels_last)
+    return module.to(memory_format=torch.channels_last) if module.device.type == "cuda" else module
 
 
-def _load_folder(folder: Path, plan: DevicePlan) -> dict[str, Any]:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    return {
-        "unet": _load(UNet2DConditionModel, folder / "unet", plan),
-        "vae": _load(AutoencoderKL, folder / "vae", plan),
-        "text_encoder": _load(CLIPTextModel, folder / "text_encoder", plan),
-        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-        "scheduler": read_config(folder / "scheduler" / "scheduler_config.json"),
-    }
+def vae_dtype(config: Mapping[str, Any], plan: DevicePlan, base: str) -> torch.dtype:
+    """Keep SDXL's VAE in float32 where its numbers would overflow; one that was mended for fp16 says so."""
+    overflows = base == "sdxl" and config.get("force_upcast", True)
+    return torch.float32 if overflows and plan.dtype == "fp16" else plan.torch_dtype
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read one part's JSON config. Raises `IntegrityError` if it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
-
-
-def _load(model_class: Any, part: Path, plan: DevicePlan) -> Any:
-    variant: Mapping[str, Any] = {"variant": "fp16"} if ".fp16." in weight_files(part)[0].name else {}
-    try:
-        return model_class.from_pretrained(part, dtype=plan.torch_dtype, local_files_only=True, **variant)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise IntegrityError(
-            f"{part} does not load: {str(error).splitlines()[0]}", hint="get the model again: a file may be cut short"
-        ) from error
+def _count_positions(network: Any, name: str, device: torch.device) -> None:
+    """Fill the one buffer no file holds: CLIP's table of positions, 0 to 76."""
+    stem, _, last = name.rpartition(".")
+    if last != "position_ids":
+        raise RuntimeError(f"the buffer `{name}` is in no file and nobody fills it")
+    owner = network.get_submodule(stem)
+    count = owner.position_ids.shape[-1]
+    owner.position_ids = torch.arange(count, device=device).expand((1, -1))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The denoising loop: from noise to the latents of a clip."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,23 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.motion import plugged
+from animdiff_cli.motion.halves import same_halves
 from animdiff_cli.motion.text import share_text
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What SDXL's UNet is told beside the texts: a summary of each and the sizes, one row for each half of guidance."""
+
+    pooled: Tensor  # [1 or 2, P], unconditional half first
+    sizes: Tensor  # [1 or 2, 6]: original height and width, corner, target height and width, in pixels
+
+    def for_frames(self, num_frames: int) -> dict[str, Tensor]:
+        """Repeat the rows for every frame, in the names of diffusers."""
+        rows = {"text_embeds": self.pooled, "time_ids": self.sizes}
+        return {name: row.repeat_interleave(num_frames, dim=0) for name, row in rows.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,7 @@ class Conditioning:
     positive: Tensor
     negative: Tensor | None = None
     guidance_scale: float = 1.0
+    added: Added | None = None  # SDXL's
 
     def stacked(self) -> Tensor:
         """Return the texts of one UNet call, unconditional half first: [1 or 2, L, D]."""
@@ -51,21 +66,27 @@ def denoise(
     frames = attached.motion.frames(num_frames) if attached else nullcontext()
     extra = _step_arguments(scheduler, generator)
     total = len(scheduler.timesteps)
-    text = texts if share_text(unet) else texts.repeat_interleave(num_frames, dim=0)
-    with frames:
+    told: dict[str, Any] = {}
+    if conditioning.added:
+        told["added_cond_kwargs"] = conditioning.added.for_frames(num_frames)
+    told["encoder_hidden_states"] = texts if share_text(unet) else texts.repeat_interleave(num_frames, dim=0)
+    halves = nullcontext() if conditioning.negative is None else same_halves(unet)
+    with frames, halves:
         for done, timestep in enumerate(scheduler.timesteps, start=1):
-            prediction = _predict(unet, scheduler.scale_model_input(latents, timestep), timestep, text, conditioning)
+            prediction = _predict(unet, scheduler.scale_model_input(latents, timestep), timestep, told, conditioning)
             latents = scheduler.step(prediction, timestep, latents, return_dict=False, **extra)[0]
             on_step(done, total)
     return latents
 
 
-def _predict(unet: Any, latents: Tensor, timestep: Tensor, text: Tensor, conditioning: Conditioning) -> Tensor:
+def _predict(
+    unet: Any, latents: Tensor, timestep: Tensor, told: Mapping[str, Any], conditioning: Conditioning
+) -> Tensor:
     """Predict with guidance, [1, 4, F, h, w] in and out."""
     images = latents[0].transpose(0, 1)
     batch = images if conditioning.negative is None else torch.cat([images, images])
     batch = batch.to(unet.dtype)
-    output = unet(batch, timestep, encoder_hidden_states=text, return_dict=False)[0].to(latents.dtype)
+    output = unet(batch, timestep, **told, return_dict=False)[0].to(latents.dtype)
     if conditioning.negative is not None:
         without, with_text = output.chunk(2)
         output = without + conditioning.guidance_scale * (with_text - without)

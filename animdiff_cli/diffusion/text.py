@@ -20,15 +20,21 @@ def encode_prompt(
 
     `clip_skip` leaves out that many of the last layers, final norm applied, as in diffusers.
     """
-    tokens = tokenizer(
-        prompt, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
-    ).input_ids
-    tell_what_is_cut(tokenizer, prompt, say)
+    tokens = tokenise(tokenizer, prompt, say)
     output = text_encoder(tokens.to(text_encoder.device), output_hidden_states=clip_skip > 0)
     if clip_skip == 0:
         return output.last_hidden_state
     skipped = output.hidden_states[-(clip_skip + 1)]
     return _final_norm(text_encoder)(skipped)
+
+
+def tokenise(tokenizer: Any, prompt: str, say: Say = lambda message: None) -> Tensor:
+    """Turn a prompt into 77 tokens [1, 77], padded as the tokenizer pads. What is cut off is told to `say`."""
+    tell_what_is_cut(tokenizer, prompt, say)
+    tokens: Tensor = tokenizer(
+        prompt, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
+    return tokens
 
 
 def check_tokenizer(tokenizer: Any, text_encoder: Any) -> None:

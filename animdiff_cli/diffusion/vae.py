@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from animdiff_cli.diffusion.build import read_config
+from animdiff_cli.diffusion.build import vae_dtype
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.source import read_config
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import convert_vae
-from animdiff_cli.weights.completeness import check_part
+from animdiff_cli.weights.completeness import check_part, describe_network
 from animdiff_cli.weights.given import require_base, require_kind
 from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.materialise import materialise
 
 #: what a file of tensors cannot tell, and a model's own VAE can
 UNTOLD = ("scaling_factor", "shift_factor", "norm_num_groups", "act_fn")
@@ -48,15 +48,10 @@ def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) 
     return VaeFile(path, tensors, config)
 
 
-def load_vae(vae: VaeFile, plan: DevicePlan) -> Any:
-    """Load it onto the CPU, in the plan's dtype."""
-    from diffusers import AutoencoderKL
-
-    vae_class: Any = AutoencoderKL
-    with torch.device("meta"):
-        module = vae_class.from_config(dict(vae.config))
-    weights = {key: tensor.read().to(plan.torch_dtype) for key, tensor in vae.tensors.items()}
-    module.load_state_dict(weights, assign=True)
+def load_vae(vae: VaeFile, plan: DevicePlan, base: str = "sd15") -> Any:
+    """Load it onto the CPU, in the plan's number format if a VAE of this base can be run in it."""
+    module = describe_network("vae", vae.config)
+    module.load_state_dict(materialise(vae.tensors, vae_dtype(vae.config, plan, base)), assign=True)
     return module
 
 

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
+from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.adapt import lay_over
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.decode import decode
@@ -47,7 +49,7 @@ class Animator:
 
     components: Components
     motion: MotionModule | None
-    hashes: Future[WeightHashes]  # computed while the weights were loading
+    hashes: Future[WeightHashes]  # computed while the weights load and the first steps run
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
 
     def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
@@ -81,6 +83,17 @@ class Animator:
 
     def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
         guided = config.guidance_scale > 1
+        if self.components.is_sdxl:
+            told = self.motion.spec.traits.size_ids if self.motion else None
+            return sdxl.condition(
+                self.components,
+                spell(config.prompt, self.embeddings),
+                spell(config.negative_prompt, self.embeddings) if guided else None,
+                config.guidance_scale,
+                told or sdxl.sizes_of(config.height, config.width),
+                clip_skip=config.clip_skip,
+                say=say,
+            )
         negative = self._encode(config.negative_prompt, config.clip_skip, say) if guided else None
         return Conditioning(self._encode(config.prompt, config.clip_skip, say), negative, config.guidance_scale)
 
@@ -109,21 +122,24 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     checked = check_weights(weights, num_frames)
     for note in checked.overlay.notes:
         emit(Note(note))
-    motion = _load_motion(weights, checked.motion_loras, emit) if weights.motion_module else None
-    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
-        hashes = pool.submit(weights.hashes)
-        emit(Loading(f"image model {weights.model.name}"))
-        changes = None if checked.overlay.is_empty else partial(lay_over, overlay=checked.overlay, plan=plan)
-        components = load_components(weights.model, plan, changes)
+    motion = _load_motion(weights, checked.motion_loras, plan, emit) if weights.motion_module else None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+    hashes = pool.submit(weights.hashes)
+    pool.shutdown(wait=False)  # the recipe needs them, at the end
+    emit(Loading(f"image model {weights.model.name}"))
+    changes = None if checked.overlay.is_empty else partial(lay_over, overlay=checked.overlay, plan=plan)
+    components = load_components(weights.model, plan, changes, needs_vae=weights.vae is None)
     if motion:
         plug(components.unet, motion)
     return Animator(components, motion, hashes, checked.overlay.embeddings)
 
 
-def _load_motion(weights: Weights, loras: Sequence[Merge], emit: Emit) -> MotionModule:
+def _load_motion(weights: Weights, loras: Sequence[Merge], plan: DevicePlan, emit: Emit) -> MotionModule:
+    """Load the motion module onto the device. MotionLoRAs are added in float32; plugging it in rounds."""
     assert weights.motion_module
     emit(Loading(f"motion module {weights.motion_module.name}"))
-    motion = load_motion_module(weights.motion_module, weights.motion_version)
+    dtype = torch.float32 if loras else plan.torch_dtype
+    motion = load_motion_module(weights.motion_module, weights.motion_version, dtype=dtype, device=plan.device)
     merge_motion_loras(motion, loras)
     return motion
 

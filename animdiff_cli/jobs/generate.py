@@ -16,7 +16,7 @@ from animdiff_cli.core.choices import Format
 from animdiff_cli.core.events import Emit, Note, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand
-from animdiff_cli.diffusion.build import check_model, part_config
+from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.absent import OnAbsent, absent_weights, fetch_absent, refuse_absent
@@ -190,7 +190,7 @@ def _check_image_model(settled: Resolved) -> None:
     """Say first of all if what was named as the image model is none, where it is on this machine."""
     ref = parse_ref(str(settled.values["model"]))
     if ref.source == "path":
-        check_model(locate(ref, "base").path)
+        check_model(locate(ref, "base").path, needs_vae=settled.values.get("vae") is None)
 
 
 def _require_motion_choice(settled: Resolved) -> None:
@@ -213,10 +213,11 @@ def _check_text(configs: Sequence[GenerateConfig]) -> None:
 
 def _check_clip_skip(clip_skip: int, model: Path) -> None:
     layers = part_config(model, "text_encoder").get("num_hidden_layers", 12)
-    if clip_skip >= layers:
+    most = layers - (2 if is_sdxl(model) else 1)  # SDXL leaves out one as it is
+    if clip_skip > most:
         raise UsageError(
             f"cannot leave out {clip_skip} of the {layers} layers of the text encoder of {model.name}",
-            hint=f"`--clip-skip` goes up to {layers - 1} here",
+            hint=f"`--clip-skip` goes up to {most} here",
         )
 
 

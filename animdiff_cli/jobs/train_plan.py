@@ -12,7 +12,7 @@ from animdiff_cli.config.train_layers import COMMANDS, ResolvedTraining, resolve
 from animdiff_cli.core.choices import Dtype, Stage
 from animdiff_cli.core.naming import slug
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.diffusion.build import check_model
+from animdiff_cli.diffusion.build import check_model, is_sdxl
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
 from animdiff_cli.registry.catalog import load_catalog
@@ -52,6 +52,7 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
     config = resolved.config
     model = locate(parse_ref(require_model(config.model)), "base").path
     check_model(model)
+    _refuse_sdxl(model)
     if stage == "motion-lora" and config.motion_module is None:
         raise UsageError(
             f"no motion module was named for `{config.model}`: a MotionLoRA belongs to one",
@@ -105,6 +106,14 @@ def check_folder(out: Path) -> None:
         raise UsageError(f"`{out}` is a file, not a folder", hint="name another place with `-o`")
     if out.is_dir() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
         raise UsageError(f"`{out}` holds files of something else than a training run", hint="name a new folder: `-o`")
+
+
+def _refuse_sdxl(model: Path) -> None:
+    if is_sdxl(model):
+        raise UsageError(
+            f"{model.name} is an SDXL model, which this version renders and does not train on",
+            hint="train on a Stable Diffusion 1.5 model: `--model sd15`",
+        )
 
 
 def _device(requested: str, dtype: Dtype, local_rank: int) -> DevicePlan:

@@ -81,7 +81,7 @@ def check_weights(weights: Weights, num_frames: int) -> Checked:
 
     Raises `UsageError` for what does not go together, `IntegrityError` for what is damaged.
     """
-    check_model(weights.model)
+    check_model(weights.model, needs_vae=weights.vae is None)
     motion = _check_motion(weights, num_frames) if weights.motion_module else None
     if weights.motion_loras and motion is None:
         raise UsageError(

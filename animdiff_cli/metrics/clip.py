@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
-from animdiff_cli.diffusion.build import quietly, read_config
+from animdiff_cli.diffusion.build import quietly
+from animdiff_cli.diffusion.source import read_config
 from animdiff_cli.diffusion.text import MAX_TOKENS, Say, check_tokenizer, tell_what_is_cut
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.metrics.temporal import Frames

@@ -15,22 +15,38 @@ from animdiff_cli.motion.spec import TRAITS, MotionSpec, MotionVersion
 from animdiff_cli.weights import files
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
-from animdiff_cli.weights.motion import MotionLayout, is_position, missing_weights, read_layout, to_official
+from animdiff_cli.weights.lazy import Lazy, torch_dtype
+from animdiff_cli.weights.materialise import materialise
+from animdiff_cli.weights.motion import (
+    MotionLayout,
+    in_hotshot_names,
+    is_position,
+    missing_weights,
+    read_layout,
+    to_official,
+)
 from animdiff_cli.weights.positions import sinusoid
 
 #: longer than any published module, shorter than what would fill the memory
 MOST_FRAMES = 4096
 
 
-def load_motion_module(path: str | Path, version: MotionVersion | None = None) -> MotionModule:
-    """Load a motion module in official or diffusers layout, its version detected unless given.
+def load_motion_module(
+    path: str | Path,
+    version: MotionVersion | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> MotionModule:
+    """Load a motion module in official, diffusers or Hotshot-XL's layout, its version detected unless given.
 
-    Raises `NotFound` if there is no file, `IntegrityError` if weights are missing, unknown or misshapen, `UsageError`
-    if the file cannot tell its version.
+    Weights are read once, straight onto `device` as `dtype`: the CPU and the file's own unless given. Raises `NotFound`
+    if there is no file, `IntegrityError` if weights are missing, unknown or misshapen, `UsageError` if the file cannot
+    tell its version.
     """
     path = Path(path)
-    spec = read_motion_spec(path, version)
-    return _build(to_official(files.read_tensors(weights_path(path))), spec, path.name)
+    file = files.open_weights(weights_path(path))
+    return _build(to_official(file.tensors), _read_spec(file, path, version), path.name, dtype, device)
 
 
 def read_motion_spec(path: Path, version: MotionVersion | None = None) -> MotionSpec:
@@ -38,15 +54,7 @@ def read_motion_spec(path: Path, version: MotionVersion | None = None) -> Motion
 
     Raises as `load_motion_module`; `UsageError` too for a module that moves a given picture, which PIA's does.
     """
-    file = files.open_weights(weights_path(path))
-    _refuse_picture(file, path.name)
-    layout = read_layout(to_official(file.tensors))
-    if layout.max_frames is None:
-        layout = replace(layout, max_frames=_recorded_frames(file, path))
-    recorded = file.metadata.get(VERSION_KEY)
-    if version is None and recorded in get_args(MotionVersion):
-        version = recorded  # type: ignore[assignment]
-    return describe(layout, version or detect_version(layout, path.name))
+    return _read_spec(files.open_weights(weights_path(path)), path, version)
 
 
 def weights_path(path: Path) -> Path:
@@ -59,22 +67,22 @@ def weights_path(path: Path) -> Path:
     return found[0]
 
 
-def build_motion_module(
-    official: Mapping[str, Tensor], version: MotionVersion | None = None, *, source: str = "motion module"
+def _build(
+    official: Mapping[str, Lazy],
+    spec: MotionSpec,
+    source: str,
+    dtype: torch.dtype | None,
+    device: torch.device | None,
 ) -> MotionModule:
-    """Build a module from official-layout tensors. Position codes are recomputed, everything else must be there."""
-    layout = read_layout(official)
-    return _build(official, describe(layout, version or detect_version(layout, source)), source)
-
-
-def _build(official: Mapping[str, Tensor], spec: MotionSpec, source: str) -> MotionModule:
+    """Build a module from official-layout weights. Position codes are recomputed, everything else must be there."""
     with torch.device("meta"):
         motion = MotionModule(spec)
     expected = motion.state_dict()
     _check_complete(official, expected, source)
-    weights = {key: tensor for key, tensor in official.items() if not is_position(key)}
-    motion.load_state_dict(weights, strict=False, assign=True)
-    _fill_position_codes(motion, dtype=next(iter(weights.values())).dtype)
+    stored = {key: tensor for key, tensor in official.items() if not is_position(key)}
+    dtype = dtype or torch_dtype(next(iter(stored.values())).dtype)
+    motion.load_state_dict(materialise(stored, dtype, device), strict=False, assign=True)
+    _fill_position_codes(motion, dtype, device)
     return motion.eval()
 
 
@@ -85,11 +93,11 @@ def save_motion_module(motion: MotionModule, path: Path, metadata: Mapping[str, 
 
 
 def detect_version(layout: MotionLayout, source: str = "motion module") -> MotionVersion:
-    """Tell v1, v2, v3 and SDXL apart by mid block, number of levels and position length, in that order."""
+    """Tell the versions apart by mid block, number of levels and position length, in that order."""
     if layout.mid:
         return "v2"
     if len(layout.block("down_blocks")) == 3:
-        return "sdxl"
+        return "hotshot" if layout.max_frames == TRAITS["hotshot"].max_frames else "sdxl"
     if layout.max_frames is None:
         raise UsageError(
             f"{source} keeps no position code, so v1 and v3 cannot be told apart",
@@ -107,6 +115,19 @@ def describe(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
         up=layout.block("up_blocks"),
         max_frames=layout.max_frames or TRAITS[version].max_frames,
     )
+
+
+def _read_spec(file: files.WeightFile, path: Path, version: MotionVersion | None) -> MotionSpec:
+    _refuse_picture(file, path.name)
+    layout = read_layout(to_official(file.tensors))
+    if layout.max_frames is None:
+        layout = replace(layout, max_frames=_recorded_frames(file, path))
+    recorded = file.metadata.get(VERSION_KEY)
+    if version is None and recorded in get_args(MotionVersion):
+        version = recorded  # type: ignore[assignment]
+    elif version is None and in_hotshot_names(file.tensors):
+        version = "hotshot"
+    return describe(layout, version or detect_version(layout, path.name))
 
 
 def _recorded_frames(file: files.WeightFile, path: Path) -> int | None:
@@ -135,7 +156,7 @@ def _refuse_picture(file: files.WeightFile, source: str) -> None:
         )
 
 
-def _check_complete(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+def _check_complete(found: Mapping[str, Lazy], expected: Mapping[str, Tensor], source: str) -> None:
     if missing := missing_weights(expected, found):
         raise IntegrityError(
             f"{source} lacks {len(missing)} motion weights, first `{missing[0]}`",
@@ -149,8 +170,8 @@ def _check_complete(found: Mapping[str, Tensor], expected: Mapping[str, Tensor],
             raise IntegrityError(f"{source}: `{key}` has shape {have}, a module of this width has {want}")
 
 
-def _fill_position_codes(motion: MotionModule, dtype: torch.dtype) -> None:
+def _fill_position_codes(motion: MotionModule, dtype: torch.dtype, device: torch.device | None) -> None:
     for module in motion.modules():
         if isinstance(module, PositionCode):
             _, max_frames, width = module.pe.shape
-            module.pe = sinusoid(max_frames, width).to(dtype)
+            module.pe = sinusoid(max_frames, width).to(device=device, dtype=dtype)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from animdiff_cli.core.choices import MotionVersion
+from animdiff_cli.core.choices import BetaSchedule, MotionVersion
 from animdiff_cli.errors import UsageError
 
 #: one tuple per block, holding the width of each temporal transformer in it
@@ -21,19 +21,28 @@ class VersionTraits:
     norm_across_frames: bool = False
     #: the UNet's ResNet norms and final norm do
     resnet_norms_across_frames: bool = False
-    #: the noise schedule of the motion stage
-    beta_schedule: Literal["linear", "scaled_linear"] = "linear"
+    #: the noise schedule it was trained on, and what it ends in
+    beta_schedule: BetaSchedule = "linear"
     beta_end: float = 0.012
+    #: what SDXL is told of sizes instead of the clip's own: original width and height, corner, target width and height
+    size_ids: tuple[int, int, int, int, int, int] | None = None
 
 
-#: Read off the official code: branch main for v1 to v3, branch sdxl for SDXL. diffusers runs the temporal
-#: norm across frames and the ResNet norms per frame for every version, which is right for SDXL only.
+#: Read off the official code: branch main for v1 to v3, branch sdxl for SDXL, and Hotshot-XL's own. diffusers runs
+#: the temporal norm across frames and the ResNet norms per frame for every version, which is right for SDXL only.
 TRAITS: Mapping[MotionVersion, VersionTraits] = {
     "v1": VersionTraits(max_frames=24, mid_block=False, resnet_norms_across_frames=True),
     "v2": VersionTraits(max_frames=32, mid_block=True),
     "v3": VersionTraits(max_frames=32, mid_block=False),
     "sdxl": VersionTraits(
         max_frames=32, mid_block=False, norm_across_frames=True, beta_schedule="scaled_linear", beta_end=0.020
+    ),
+    "hotshot": VersionTraits(
+        max_frames=24,
+        mid_block=False,
+        resnet_norms_across_frames=True,
+        beta_schedule="scaled_linear",
+        size_ids=(1920, 1080, 0, 0, 512, 512),
     ),
 }
 

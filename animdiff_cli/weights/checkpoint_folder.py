@@ -35,7 +35,7 @@ _TOKENIZER_NAMES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_con
 def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
     """Lay a model out as a folder. Raises `IntegrityError` if a part is missing, or the tokenizer is not CLIP's."""
     files: dict[str, dict[str, Lazy]] = {}
-    kept = _kept(contents.metadata)
+    kept = kept_configs(contents.metadata)
     configs = {"model_index.json": _json(_index(base, kept))}
     configs["scheduler/scheduler_config.json"] = _json(model_configs.shipped(base, "scheduler"))
     for part in PARTS_OF[base]:
@@ -45,10 +45,8 @@ def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
         files[f"{part}/{PARTS[part][0]}"] = tensors
         configs[f"{part}/config.json"] = _json(part_config(part, contents, base, source))
     for part in TOKENIZERS_OF[base]:
-        if not any(name.startswith(f"{part}/") for name in kept):
-            _check_vocabulary(contents.tensors, source)
-            named = model_configs.tokenizer_files(base, part)
-            configs |= {f"{part}/{name}": text for name, text in named.items()}
+        named = tokenizer_of(part, contents, base, source)
+        configs |= {f"{part}/{name}": text for name, text in named.items()}
     configs |= {name: text.encode() for name, text in kept.items()}
     metadata = {key: value for key, value in contents.metadata.items() if key != CONFIGS_KEY}
     return Layouted(
@@ -66,12 +64,21 @@ def check_whole(contents: Contents, base: str, source: str) -> None:
 def part_config(part: str, contents: Contents, base: str, source: str) -> dict[str, Any]:
     """Describe a part as its folder did, if the file remembers, or else by its tensors' shapes."""
     try:
-        if recorded := _kept(contents.metadata).get(f"{part}/config.json"):
+        if recorded := kept_configs(contents.metadata).get(f"{part}/config.json"):
             config = json.loads(recorded)
             return config if isinstance(config, dict) else {}
         return PARTS[part][1](part_tensors(contents, part), base)
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise IntegrityError(f"{source}: its {part} is incomplete ({error})", hint="get the model again") from error
+
+
+def tokenizer_of(part: str, contents: Contents, base: str, source: str) -> dict[str, bytes]:
+    """Take a tokenizer's files as the model's folder had them, or else CLIP's, if the weights are made for it."""
+    own = {name: text.encode() for name, text in kept_configs(contents.metadata).items() if name.startswith(f"{part}/")}
+    if own:
+        return {name.removeprefix(f"{part}/"): text for name, text in own.items()}
+    _check_vocabulary(contents.tensors, source)
+    return model_configs.tokenizer_files(base, part)
 
 
 def part_tensors(contents: Contents, part: str) -> dict[str, Lazy]:
@@ -95,6 +102,19 @@ def recorded_configs(folder: Path) -> dict[str, str]:
     return {CONFIGS_KEY: json.dumps(texts | own, sort_keys=True)}
 
 
+def kept_configs(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Read the configs a single file remembers of its folder, and of them only names this program writes itself."""
+    try:
+        table = json.loads(metadata.get(CONFIGS_KEY, "{}"))
+    except ValueError:
+        return {}
+    if not isinstance(table, dict):
+        return {}
+    folders = (*PARTS, "scheduler", "tokenizer", "tokenizer_2")
+    names = {f"{folder}/{name}" for folder in folders for name in (*_CONFIG_NAMES, *_TOKENIZER_NAMES)}
+    return {name: text for name, text in table.items() if name in names and isinstance(text, str)}
+
+
 def _index(base: str, kept: Mapping[str, str]) -> dict[str, Any]:
     """List the parts for diffusers, the scheduler by the class its own config names."""
     index = model_configs.shipped(base, "model_index")
@@ -110,19 +130,6 @@ def _is_clip(files: list[Path]) -> bool:
             words = table["model"]["vocab"] if path.name == "tokenizer.json" else table
             return len(words) == CLIP_TOKENS
     return False
-
-
-def _kept(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Read recorded configs, and of them only names this program writes itself."""
-    try:
-        table = json.loads(metadata.get(CONFIGS_KEY, "{}"))
-    except ValueError:
-        return {}
-    if not isinstance(table, dict):
-        return {}
-    folders = (*PARTS, "scheduler", "tokenizer", "tokenizer_2")
-    names = {f"{folder}/{name}" for folder in folders for name in (*_CONFIG_NAMES, *_TOKENIZER_NAMES)}
-    return {name: text for name, text in table.items() if name in names and isinstance(text, str)}
 
 
 def _check_vocabulary(tensors: Mapping[str, Lazy], source: str) -> None:

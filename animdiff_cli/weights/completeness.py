@@ -29,14 +29,17 @@ def check_part(part: str, tensors: Mapping[str, Lazy], config: Mapping[str, Any]
 
 def expected_shapes(part: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """List the weights of a network, which is described to torch and never built."""
+    named = with_model_prefix if part.startswith("text_encoder") else str
+    return {named(name): tuple(tensor.shape) for name, tensor in describe_network(part, config).state_dict().items()}
+
+
+def describe_network(part: str, config: Mapping[str, Any]) -> Any:
+    """Build the network of a part without memory: every tensor on torch's `meta` device."""
     import torch
 
-    network = _networks()[part]
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
     with torch.device("meta"):
-        state = network(settings).state_dict()
-    named = with_model_prefix if part.startswith("text_encoder") else str
-    return {named(name): tuple(tensor.shape) for name, tensor in state.items()}
+        return _networks()[part](settings)
 
 
 def _networks() -> dict[str, Any]:

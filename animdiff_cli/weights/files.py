@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from animdiff_cli.errors import IntegrityError, NotFound
 from animdiff_cli.weights.header import TensorSpec, read_header
-from animdiff_cli.weights.lazy import Lazy, known, torch_dtype
+from animdiff_cli.weights.lazy import Lazy, known, spelled, torch_dtype
 
 if TYPE_CHECKING:  # torch is imported by what reads numbers, and headers hold none
     from torch import Tensor
@@ -45,15 +45,30 @@ def open_weights(path: Path) -> WeightFile:
     """
     _require(path)
     if is_pickle(path):
-        from animdiff_cli.weights.pickles import read_pickle
-
-        pickled = read_pickle(path)
-        container = "torch pickle (zip)" if pickled.is_zip else "torch pickle (legacy)"
-        tensors = {key: known(tensor) for key, tensor in pickled.tensors.items()}
-        return WeightFile(path, container, tensors, {}, pickled.others)
+        return _open_pickle(path)
     header = read_header(path)
     tensors = {key: _lazy(path, spec) for key, spec in header.tensors.items()}
     return WeightFile(path, "safetensors", tensors, header.metadata)
+
+
+def _open_pickle(path: Path) -> WeightFile:
+    """Describe a pickle. Zips keep their tensors in one piece each, read when asked for like those of safetensors."""
+    from animdiff_cli.weights.pickles import place, read_pickle
+
+    pickled = read_pickle(path, described=True)
+    places = {key: place(tensor) if pickled.is_zip else None for key, tensor in pickled.tensors.items()}
+    if pickled.is_zip and None in places.values():
+        pickled = read_pickle(path)
+        places = dict.fromkeys(pickled.tensors)
+    tensors = {key: _placed(path, tensor, places[key]) for key, tensor in pickled.tensors.items()}
+    container = "torch pickle (zip)" if pickled.is_zip else "torch pickle (legacy)"
+    return WeightFile(path, container, tensors, {}, pickled.others)
+
+
+def _placed(path: Path, tensor: Tensor, start: int | None) -> Lazy:
+    if start is None:
+        return known(tensor)
+    return _lazy(path, TensorSpec(spelled(tensor.dtype), tuple(tensor.shape), start))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -90,13 +90,17 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
+def spelled(dtype: torch.dtype) -> str:
+    """Find safetensors' name for torch's number format."""
+    name = str(dtype).removeprefix("torch.")
+    return next(ours for ours, theirs in TORCH_NAMES.items() if theirs == name)
+
+
 def known(tensor: Tensor) -> Lazy:
     """Wrap a tensor that is in memory already, or mapped into it."""
     flat = tensor.detach()
     rows = flat if flat.dim() else flat.reshape(1)
-    name = str(tensor.dtype).removeprefix("torch.")
-    dtype = next(ours for ours, theirs in TORCH_NAMES.items() if theirs == name)
-    return Lazy(dtype, tuple(tensor.shape), lambda start, stop: rows[start:stop])
+    return Lazy(spelled(tensor.dtype), tuple(tensor.shape), lambda start, stop: rows[start:stop])
 
 
 def stacked(parts: Sequence[Lazy]) -> Lazy:

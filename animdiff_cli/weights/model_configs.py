@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from animdiff_cli.weights.lazy import Lazy
 CONFIGS = Path(__file__).with_name("configs")
 #: for modules whose file does not say; what diffusers assumes too
 DEFAULT_FRAMES = 32
-CLIP_HEAD_WIDTH = 64
+CLIP_HEAD_WIDTH = SDXL_HEAD_WIDTH = 64
 
 
 def shipped(base: str, part: str) -> dict[str, Any]:
@@ -66,13 +66,18 @@ def unet(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
     """Describe a UNet of a base; widths as its tensors have them."""
     levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
     cross = next(t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight"))
-    return shipped(base, "unet") | {
-        "in_channels": tensors["conv_in.weight"].shape[1],
-        "out_channels": tensors["conv_out.weight"].height,
-        "block_out_channels": [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0],
-        "layers_per_block": 1 + max(layer for _, layer in levels),
-        "cross_attention_dim": cross,
-    }
+    widths = [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0]
+    return (
+        shipped(base, "unet")
+        | {
+            "in_channels": tensors["conv_in.weight"].shape[1],
+            "out_channels": tensors["conv_out.weight"].height,
+            "block_out_channels": widths,
+            "layers_per_block": 1 + max(layer for _, layer in levels),
+            "cross_attention_dim": cross,
+        }
+        | (_of_sdxl(tensors, widths) if base == "sdxl" else {})
+    )
 
 
 def vae(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
@@ -103,6 +108,17 @@ def text_encoder(tensors: Mapping[str, Lazy], base: str, part: str = "text_encod
         "num_hidden_layers": 1 + max(layers),
         "projection_dim": projection.height if projection else tokens.shape[1],
         "vocab_size": tokens.height,
+    }
+
+
+def _of_sdxl(tensors: Mapping[str, Lazy], widths: Sequence[int]) -> dict[str, Any]:
+    """Describe what only SDXL's UNet has: heads 64 wide, transformers of several blocks, the added embedding."""
+    blocks = _levels(tensors, r"down_blocks\.(\d+)\.attentions\.0\.transformer_blocks\.(\d+)\.norm1\.weight")
+    depths = [1 + max((block for at, block in blocks if at == level), default=0) for level in range(len(widths))]
+    return {
+        "attention_head_dim": [max(width // SDXL_HEAD_WIDTH, 1) for width in widths],  # diffusers' name for their count
+        "transformer_layers_per_block": depths,
+        "projection_class_embeddings_input_dim": tensors["add_embedding.linear_1.weight"].shape[1],
     }
 
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from animdiff_cli.errors import IntegrityError
-
-if TYPE_CHECKING:  # names alone must not wait for torch
-    from torch import Tensor
-
-    from animdiff_cli.weights.lazy import Lazy
-
-    AnyTensor = TypeVar("AnyTensor", Tensor, Lazy)
 
 POSITION_SUFFIX = ".pos_encoder.pe"
 #: where diffusers keeps the one position code of a transformer block
@@ -36,6 +29,16 @@ _HOTSHOT = re.compile(
 _NUM_ATTENTIONS = 2
 
 
+class Shaped(Protocol):
+    """A tensor, or one that is not read yet: names and shapes are all that is asked here."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+T = TypeVar("T", bound=Shaped)
+
+
 @dataclass(frozen=True, slots=True)
 class MotionLayout:
     """What the tensors alone tell: the width of each site, and the rows of the position code if the file keeps it."""
@@ -54,12 +57,12 @@ class MotionLayout:
         return tuple(width for site, width in self.widths.items() if site.startswith("mid_block"))
 
 
-def to_official(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
+def to_official(tensors: Mapping[str, T]) -> dict[str, T]:
     """Rename motion weights to the official layout; weights of the image model around them are left out.
 
     Strips the `module.` of data-parallel training. Raises `IntegrityError` if there are no motion weights.
     """
-    renamed: dict[str, AnyTensor] = {}
+    renamed: dict[str, T] = {}
     for key, tensor in tensors.items():
         official = official_name(key.removeprefix("module."))
         if official is not None:
@@ -73,7 +76,7 @@ def to_official(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     return _with_every_position_code(renamed)
 
 
-def read_layout(official: Mapping[str, AnyTensor]) -> MotionLayout:
+def read_layout(official: Mapping[str, Shaped]) -> MotionLayout:
     """Read widths and position length off official-layout tensors. Raises `IntegrityError` on a gap."""
     widths = {
         _site(key): tensor.shape[0]
@@ -101,6 +104,11 @@ def official_name(key: str) -> str | None:
         return key
     match = _DIFFUSERS.fullmatch(key)
     return match and f"{match['site']}.temporal_transformer{_renamed('.' + match['rest'], RENAMES)}"
+
+
+def in_hotshot_names(keys: Iterable[str]) -> bool:
+    """Tell the names of Hotshot-XL, which say which version a module is even where shapes do not."""
+    return any(_HOTSHOT.fullmatch(key.removeprefix("module.")) for key in keys)
 
 
 def diffusers_name(key: str) -> str | None:
@@ -134,7 +142,7 @@ def _renamed(rest: str, table: Iterable[tuple[str, str]]) -> str:
     return rest
 
 
-def _with_every_position_code(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
+def _with_every_position_code(tensors: Mapping[str, T]) -> dict[str, T]:
     """Turn diffusers' one `pos_embed.pe` per transformer block into the official one per attention."""
     spread = {}
     for key, tensor in tensors.items():

@@ -30,15 +30,16 @@ class Pickled:
     is_zip: bool
 
 
-def read_pickle(path: Path) -> Pickled:
+def read_pickle(path: Path, *, described: bool = False) -> Pickled:
     """Read a `.ckpt`, `.pt`, `.pth` or `.bin`, unwrapped from `state_dict` and the like. Zips are memory-mapped.
 
+    `described`: tensors of zips are only described, on torch's `meta` device; `place` tells where their numbers are.
     Raises `IntegrityError` if the file holds code, is damaged, claims more than it weighs, or has no tensors.
     """
     zipped = is_zip(path)
     if zipped:
         _check_zip(path)
-    entries = dict(_flatten(_unwrap(_load(path, zipped))))
+    entries = dict(_flatten(_unwrap(_load(path, zipped, "meta" if described and zipped else "cpu"))))
     tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
     if not tensors:
         raise IntegrityError(f"{path.name} holds no tensors", hint="this is not a weight file")
@@ -52,9 +53,17 @@ def is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _load(path: Path, zipped: bool) -> object:
+def place(tensor: Tensor) -> int | None:
+    """Find the first byte of a described tensor in its file; None if it does not lie there in one piece."""
+    start: int | None = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    if start is None or not tensor.is_contiguous():
+        return None
+    return start + tensor.storage_offset() * tensor.element_size()
+
+
+def _load(path: Path, zipped: bool, device: str) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return torch.load(path, map_location=device, weights_only=True, mmap=zipped and device == "cpu")
     except pickle.UnpicklingError as error:
         if any(word in str(error) for word in CODE):
             raise IntegrityError(

@@ -9,7 +9,7 @@ from animdiff_cli.registry.catalog import Family
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
 from animdiff_cli.weights.lora_names import LoraName, family, parse
-from animdiff_cli.weights.motion import official_name
+from animdiff_cli.weights.motion import in_hotshot_names, official_name
 
 #: width of the text that cross-attention reads, by base
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
@@ -19,12 +19,13 @@ LEVELS = {2: "sdxl", 3: "sd15"}
 #: what only the checkpoints of one base are built of, looked for where widths say nothing
 BASE_MARKS = {
     "conditioner.embedders.1.": "sdxl",
+    "conditioner.embedders.0.transformer.": "sdxl",
     "text_encoder_2.": "sdxl",
     "cond_stage_model.model.": "sd2",
     "cond_stage_model.transformer.": "sd15",
     "text_encoder.": "sd15",
 }
-V1_FRAMES, V2_FRAMES = 24, 32
+V1_FRAMES, V2_FRAMES, HOTSHOT_FRAMES = 24, 32, 24
 _POSITIONS = (".pos_encoder.pe", ".pos_embed.pe", ".positional_encoding")
 _CROSS = re.compile(r".*attn2[._](?:processor\.)?to_k[._].*")
 
@@ -178,14 +179,14 @@ def _motion_version(
     recorded = file.metadata.get(VERSION_KEY)
     if recorded in get_args(Family):
         return recorded, ()
-    if any("temporal_attentions" in key or key.endswith(".positional_encoding") for key in keys):
+    if in_hotshot_names(keys):
         return "hotshot", ()
     if "conv_in.weight" in keys and not any(".resnets." in key for key in keys):
         return "pia", ()
     if any(key.startswith("mid_block.") and official_name(key) for key in keys):
         return _version_with_middle(frames)
     if base == "sdxl":
-        return "sdxl", ()
+        return ("hotshot" if frames == HOTSHOT_FRAMES else "sdxl"), ()
     if frames is None:
         return None, ("without position code: v1 and v3 cannot be told apart",)
     return ("v1" if frames <= V1_FRAMES else "v3"), ()

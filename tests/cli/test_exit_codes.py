@@ -113,15 +113,16 @@ def test_with_nothing_given_the_bundled_model_is_offered(animdiff):
     assert "hint: try the bundled miniature: `animdiff generate --model pocket" in result.stderr
 
 
-def test_5_for_weights_cut_short(animdiff, toy, toy_model, here, files):
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
+def test_5_for_weights_cut_short(animdiff, toy, toy_model, here, files, part):
     broken = here / "broken"
     shutil.copytree(toy_model, broken)
-    weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = broken / f"{part}.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     before = files()
     result = animdiff(*toy, "--model", broken, "--prompt", "a fox")
     assert result.exit_code == 5
-    assert "unet does not load" in result.stderr
+    assert "not a whole safetensors file" in result.stderr
     assert files() == before
 
 

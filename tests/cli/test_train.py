@@ -56,6 +56,13 @@ def test_the_path_of_the_lora_is_all_that_goes_to_stdout(animdiff, words, here):
     assert (from_file.stdout, from_file.stderr) == ("pan/pan.safetensors\n", "")
 
 
+def test_sdxl_is_refused_before_anything_is_loaded(animdiff, words, toy_sdxl_model, files):
+    done = animdiff(*words, "--model", toy_sdxl_model)
+    assert done.exit_code == 2
+    assert "is an SDXL model, which this version renders and does not train on" in done.stderr
+    assert files() == []
+
+
 def test_a_dry_run_trains_nothing(animdiff, words, files):
     done = animdiff(*words, "--dry-run")
     assert done.stdout == "pan/pan.safetensors\n" and "would train a motion-lora on 2 videos" in done.stderr

@@ -34,7 +34,8 @@ def own(tmp_path, monkeypatch):
 
 
 def test_the_promised_looks_are_shipped():
-    assert {"pocket", "quick", "sd15-v3", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS} <= set(SHIPPED)
+    promised = {"pocket", "quick", "sd15-v3", "sdxl", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS}
+    assert promised <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -65,6 +66,12 @@ def test_the_pocket_preset_says_what_the_catalog_recommends():
     preset = dict(load_preset("pocket").values)
     assert preset.pop("model") == "pocket"
     assert preset == load_catalog().find("pocket").recommended
+
+
+def test_the_sdxl_preset_says_what_the_catalog_recommends():
+    catalog, preset = load_catalog(), dict(load_preset("sdxl").values)
+    assert (preset.pop("model"), preset.pop("num_frames"), preset.pop("fps")) == ("sdxl", 16, 8)
+    assert preset == {**catalog.find("sdxl").recommended, **catalog.find("mm-sdxl-beta").recommended}
 
 
 def test_all_presets_are_listed_by_name_with_a_description():

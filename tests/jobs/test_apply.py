@@ -176,6 +176,19 @@ def test_a_motion_lora_without_mid_block_goes_on_v3(small, motion_lora):
     assert far(generate("a fox", **small, motion_loras=[path]), generate("a fox", **small)) > 1
 
 
+def test_a_motion_lora_is_added_before_numbers_are_rounded(small, numbers, tmp_path):
+    module = load_file(small["motion_module"])
+    key = next(key for key in module if key.endswith("to_q.weight"))
+    down, up = 0.1 * numbers(4, module[key].shape[1]), 0.1 * numbers(module[key].shape[0], 4)
+    stem = key.removesuffix(".to_q.weight") + ".processor.to_q_lora"
+    torch.save({f"{stem}.down.weight": down, f"{stem}.up.weight": up}, tmp_path / "pan.ckpt")
+    module[key] = module[key] + up @ down
+    save_file(module, tmp_path / "by-hand.safetensors", {"animdiff.motion_version": "v3"})
+    half = small | {"dtype": "bf16"}
+    laid_over = generate("a fox", **half, motion_loras=[tmp_path / "pan.ckpt"])
+    assert far(laid_over, generate("a fox", **half | {"motion_module": tmp_path / "by-hand.safetensors"})) == 0
+
+
 def test_a_vae_of_ones_own_decodes_in_either_layout(small, toy_model, changed_model, tmp_path):
     file = "vae/diffusion_pytorch_model.safetensors"
     brighter = changed_model({(file, "decoder.conv_out.bias"): torch.tensor([0.4, 0.0, -0.4])})

@@ -54,11 +54,14 @@ class OfficialUNet:
     def __init__(self, unet, motion_state, version):
         self.unet, self.state, self.version = unet, motion_state, version
 
-    def __call__(self, latents, timestep, text):
-        """`latents`: [b, 4, f, h, w]; `text`: [b, l, d]."""
+    def __call__(self, latents, timestep, text, pooled=None, sizes=None):
+        """`latents`: [b, 4, f, h, w]; `text`: [b, l, d]; SDXL's `pooled`: [b, p], and six `sizes` for all."""
         unet, frames = self.unet, latents.shape[2]
         t = torch.full((latents.shape[0],), timestep)
         self.temb = unet.time_embedding(unet.time_proj(t).to(latents.dtype))
+        if pooled is not None:
+            six = unet.add_time_proj(torch.tensor(sizes)).flatten().to(latents.dtype)
+            self.temb = self.temb + unet.add_embedding(torch.cat([pooled, six.expand(len(pooled), -1)], dim=1))
         self.text = repeat(text, "b l d -> (b f) l d", f=frames)
         x = self.image(unet.conv_in, latents)
         skips = [x]
@@ -90,7 +93,7 @@ class OfficialUNet:
         return rearrange(layer(rearrange(x, "b c f h w -> (b f) c h w")), "(b f) c h w -> b c f h w", f=x.shape[2])
 
     def image_norm(self, norm, x):
-        kind = group_norm_across_frames if self.version == "v1" else group_norm_per_frame
+        kind = group_norm_across_frames if self.version in ("v1", "hotshot") else group_norm_per_frame
         return kind(x, norm.weight, norm.bias, norm.num_groups, norm.eps)
 
     def resnet(self, resnet, x):

@@ -15,19 +15,19 @@ def official(make_unet, make_motion):
     """Return the random weights of a version in the official layout, float32."""
 
     def build(version):
-        unet = make_unet("sdxl" if version == "sdxl" else "sd15", dtype=torch.float32)
+        unet = make_unet("sdxl" if version in ("sdxl", "hotshot") else "sd15", dtype=torch.float32)
         return dict(make_motion(unet, version).state_dict())
 
     return build
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3", "sdxl"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "sdxl", "hotshot"])
 def test_the_version_is_read_off_the_file(official, tmp_path, version):
     weights = official(version)
     torch.save(weights, tmp_path / "mm.ckpt")
     motion = load_motion_module(tmp_path / "mm.ckpt")
     assert motion.spec.version == version
-    assert motion.spec.max_frames == (24 if version == "v1" else 32)
+    assert motion.spec.max_frames == (24 if version in ("v1", "hotshot") else 32)
     loaded = motion.state_dict()
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[key], weights[key]) for key in weights)

@@ -26,7 +26,9 @@ def clip(frames, batch=2, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 16, 24])
-@pytest.mark.parametrize(("version", "layout"), [("v1", "sd15"), ("v2", "sd15"), ("v3", "sd15"), ("sdxl", "sdxl")])
+@pytest.mark.parametrize(
+    ("version", "layout"), [("v1", "sd15"), ("v2", "sd15"), ("v3", "sd15"), ("sdxl", "sdxl"), ("hotshot", "sdxl")]
+)
 def test_plugged_unet_computes_what_the_official_network_computes(make_unet, make_motion, version, layout, frames):
     unet = make_unet(layout)
     motion = make_motion(unet, version)

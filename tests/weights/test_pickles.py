@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights.files import open_weights
 from animdiff_cli.weights.pickles import read_pickle
 
 
@@ -63,3 +64,14 @@ def test_nested_entries_are_named_by_their_path(tmp_path):
         {"image_proj": {"w": torch.ones(1)}, "ip_adapter": {"1.to_k_ip.weight": torch.ones(1)}}, tmp_path / "i.bin"
     )
     assert read_pickle(tmp_path / "i.bin").tensors.keys() == {"image_proj.w", "ip_adapter.1.to_k_ip.weight"}
+
+
+def test_views_of_any_kind_come_out_as_they_were_saved(tmp_path):
+    whole = torch.arange(24.0).reshape(4, 6)
+    saved = {"whole": whole, "rows": whole[1:3], "turned": whole.T, "half": whole.half(), "one": torch.tensor(7)}
+    torch.save(saved, tmp_path / "views.ckpt")
+    torch.save({name: saved[name] for name in ("whole", "rows", "one")}, tmp_path / "plain.ckpt")
+    for name in ("views.ckpt", "plain.ckpt"):
+        read = {key: tensor.read() for key, tensor in open_weights(tmp_path / name).tensors.items()}
+        assert all(torch.equal(tensor, saved[key]) and tensor.dtype == saved[key].dtype for key, tensor in read.items())
+    assert open_weights(tmp_path / "plain.ckpt").tensors["rows"].rows(1, 2).tolist() == [[12, 13, 14, 15, 16, 17]]

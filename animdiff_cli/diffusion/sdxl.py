@@ -1,0 +1,78 @@
+"""What SDXL's UNet is told: two encoders' texts side by side, a summary of the prompt, and sizes.
+
+Podell et al. 2023, section 2.2. The denoising loop is the one of Stable Diffusion 1.5; this is added to it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from animdiff_cli.diffusion.build import Components
+from animdiff_cli.diffusion.denoise import Added, Conditioning
+from animdiff_cli.diffusion.text import tokenise
+
+Say = Callable[[str], None]
+#: original height and width, upper and left corner, target height and width, in pixels
+Sizes = tuple[int, int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One prompt: `tokens` [1, 77, D1 + D2] and `pooled` [1, P]."""
+
+    tokens: Tensor
+    pooled: Tensor
+
+    def zeros(self) -> "Text":
+        """What SDXL was trained to read where there is no text."""
+        return Text(torch.zeros_like(self.tokens), torch.zeros_like(self.pooled))
+
+
+def sizes_of(height: int, width: int) -> Sizes:
+    """Say that the picture was made at this size and nothing was cut off it."""
+    return (height, width, 0, 0, height, width)
+
+
+def condition(
+    parts: Components,
+    prompt: str,
+    negative: str | None,
+    guidance_scale: float,
+    sizes: Sizes,
+    *,
+    clip_skip: int = 0,
+    say: Say = lambda message: None,
+) -> Conditioning:
+    """Encode prompt and negative prompt for an SDXL model; `negative` is None when guidance is off.
+
+    An empty negative prompt is zeros where the model was trained so (`force_zeros_for_empty_prompt` in diffusers).
+    """
+    positive = encode_both(parts, prompt, clip_skip=clip_skip, say=say)
+    if negative is None:
+        return Conditioning(positive.tokens, None, guidance_scale, _added([positive], sizes))
+    is_none = not negative and parts.zeros_for_empty
+    other = positive.zeros() if is_none else encode_both(parts, negative, clip_skip=clip_skip, say=say)
+    return Conditioning(positive.tokens, other.tokens, guidance_scale, _added([other, positive], sizes))
+
+
+@torch.no_grad()
+def encode_both(parts: Components, prompt: str, *, clip_skip: int = 0, say: Say = lambda message: None) -> Text:
+    """Encode one prompt with both encoders.
+
+    SDXL reads the layer before the last, without the final norm; `clip_skip` counts from there, as in diffusers.
+    """
+    read = []
+    for tokenizer, encoder in ((parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2)):
+        tokens = tokenise(tokenizer, prompt, say)
+        read.append(encoder(tokens.to(encoder.device), output_hidden_states=True))
+    layers: list[Any] = [output.hidden_states[-(clip_skip + 2)] for output in read]
+    return Text(torch.cat(layers, dim=-1), read[1].text_embeds)
+
+
+def _added(texts: list[Text], sizes: Sizes) -> Added:
+    pooled = torch.cat([text.pooled for text in texts])
+    row = torch.tensor([sizes], dtype=torch.float32, device=pooled.device)
+    return Added(pooled, row.repeat(len(texts), 1))

@@ -1,0 +1,139 @@
+"""An image model on disk, looked at and not yet read: a diffusers folder, or one file as Civitai and A1111 have it."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.weights import model_configs
+from animdiff_cli.weights.checkpoint import read_checkpoint
+from animdiff_cli.weights.checkpoint_folder import (
+    PARTS_OF,
+    TOKENIZERS_OF,
+    check_whole,
+    kept_configs,
+    part_config,
+    part_tensors,
+    tokenizer_of,
+)
+from animdiff_cli.weights.contents import Contents
+from animdiff_cli.weights.given import require_kind
+from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.lazy import Lazy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelSource:
+    """What a model is made of. `base` is a key of `PARTS_OF`."""
+
+    path: Path
+    base: str
+    contents: Contents
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Name the networks of this base, in the order they are read."""
+        return PARTS_OF[self.base]
+
+    def config(self, part: str) -> dict[str, Any]:
+        """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
+        return part_config(part, self.contents, self.base, self.path.name)
+
+    def tensors(self, part: str) -> dict[str, Lazy]:
+        """Take the weights of one part, by their names within it."""
+        return part_tensors(self.contents, part)
+
+    def check(self, *, needs_vae: bool = True) -> None:
+        """Raise `IntegrityError` unless every part is there with every weight its network has. Reads headers only."""
+        needed = [part for part in self.parts if needs_vae or part != "vae"]
+        if missing := [part for part in needed if not self.tensors(part)]:
+            raise IntegrityError(f"{self.path.name} holds no {missing[0]}", hint=_whole_hint(missing[0]))
+        _check_once(self)
+
+    def scheduler(self) -> dict[str, Any]:
+        """Describe the noise schedule the image model was trained on."""
+        return self._recorded("scheduler/scheduler_config.json") or model_configs.shipped(self.base, "scheduler")
+
+    def index(self) -> dict[str, Any]:
+        """Read what the model says of itself as a whole."""
+        index = self.path / "model_index.json"
+        return read_config(index) if index.is_file() else model_configs.shipped(self.base, "model_index")
+
+    def tokenizers(self) -> list[Any]:
+        """Load the tokenizers, one per text encoder. A single file brings none: CLIP's ships with this program."""
+        from transformers import CLIPTokenizer
+
+        if self.path.is_dir():
+            folders = [self.path / part for part in TOKENIZERS_OF[self.base]]
+            return [CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in folders]
+        loaded = []
+        for part in TOKENIZERS_OF[self.base]:
+            with TemporaryDirectory() as folder:
+                for name, text in tokenizer_of(part, self.contents, self.base, self.path.name).items():
+                    (Path(folder) / name).write_bytes(text)
+                loaded.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+        return loaded
+
+    def _recorded(self, name: str) -> dict[str, Any]:
+        text: Any = json.loads(kept_configs(self.contents.metadata).get(name, "{}"))
+        return text if isinstance(text, dict) else {}
+
+
+def open_model(path: Path) -> ModelSource:
+    """Look at a folder or file; of safetensors nothing but headers is read.
+
+    A file is opened once between planning and loading: a pickle of the older kind is read whole to be looked at.
+    Raises `IntegrityError` if this is no image model or holds weights nobody knows, `UsageError` if it is one of
+    another base than Stable Diffusion 1.5 and SDXL.
+    """
+    if path.is_file():
+        stat = path.stat()
+        return _open_file(path, stat.st_size, stat.st_mtime_ns)
+    return _look_at(path)
+
+
+def forget_model() -> None:
+    """Let go of the file that was opened last."""
+    _open_file.cache_clear()
+    _check_once.cache_clear()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read one part's JSON config. Raises `IntegrityError` if it is not JSON."""
+    try:
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
+    return config if isinstance(config, dict) else {}
+
+
+@lru_cache(maxsize=1)
+def _open_file(path: Path, size: int, changed_ns: int) -> ModelSource:
+    return _look_at(path)
+
+
+@lru_cache(maxsize=1)
+def _check_once(source: ModelSource) -> None:
+    check_whole(source.contents, source.base, source.path.name)
+
+
+def _look_at(path: Path) -> ModelSource:
+    file = open_any(path)
+    info = describe(file)
+    require_kind(info, "base", path)
+    if info.base not in PARTS_OF:
+        base = info.base or "an unknown base"
+        raise UsageError(
+            f"{path.name} is an image model of {base}; this version renders Stable Diffusion 1.5 and SDXL",
+            hint="use a Stable Diffusion 1.5 or SDXL checkpoint",
+        )
+    return ModelSource(path, info.base, read_checkpoint(file))
+
+
+def _whole_hint(part: str) -> str:
+    if part == "vae":
+        return "use a checkpoint with its VAE baked in; `animdiff generate` takes one beside it: `--vae FILE`"
+    return "use a checkpoint with everything baked in"

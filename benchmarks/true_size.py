@@ -1,0 +1,170 @@
+"""Files with the keys, shapes and number formats of the published ones, at true size; the numbers are made up.
+
+    python -m benchmarks.true_size .bench sd15 v3
+
+Numbers are small and random, norms are one: a network of them runs and stays finite.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from animdiff_cli.motion.module import MotionModule
+from animdiff_cli.motion.spec import MotionSpec
+from animdiff_cli.weights.checkpoint import convert_checkpoint
+from animdiff_cli.weights.checkpoint_folder import PARTS_OF
+from animdiff_cli.weights.completeness import expected_shapes
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.identify import describe
+from animdiff_cli.weights.lazy import Lazy, torch_dtype
+from animdiff_cli.weights.model_configs import shipped
+from animdiff_cli.weights.motion import is_position
+from animdiff_cli.weights.positions import position_code
+from animdiff_cli.weights.stream import write_stream
+
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
+ADAPTER_RANK, MOTION_LORA_RANK = 128, 64
+CLIP_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def sd15_checkpoint(path: Path) -> Path:
+    """Write a Stable Diffusion 1.5 checkpoint, fp16, 2.13 GB."""
+    return _checkpoint("sd15", path)
+
+
+def sdxl_checkpoint(path: Path) -> Path:
+    """Write an SDXL checkpoint, fp16, 6.94 GB."""
+    return _checkpoint("sdxl", path)
+
+
+def v3_module(path: Path) -> Path:
+    """Write the third motion module: fp32 in a pickle, 1.67 GB, as published; fp16 if the name asks for safetensors."""
+    return _module("sd15", "v3", path)
+
+
+def v2_module(path: Path) -> Path:
+    """Write the second motion module, which MotionLoRAs are for: fp16, 0.91 GB."""
+    return _module("sd15", "v2", path)
+
+
+def sdxl_module(path: Path) -> Path:
+    """Write the SDXL beta module: fp32 in a pickle, 0.95 GB, as published; fp16 if the name asks for safetensors."""
+    return _module("sdxl", "sdxl", path)
+
+
+def motion_lora(path: Path) -> Path:
+    """Write a MotionLoRA of the second module, a pickle of 77 MB."""
+    attentions = {key: shape for key, shape in _motion_shapes("sd15", "v2").items() if ".attention_blocks." in key}
+    return _lora(attentions, MOTION_LORA_RANK, path)
+
+
+def domain_adapter(path: Path) -> Path:
+    """Write the third module's domain adapter, a pickle of 102 MB."""
+    unet = expected_shapes("unet", shipped("sd15", "unet"))
+    return _lora({key: shape for key, shape in unet.items() if ".attn" in key}, ADAPTER_RANK, path)
+
+
+WRITERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
+    "sd15": (sd15_checkpoint, "sd15.safetensors"),
+    "sdxl": (sdxl_checkpoint, "sdxl.safetensors"),
+    "v3": (v3_module, "v3_sd15_mm.safetensors"),
+    "v3-pickle": (v3_module, "v3_sd15_mm.ckpt"),
+    "v2": (v2_module, "mm_sd_v15_v2.safetensors"),
+    "mm-sdxl": (sdxl_module, "mm_sdxl_v10_beta.safetensors"),
+    "motion-lora": (motion_lora, "v2_lora_PanLeft.ckpt"),
+    "adapter": (domain_adapter, "v3_sd15_adapter.ckpt"),
+}
+
+
+def write(name: str, folder: Path) -> Path:
+    """Write one of `WRITERS` into a folder, unless it is there."""
+    writer, file_name = WRITERS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file_name
+    return path if path.exists() else writer(path)
+
+
+def invented(key: str, shape: tuple[int, ...], dtype: str = "F16") -> Lazy:
+    """Make up a weight: norms of one, biases of zero, all else of standard deviation 0.02."""
+    width = torch.Size(shape[1:]).numel()
+
+    def rows(start: int, stop: int) -> Tensor:
+        count = (stop - start) * width
+        if len(shape) < 2:
+            one = "norm" in key or ".ln_" in key or "_layers.0" in key or "out.0." in key
+            return torch.full((count,), float(one and key.endswith("weight")), dtype=torch_dtype(dtype))
+        noise = _noise(dtype)
+        begin = (start * width + len(key) * 7919) % len(noise)
+        times = -(-(begin + count) // len(noise))
+        return noise.repeat(times)[begin : begin + count].reshape(stop - start, *shape[1:])
+
+    return Lazy(dtype, shape, rows)
+
+
+@cache
+def _noise(dtype: str) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (torch.randn(1 << 22, generator=generator) * 0.02).to(torch_dtype(dtype))
+
+
+def _checkpoint(base: str, path: Path) -> Path:
+    tensors = {
+        f"{part}.{key}": invented(key, shape)
+        for part in PARTS_OF[base]
+        for key, shape in expected_shapes(part, shipped(base, part)).items()
+    }
+    folder = WeightFile(path.parent / "nowhere", "diffusers folder", tensors, {})
+    whole = convert_checkpoint(folder, describe(folder), "original").files[""]
+    ids = torch.arange(77)[None]
+    counted = {CLIP_IDS: Lazy("I64", (1, 77), lambda start, stop: ids[start:stop])} if base == "sd15" else {}
+    write_stream({**whole, **counted}, path, {})
+    return path
+
+
+def _module(base: str, version: str, path: Path) -> Path:
+    dtype = "F32" if path.suffix == ".ckpt" else "F16"
+    tensors = {
+        key: position_code(shape[1], shape[2], dtype) if is_position(key) else invented(key, shape, dtype)
+        for key, shape in _motion_shapes(base, version).items()
+    }
+    return _write(tensors, path)
+
+
+def _motion_shapes(base: str, version: str) -> Shapes:
+    with torch.device("meta"):
+        motion = MotionModule(MotionSpec.for_unet(shipped(base, "unet"), version))  # type: ignore[arg-type]
+    return {key: tuple(tensor.shape) for key, tensor in motion.state_dict().items()}
+
+
+def _lora(shapes: Shapes, rank: int, path: Path) -> Path:
+    """Write pairs in the official layout for every attention projection."""
+    tensors = {}
+    for key, shape in shapes.items():
+        stem, _, projection = key.removesuffix(".weight").removesuffix(".0").rpartition(".")
+        if projection in PROJECTIONS and key.endswith("weight"):
+            prefix = f"{stem}.processor.{projection}_lora"
+            tensors[f"{prefix}.down.weight"] = invented(prefix, (rank, shape[1]), "F32")
+            tensors[f"{prefix}.up.weight"] = invented(prefix, (shape[0], rank), "F32")
+    return _write(tensors, path)
+
+
+def _write(tensors: Mapping[str, Lazy], path: Path) -> Path:
+    if path.suffix == ".ckpt":
+        torch.save({key: tensor.read().clone() for key, tensor in tensors.items()}, path)
+    else:
+        write_stream(tensors, path, {})
+    return path
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.true_size", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="+", choices=WRITERS)
+    args = parser.parse_args()
+    for name in args.names:
+        print(write(name, args.folder))
