@@ -14,7 +14,8 @@ WITHOUT_MIDDLE = ("v1", "v3", "sdxl", "hotshot")
 def check_entries(settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, or a PIA module.
 
-    What is no alias is checked by its contents, once it is here.
+    What is no alias, or one's own for a file that is here, has its base checked by its contents: a miniature of one's
+    own looks like sd15 until it is held against the model.
     """
     found = {setting: _entries(settings, setting) for setting in KINDS}
     for model in found["model"]:
@@ -31,7 +32,7 @@ def check_entries(settings: Mapping[str, object]) -> None:
 
 
 def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:
-    if entry.base != model.base:
+    if entry.base != model.base and not (entry.path or model.path):
         kind = IN_WORDS[entry.kind]
         raise UsageError(
             f"`{entry.alias}` is {kind} for {entry.base}, and the image model `{model.alias}` is {model.base}",
