@@ -44,7 +44,7 @@ class Draws:
         """Return sample `position`, counted from 0 over the whole run and all processes.
 
         >>> [Draws(3, seed=7).at(position).index for position in range(6)]
-        [2, 0, 1, 1, 0, 2]
+        [2, 1, 0, 2, 1, 0]
         """
         epoch, place = divmod(position, self.num_clips)
         index = int(_order(self.num_clips, self.seed, epoch)[place])

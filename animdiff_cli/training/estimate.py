@@ -34,8 +34,8 @@ class Estimate:
     def in_words(self) -> str:
         """Say it in gigabytes.
 
-        >>> Estimate(2_000_000_000, 0, 1_000_000_000).in_words()
-        'about 3.5 GB: 2.0 weights, 0.0 what is trained, 1.0 activations'
+        >>> Estimate(3_000_000_000, 0, 1_000_000_000).in_words()
+        'about 4.6 GB: 3.0 weights, 0.0 what is trained, 1.0 activations'
         """
         parts = (f"{self.weights / 1e9:.1f} weights", f"{self.trained / 1e9:.1f} what is trained")
         return f"about {self.total / 1e9:.1f} GB: {', '.join(parts)}, {self.activations / 1e9:.1f} activations"
