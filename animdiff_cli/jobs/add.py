@@ -13,7 +13,7 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.items import GROUPS
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.fetch.receipt import read_receipt
-from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
+from animdiff_cli.registry.catalog import CatalogEntry, first_fault, load_catalog
 from animdiff_cli.registry.remembered import sha256_of
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.registry.user_catalog import add_entry
@@ -72,11 +72,7 @@ def add(alias: str, source: str, wishes: Wishes, *, overwrite: bool = False) -> 
     try:
         entry = CatalogEntry.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"`{name}`: `{key}`: {first['msg'].lower()}", hint="see `animdiff models add --help`"
-        ) from error
+        raise UsageError(f"`{name}`: {first_fault(error)}", hint="see `animdiff models add --help`") from error
     return Added(entry, add_entry(entry, overwrite=overwrite))
 
 

@@ -185,13 +185,17 @@ def web_address(ref: ModelRef) -> str:
     return ref.target
 
 
+def first_fault(error: ValidationError) -> str:
+    """Say which key of a record is wrong first, and why."""
+    first = error.errors()[0]
+    return f"`{'.'.join(map(str, first['loc']))}`: {first['msg'].lower()}"
+
+
 def _entry(item: object, path: Path) -> CatalogEntry:
     name = item.get("alias", "?") if isinstance(item, dict) else "?"
     try:
         return CatalogEntry.model_validate(item)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path}: `{name}`: `{key}`: {first['msg'].lower()}", hint="correct this entry") from error
+        raise UsageError(f"{path}: `{name}`: {first_fault(error)}", hint="correct this entry") from error
     except UsageError as error:
         raise UsageError(f"{path}: `{name}`: {error}", hint=error.hint) from error

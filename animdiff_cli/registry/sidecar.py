@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from animdiff_cli.config.values import check
 from animdiff_cli.errors import UsageError
-from animdiff_cli.registry.catalog import Base, CatalogEntry
+from animdiff_cli.registry.catalog import Base, CatalogEntry, first_fault
 
 
 class Sidecar(BaseModel):
@@ -50,9 +50,7 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         return Sidecar.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{sidecar_path(path)}: `{key}`: {first['msg'].lower()}", hint="correct this key") from error
+        raise UsageError(f"{sidecar_path(path)}: {first_fault(error)}", hint="correct this key") from error
     except UsageError as error:
         raise UsageError(f"{sidecar_path(path)}: {error}", hint=error.hint) from error
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
+from animdiff_cli.diffusion.device import probe_machine
 from animdiff_cli.metrics.clip import DEVIATION, MEAN
 from animdiff_cli.paths import pocket_dir
 from animdiff_cli.weights.folder_writer import whole_folder
@@ -25,7 +26,6 @@ from tools.pocket.captions import word
 from tools.pocket.labelled import SIDE, Labelled, draw_labelled
 from tools.pocket.latents import tokenise
 from tools.pocket.tokenizer import MAX_LENGTH, load_tokenizer
-from tools.pocket.train import cpu_has_bfloat16
 from tools.pocket.world import COLOURS, OBJECTS, PLACES, VERSION
 
 SEED = 30
@@ -116,7 +116,7 @@ def train(
     """
     torch.manual_seed(SEED)
     model = build(tokenizer, shape or Shape()).to(device)
-    has_bfloat16 = device.type == "cuda" or cpu_has_bfloat16()
+    has_bfloat16 = device.type == "cuda" or probe_machine().cpu_bf16
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.1)
     rng = np.random.default_rng(SEED)
     began, step, losses = time.monotonic(), 0, []

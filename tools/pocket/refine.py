@@ -13,22 +13,20 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.motion import load_motion_module, plug
-from tools.pocket.architecture import build_scheduler
+from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS, alpha_bars
 from tools.pocket.card import model_card
 from tools.pocket.data import Chunk, render_clips
 from tools.pocket.latents import Clips, prepare_clips
 from tools.pocket.loop import Budget, Stage, Trained, train
 from tools.pocket.recipe import MAX_WEIGHT, NOISY_SHARE
-from tools.pocket.save import MADE_BY, MOTION_FILE, facts, read_recipe
+from tools.pocket.save import MADE_BY, MOTION_FILE, facts, read_recipe, write_weights
 from tools.pocket.stages.image import ImageStage
 from tools.pocket.stages.motion import MotionStage
-from tools.pocket.stages.noise import alpha_bars
 from tools.pocket.stages.vae import DecoderStage
 from tools.pocket.train import set_up_cuda
 from tools.pocket.workshop import compile_layers, pick_frames
@@ -125,7 +123,7 @@ def _decoder_stage(bench: Bench) -> DecoderStage:
 
 def _image_stage(bench: Bench) -> ImageStage:
     unet, text_encoder = (part.train().requires_grad_(True) for part in (bench.parts.unet, bench.parts.text_encoder))
-    schedule = alpha_bars(build_scheduler(motion=False), bench.parts.plan.device)
+    schedule = alpha_bars(STILL_BETAS, bench.parts.plan.device)
     return ImageStage(
         unet, text_encoder, bench.clips(), schedule, bench.generator(), bench.batch, peak_lr=bench.learning_rate
     )
@@ -139,7 +137,7 @@ def _motion_stage(bench: Bench) -> MotionStage:
         motion.train(),
         parts.text_encoder,
         bench.clips(),
-        alpha_bars(build_scheduler(motion=True), parts.plan.device),
+        alpha_bars(CLIP_BETAS, parts.plan.device),
         bench.generator(),
         bench.batch,
         peak_lr=bench.learning_rate,
@@ -172,21 +170,14 @@ def _write(bundle: Path, part: str, trained: Trained, note: dict[str, object]) -
             tensors |= {name: weight.half().contiguous() for name, weight in learnt.items()}
         record = json.loads(metadata["recipe"])
         record["stages"].append(note)
-        partial = (bundle / file).with_suffix(".part")
-        save_file(tensors, partial, metadata | {"recipe": json.dumps(record)})
-        partial.chmod(0o644)  # safetensors makes files only their owner can read
-        partial.replace(bundle / file)
+        write_weights(bundle / file, tensors, metadata | {"recipe": json.dumps(record)})
     recipes = {file: read_recipe(bundle / file) for file in MADE_BY}
     (bundle / "README.md").write_text(model_card(recipes))
 
 
 def _of_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    kept = prefix if prefix in KEPT_PREFIXES else None
-    return {
-        (name if kept else name.removeprefix(f"{prefix}.")): weight
-        for name, weight in weights.items()
-        if name.startswith(f"{prefix}.")
-    }
+    dropped = "" if prefix in KEPT_PREFIXES else f"{prefix}."
+    return {name.removeprefix(dropped): one for name, one in weights.items() if name.startswith(f"{prefix}.")}
 
 
 def _report(stage: str, step: int, elapsed_s: float, learning_rate: float, loss: float) -> None:

@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tools.pocket.architecture import build_scheduler, build_vae
 from tools.pocket.card import model_card
@@ -91,9 +91,13 @@ def facts(trained: Trained) -> dict[str, object]:
 
 
 def _stamp(file: Path, recipe: dict[str, object]) -> None:
-    metadata = {"format": "pt", "license": "Apache-2.0", "recipe": json.dumps(recipe)}
+    write_weights(file, load_file(file), {"format": "pt", "license": "Apache-2.0", "recipe": json.dumps(recipe)})
+
+
+def write_weights(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a weight file that is whole or not there, readable by everyone."""
     partial = file.with_suffix(".part")
-    save_file(load_file(file), partial, metadata=metadata)
+    save_file(tensors, partial, metadata=metadata)
     partial.chmod(0o644)  # safetensors makes files only their owner can read
     partial.replace(file)
 

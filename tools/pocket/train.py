@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from animdiff_cli.diffusion.device import probe_machine
 from animdiff_cli.errors import AnimdiffError
 from tools.pocket.architecture import STANDARD, TINY
 from tools.pocket.recipe import COMMANDS, run_recipe
@@ -66,14 +67,12 @@ def open_workshop(arguments: argparse.Namespace) -> Workshop:
     device = torch.device(("cuda" if has_cuda else "cpu") if arguments.device == "auto" else arguments.device)
     if device.type == "cuda":
         set_up_cuda()
-    if arguments.compile:
-        torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
     # diffusers warns at every cast of every module, with an empty list of those it worries about
     logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
     return Workshop(
         folder=arguments.work,
         device=device,
-        dtype=torch.bfloat16 if device.type == "cuda" or cpu_has_bfloat16() else torch.float32,
+        dtype=torch.bfloat16 if device.type == "cuda" or probe_machine().cpu_bf16 else torch.float32,
         compiled=arguments.compile,
         architecture=TINY if arguments.tiny_model else STANDARD,
         scale=SCALES["tiny" if arguments.tiny_data else device.type],
@@ -86,11 +85,6 @@ def set_up_cuda() -> None:
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every shape, and refuses some of these heads
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _save(workshop: Workshop, arguments: argparse.Namespace) -> None:

@@ -9,8 +9,9 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from animdiff_cli.training.objective import add_noise
 from tools.pocket.latents import Clips
-from tools.pocket.stages.noise import add_noise, draw_noise
+from tools.pocket.stages.noise import draw_noise
 
 CAPTION_DROPOUT = 0.1  # the share of samples that teach the unconditional half of guidance
 

@@ -10,9 +10,10 @@ from transformers import CLIPTextModel
 
 from animdiff_cli.motion import MotionModule
 from animdiff_cli.motion.text import share_text
+from animdiff_cli.training.objective import add_noise
 from tools.pocket.latents import Clips
 from tools.pocket.stages.image import CAPTION_DROPOUT
-from tools.pocket.stages.noise import add_noise, draw_noise
+from tools.pocket.stages.noise import draw_noise
 
 NOISY = 400
 """From this timestep on a clip's motion is still open: the pocket model, started from true clips noised less than this,

@@ -1,7 +1,6 @@
-"""Adding noise for training: the schedule's tables, and noise whose mean is noisy too."""
+"""Noise for training whose mean is noisy too."""
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 NOISE_OFFSET = 0.3
@@ -17,14 +16,3 @@ def draw_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(latents.shape, generator=generator, device=latents.device)
     offset = torch.randn((*latents.shape[:-2], 1, 1), generator=generator, device=latents.device)
     return noise + NOISE_OFFSET * offset
-
-
-def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Mix latents [B, ...] with noise; `alpha_bar` [B] is the share of signal power left."""
-    share = alpha_bar.view(-1, *[1] * (latents.dim() - 1))
-    return share.sqrt() * latents + (1 - share).sqrt() * noise
-
-
-def alpha_bars(scheduler: DDIMScheduler, device: torch.device) -> Tensor:
-    """Return the share of signal power after each of the 1000 timesteps, float32 [1000]."""
-    return scheduler.alphas_cumprod.float().to(device)
