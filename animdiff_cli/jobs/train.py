@@ -25,6 +25,7 @@ from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.draws import Draws, positions_of
 from animdiff_cli.training.estimate import estimate, free_bytes, remedies
 from animdiff_cli.training.feed import Feed
+from animdiff_cli.training.graphed import check_graphs
 from animdiff_cli.training.journal import Journal, check_tensorboard
 from animdiff_cli.training.latents import LatentCache, TextCache, digest_of_module
 from animdiff_cli.training.loop import Run, resume
@@ -60,6 +61,8 @@ def run_training(
         check_8bit(plan.device.device)
     if plan.config.tensorboard:
         check_tensorboard()
+    if plan.config.cuda_graph:
+        check_graphs(plan.device.device, plan.device.torch_dtype)
     motion = build_motion(plan, emit)
     emit(Loading(f"image model {plan.model.name}"))
     parts = load_components(plan.model, plan.device)

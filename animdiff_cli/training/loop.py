@@ -1,7 +1,8 @@
 """The loop all stages share. It can stop after any step and go on as if it had not."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,11 @@ import torch
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.events import Emit, Note, Saved, Trained
 from animdiff_cli.errors import DeviceError
+from animdiff_cli.training.ahead import ahead
 from animdiff_cli.training.checkpoint import Checkpoints, Identity
 from animdiff_cli.training.draws import positions_of
-from animdiff_cli.training.feed import Feed
+from animdiff_cli.training.feed import Batch, Feed
+from animdiff_cli.training.graphed import Backward, Graphs
 from animdiff_cli.training.interrupts import deferred_interrupts
 from animdiff_cli.training.journal import Journal, Row
 from animdiff_cli.training.optimiser import Optimiser
@@ -40,9 +43,10 @@ class Run:
         Ctrl-C and SIGTERM let the step end, save, and raise `KeyboardInterrupt`. Raises `DeviceError` for a loss that
         is not a number.
         """
-        with deferred_interrupts() as asked_to_stop:
+        backward = self._backward()
+        with deferred_interrupts() as asked_to_stop, closing(self._batches(start)) as batches:
             for step in range(start, self.config.steps):
-                loss, lr, stop = self._step(step, asked_to_stop)
+                loss, lr, stop = self._step(step, batches, backward, asked_to_stop)
                 done = step + 1
                 if journal:
                     journal.append(Row(done, loss, lr))
@@ -55,15 +59,33 @@ class Run:
                 if self.config.sample_every and done % self.config.sample_every == 0:
                     self._sample(done, on_sample)
 
-    def _step(self, step: int, asked_to_stop: Callable[[], bool]) -> tuple[float, float, bool]:
+    def _backward(self) -> Backward:
+        if not self.config.cuda_graph:
+            return self.stage.backward
+        return Graphs(self.stage.backward, list(self.optimiser.named.values()))
+
+    def _batches(self, start: int) -> Generator[list[Batch], None, None]:
+        """Yield the batches of each micro-batch from step `start` on."""
+        config, here = self.config, self.processes
+        return ahead(
+            self.feed.batches,
+            (
+                positions_of(step, micro, config.batch, config.accumulation, here.rank, here.world)
+                for step in range(start, config.steps)
+                for micro in range(config.accumulation)
+            ),
+        )
+
+    def _step(
+        self, step: int, batches: Iterator[list[Batch]], backward: Backward, asked_to_stop: Callable[[], bool]
+    ) -> tuple[float, float, bool]:
         """Return the global mean loss, the learning rate, and whether any process was asked to stop."""
         config, here = self.config, self.processes
         total = torch.zeros((), device=self.feed.device)
-        for micro in range(config.accumulation):
-            positions = positions_of(step, micro, config.batch, config.accumulation, here.rank, here.world)
-            for batch in self.feed.batches(positions):
+        for _ in range(config.accumulation):
+            for batch in next(batches):
                 share = len(batch) / (config.batch * config.accumulation)
-                total += share * self.stage.backward(batch, share * self.optimiser.loss_scale)
+                total += share * backward(batch, share * self.optimiser.loss_scale)
         here.mean_gradients(self.optimiser.named.values())
         loss, stop = here.mean(torch.stack([total, total.new_tensor(float(asked_to_stop()))])).tolist()
         if not math.isfinite(loss):

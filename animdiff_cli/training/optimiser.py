@@ -95,8 +95,8 @@ class Optimiser:
     @torch.no_grad()
     def _average(self, step: int) -> None:
         decay = min(self.config.ema, (step + 1) / (step + 10))  # early weights are soon forgotten
-        for name, average in self.averages.items():
-            average.lerp_(self.named[name], 1 - decay)
+        if self.averages:
+            torch._foreach_lerp_(list(self.averages.values()), [self.named[name] for name in self.averages], 1 - decay)
 
 
 def _prefixed(group: Group, number: int) -> Iterator[tuple[str, nn.Parameter]]:
