@@ -72,6 +72,7 @@ def _record(backward: Backward, parameters: Iterable[nn.Parameter], batch: Batch
     inputs = replace(batch, **{name: getattr(batch, name).clone() for name in TENSORS})
     trained = list(parameters)
     earlier = [parameter.grad for parameter in trained]
+    _put(trained, [None] * len(trained))
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
