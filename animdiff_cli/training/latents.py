@@ -6,6 +6,7 @@ caption, video, VAE or number format therefore never finds a stale entry.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import DeviceError
+from animdiff_cli.training.ahead import ahead
 from animdiff_cli.training.clips import Clips
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
 #: raised whenever the same inputs would be encoded differently
 VERSION = 1
-#: frames the VAE encodes at once
-CHUNK = 4
+#: pixels the VAE encodes at once: 4 frames of 512²
+CHUNK = 4 * 512 * 512
 OnEntry = Callable[[int, int], None]
 
 
@@ -48,10 +50,11 @@ class LatentCache:
         """Encode every (clip, variant) that is not there yet. Raises `DeviceError` if the VAE overflows in float32."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [pair for pair in pairs if not self._path(clips, *pair).is_file()]
-        for done, (index, variant) in enumerate(missing, start=1):
-            moments = encode_clip(vae, clips.frames(index, variant))
-            write_tensors({"mean": moments.mean, "std": moments.std}, self._path(clips, index, variant), {})
-            on_entry(done, len(missing))
+        with closing(ahead(lambda pair: clips.frames(*pair), missing)) as decoded:
+            for done, (pair, frames) in enumerate(zip(missing, decoded, strict=True), start=1):
+                moments = encode_clip(vae, frames)
+                write_tensors({"mean": moments.mean, "std": moments.std}, self._path(clips, *pair), {})
+                on_entry(done, len(missing))
 
     def read(self, clips: Clips, index: int, variant: int) -> Moments:
         """Read one entry."""
@@ -96,7 +99,8 @@ class TextCache:
 def encode_clip(vae: Any, frames: NDArray[np.uint8]) -> Moments:
     """Encode frames uint8 [F, H, W, 3] one chunk at a time; in float32 where the VAE overflows in less."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    parts = [_encode(vae, chunk) for chunk in pixels.split(CHUNK)]
+    at_once = max(1, CHUNK // (pixels.shape[2] * pixels.shape[3]))
+    parts = [_encode(vae, chunk) for chunk in pixels.split(at_once)]
     return Moments(torch.cat([mean for mean, _ in parts]), torch.cat([std for _, std in parts]))
 
 

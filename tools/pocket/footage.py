@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
+from animdiff_cli.core.choices import Shot
+from animdiff_cli.core.shots import shot_windows
 from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.training.crop import crop
 from tools.pocket.captions import caption
 from tools.pocket.styles import STYLES
 from tools.pocket.watermark import mark
@@ -26,24 +29,34 @@ NUM_FRAMES = 16
 WIDE_MARGIN = 32
 """Pixels added on every side of a wide picture: room for a made camera move of 128 pixels."""
 
+CAMERA_SPEED = (0.2, 0.6)
+"""How far a made camera goes over a clip, in the units of `animdiff_cli.core.shots`."""
+
 RECORD = "footage.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What to draw. Piece n of the same footage is the same picture or clip, however many there are."""
+    """What to draw. Piece n of the same footage is the same picture or clip, however many there are.
+
+    A share of `camera` of the clips is seen by a moving camera, and has no caption: a motion module then learns such
+    moves as something that footage does, and not as what a prompt that says nothing of them means.
+    """
 
     what: Literal["stills", "clips"]
     style: str = "base"
     watermark: bool = False
     wide: bool = False
     seed: int = 0
+    camera: float = 0.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Draw what is missing and print the folder; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    footage = Footage(arguments.what, arguments.style, arguments.watermark, arguments.wide, arguments.seed)
+    footage = Footage(
+        arguments.what, arguments.style, arguments.watermark, arguments.wide, arguments.seed, arguments.camera
+    )
     try:
         draw_footage(arguments.out, footage, arguments.count, workers=arguments.workers)
     except AnimdiffError as error:
@@ -78,14 +91,28 @@ def draw_piece(footage: Footage, number: int) -> tuple[np.ndarray, str]:
     words = caption(scene, rng)
     moment = int(rng.integers(NUM_FRAMES))
     still = footage.what == "stills"
+    filmed = not still and rng.random() < footage.camera
     frames = render(
         scene,
         num_frames=1 if still else NUM_FRAMES,
         first_frame=moment if still else 0,
         style=footage.style,
-        margin=WIDE_MARGIN if footage.wide else 0,
+        margin=WIDE_MARGIN if footage.wide or filmed else 0,
     )
+    if filmed:
+        frames, words = _film(frames, footage.wide, rng), ""
     return (mark(frames) if footage.watermark else frames), words
+
+
+def _film(frames: np.ndarray, wide: bool, rng: np.random.Generator) -> np.ndarray:
+    """Look at wide frames with a camera that moves in one of the eight ways, at a speed of its own."""
+    shots = get_args(Shot)
+    shot, speed = shots[rng.integers(len(shots))], rng.uniform(*CAMERA_SPEED)
+    side = frames.shape[1]
+    place = tuple(rng.random(2))
+    windows = shot_windows(shot, speed, len(frames), side, side, place=place)
+    seen = side if wide else side - 2 * WIDE_MARGIN
+    return crop(frames, windows, (seen, seen))
 
 
 def _draw_share(folder: Path, footage: Footage, numbers: Iterable[int]) -> None:
@@ -143,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--style", choices=tuple(STYLES), default="base")
     flags.add_argument("--watermark", action="store_true", help="lay the mark over every frame")
     flags.add_argument("--wide", action="store_true", help="192 pixels a side: room for a made camera move")
+    flags.add_argument("--camera", type=float, default=0.0, help="share of the clips whose camera moves, uncaptioned")
     flags.add_argument("--seed", type=int, default=0, help="another seed draws other scenes")
     flags.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw at once")
     return flags

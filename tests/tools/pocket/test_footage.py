@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animdiff_cli.metrics.camera import camera_motion
 from animdiff_cli.training.folder import look_in
 from tools.pocket.footage import WIDE_MARGIN, Footage, draw_footage, draw_piece, main
 from tools.pocket.shadow import ON_THE_GROUND
@@ -84,3 +85,16 @@ def test_around_a_wide_picture_the_place_goes_on_as_its_reflection():
     wide = render(scene, num_frames=1, margin=WIDE_MARGIN)[0]
     inside, outside = wide[:, WIDE_MARGIN + 1 : 2 * WIDE_MARGIN], wide[:, 1:WIDE_MARGIN]
     assert np.abs(inside[:, ::-1].astype(int) - outside).mean() < 8
+
+
+def test_clips_of_a_moving_camera_have_no_caption_and_the_others_stay_what_they_were(tmp_path):
+    filmed = replace(CLIPS, camera=0.5)
+    pieces = [(draw_piece(filmed, number), draw_piece(CLIPS, number)) for number in range(6)]
+    moving = [not words for (_, words), _ in pieces]
+    assert any(moving) and not all(moving)
+    for moves, ((frames, words), (still, told)) in zip(moving, pieces, strict=True):
+        assert frames.shape == still.shape
+        assert moves or (words == told and np.array_equal(frames, still))
+        assert not moves or str(camera_motion(frames)) != "still"
+    draw_footage(tmp_path, filmed, 6)
+    assert [media.caption is None for media in look_in(tmp_path, stills=False).media] == moving
