@@ -144,10 +144,9 @@ def _is_convolution(shape: tuple[int, ...]) -> bool:
 
 def _recorded_base(file: WeightFile, told: str | None) -> str | None:
     """Believe what a file of this program says of its base, unless names and shapes told another."""
-    recorded = file.metadata.get(BASE_KEY)
-    if recorded not in get_args(Base):
-        return told
-    return recorded if told in (None, BUILT_LIKE.get(recorded, recorded)) else told
+    recorded = file.metadata.get(BASE_KEY, "")
+    is_believed = recorded in get_args(Base) and told in (None, BUILT_LIKE.get(recorded, recorded))
+    return recorded if is_believed else told
 
 
 def _lora_base(file: WeightFile, names: list[LoraName]) -> str | None:
