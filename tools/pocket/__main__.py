@@ -1,13 +1,15 @@
 """`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
 
-`encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`.
+`encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`. `temporal-conv` trains the paper's
+ablation of the motion module.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = {name: f"tools.pocket.{name}" for name in ("train", "refine", "measure", "encoder")}
+NAMES = ("train", "refine", "measure", "encoder", "temporal-conv")
+COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 
 
 def main(argv: Sequence[str]) -> int:
