@@ -99,6 +99,7 @@ def train_adapter(
     keep: opt.KeepOpt = None,
     tensorboard: opt.TensorboardOpt = None,
     output: opt.OutputOpt = None,
+    as_lora: opt.AsLoraOpt = None,
     format: opt.FormatOpt = None,
     overwrite: opt.OverwriteOpt = False,
     device: opt.DeviceOpt = "auto",
@@ -111,7 +112,8 @@ def train_adapter(
 ) -> None:
     """Train a domain adapter: what the frames of a video collection look like (the paper's stage 1).
 
-    The same command goes on where a run was stopped. `train-motion --domain-adapter FILE` is the next stage.
+    The same command goes on where a run was stopped. `train-motion --domain-adapter FILE` is the next stage. With
+    `--as-lora`, pictures of a style make a LoRA for `generate --lora`.
     """
     _start("domain-adapter", locals())
 

@@ -62,6 +62,10 @@ BatchOpt = Annotated[int | None, _option("--batch", help="Clips at a time.", pan
 AccumulationOpt = Annotated[int | None, _option("--accumulation", help="Batches per step.", panel=TRAINING)]
 OptimizerOpt = Annotated[str | None, _option("--optimizer", help=f"{', '.join(get_args(Optimizer))}.", panel=TRAINING)]
 EmaOpt = Annotated[float | None, _option("--ema", help="Save a moving average of this decay.", panel=TRAINING)]
+AsLoraOpt = Annotated[
+    bool | None,
+    _option("--as-lora", help="Save an ordinary LoRA, for `generate --lora`: a look wanted for itself.", panel=OUTPUT),
+]
 SpatialOpt = Annotated[
     bool | None,
     _option(

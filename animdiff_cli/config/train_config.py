@@ -28,6 +28,9 @@ class TrainConfig(BaseModel):
     out: Path | None = Field(None, description="Folder of the run; null names it after the videos.")
 
     rank: int = Field(64, ge=1, le=1024, description="Rank of the LoRA or adapter.")
+    as_lora: bool = Field(
+        False, description="Save what stage 1 learns as an ordinary LoRA: a look wanted, not one to leave out."
+    )
     alpha: float | None = Field(None, gt=0, description="Scale of the LoRA times its rank; null is the rank.")
     spatial_rank: int = Field(
         32, ge=0, le=1024, description="Rank of the LoRA that absorbs appearance and is thrown away; 0 leaves it out."
@@ -82,7 +85,7 @@ class TrainConfig(BaseModel):
 FREE_ON_RESUME = frozenset(
     {
         *("out", "steps", "sample_every", "sample_prompts", "save_every", "keep", "tensorboard", "format"),
-        *("gradient_checkpointing", "cuda_graph", "leak_stills"),
+        *("gradient_checkpointing", "cuda_graph", "leak_stills", "as_lora"),
     }
 )
 

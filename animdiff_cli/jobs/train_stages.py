@@ -99,7 +99,10 @@ def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -
 def _domain_adapter(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
     config = plan.config
     adapter = LowRank.new(image_projections(passes.unet), config.rank, scale=_scale(plan), seed=config.seed)
-    save = partial(_save_low_rank, adapter, plan, "domain-adapter", config.motion_version or "v3")
+    if config.as_lora:
+        save = partial(_save_low_rank, adapter, plan, "lora", None)
+    else:
+        save = partial(_save_low_rank, adapter, plan, "domain-adapter", config.motion_version or "v3")
     return Built(DomainAdapter(passes, adapter, config.lr), passes.unet, None, adapter, save)
 
 
@@ -123,6 +126,6 @@ def _scale(plan: TrainPlan) -> float:
 
 
 def _save_low_rank(
-    branches: LowRank, plan: TrainPlan, kind: Any, version: str, path: Path, metadata: Mapping[str, str]
+    branches: LowRank, plan: TrainPlan, kind: Any, version: str | None, path: Path, metadata: Mapping[str, str]
 ) -> None:
     save_low_rank(branches, path, kind=kind, version=version, layout=plan.config.format, metadata=metadata)

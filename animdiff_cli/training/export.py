@@ -23,13 +23,13 @@ def save_low_rank(
     path: Path,
     *,
     kind: WeightsKind,
-    version: str,
+    version: str | None,
     layout: LoraFormat = "original",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write branches as a float16 safetensors file, whole or not at all. `version`: of the motion module it fits."""
+    """Write branches as a float16 safetensors file, whole or not at all. `version`: of the motion module."""
     tensors = low_rank_tensors(branches, layout)
-    about = {KIND_KEY: kind, VERSION_KEY: version, "format": "pt"}
+    about = {KIND_KEY: kind, **({VERSION_KEY: version} if version else {}), "format": "pt"}
     write_tensors(tensors, path, {**about, **(metadata or {})})
 
 

@@ -217,6 +217,12 @@ def test_clips_are_noised_on_linear_betas_unless_others_are_asked_for(make_plan,
         run_training(make_plan(stage, out="linear", **settings | {"beta_schedule": "scaled_linear"}), clips)
 
 
+def test_a_style_is_saved_as_a_lora_that_any_program_takes(make_plan, clips):
+    plan = make_plan("domain-adapter", as_lora=True, rank=4, batch=2)
+    info = identify(run_training(plan, clips).path)
+    assert (info.kind, info.version, info.rank) == ("lora", None, 4)
+
+
 def test_an_adapter_learns_on_the_noise_its_image_model_knows(make_plan, clips):
     plain = make_plan("domain-adapter", out="plain", steps=1)
     scaled, linear = (
