@@ -48,7 +48,7 @@ def resolve_training(stage: Stage, layers: Sequence[Layer]) -> ResolvedTraining:
     for layer in (Layer(f"default of {stage}", {"stage": stage, **STAGE_DEFAULTS[stage]}), *layers):
         for key, value in _flattened(layer.values).items():
             origin = layer.origin(key)
-            values[key], origins[key] = _checked(key, value, origin), origin
+            values[key], origins[key] = check_setting(key, value, origin), origin
     if values["stage"] != stage:
         raise UsageError(
             f"{origins['stage']} describes a {values['stage']}, not a {stage}",
@@ -109,7 +109,8 @@ def _flattened(values: Mapping[str, object]) -> dict[str, object]:
     return flat
 
 
-def _checked(key: str, value: object, origin: str) -> object:
+def check_setting(key: str, value: object, origin: str) -> object:
+    """Check one setting by its dotted key; returns it as the record holds it. Raises `UsageError` naming the origin."""
     if key not in _fields():
         hint = did_you_mean(key, _fields(), otherwise="`--help` lists the settings")
         raise UsageError(f"{origin}: unknown key `{key}`", hint=hint)

@@ -74,7 +74,7 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
 
 
 def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Layer]:
-    """Put below `layers` what the catalog recommends for the image model: its motion module, and its picture size."""
+    """Put below `layers` what the catalog recommends for the image model: its motion module, picture size, settings."""
     given = [layer.values["model"] for layer in layers if "model" in layer.values]
     name = given[-1] if given else None
     if not isinstance(name, str) or name.lower() not in load_catalog():
@@ -87,6 +87,7 @@ def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Lay
     sides = [side for side in (advice.get("width"), advice.get("height")) if isinstance(side, int)]
     if sides:  # models of 512 pixels are trained on clips of 256, as the paper does
         values["data.size"] = min(*sides, 256)
+    values |= entry.training.get(stage, {})
     return [Layer(f"recommended for `{entry.alias}`", values), *layers]
 
 

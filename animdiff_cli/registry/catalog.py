@@ -8,11 +8,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from animdiff_cli import paths
+from animdiff_cli.config.train_layers import check_setting
 from animdiff_cli.config.values import check
 from animdiff_cli.config.yamlfile import read_yaml
 from animdiff_cli.core.choices import Base as Base
 from animdiff_cli.core.choices import Family as Family
 from animdiff_cli.core.choices import Kind as Kind
+from animdiff_cli.core.choices import Stage
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
@@ -43,6 +45,9 @@ class CatalogEntry(BaseModel):
     license: str | None = None
     requires: tuple[Alias, ...] = Field((), description="Aliases that must be there too for this to be of use.")
     recommended: Mapping[str, object] = Field(default={}, description="Settings that apply unless others are given.")
+    training: Mapping[Stage, Mapping[str, object]] = Field(
+        default={}, description="Settings of each stage of training on this model, unless others are given."
+    )
     trigger_words: tuple[str, ...] = Field((), description="Words a prompt needs for this to show.")
     refused_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")], ...] = Field(
         (), description="Hashes of superseded uploads, or the first digits of them."
@@ -60,6 +65,14 @@ class CatalogEntry(BaseModel):
     @classmethod
     def _settings_exist(cls, recommended: Mapping[str, object]) -> Mapping[str, object]:
         return {key: check(key, value, "recommended settings") for key, value in recommended.items()}
+
+    @field_validator("training")
+    @classmethod
+    def _training_exists(cls, training: Mapping[Stage, Mapping[str, object]]) -> Mapping[Stage, Mapping[str, object]]:
+        return {
+            stage: {key: check_setting(key, value, f"training of a {stage}") for key, value in settings.items()}
+            for stage, settings in training.items()
+        }
 
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> "CatalogEntry":
