@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-NAMES = ("train", "refine", "measure", "encoder", "footage", "temporal-conv")
+NAMES = ("train", "refine", "measure", "encoder", "footage", "temporal-conv", "bundle")
 COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 
 

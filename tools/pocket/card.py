@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tools.pocket.recipe import SHARES
 from tools.pocket.world import COLOURS, OBJECTS, PLACES
 
 _TEXT = """# The pocket model
@@ -27,7 +28,8 @@ BPE `CLIPTokenizer`) with fewer channels, and it draws in seconds on a CPU.
 
 ```
 python -m tools.pocket train --stage all --minutes {minutes:.0f} --out animdiff_cli/pocket
-tools/pocket/refine_all.sh .pocket/refine .pocket/refined    # on a GPU: what "refined" means above
+tools/pocket/refine_all.sh .pocket/refine .pocket/refined    # on a GPU: what "refined" means above, and `motion-module`
+python -m tools.pocket study                                 # what else `animdiff train-*` made
 ```
 """
 
@@ -36,13 +38,14 @@ def model_card(recipes: Mapping[str, Mapping[str, Any]]) -> str:
     """Word the card from the recipe of each weight file; `recipes` is keyed by file name."""
     rows = [
         f"| `{file}` | {stage['stage']} | {stage['steps']} | {stage['batch']} | {stage['learning_rate']:g}"
-        f" | {stage['minutes']} | {stage['final_loss']:.4f} |"
+        f" | {stage['minutes'] or '–'} | {stage['final_loss']:.4f} |"
         for file, recipe in recipes.items()
         for stage in recipe["stages"]
     ]
     some = next(iter(recipes.values()))
     stages = [stage for recipe in recipes.values() for stage in recipe["stages"]]
-    distinct = {stage["stage"]: stage["minutes"] for stage in stages if "refined" not in stage["stage"]}
+    # of what `train` does; the rest has commands of its own
+    distinct = {one["stage"]: one["minutes"] for one in stages if one["stage"] in SHARES}
     return _TEXT.format(
         objects=", ".join(OBJECTS),
         colours=", ".join(COLOURS),

@@ -15,3 +15,11 @@ refine="${PYTHON:-python3} -m tools.pocket refine --clips $clips --work $work --
 $refine --part decoder --minutes 1 --batch 64 --learning-rate 4e-4 --out "$work/decoder"
 $refine --part image --minutes 2.5 --batch 256 --learning-rate 5e-4 --bundle "$work/decoder" --out "$work/image"
 $refine --part motion --minutes "$minutes" --batch 32 --learning-rate 6e-4 --graph --bundle "$work/image" --out "$result"
+# by the program's own command: footage of which a third is seen by a moving camera, without captions. Such moves are
+# then something footage does, for MotionLoRAs to call up, and nothing that a prompt silent about them means.
+"${PYTHON:-python3}" -m tools.pocket footage --out "$work/footage" --what clips --count 3000 --camera 0.35 --seed 4000
+"${PYTHON:-python3}" -m animdiff_cli train-motion --videos "$work/footage" --model "$result" \
+    --resume-from "$result/motion_module.safetensors" -o "$work/motion-module" --stride 1 --size 128 \
+    --steps 5500 --batch 16 --lr 5e-4 --ema 0.998 --save-every 1000 --set warmup=100 --set lr_schedule=cosine \
+    --set variants=1 --set snr_gamma=0.02 --set noise_offset=0.3 --set caption_dropout=0.05 --set cuda_graph=true
+"${PYTHON:-python3}" -m tools.pocket bundle --bundle "$result" "$work/motion-module/motion-module.safetensors"
