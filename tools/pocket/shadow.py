@@ -10,13 +10,17 @@ FADED_AT = 0.5
 """Height above the ground, as a fraction of the frame, from which a shadow grows no paler."""
 
 
-def cast_shadow(canvas: Image.Image, kind: str, pose: Pose, size: float) -> None:
-    """Darken the ground under what rolls or bounces on it, paler and smaller the higher it is."""
+def cast_shadow(canvas: Image.Image, kind: str, pose: Pose, size: float, *, margin: int = 0) -> None:
+    """Darken the ground under what rolls or bounces on it, paler and smaller the higher it is.
+
+    The scene fills `canvas` but for `margin` pixels on every side.
+    """
     if kind not in ON_THE_GROUND:
         return
+    side = canvas.width - 2 * margin
     lifted = min(1.0, max(0.0, GROUND - size / 2 - pose.y) / FADED_AT)
-    across = size * 0.46 * (1 - 0.5 * lifted) * canvas.width
+    across = size * 0.46 * (1 - 0.5 * lifted) * side
     opacity = round(80 * (1 - 0.6 * lifted))
-    centre = (pose.x * canvas.width, (GROUND + 0.005) * canvas.width)
+    centre = (pose.x * side + margin, (GROUND + 0.005) * side + margin)
     shadow = ellipse(centre, across, across * 0.22).ravel().tolist()
     ImageDraw.Draw(canvas, "RGBA").polygon(shadow, fill=(24, 20, 40, opacity))

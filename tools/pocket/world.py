@@ -67,16 +67,25 @@ def random_scene(
 
 
 def render(
-    scene: Scene, *, num_frames: int = 16, size: int = 128, fps: float = 8.0, style: str = "base", first_frame: int = 0
+    scene: Scene,
+    *,
+    num_frames: int = 16,
+    size: int = 128,
+    fps: float = 8.0,
+    style: str = "base",
+    first_frame: int = 0,
+    margin: int = 0,
 ) -> np.ndarray:
     """Draw the scene's clip: uint8 [F, H, W, 3] with H = W = `size`, the same for the same scene on every run.
 
     The law of motion is centred on frames 0 to 15 at 8 fps; `first_frame` starts later, to draw one moment alone.
+    `margin` adds that many pixels on every side, in which the place goes on as its own reflection.
     """
     look = STYLES[style]
-    backdrop = look.backdrop(paint_place(scene.place, scene.seed, size * SUPERSAMPLING))
+    place = paint_place(scene.place, scene.seed, size * SUPERSAMPLING)
+    backdrop = look.backdrop(_reflected(place, margin * SUPERSAMPLING))
     moments = poses(scene, num_frames=num_frames, fps=fps, first_frame=first_frame)
-    frames = (_draw(scene, pose, backdrop, look) for pose in moments)
+    frames = (_draw(scene, pose, backdrop, look, margin * SUPERSAMPLING) for pose in moments)
     return np.stack([np.asarray(look.finish(frame)) for frame in frames])
 
 
@@ -86,17 +95,24 @@ def poses(scene: Scene, *, num_frames: int = 16, fps: float = 8.0, first_frame: 
     return (LAWS[scene.kind].pose(start, frame / fps) for frame in range(first_frame, first_frame + num_frames))
 
 
-def _draw(scene: Scene, pose: Pose, backdrop: Image.Image, style: Style) -> Image.Image:
+def _reflected(place: Image.Image, margin: int) -> Image.Image:
+    if not margin:
+        return place
+    return Image.fromarray(np.pad(np.asarray(place), ((margin, margin), (margin, margin), (0, 0)), mode="reflect"))
+
+
+def _draw(scene: Scene, pose: Pose, backdrop: Image.Image, style: Style, margin: int) -> Image.Image:
+    """Draw one frame; `margin` is in pixels of `backdrop`, the scene lies within it."""
     canvas = backdrop.copy()
-    side = canvas.width
-    cast_shadow(canvas, scene.kind, pose, scene.size)
+    side = canvas.width - 2 * margin
+    cast_shadow(canvas, scene.kind, pose, scene.size, margin=margin)
     half = scene.size * side / 2
     pen = Pen(
         canvas=ImageDraw.Draw(canvas, "RGBA"),
         style=style,
         colour=style.palette[scene.colour],
         matrix=rotation(pose.angle) * np.asarray(pose.stretch) * half,
-        origin=np.array([pose.x, pose.y]) * side,
+        origin=np.array([pose.x, pose.y]) * side + margin,
         outline_px=max(1, round(style.outline_width * side)),
     )
     SHAPES[scene.kind](pen, pose)
