@@ -1,14 +1,14 @@
 """`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
 
 `encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`. `footage` draws what `animdiff train-*`
-learns from.
+learns from. `study` makes docs/pocket-study.md.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = {name: f"tools.pocket.{name}" for name in ("train", "refine", "measure", "encoder", "footage")}
+COMMANDS = {name: f"tools.pocket.{name}" for name in ("train", "refine", "measure", "encoder", "footage", "study")}
 
 
 def main(argv: Sequence[str]) -> int:

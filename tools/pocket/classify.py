@@ -75,13 +75,15 @@ def to_input(images: np.ndarray) -> Tensor:
     return F.interpolate(pixels, size=(64, 64), mode="area")
 
 
-def trained_classifier(work: Path, tell: Callable[[str], None]) -> tuple[Classifier, Accuracy]:
+def trained_classifier(
+    work: Path, tell: Callable[[str], None], *, clips: int = CLIPS, epochs: int = EPOCHS
+) -> tuple[Classifier, Accuracy]:
     """Load the classifier for this version of the world from `work`, or train it (some minutes) and keep it there."""
     kept = work / f"classifier-world{VERSION}.safetensors"
     if kept.is_file():
         return _load(kept)
-    tell(f"drawing {CLIPS} clips to train the classifier on")
-    classifier = train(draw_labelled(CLIPS, np.random.default_rng(SEED)), tell)
+    tell(f"drawing {clips} clips to train the classifier on")
+    classifier = train(draw_labelled(clips, np.random.default_rng(SEED)), tell, epochs=epochs)
     accuracy = measure_accuracy(classifier, draw_labelled(HELD_OUT_CLIPS, np.random.default_rng(SEED + 1)))
     work.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(".part")

@@ -48,7 +48,7 @@ class Condition:
     """
 
     name: str
-    part: Part
+    parts: tuple[Part, ...]
     measures: tuple[Measure, ...]
     style: str = "base"  # of the image model
     module: Module = "bundled"
@@ -116,17 +116,23 @@ def _plug(scale: Scale) -> Iterator[Condition]:
         for module in MODULES:
             yield Condition(
                 f"plug-{style}-{module}",
-                "plug",
-                ("constancy", *measures, *_still_camera(style, module)) if style == "base" else measures,
+                ("plug", "table1", *_compared_in(style, module)),
+                (*measures, *_more(style, module)),
                 style=style,
                 module=module,
                 clips_per_kind=scale.clips_per_kind,
             )
 
 
-def _still_camera(style: str, module: Module) -> tuple[Measure, ...]:
-    """Measure the camera and the mark of the bundled model too: what part 2 and 3 compare with."""
-    return ("camera", "watermark", "asked") if (style, module) == ("base", "bundled") else ()
+def _compared_in(style: str, module: Module) -> tuple[Part, ...]:
+    return ("adapter", "lora") if (style, module) == ("base", "bundled") else ()
+
+
+def _more(style: str, module: Module) -> tuple[Measure, ...]:
+    """Measure the camera and the mark of the bundled model too: what parts 2 and 3 compare with."""
+    if style != "base":
+        return ()  # what tells whether the object stays the same has seen the base style alone
+    return ("constancy", "camera", "watermark", "asked") if module == "bundled" else ("constancy",)
 
 
 def _adapter(scale: Scale) -> Iterator[Condition]:
@@ -134,17 +140,17 @@ def _adapter(scale: Scale) -> Iterator[Condition]:
     for strength in ADAPTER_SCALES:
         name = f"adapter-{round(100 * strength):03}"
         yield Condition(
-            name, "adapter", measures, module="with-adapter", adapter=strength, clips_per_kind=scale.clips_per_kind
+            name, ("adapter",), measures, module="with-adapter", adapter=strength, clips_per_kind=scale.clips_per_kind
         )
     yield Condition(
-        "adapter-never", "adapter", measures, module="without-adapter", clips_per_kind=scale.clips_per_kind
+        "adapter-never", ("adapter",), measures, module="without-adapter", clips_per_kind=scale.clips_per_kind
     )
 
 
 def _lora(scale: Scale) -> Iterator[Condition]:
     for name, cameras, shots in _cameras():
         yield Condition(
-            name, "lora", ("camera", "law"), cameras=cameras, shots=shots, clips_per_kind=scale.clips_per_kind
+            name, ("lora",), ("camera", "law"), cameras=cameras, shots=shots, clips_per_kind=scale.clips_per_kind
         )
 
 
@@ -163,7 +169,7 @@ def _schedules(scale: Scale) -> Iterator[Condition]:
     for module in modules:
         yield Condition(
             f"schedule-{module}",
-            "schedules",
+            ("schedules",),
             ("law", "constancy", "clip"),
             module=module,
             clips_per_kind=scale.schedule_clips_per_kind,
@@ -174,7 +180,7 @@ def _table1(scale: Scale) -> Iterator[Condition]:
     for style in STYLES:
         yield Condition(
             f"stills-{style}",
-            "table1",
+            ("table1",),
             ("style",),
             style=style,
             module="none",

@@ -18,13 +18,14 @@ from typing import Any
 Tell = Callable[[str], None]
 LAST_LINES = 3  # of a failed job's log, to tell
 OUT_OF_TIME = "time"
+LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Job:
     """One command, or one call in this process, that makes `result`.
 
-    `words` say what is made: the command line, or for a call whatever decides its result. `cost` is in rough seconds.
+    `words` are whatever decides the result: a command without where it runs. `cost` is in rough seconds.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Job:
     words: tuple[str, ...]
     needs: tuple[str, ...] = ()
     cost: float = 10.0
+    command: tuple[str, ...] = ()
     call: Callable[[Path], None] | None = None  # receives the file to log to
 
 
@@ -48,6 +50,11 @@ class Outcome:
     def complete(self) -> bool:
         """Whether every job is done."""
         return not self.failed and not self.left_out
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether something was left for the next time."""
+        return OUT_OF_TIME in self.left_out.values()
 
 
 @dataclass
@@ -96,6 +103,7 @@ class Runner:
     environment: Mapping[str, str]
     tell: Tell
     stop_at: float = float("inf")  # time.monotonic(); commands are then interrupted, and go on when run again
+    on_stop: Callable[[], None] = lambda: None  # noqa: E731
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @cached_property
@@ -113,7 +121,7 @@ class Runner:
             while waiting or running:
                 self._start_ready(waiting, running, pool, outcome)
                 if running:
-                    finished, _ = wait(running, timeout=self._patience(), return_when=FIRST_COMPLETED)
+                    finished, _ = wait(running, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
                     for future in finished:
                         self._settle(running.pop(future), future, outcome)
                 if time.monotonic() >= self.stop_at:
@@ -149,10 +157,6 @@ class Runner:
         absent = (need for need in job.needs if self.ledger.record(need) is None)
         return next(broken, None) or next(absent, None)
 
-    def _patience(self) -> float | None:
-        left = self.stop_at - time.monotonic()
-        return None if left == float("inf") else max(0.2, left)
-
     def _settle(self, job: Job, future: Future[float], outcome: Outcome) -> None:
         error = future.exception()
         if error is None:
@@ -179,7 +183,7 @@ class Runner:
 
     def _command(self, job: Job, log: Path) -> None:
         with log.open("ab") as said:
-            process = subprocess.Popen(job.words, stdout=said, stderr=said, env=dict(self.environment))
+            process = subprocess.Popen(job.command, stdout=said, stderr=said, env=dict(self.environment))
             self._running[job.name] = process
             code = process.wait()
             del self._running[job.name]
@@ -190,8 +194,8 @@ class Runner:
         """Ask commands to save and stop, as Ctrl-C does."""
         for process in list(self._running.values()):
             process.send_signal(signal.SIGINT)
-        if running:
-            wait(running, timeout=5)
+        self.on_stop()
+        wait(running)
 
 
 def urgencies(jobs: Sequence[Job]) -> dict[str, float]:

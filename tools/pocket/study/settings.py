@@ -25,11 +25,12 @@ VARIED_SHOT = "pan-right"
 #: two shots used at once
 COMPOSED: tuple[str, str] = ("pan-right", "tilt-up")
 SHOT_STILLS, FEW_STILLS, MANY_STILLS = 50, 5, 1000
+CAMERA_RANK = 16
 RANKS: tuple[int, ...] = (2, 64)
 ADAPTER_SCALES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 #: what every training of a kind of device is given beside its own flags
-TRAIN_ON: Mapping[str, Flags] = {"cuda": ("--dtype", "bf16")}
+TRAIN_ON: Mapping[str, Flags] = {"cuda": ("--set", "dtype=bf16")}
 REFINE_ON: Mapping[str, Flags] = {"cuda": ("--compile", "--graph")}
 
 
@@ -41,7 +42,7 @@ class Scale:
     marked_clips: int
     style_stills: int  # for each LoRA
     wide_stills: int
-    motion: Flags  # from zero: both schedules, and the convolutions
+    motion: Mapping[str, object]  # settings of `train-motion` from zero: both schedules, and the convolutions
     marked_motion: Flags  # from the bundled module, on marked clips
     adapter: Flags
     style_lora: Flags
@@ -62,10 +63,10 @@ SCALES: Mapping[str, Scale] = {
         marked_clips=1000,
         style_stills=1000,
         wide_stills=MANY_STILLS,
-        motion=(
-            *("--steps", "5000", "--batch", "32", "--lr", "6e-4", "--ema", "0.995", "--save-every", "500"),
-            *("--set", "variants=1", "--set", "snr_gamma=0.1", "--set", "warmup=100"),
-        ),
+        motion={
+            **{"steps": 5000, "batch": 32, "lr": 6e-4, "ema": 0.995, "warmup": 100, "save_every": 500},
+            **{"variants": 1, "snr_gamma": 0.1},
+        },
         marked_motion=(
             *("--steps", "1500", "--batch", "16", "--lr", "3e-4", "--ema", "0.99", "--save-every", "500"),
             *("--set", "variants=1"),
@@ -90,10 +91,7 @@ SCALES: Mapping[str, Scale] = {
         marked_clips=100,
         style_stills=100,
         wide_stills=100,
-        motion=(
-            *("--steps", "1000", "--batch", "4", "--lr", "6e-4", "--ema", "0.99", "--save-every", "100"),
-            *("--set", "variants=1", "--set", "snr_gamma=0.1"),
-        ),
+        motion={"steps": 1000, "batch": 4, "lr": 6e-4, "ema": 0.99, "save_every": 100, "variants": 1, "snr_gamma": 0.1},
         marked_motion=("--steps", "300", "--batch", "2", "--lr", "3e-4", "--ema", "0.9", "--set", "variants=1"),
         adapter=("--steps", "300", "--batch", "8", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
         style_lora=("--steps", "300", "--batch", "8", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
@@ -115,7 +113,7 @@ SCALES: Mapping[str, Scale] = {
         marked_clips=2,
         style_stills=4,
         wide_stills=6,
-        motion=("--steps", "2", "--batch", "1", "--set", "variants=1"),
+        motion={"steps": 2, "batch": 1, "variants": 1},
         marked_motion=("--steps", "2", "--batch", "1", "--set", "variants=1"),
         adapter=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
         style_lora=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
