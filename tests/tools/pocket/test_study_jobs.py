@@ -10,7 +10,15 @@ import pytest
 
 from tools.pocket.study.jobs import OUT_OF_TIME, Job, Runner, urgencies, with_needs
 
-WRITE = "import sys, pathlib; file = pathlib.Path(sys.argv[1]); file.write_text(file.read_text() + 'x' if file.exists() else 'x')"
+WRITE = "import sys; open(sys.argv[1], 'a').write('x')"
+NAP = """
+import time
+try:
+    print("at work", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("saved")
+"""
 
 
 @pytest.fixture
@@ -112,10 +120,7 @@ def test_the_longest_way_begins_first(folder):
 
 
 def test_when_time_is_up_commands_are_interrupted_and_the_rest_is_left(folder):
-    nap = (
-        "import time\ntry:\n  print('at work', flush=True); time.sleep(60)\nexcept KeyboardInterrupt:\n  print('saved')"
-    )
-    slow = Job("slow", "train", folder / "slow", (), command=(sys.executable, "-c", nap))
+    slow = Job("slow", "train", folder / "slow", (), command=(sys.executable, "-c", NAP))
     stopped = runner(folder)
     log = folder / "logs" / "slow.log"
 

@@ -67,7 +67,9 @@ def _environment(work: Path, parallel: int) -> dict[str, str]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     threads = str(max(1, (os.cpu_count() or 1) // parallel))
     return {
-        **{"OMP_NUM_THREADS": threads, "ANIMDIFF_CACHE": str((work / "cache").resolve()), "PYTHONUNBUFFERED": "1"},
+        "OMP_NUM_THREADS": threads,
+        "ANIMDIFF_CACHE": str((work / "cache").resolve()),
+        "PYTHONUNBUFFERED": "1",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }

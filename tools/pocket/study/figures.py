@@ -78,8 +78,8 @@ def noticeable(camera: Mapping[str, Any]) -> dict[str, float] | None:
 def is_right(camera: Mapping[str, Any], shots: Sequence[str]) -> bool:
     """Decide whether the camera moved as all of `shots` say.
 
-    Each wanted component must have the right sign, be noticeable, and be larger than every one that is not wanted, all in
-    units of what can just be noticed.
+    Each wanted component must have the right sign, be noticeable, and be larger than every one that is not wanted, all
+    in units of what can just be noticed.
 
     >>> is_right({"pan": 2.0, "tilt": 0.1, "roll": 0.0, "zoom": 1.0, "width": 128}, ["pan-right"])
     True

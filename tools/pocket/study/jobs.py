@@ -103,7 +103,7 @@ class Runner:
     environment: Mapping[str, str]
     tell: Tell
     stop_at: float = float("inf")  # time.monotonic(); commands are then interrupted, and go on when run again
-    on_stop: Callable[[], None] = lambda: None  # noqa: E731
+    on_stop: Callable[[], None] = lambda: None
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @cached_property

@@ -44,7 +44,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def pack(work: Path, scale: str, folder: Path, also: Sequence[str] = ()) -> Iterator[Path]:
-    """Write `study.tar.00`, `.01` and so on into `folder`: together one tar. `also` names trainings with large files."""
+    """Write `study.tar.00`, `.01` and so on into `folder`: together one tar.
+
+    `also` names trainings whose weights travel though they are large.
+    """
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         for pattern in KEPT:

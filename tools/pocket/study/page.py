@@ -1,5 +1,6 @@
 """Word docs/pocket-study.md from the report. Every figure comes from it, and no sentence presumes what it says."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,9 @@ from tools.pocket.study.settings import (
     SHOTS,
     VARIED_SHOT,
 )
+from tools.pocket.study.sheets import CAPTIONS
 
 Report = Mapping[str, Any]
-from tools.pocket.study.sheets import CAPTIONS
 
 #: what a cell says where there is no figure
 ABSENT = "–"
@@ -38,26 +39,37 @@ PERSONALISED = (*CHECKPOINTS, *LORAS)
 def page(report: Report) -> str:
     """Return the page, Markdown that ends in a newline."""
     parts = (_opening, _plug, _adapter, _lora, _schedules, _table1, _trainings, _again, _failures)
-    return "\n\n".join(text for part in parts for text in part(report)) + "\n"
+    return "\n\n".join(_wrapped(text) for part in parts for text in part(report)) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    """Break prose into lines of 120 characters; headings, tables, pictures and code stay as they are."""
+    if text.startswith(("#", "|", "![", "```")):
+        return text
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _opening(report: Report) -> Iterator[str]:
     yield "# The pocket study"
     if report["scale"] != "full":
         yield (
-            f"**A rehearsal at scale `{report['scale']}`: it shows that every step runs, and its figures mean nothing.**"
+            f"**A rehearsal at scale `{report['scale']}`: it shows that every step runs, and its figures mean"
+            " nothing.**"
             " Run the command below without `--scale` for figures that do."
         )
     yield (
-        "The claims of the AnimateDiff paper, tried on the miniature that ships with the program: a drawn world in which"
+        "The claims of the AnimateDiff paper, tried on the miniature that ships with the program: a drawn world"
+        " in which"
         " each object moves by a law of its own, so that code can decide whether a clip moves as it should. All that is"
         " compared here was trained and rendered by the program's own commands, listed below, and this page was written"
         " by `python -m tools.pocket study` from [pocket-study.json](pocket-study.json)."
     )
     yield (
-        "Shares stand with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors, over clips)."
+        "Shares stand with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors, over"
+        " clips)."
         f" {ABSENT} means that a figure was not taken. The same prompts and noise are used in every condition"
-        f" ({_seeds(report)}). A condition with few clips has wide intervals: where two intervals overlap, this page does"
+        f" ({_seeds(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
+        " page does"
         " not show a difference."
     )
 
@@ -65,7 +77,8 @@ def _opening(report: Report) -> Iterator[str]:
 def _plug(report: Report) -> Iterator[str]:
     yield "## 1. One module, plugged into models it never saw"
     yield (
-        "Asked: do clips of a personalised image model move by the world's laws, and keep the model's style, when a motion"
+        "Asked: do clips of a personalised image model move by the world's laws, and keep the model's style,"
+        " when a motion"
         f" module trained on the base model alone is plugged in? {_and(CHECKPOINTS)} are full checkpoints,"
         f" {_and(LORAS)} LoRAs, all trained on stills. The module that ships with the program is compared with one"
         " trained from nothing for this study, with the paper's ablation trained on the same clips and settings (each"
@@ -97,8 +110,10 @@ def _pooled(report: Report, module: Module) -> Share:
 def _adapter(report: Report) -> Iterator[str]:
     yield "## 2. The domain adapter"
     yield (
-        "Asked: does an adapter take up what training clips look like, here a mark in the corner of every frame, so that"
-        " it can be left out? The adapter was trained on the marked clips, then a module went on from the bundled one on"
+        "Asked: does an adapter take up what training clips look like, here a mark in the corner of every frame,"
+        " so that"
+        " it can be left out? The adapter was trained on the marked clips, then a module went on from the"
+        " bundled one on"
         " the same clips with the adapter plugged in; another went on without any. *Mark* is 1 where it is as"
         " visible as in the training clips, and 0 where it is not. *As asked* is the share of frames in which a"
         " classifier finds the object, colour and place of the prompt."
@@ -116,7 +131,8 @@ def _adapter(report: Report) -> Iterator[str]:
     if all(seen):
         on, off, never = (one["mean"] for one in seen if one)
         yield (
-            f"Mark: {on:.2f} with the adapter at scale 1, {off:.2f} at scale 0, {never:.2f} for the module trained without."
+            f"Mark: {on:.2f} with the adapter at scale 1, {off:.2f} at scale 0, {never:.2f} for the module"
+            " trained without."
         )
 
 
@@ -131,12 +147,14 @@ def _lora(report: Report) -> Iterator[str]:
     yield (
         f"Asked: does a MotionLoRA of rank {CAMERA_RANK}, trained on a camera move made from {SHOT_STILLS} stills"
         " (`--shot`), move the camera of the bundled module that way? A clip is *right* if the wanted component has the"
-        " right sign, can be noticed (0.25 % of the width or of the size, or 0.15°, per frame), and is larger than every"
-        " other component in those units; a clip whose camera cannot be followed is not right. Medians are per frame, and"
+        " right sign, can be noticed (0.25 % of the width or of the size, or 0.15°, per frame), and is larger"
+        " than every"
+        " other component in those units; a clip whose camera cannot be followed is not right. Medians are per"
+        " frame, and"
         " the camera's: pan right, tilt up, roll clockwise and zoom in are positive."
     )
     head = ("MotionLoRA", "right", "pan px", "tilt px", "roll °", "zoom %", "obey their law")
-    yield markdown(head, [("none", *_camera(report, "plug-base-bundled"))] + _shots(report))
+    yield markdown(head, [("none", *_camera(report, "plug-base-bundled")), *_shots(report)])
     yield from _sheet(report, "lora.gif")
     named = [(shot, _condition(report, f"lora-{shot}").get("camera")) for shot in SHOTS]
     known = [(shot, one["right"]) for shot, one in named if one]
@@ -175,7 +193,8 @@ def _schedules(report: Report) -> Iterator[str]:
     yield "## 4. The noise schedule of the motion stage"
     yield (
         "Asked: is `linear`, which the paper trains its motion module with, better for it than the image model's own"
-        " `scaled_linear`? Two modules from nothing, same clips, steps and seed; each is rendered with the schedule it was"
+        " `scaled_linear`? Two modules from nothing, same clips, steps and seed; each is rendered with the"
+        " schedule it was"
         " trained with. *Smooth* is the mean cosine between frames of a clip, 100 at most."
     )
     rows = [
@@ -194,8 +213,10 @@ def _of_schedule(report: Report, name: str) -> tuple[str, ...]:
 def _table1(report: Report) -> Iterator[str]:
     yield "## 5. The measures of the paper's Table 1"
     yield (
-        "[text, domain and smooth](concepts/metrics.md) as `animdiff evaluate` takes them, all 100 · cosine, with a small"
-        " CLIP trained on the world in its base style (`python -m tools.pocket encoder`); domain compares with stills of"
+        "[text, domain and smooth](concepts/metrics.md) as `animdiff evaluate` takes them, all 100 · cosine,"
+        " with a small"
+        " CLIP trained on the world in its base style (`python -m tools.pocket encoder`); domain compares with"
+        " stills of"
         " the same image model. Frames that do not move are the smoothest of all, and figures of another CLIP cannot be"
         " compared with these."
     )
@@ -217,7 +238,7 @@ def _trainings(report: Report) -> Iterator[str]:
     rows = [
         (name, _number(facts.get("from")), _number(facts.get("steps")), _loss(facts), f"{facts['seconds']:.0f}")
         for name, facts in report["trainings"].items()
-        if facts["command"].startswith("animdiff_cli") or name in ("encoder", "temporal-convolution", *_refined())
+        if not facts["command"].startswith("tools.pocket footage")
     ]
     yield markdown(("training", "clips or stills", "steps", "loss at the end", "seconds"), rows)
     yield "The commands, WORK being the folder of the study:"
@@ -227,10 +248,6 @@ def _trainings(report: Report) -> Iterator[str]:
     told = [f"{name}: {_facts(readers[name])}" for name in sorted(readers)]
     if told:
         yield "What reads the clips, and how well it reads held-out pictures of the world: " + "; ".join(told) + "."
-
-
-def _refined() -> Iterator[str]:
-    return (f"style-{style}" for style in CHECKPOINTS)
 
 
 def _typed(command: str) -> str:
@@ -254,7 +271,8 @@ def _again(report: Report) -> Iterator[str]:
     yield f"```\npython -m tools.pocket study{scale}\n```"
     yield (
         "It goes on where it was stopped, and `--phase` and `--only` do a part of it; settings are in"
-        " `tools/pocket/study/settings.py`. Weights differ a little from machine to machine. Those measured here, by the"
+        " `tools/pocket/study/settings.py`. Weights differ a little from machine to machine. Those measured"
+        " here, by the"
         " first digits of their sha256:"
     )
     yield markdown(("file", "sha256"), sorted(_hashes(report).items()))
@@ -286,7 +304,8 @@ def _failures(report: Report) -> Iterator[str]:
 
 def _sheet(report: Report, name: str) -> Iterator[str]:
     if name in report["sheets"]:
-        yield f"![{CAPTIONS[name]}](media/study/{name})\n\n{CAPTIONS[name]}"
+        yield f"![{CAPTIONS[name]}](media/study/{name})"
+        yield CAPTIONS[name]
 
 
 def _condition(report: Report, name: str) -> Report:

@@ -46,11 +46,20 @@ PHASES: tuple[str, ...] = ("data", "train", "render", "measure")
 #: rough seconds of each job where it takes long; they decide only what begins first
 COSTS: Mapping[str, float] = MappingProxyType(
     {
-        **{"clips": 90, "marked-clips": 30, "wide": 10, "classifier": 120, "style-reader": 120, "encoder": 250},
-        **{"motion-linear": 400, "motion-scaled": 400, "temporal-convolution": 400},
-        **{"motion-with-adapter": 120, "motion-without-adapter": 120, "adapter": 60},
+        "clips": 90,
+        "marked-clips": 30,
+        "classifier": 120,
+        "style-reader": 120,
+        "encoder": 250,
+        "motion-linear": 400,
+        "motion-scaled": 400,
+        "temporal-convolution": 400,
+        "motion-with-adapter": 120,
+        "motion-without-adapter": 120,
+        "adapter": 60,
         **{style_job(style): 120 for style in (*CHECKPOINTS, *LORAS)},
-        **{"render": 40, "read": 15},
+        "render": 40,
+        "read": 15,
     }
 )
 CAMERA_COST = 80
@@ -170,8 +179,13 @@ def motion_settings(study: Study) -> Path:
 def write_settings(study: Study) -> None:
     """Write the settings file the trainings from zero share."""
     settings = {
-        **{"stage": "motion-module", "model": "pocket", "motion_version": "v3", "seed": TRAINING_SEED},
-        **{"data.videos": str(study.footage("clips")), "data.stride": 1, "data.size": 128},
+        "stage": "motion-module",
+        "model": "pocket",
+        "motion_version": "v3",
+        "seed": TRAINING_SEED,
+        "data.videos": str(study.footage("clips")),
+        "data.stride": 1,
+        "data.size": 128,
         **study.scale.motion,
     }
     study.work.mkdir(parents=True, exist_ok=True)

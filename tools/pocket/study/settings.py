@@ -64,8 +64,14 @@ SCALES: Mapping[str, Scale] = {
         style_stills=1000,
         wide_stills=MANY_STILLS,
         motion={
-            **{"steps": 5000, "batch": 32, "lr": 6e-4, "ema": 0.995, "warmup": 100, "save_every": 500},
-            **{"variants": 1, "snr_gamma": 0.1},
+            "steps": 5000,
+            "batch": 32,
+            "lr": 6e-4,
+            "ema": 0.995,
+            "warmup": 100,
+            "save_every": 500,
+            "variants": 1,
+            "snr_gamma": 0.1,
         },
         marked_motion=(
             *("--steps", "1500", "--batch", "16", "--lr", "3e-4", "--ema", "0.99", "--save-every", "500"),
@@ -118,7 +124,10 @@ SCALES: Mapping[str, Scale] = {
         adapter=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
         style_lora=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
         refine=("--minutes", "0.01", "--clips", "1", "--batch", "1"),
-        camera=("--steps", "2", "--batch", "1", "--lr", "2e-3", "--no-spatial-lora", "--set", "leak_stills=0"),
+        camera=(
+            *("--steps", "2", "--batch", "1", "--no-spatial-lora"),
+            *("--set", "variants=1", "--set", "debias=0", "--set", "leak_stills=0"),
+        ),
         encoder=("--minutes", "0.02", "--clips", "4"),
         classifier_clips=40,
         classifier_epochs=1,
