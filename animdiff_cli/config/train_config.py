@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from animdiff_cli.config.train import DataConfig
-from animdiff_cli.core.choices import Dtype, LoraFormat, LrSchedule, MotionVersion, Optimizer, Stage
+from animdiff_cli.core.choices import Dtype, LoraFormat, LrSchedule, MotionVersion, NoiseSchedule, Optimizer, Stage
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -35,6 +35,9 @@ class TrainConfig(BaseModel):
     spatial_mask: Share = Field(0.2, description="Share of clips whose motion is learned without that LoRA.")
     debias: float = Field(1.0, ge=0, le=10, description="Weight of the appearance-debiased loss; 0 turns it off.")
     caption_dropout: Share = Field(0.0, description="Share of captions replaced by nothing.")
+    beta_schedule: NoiseSchedule = Field(
+        "linear", description="Noise schedule of clips; of single frames in the domain-adapter stage."
+    )
     snr_gamma: float | None = Field(
         None, gt=0, description="Min-SNR weight of clips; small values make mostly-noise steps count. Null: none."
     )
@@ -91,6 +94,7 @@ STAGE_DEFAULTS: Mapping[Stage, Mapping[str, object]] = MappingProxyType(
                 "lr": 1e-4,
                 "batch": 4,
                 "caption_dropout": 0.1,
+                "beta_schedule": "scaled_linear",
                 "spatial_rank": 0,
                 "debias": 0.0,
                 "data.num_frames": 1,

@@ -19,7 +19,8 @@ Scheduler = Literal[
     "tcd",
 ]
 MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot"]
-BetaSchedule = Literal["auto", "linear", "scaled_linear"]
+NoiseSchedule = Literal["linear", "scaled_linear"]
+BetaSchedule = Literal["auto", NoiseSchedule]
 #: camera moves, named as the published MotionLoRAs are: the camera moves, so the picture goes the other way
 Shot = Literal["zoom-in", "zoom-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "roll-cw", "roll-ccw"]
 #: how a camera move is spread over the clip: at one speed, or starting and ending at rest

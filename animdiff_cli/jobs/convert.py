@@ -119,7 +119,7 @@ def _merge(text: str, info: WeightsInfo, target: Path) -> Merge:
     if lora.kind not in fitting:
         able = f"only a {' or '.join(fitting)} can" if fitting else f"nothing can be baked into a {info.kind}"
         raise UsageError(f"{file.path.name} is a {lora.kind}, and {able}: {target.name} is a {info.kind}")
-    if lora.base and info.base and lora.base != info.base:
+    if not lora.fits_base(info):
         raise UsageError(
             f"{file.path.name} was made for {lora.base}, {target.name} is {info.base}",
             hint=f"choose a LoRA of {info.base}",

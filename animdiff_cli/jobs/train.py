@@ -150,6 +150,7 @@ def _identity(plan: TrainPlan, clips: Clips, here: Processes) -> Identity:
             "clips": clips_digest([f"{item.key} {item.caption}" for item in clips.items]),
             "model": sha256_of_all(model_files(plan.model), root),
             "motion_module": sha256_of_all([motion], motion.parent) if motion else None,
+            "network": plan.network.name,
             "domain_adapter": [sha256_of_all([adapter[0]], adapter[0].parent), adapter[1]] if adapter else None,
         }
     )

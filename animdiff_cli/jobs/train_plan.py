@@ -17,6 +17,7 @@ from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.store import locate, require_model
+from animdiff_cli.training.network import MOTION_MODULE, MotionNetwork
 
 CONFIG_FILE = "config.yaml"
 
@@ -31,6 +32,7 @@ class TrainPlan:
     domain_adapter: tuple[Path, float] | None
     device: DevicePlan
     out: Path
+    network: MotionNetwork = MOTION_MODULE  # what stage 2 makes and trains where it starts from nothing
 
     @property
     def config(self) -> TrainConfig:
@@ -89,14 +91,19 @@ def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Lay
 
 
 def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateConfig:
-    """Settle how sample clips are rendered: as `generate` would, in the size that is trained."""
+    """Settle how sample clips are rendered: as `generate` would, in the size and on the noise that are trained."""
     from animdiff_cli.config.layers import resolve
     from animdiff_cli.registry.recommend import with_recommended
 
     chosen: dict[str, object] = {"model": config.model, "motion_module": config.motion_module}
     settled = resolve(with_recommended([Layer("training", chosen)]))
     return settled.config(prompt="", seed=config.seed).model_copy(
-        update={"height": bucket[0], "width": bucket[1], "num_frames": config.data.num_frames}
+        update={
+            "height": bucket[0],
+            "width": bucket[1],
+            "num_frames": config.data.num_frames,
+            "beta_schedule": config.beta_schedule,
+        }
     )
 
 

@@ -21,10 +21,10 @@ from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.journal import Row, smoothed
 from animdiff_cli.training.leak import compare
-from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS
 from animdiff_cli.training.samples import Sampler, sample_path
 from animdiff_cli.training.stages.stage import MotionLora
 from animdiff_cli.weights.identify import identify
+from animdiff_cli.weights.info import BASE_KEY
 
 #: frames of the clips whose colours stills are compared with
 LOOKED_AT = 32
@@ -87,7 +87,7 @@ def open_gallery(
     """Prepare to render the prompts of this run; `text` must know their embeddings, and the negative prompt's."""
     unet = built.unet
     autocast = None if unet.dtype.itemsize == 4 else unet.dtype
-    sampler = Sampler(unet, vae, text, prediction_type, CLIP_BETAS if built.motion else STILL_BETAS, autocast)
+    sampler = Sampler(unet, vae, text, prediction_type, autocast)
     settings = sample_settings(plan.config, clips.items[0].bucket)
     prompts = prompts_of(plan, clips)
     return Gallery(plan, built, sampler, tuple(_prompted(settings, prompt) for prompt in prompts), emit)
@@ -127,7 +127,7 @@ def metadata_of(plan: TrainPlan, report: Mapping[str, Any]) -> dict[str, str]:
     recipe = {key: report[key] for key in ("weights", "steps", "loss", "versions")}
     recipe["config"] = _published(report["config"])
     return {
-        "animdiff.base": _base(plan),
+        BASE_KEY: _base(plan),
         "animdiff.data": json.dumps(report["clips"], ensure_ascii=False),
         "animdiff.training": json.dumps(recipe, ensure_ascii=False),
         **rank,

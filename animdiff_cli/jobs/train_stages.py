@@ -13,7 +13,7 @@ from animdiff_cli.diffusion.build import Components, part_config
 from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
 from animdiff_cli.motion.text import share_text
-from animdiff_cli.training.export import save_low_rank, save_whole_motion_module
+from animdiff_cli.training.export import save_low_rank
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.stages.stage import DomainAdapter, MotionLora, Stage, WholeMotionModule
@@ -56,7 +56,7 @@ def build_motion(plan: TrainPlan, emit: Emit) -> MotionModule | None:
         from animdiff_cli.motion import MotionSpec
 
         torch.manual_seed(config.seed)  # initial weights come from torch's own generator
-        motion = MotionModule(MotionSpec.for_unet(unet_config, config.motion_version or "v3"))
+        motion = plan.network.make(MotionSpec.for_unet(unet_config, config.motion_version or "v3"))
     else:
         emit(Loading(f"motion module {plan.motion_module.name}"))
         motion = load_motion_module(plan.motion_module, config.motion_version)
@@ -76,7 +76,8 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
     if plan.domain_adapter:
         path, scale = plan.domain_adapter
         LowRank.load(image_projections(unet), path, scale)
-    passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma)
+    betas = {"still_betas" if plan.config.stage == "domain-adapter" else "clip_betas": plan.config.beta_schedule}
+    passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma, **betas)
     return _BUILDERS[plan.config.stage](plan, passes, motion)
 
 
@@ -106,7 +107,7 @@ def _motion_module(plan: TrainPlan, passes: Passes, motion: MotionModule | None)
     assert motion is not None
     motion.float().requires_grad_(True)  # small steps would vanish in half precision
     stage = WholeMotionModule(passes, motion, plan.config.lr, plan.config.debias)
-    return Built(stage, passes.unet, motion, None, partial(save_whole_motion_module, motion))
+    return Built(stage, passes.unet, motion, None, partial(plan.network.save, motion))
 
 
 _BUILDERS: Mapping[str, Callable[[TrainPlan, Passes, MotionModule | None], Built]] = {

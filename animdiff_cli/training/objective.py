@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from animdiff_cli.core.choices import NoiseSchedule
 from animdiff_cli.diffusion.schedulers import make_scheduler
 
 #: noise schedule of each kind of pass (official YAMLs): stills as the image model learned, clips on linear betas
-STILL_BETAS, CLIP_BETAS = "scaled_linear", "linear"
+STILL_BETAS: NoiseSchedule = "scaled_linear"
+CLIP_BETAS: NoiseSchedule = "linear"
 
 
 def alpha_bars(beta_schedule: str, device: torch.device | str = "cpu") -> Tensor:

@@ -31,12 +31,11 @@ class Sampler:
     vae: Any
     text: Callable[[str], Tensor]
     prediction_type: str
-    beta_schedule: str
     autocast: torch.dtype | None
 
     @torch.no_grad()
     def frames(self, config: GenerateConfig, num_frames: int) -> Frames:
-        """Render one clip of `config`: uint8 [F, H, W, 3]."""
+        """Render one clip of `config`, whose noise schedule is settled: uint8 [F, H, W, 3]."""
         generator = seeded_generator(config.seed)
         guided = config.guidance_scale > 1
         conditioning = Conditioning(
@@ -46,7 +45,7 @@ class Sampler:
         with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
             latents = denoise(
                 self.unet,
-                make_scheduler(config.scheduler, self.beta_schedule, self.prediction_type),
+                make_scheduler(config.scheduler, config.beta_schedule, self.prediction_type),
                 initial_noise(generator, num_frames, config.height // 8, config.width // 8),
                 conditioning,
                 steps=config.steps,

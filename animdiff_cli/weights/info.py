@@ -35,6 +35,9 @@ GOES_WITH: Mapping[str, str] = {
 }
 #: metadata key under which this program's own files say what they are
 KIND_KEY, VERSION_KEY, FRAMES_KEY = "animdiff.kind", "animdiff.motion_version", "animdiff.max_frames"
+BASE_KEY = "animdiff.base"
+#: bases that are built like another one, only smaller: names and levels cannot tell them from it
+BUILT_LIKE: Mapping[str, str] = {"pocket": "sd15"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class WeightsInfo:
     """Everything that names, shapes and metadata tell. What they cannot tell is None, never guessed."""
 
     kind: WeightsKind
-    base: str | None  # sd15, sd2 or sdxl
+    base: str | None  # sd15, sd2 or sdxl; pocket where the file says so
     version: str | None  # of a motion module, or of the one it was made for
     format: str  # original, diffusers, kohya, peft; hotshot for Hotshot-XL's own names
     family: str | None  # of a LoRA: lora, locon, loha, lokr or dora
@@ -60,6 +63,11 @@ class WeightsInfo:
         """Say in a few words what it is used with."""
         version = self.version or "v1 or v3"
         return GOES_WITH[self.kind].format(base=self.base or "fitting", version=version)
+
+    def fits_base(self, other: "WeightsInfo") -> bool:
+        """Tell whether both are built alike, as far as is known; how wide they are is not looked at."""
+        mine, theirs = (BUILT_LIKE.get(base, base) for base in (self.base or "", other.base or ""))
+        return mine == theirs or not (mine and theirs)
 
     def record(self) -> dict[str, Any]:
         """List everything under its name, for JSON."""

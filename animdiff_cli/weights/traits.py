@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from animdiff_cli.registry.catalog import Family
+from animdiff_cli.registry.catalog import Base, Family
 from animdiff_cli.weights.files import WeightFile
-from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
+from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, FRAMES_KEY, VERSION_KEY
 from animdiff_cli.weights.lora_names import LoraName, family, parse
 from animdiff_cli.weights.motion import in_hotshot_names, official_name
 
 #: width of the text that cross-attention reads, by base
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
 EMBEDDING_WIDTHS = {768: "sd15", 1024: "sd2", 1280: "sdxl"}
-#: highest down level with motion modules, by base
+#: highest level with motion modules, or with attentions on the way up, by base
 LEVELS = {2: "sdxl", 3: "sd15"}
 #: what only the checkpoints of one base are built of, looked for where widths say nothing
 BASE_MARKS = {
@@ -56,7 +56,7 @@ def motion_module(file: WeightFile) -> Details:
     version, notes = _motion_version(file, keys, frames, base)
     if any(".resnets." in key for key in keys):
         notes += ("a training checkpoint: the whole UNet around its motion module",)
-    return Details(_motion_format(keys), base, version, max_frames=frames, notes=notes)
+    return Details(_motion_format(keys), _recorded_base(file, base), version, max_frames=frames, notes=notes)
 
 
 def motion_lora(file: WeightFile) -> Details:
@@ -66,9 +66,8 @@ def motion_lora(file: WeightFile) -> Details:
     notes = () if middle else ("without mid block: for v1 or v3",)
     recorded = file.metadata.get(VERSION_KEY)
     version = recorded if recorded in get_args(Family) else "v2" if middle else None
-    return Details(
-        details.format, _level_base(file) or "sd15", version, details.family, details.rank, notes=notes + details.notes
-    )
+    base = _recorded_base(file, _level_base(file)) or "sd15"
+    return Details(details.format, base, version, details.family, details.rank, notes=notes + details.notes)
 
 
 def domain_adapter(file: WeightFile) -> Details:
@@ -96,7 +95,8 @@ def lora(file: WeightFile) -> Details:
     strange = len(file.tensors) - len(parsed)
     notes = (f"{strange} keys of no known LoRA layout",) if strange else ()
     kind = family((name.role for name in names), convolutions=convolutions)
-    return Details(sorted(layouts)[0], _lora_base(file, names), None, kind, rank_of(file), notes=notes)
+    base = _recorded_base(file, _lora_base(file, names))
+    return Details(sorted(layouts)[0], base, None, kind, rank_of(file), notes=notes)
 
 
 def embedding(file: WeightFile) -> Details:
@@ -142,6 +142,13 @@ def _is_convolution(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[2:] != (1, 1)
 
 
+def _recorded_base(file: WeightFile, told: str | None) -> str | None:
+    """Believe what a file of this program says of its base, unless names and shapes told another."""
+    recorded = file.metadata.get(BASE_KEY, "")
+    is_believed = recorded in get_args(Base) and told in (None, BUILT_LIKE.get(recorded, recorded))
+    return recorded if is_believed else told
+
+
 def _lora_base(file: WeightFile, names: list[LoraName]) -> str | None:
     if any(name.part == "text_encoder_2" for name in names):
         return "sdxl"
@@ -160,7 +167,7 @@ def _marked_base(file: WeightFile) -> str | None:
 
 
 def _level_base(file: WeightFile) -> str | None:
-    levels = [int(match[1]) for key in file.tensors if (match := re.search(r"down_blocks[._](\d+)", key))]
+    levels = [int(match[1]) for key in file.tensors if (match := re.search(r"(?:down|up)_blocks[._](\d+)", key))]
     if any(".input_blocks.10." in key for key in file.tensors):
         return "sd15"
     return LEVELS.get(max(levels, default=-1))

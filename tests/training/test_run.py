@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,6 +13,8 @@ from animdiff_cli.core.events import Note, Prepared, Saved, Trained
 from animdiff_cli.errors import DeviceError, IntegrityError, UsageError
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.motion import load_motion_module
+from animdiff_cli.outputs import read_recipe
+from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.training.journal import read_rows
 from animdiff_cli.training.low_rank import LowRank, motion_projections
 from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
@@ -192,6 +195,47 @@ def test_training_goes_on_from_a_published_module(make_plan, clips, toy_motion_f
     before = read_tensors(toy_motion_file)
     changes = [(trained[key].float() - before[key].float()).abs().max() for key in before if "pos_encoder" not in key]
     assert max(changes) < 2e-3 and sum(float(change) for change in changes) > 0
+
+
+@pytest.mark.parametrize("stage", ["motion-lora", "motion-module"])
+def test_clips_are_noised_on_linear_betas_unless_others_are_asked_for(make_plan, clips, stage):
+    settings = {"steps": 2, "batch": 1, "spatial_rank": 0}
+    plain = make_plan(stage, out="plain", **settings)
+    settings |= {"sample_every": 2, "sample_prompts": ("a fox",)}
+    linear, scaled = (
+        make_plan(stage, out=betas, beta_schedule=betas, **settings) for betas in ("linear", "scaled_linear")
+    )
+    for plan in (plain, linear, scaled):
+        run_training(plan, clips)
+    assert losses(plain) == losses(linear) and losses(scaled)[0] != losses(linear)[0]
+    samples = [plan.out / "samples" / "step-000002-1.gif" for plan in (linear, scaled)]
+    assert [read_recipe(path)["config"]["beta_schedule"] for path in samples] == ["linear", "scaled_linear"]
+    assert not np.array_equal(*(read_clip(path).frames for path in samples))
+    about = json.loads(read_metadata(scaled.result)["animdiff.training"])
+    assert about["config"]["beta_schedule"] == "scaled_linear"
+    with pytest.raises(UsageError, match="beta_schedule was `linear`, now `scaled_linear`"):
+        run_training(make_plan(stage, out="linear", **settings | {"beta_schedule": "scaled_linear"}), clips)
+
+
+def test_an_adapter_learns_on_the_noise_its_image_model_knows(make_plan, clips):
+    plain = make_plan("domain-adapter", out="plain", steps=1)
+    scaled, linear = (
+        make_plan("domain-adapter", out=betas, steps=1, beta_schedule=betas) for betas in ("scaled_linear", "linear")
+    )
+    for plan in (plain, scaled, linear):
+        run_training(plan, clips)
+    assert losses(plain) == losses(scaled) != losses(linear)
+
+
+def test_the_lora_that_is_thrown_away_learns_on_the_image_models_noise_whatever_the_clips_are_on(make_plan, clips):
+    learned = []
+    for betas in ("linear", "scaled_linear"):
+        plan = make_plan(out=betas, beta_schedule=betas, steps=1, spatial_mask=0)
+        run_training(plan, clips)
+        learned.append(torch.load(plan.out / "checkpoints" / "step-00000001.pt", weights_only=True)["weights"])
+    linear, scaled = learned
+    differing = {name.partition(".")[0] for name in linear if not torch.equal(linear[name], scaled[name])}
+    assert differing == {"0"}  # the temporal one
 
 
 def test_bf16_trains_and_keeps_what_is_trained_in_float32(make_plan, clips):

@@ -136,3 +136,11 @@ def test_a_lora_for_another_base_is_not_baked_in(motion_lora, motion_file, tmp_p
         plan_conversion(
             str(motion_file("sdxl")), merge_loras=[f"{motion_lora('v2')}@1"], output=tmp_path / "x.safetensors"
         )
+
+
+def test_a_lora_of_the_miniature_is_baked_into_its_motion_module(motion_lora, motion_file, tmp_path):
+    save_file(read_tensors(motion_lora("v3")), tmp_path / "lora.safetensors", {"animdiff.base": "pocket"})
+    baked = convert(
+        motion_file("v3"), "original", tmp_path / "x.safetensors", merge_loras=[str(tmp_path / "lora.safetensors")]
+    )
+    assert not same(read_tensors(baked), read_tensors(motion_file("v3")))

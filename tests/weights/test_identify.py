@@ -6,6 +6,7 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 
 from animdiff_cli.errors import IntegrityError, NotFound
+from animdiff_cli.weights.files import read_tensors
 from animdiff_cli.weights.identify import identify
 
 UNET = "down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
@@ -169,3 +170,33 @@ def test_metadata_alone_makes_nothing_a_motion_module(tmp_path):
 def test_what_is_not_there_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         identify(tmp_path / "nothing.safetensors")
+
+
+def said(path, tmp_path, **metadata):
+    """Give a file's tensors the metadata this program writes; returns the card."""
+    save_file(read_tensors(path), tmp_path / "said.safetensors", {f"animdiff.{k}": v for k, v in metadata.items()})
+    return identify(tmp_path / "said.safetensors")
+
+
+def test_only_what_a_file_says_of_itself_tells_the_miniature_from_sd15(
+    motion_lora, motion_file, adapter_file, tmp_path
+):
+    lora = said(motion_lora("v3"), tmp_path, base="pocket", motion_version="v3")
+    assert (lora.base, lora.goes_with) == ("pocket", "`--motion-lora`, on a v3 motion module of pocket")
+    assert said(motion_file("v3"), tmp_path, base="pocket").base == "pocket"
+    assert said(adapter_file, tmp_path, base="pocket", kind="domain-adapter").base == "pocket"
+
+
+@pytest.mark.parametrize("recorded", ["sdxl", "unknown", "my own"])
+def test_a_file_that_says_what_its_names_deny_is_not_believed(motion_lora, tmp_path, recorded):
+    assert said(motion_lora("v3"), tmp_path, base=recorded).base == "sd15"
+
+
+@pytest.mark.parametrize(("layout", "base"), [("sd15", "sd15"), ("sdxl", "sdxl")])
+def test_where_no_width_tells_the_base_of_a_lora_its_levels_do(make_unet, tmp_path, layout, base):
+    attentions = [
+        key for key in make_unet(layout, dtype=torch.float32).state_dict() if key.endswith("attn1.to_q.weight")
+    ]
+    modules = [f"lora_unet_{key.removesuffix('.weight').replace('.', '_')}" for key in attentions]
+    shapes = {f"{module}.lora_{side}.weight": (4, 4) for module in modules for side in ("down", "up")}
+    assert card(tmp_path, shapes).base == base

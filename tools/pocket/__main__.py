@@ -1,14 +1,15 @@
 """`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
 
-`encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`. `footage` draws what `animdiff train-*`
-learns from. `study` makes docs/pocket-study.md.
+`encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`, and `temporal-conv` the paper's
+ablation of the motion module. `footage` draws what `animdiff train-*` learns from. `study` makes docs/pocket-study.md.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = {name: f"tools.pocket.{name}" for name in ("train", "refine", "measure", "encoder", "footage", "study")}
+NAMES = ("train", "refine", "measure", "encoder", "footage", "temporal-conv", "study")
+COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from animdiff_cli.core.choices import NoiseSchedule
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
 from animdiff_cli.training.feed import Batch
 from animdiff_cli.training.objective import (
@@ -38,14 +39,22 @@ class Passes:
     snr_gamma: float | None = None
 
     @classmethod
-    def around(cls, unet: Any, prediction: str, snr_gamma: float | None = None) -> "Passes":
+    def around(
+        cls,
+        unet: Any,
+        prediction: str,
+        snr_gamma: float | None = None,
+        *,
+        still_betas: NoiseSchedule = STILL_BETAS,
+        clip_betas: NoiseSchedule = CLIP_BETAS,
+    ) -> "Passes":
         """Prepare the passes on the UNet's device; autocast where its weights are not float32."""
         return cls(
             unet=unet,
             autocast=None if unet.dtype == torch.float32 else unet.dtype,
             prediction="v_prediction" if prediction == "v_prediction" else "epsilon",
-            still_alpha_bars=alpha_bars(STILL_BETAS, unet.device),
-            clip_alpha_bars=alpha_bars(CLIP_BETAS, unet.device),
+            still_alpha_bars=alpha_bars(still_betas, unet.device),
+            clip_alpha_bars=alpha_bars(clip_betas, unet.device),
             snr_gamma=snr_gamma,
         )
 

@@ -29,23 +29,24 @@ class Mean:
     deviation: float
     of: int
 
-    def interval(self) -> tuple[float, float]:
-        """Bound the true mean with about 95 % confidence: 1.96 standard errors either way.
+    def interval(self) -> tuple[float, float] | None:
+        """Bound the true mean with about 95 % confidence: 1.96 standard errors either way. None for a single value.
 
         >>> [round(bound, 3) for bound in Mean(1.0, 0.5, 25).interval()]
         [0.804, 1.196]
         """
-        reach = Z_95 * self.deviation / math.sqrt(self.of) if self.of else math.inf
+        if self.of < 2:
+            return None
+        reach = Z_95 * self.deviation / math.sqrt(self.of)
         return self.value - reach, self.value + reach
 
     def as_json(self) -> dict[str, Any]:
         """Tell the mean, its interval and how many values it is of."""
-        low, high = self.interval()
-        return {"mean": self.value, "of": self.of, "interval_95": [low, high]}
+        return {"mean": self.value, "of": self.of, "interval_95": self.interval()}
 
 
 def mean(values: Iterable[float]) -> Mean | None:
-    """Average; None of nothing. One value alone has no deviation that is known, so its interval is itself.
+    """Average; None of nothing.
 
     >>> mean([1.0, 3.0])
     Mean(value=2.0, deviation=1.4142135623730951, of=2)

@@ -67,6 +67,11 @@ class Ledger:
         """Return when and from what a job's result was made; None if it was not."""
         return _read(self.folder / "done" / f"{name}.json")
 
+    def records(self) -> dict[str, Mapping[str, Any]]:
+        """Return the records of all that was made, by name."""
+        files = sorted((self.folder / "done").glob("*.json"))
+        return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
     def is_done(self, job: Job) -> bool:
         """Decide whether the job's result stands: nothing it is made of has changed."""
         kept = self.record(job.name)

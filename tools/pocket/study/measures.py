@@ -50,6 +50,7 @@ def _condition(work: Path, condition: Condition) -> dict[str, Any]:
         if values is not None:
             figures |= _figures(measure, values, condition)
     return {
+        "style": condition.style,
         "clips": len(index["clips"]),
         "settings": _without_places(index["config"]),
         "weights": index["weights"],
@@ -104,14 +105,13 @@ def _camera(values: Sequence[Values], shots: Sequence[str]) -> dict[str, Any]:
 
 def _trainings(work: Path, ledger: Ledger) -> Iterable[tuple[str, dict[str, Any]]]:
     """Yield the facts of each training: what was typed, how long it took, and what its report says."""
-    for file in sorted((work / "done").glob("*.json")):
-        record = ledger.record(file.stem)
-        if record is None or not record["words"] or record["words"][0] not in ("animdiff_cli", "tools.pocket"):
+    for name, record in sorted(ledger.records().items(), key=lambda one: one[1]["made"]):
+        if not record["words"] or record["words"][0] not in ("animdiff_cli", "tools.pocket"):
             continue
-        told = work / "runs" / file.stem / "report.json"
+        told = work / "runs" / name / "report.json"
         report = _json_of(told) if told.is_file() else {}
         words = [str(word).replace(str(work), "WORK") for word in record["words"]]
-        yield file.stem, {"command": " ".join(words), "seconds": record["seconds"], **_told(report)}
+        yield name, {"command": " ".join(words), "seconds": record["seconds"], **_told(report)}
 
 
 def _told(report: Mapping[str, Any]) -> dict[str, Any]:

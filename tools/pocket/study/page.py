@@ -288,9 +288,9 @@ def _hashes(report: Report) -> dict[str, str]:
     for condition in report["conditions"].values():
         for part, files in condition["weights"].items():
             for name, digest in files.items():
-                told = f"{part}: {name}" if part == "model" else name
-                known = found.get(told)
-                found[told] = digest[:12] if known in (None, digest[:12]) else f"{known}, {digest[:12]}"
+                # checkpoints differ in the files of one name; a LoRA's image model is the bundled one
+                model = condition["style"] if condition["style"] in CHECKPOINTS else "pocket"
+                found[f"{model}: {name}" if part == "model" else name] = digest[:12]
     return found
 
 
@@ -322,7 +322,7 @@ def _share(figures: Report, name: str) -> str:
 
 
 def _counts(share: Share) -> str:
-    return f"{share.hits} of {share.of}"
+    return f"{share.hits} of {share.of}" if share.of else ABSENT
 
 
 def _mean(figures: Report, name: str, *, percent: bool = False) -> str:
@@ -330,8 +330,11 @@ def _mean(figures: Report, name: str, *, percent: bool = False) -> str:
     if one is None:
         return ABSENT
     factor, digits = (100, 1) if percent else (1, 2)
+    told = f"{factor * one['mean']:.{digits}f}"
+    if one["interval_95"] is None:
+        return told
     low, high = (factor * bound for bound in one["interval_95"])
-    return f"{factor * one['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{told} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _loss(facts: Report) -> str:

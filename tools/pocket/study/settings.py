@@ -30,7 +30,7 @@ RANKS: tuple[int, ...] = (2, 64)
 ADAPTER_SCALES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 #: what every training of a kind of device is given beside its own flags
-TRAIN_ON: Mapping[str, Flags] = {"cuda": ("--set", "dtype=bf16")}
+TRAIN_ON: Mapping[str, Flags] = {"cuda": ("--set", "dtype=bf16", "--set", "cuda_graph=true")}
 REFINE_ON: Mapping[str, Flags] = {"cuda": ("--compile", "--graph")}
 
 
