@@ -27,7 +27,10 @@ def main(argv: Sequence[str]) -> int:
     parts, phases = arguments.only or PARTS, arguments.phase or (*PHASES, "page")
     if "all" in phases:
         phases = (*PHASES, "page")
-    outcome = _run(arguments, work, parts, [phase for phase in PHASES if phase in phases])
+    try:
+        outcome = _run(arguments, work, parts, [phase for phase in PHASES if phase in phases])
+    except KeyboardInterrupt:  # which the trainings have received as well, and saved
+        return 130
     _report(outcome)
     if "page" in phases:
         from tools.pocket.study.measures import collect

@@ -107,7 +107,7 @@ def camera_job(shot: str, *, rank: int | None = None, stills: int | None = None)
 
 def all_conditions(scale: Scale) -> list[Condition]:
     """List every condition of the study, in the order it is told in."""
-    return [*_plug(scale), *_adapter(scale), *_lora(scale), *_schedules(scale), *_table1(scale)]
+    return [*_plug(scale), *_adapter(scale), *_lora(scale), *_schedules(scale), *_stills(scale)]
 
 
 def _plug(scale: Scale) -> Iterator[Condition]:
@@ -176,11 +176,11 @@ def _schedules(scale: Scale) -> Iterator[Condition]:
         )
 
 
-def _table1(scale: Scale) -> Iterator[Condition]:
+def _stills(scale: Scale) -> Iterator[Condition]:
     for style in STYLES:
         yield Condition(
             f"stills-{style}",
-            ("table1",),
+            ("plug", "table1"),
             ("style",),
             style=style,
             module="none",

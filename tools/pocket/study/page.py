@@ -86,8 +86,12 @@ def _plug(report: Report) -> Iterator[str]:
         " clips whose object moves by its law; *style* is the share of frames that a style reader takes for the model's"
         " style, averaged over clips."
     )
-    rows = [(style, *(_obeys_and_style(report, style, module) for module in MODULES)) for style in STYLES]
-    yield markdown(("image model", *(f"{MODULES_IN_WORDS[one]}: obey; style" for one in MODULES)), rows)
+    rows = [
+        (style, _frames(_condition(report, f"stills-{style}"), "style_kept"), *_plugged(report, style))
+        for style in STYLES
+    ]
+    head = (f"{MODULES_IN_WORDS[one]}: obey; style" for one in MODULES)
+    yield markdown(("image model", "its stills: style", *head), rows)
     found = ", ".join(f"{MODULES_IN_WORDS[one]} {_counts(_pooled(report, one))}" for one in MODULES)
     yield f"Clips of the {len(PERSONALISED)} personalised models together that obey their law: {found}."
     constant = [(MODULES_IN_WORDS[one], _share(_condition(report, f"plug-base-{one}"), "constant")) for one in MODULES]
@@ -96,9 +100,10 @@ def _plug(report: Report) -> Iterator[str]:
     yield markdown(("base model with", "constant"), constant)
 
 
-def _obeys_and_style(report: Report, style: str, module: Module) -> str:
-    condition = _condition(report, f"plug-{style}-{module}")
-    return f"{_share(condition, 'obeys')}; {_mean(condition, 'style_kept')}"
+def _plugged(report: Report, style: str) -> Iterator[str]:
+    for module in MODULES:
+        condition = _condition(report, f"plug-{style}-{module}")
+        yield f"{_share(condition, 'obeys')}; {_frames(condition, 'style_kept')}"
 
 
 def _pooled(report: Report, module: Module) -> Share:
@@ -138,7 +143,7 @@ def _adapter(report: Report) -> Iterator[str]:
 
 def _marked(report: Report, name: str) -> tuple[str, ...]:
     condition = _condition(report, name)
-    asked = (_mean(condition, f"{what}_as_asked", percent=True) for what in ("object", "colour", "place"))
+    asked = (_frames(condition, f"{what}_as_asked") for what in ("object", "colour", "place"))
     return (_mean(condition, "watermark"), *asked, _share(condition, "obeys"))
 
 
@@ -207,7 +212,7 @@ def _schedules(report: Report) -> Iterator[str]:
 def _of_schedule(report: Report, name: str) -> tuple[str, ...]:
     condition = _condition(report, name)
     shares = (_share(condition, "obeys"), _share(condition, "constant"))
-    return (*shares, _mean(condition, "smooth", percent=True), _mean(condition, "text", percent=True))
+    return (*shares, _mean(condition, "smooth", cosine=True), _mean(condition, "text", cosine=True))
 
 
 def _table1(report: Report) -> Iterator[str]:
@@ -230,7 +235,7 @@ def _table1(report: Report) -> Iterator[str]:
 
 
 def _of_clip(condition: Report) -> tuple[str, ...]:
-    return tuple(_mean(condition, name, percent=True) for name in ("text", "domain", "smooth"))
+    return tuple(_mean(condition, name, cosine=True) for name in ("text", "domain", "smooth"))
 
 
 def _trainings(report: Report) -> Iterator[str]:
@@ -325,16 +330,29 @@ def _counts(share: Share) -> str:
     return f"{share.hits} of {share.of}" if share.of else ABSENT
 
 
-def _mean(figures: Report, name: str, *, percent: bool = False) -> str:
+def _mean(figures: Report, name: str, *, cosine: bool = False) -> str:
+    """Word a mean; cosines are told times 100."""
     one = figures.get(name)
     if one is None:
         return ABSENT
-    factor, digits = (100, 1) if percent else (1, 2)
+    factor, digits = (100, 1) if cosine else (1, 2)
     told = f"{factor * one['mean']:.{digits}f}"
     if one["interval_95"] is None:
         return told
     low, high = (factor * bound for bound in one["interval_95"])
     return f"{told} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _frames(figures: Report, name: str) -> str:
+    """Word a mean share of frames in percent; its interval ends where shares do."""
+    one = figures.get(name)
+    if one is None:
+        return ABSENT
+    told = f"{100 * one['mean']:.0f} %"
+    if one["interval_95"] is None:
+        return told
+    low, high = (100 * min(1.0, max(0.0, bound)) for bound in one["interval_95"])
+    return f"{told} ({low:.0f} to {high:.0f})"
 
 
 def _loss(facts: Report) -> str:
