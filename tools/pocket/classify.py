@@ -49,7 +49,7 @@ class Classifier(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 128, 160)
         self.body = nn.Sequential(
-            *(_stage(*pair, stride) for pair, stride in zip(pairwise(widths), (2, 2, 2, 1), strict=True))
+            *(stage(*pair, stride) for pair, stride in zip(pairwise(widths), (2, 2, 2, 1), strict=True))
         )
         self.heads = nn.ModuleList(nn.Linear(2 * widths[-1], len(names)) for names in (OBJECTS, COLOURS, PLACES))
 
@@ -73,6 +73,15 @@ def to_input(images: np.ndarray) -> Tensor:
     """Turn uint8 [N, H, W, 3] into the classifier's float32 [N, 3, 64, 64]."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.interpolate(pixels, size=(64, 64), mode="area")
+
+
+def stage(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """A 3 x 3 convolution, normalised and rectified."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
 
 
 def trained_classifier(
@@ -124,14 +133,6 @@ def measure_accuracy(classifier: Classifier, data: Labelled) -> Accuracy:
 
 def _loss(scores: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
     return torch.stack([F.cross_entropy(one, labels[:, head]) for head, one in enumerate(scores)]).sum()
-
-
-def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
 
 
 def _load(path: Path) -> tuple[Classifier, Accuracy]:

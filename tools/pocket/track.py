@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from tools.pocket.styles import BASE_PALETTE, RGB
+from tools.pocket.colour import RGB
+from tools.pocket.styles import STYLES
 
 FAINT, SURE = 0.38, 0.58
 """Chroma along the object's own, as a share of it, from which a pixel begins to count and counts in full."""
@@ -42,12 +43,12 @@ class Track:
     turn: np.ndarray
 
 
-def track(frames: np.ndarray, colour: str, *, rings: tuple[float, ...] = (1.0,)) -> Track:
-    """Follow the object of `colour` through `frames` (uint8 [F, H, W, 3]).
+def track(frames: np.ndarray, colour: str, style: str = "base", *, rings: tuple[float, ...] = (1.0,)) -> Track:
+    """Follow the object of `colour`, as `style` paints it, through `frames` (uint8 [F, H, W, 3]).
 
     `rings` are the radii, as multiples of the object's own, on which its pattern is read to see it turn.
     """
-    share = np.stack([chroma_share(frame, BASE_PALETTE[colour]) for frame in frames])
+    share = np.stack([chroma_share(frame, STYLES[style].palette[colour]) for frame in frames])
     weights = np.stack([_near_the_middle(weight) for weight in np.clip((share - FAINT) / (SURE - FAINT), 0, 1)])
     whole = np.stack([_moments(weight) for weight in weights])
     area, x, y = whole[:, :3].T

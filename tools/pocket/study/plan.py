@@ -231,9 +231,13 @@ def _refine(study: Study, style: str) -> Job:
 
 def _pictures_readers(study: Study) -> Iterator[Job]:
     """List the trainings of what reads pictures: two classifiers and the paper's encoder."""
-    for name in ("classifier", "style-reader"):
+    sizes = {
+        "classifier": (study.scale.classifier_clips, study.scale.classifier_epochs),
+        "style-reader": (study.scale.style_stills_read,),
+    }
+    for name, size in sizes.items():
         result = study.work / f"{name}.json"
-        words = (name, str(study.scale.classifier_clips), str(study.scale.classifier_epochs))
+        words = (name, *map(str, size))
         call = partial(_in_pool, study, readings.train_reader, name, study.work, study.scale)
         yield Job(name, "train", result, words, (), COSTS[name], call=call)
     folder = study.run_folder("encoder")

@@ -18,6 +18,7 @@ from tools.pocket.obey import obeys
 from tools.pocket.study.conditions import Measure
 from tools.pocket.study.rendering import clip_frames, read_index, write_json
 from tools.pocket.study.settings import Scale
+from tools.pocket.style_reader import StyleReader, name_styles, trained_style_reader
 from tools.pocket.watermark import visibility
 
 Values = dict[str, float | bool | None]
@@ -80,9 +81,8 @@ def train_reader(name: str, work: Path, scale: Scale, log: Path) -> None:
             sizes = {"clips": scale.classifier_clips, "epochs": scale.classifier_epochs}
             facts: dict[str, Any] = asdict(trained_classifier(work, tell, **sizes)[1])
         else:
-            from tools.pocket.style_reader import trained_style_reader
-
-            facts = {"accuracy": trained_style_reader(work, tell)[1]}
+            stills = scale.style_stills_read
+            facts = {"accuracy": trained_style_reader(work, tell, images=stills, held_out=stills // 3)[1]}
     write_json(work / f"{name}.json", facts)
 
 
@@ -92,8 +92,6 @@ def _law(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
 
 def _style(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
     """Share of the frames that read as the style."""
-    from tools.pocket.style_reader import name_styles
-
     named = name_styles(_style_reader(task.work), frames)
     return {"kept": float(np.mean([name == task.style for name in named]))}
 
@@ -159,9 +157,7 @@ def _classifier(work: Path) -> Classifier:
 
 
 @cache
-def _style_reader(work: Path) -> Any:
-    from tools.pocket.style_reader import trained_style_reader
-
+def _style_reader(work: Path) -> StyleReader:
     return trained_style_reader(work, lambda message: None)[0]
 
 

@@ -51,6 +51,7 @@ class Scale:
     encoder: Flags
     classifier_clips: int
     classifier_epochs: int
+    style_stills_read: int  # for the style reader to learn from
     clips_per_kind: int  # rendered in most conditions
     schedule_clips_per_kind: int
     stills_per_kind: int  # of each personalised model, to compare with
@@ -87,6 +88,7 @@ SCALES: Mapping[str, Scale] = {
         encoder=("--minutes", "4", "--clips", "1500"),
         classifier_clips=4000,
         classifier_epochs=6,
+        style_stills_read=5000,
         clips_per_kind=2,
         schedule_clips_per_kind=4,
         stills_per_kind=2,
@@ -109,6 +111,7 @@ SCALES: Mapping[str, Scale] = {
         encoder=("--minutes", "4", "--clips", "600"),
         classifier_clips=4000,
         classifier_epochs=6,
+        style_stills_read=5000,
         clips_per_kind=1,
         schedule_clips_per_kind=1,
         stills_per_kind=1,
@@ -131,6 +134,7 @@ SCALES: Mapping[str, Scale] = {
         encoder=("--minutes", "0.02", "--clips", "4"),
         classifier_clips=40,
         classifier_epochs=1,
+        style_stills_read=130,
         clips_per_kind=0,
         schedule_clips_per_kind=0,
         stills_per_kind=0,
