@@ -75,7 +75,7 @@ class Condition:
         if self.style in CHECKPOINTS:
             flags["model"] = str(result[style_job(self.style)].parent)
         elif self.style in LORAS:
-            flags["loras"] = [str(result[style_job(self.style)])]
+            flags["domain_adapter"] = f"{result[style_job(self.style)]}@1"  # what `train-adapter` makes goes here
         if self.module == "none":
             flags["motion_module"] = None
         elif self.module in TRAINED and self.module != "convolution":
