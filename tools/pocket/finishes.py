@@ -20,7 +20,7 @@ TUBE: RGB = (104, 112, 150)
 PIXEL = 4
 """Side of one pixel of the pixel style, in pixels of the frame."""
 
-SHADES = (42.5, 22.0, 22.0)
+SHADES = (42.5, 10.0, 10.0)
 """Steps between the brightnesses, and the blue and red differences, that the pixel style keeps."""
 
 STROKE_SEED = 7

@@ -7,7 +7,7 @@ from functools import partial
 from PIL import Image
 
 from tools.pocket.colour import BLACK, RGB, WHITE, mix
-from tools.pocket.finishes import glowing, hatched, in_blocks, pale_on_paper, unchanged, unlit, waxed
+from tools.pocket.finishes import PIXEL, glowing, hatched, in_blocks, pale_on_paper, unchanged, unlit, waxed
 
 BASE_PALETTE: Mapping[str, RGB] = {
     "red": (226, 38, 44),
@@ -27,7 +27,8 @@ class Style:
 
     `outline_width` is a fraction of the frame's side. `outline` turns an object's colour into that of its
     contour. `backdrop` repaints the place behind the object, `finish` the whole frame; both get and return
-    an RGB image of unchanged size, the backdrop's larger than the frame by `SUPERSAMPLING`.
+    an RGB image of unchanged size, the backdrop's larger than the frame by `SUPERSAMPLING`. `grain` is the side in
+    pixels of what the style draws with.
     """
 
     palette: Mapping[str, RGB]
@@ -35,6 +36,7 @@ class Style:
     outline: Callable[[RGB], RGB]
     backdrop: Callable[[Image.Image], Image.Image]
     finish: Callable[[Image.Image], Image.Image]
+    grain: int = 1
 
 
 STYLES: Mapping[str, Style] = {
@@ -81,5 +83,6 @@ STYLES: Mapping[str, Style] = {
         outline=partial(mix, other=BLACK, amount=0.85),
         backdrop=unchanged,
         finish=in_blocks,
+        grain=PIXEL,
     ),
 }
