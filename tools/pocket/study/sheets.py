@@ -12,7 +12,7 @@ from tools.pocket.study.rendering import clip_frames, index_file, read_index
 from tools.pocket.study.settings import ADAPTER_SCALES, SHOTS
 from tools.pocket.world import OBJECTS
 
-SIDE = 64  # px of a picture in a sheet
+SIDE = 56  # px of a picture in a sheet
 FPS = 8.0
 #: conditions in rows; row r of `plug` shows clip r, the others the clip of a kind that keeps its place
 Grid = Sequence[Sequence[tuple[str, int]]]
