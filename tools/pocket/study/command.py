@@ -31,7 +31,6 @@ def main(argv: Sequence[str]) -> int:
         outcome = _run(arguments, work, parts, [phase for phase in PHASES if phase in phases])
     except KeyboardInterrupt:  # which the trainings have received as well, and saved
         return 130
-    _report(outcome)
     if "page" in phases:
         from tools.pocket.study.measures import collect
         from tools.pocket.study.publish import publish
@@ -45,7 +44,8 @@ def _run(arguments: argparse.Namespace, work: Path, parts: Sequence[Part], phase
     if not phases:
         return Outcome()
     from animdiff_cli.diffusion.device import plan_device, probe_machine
-    from tools.pocket.study.plan import Study, study_jobs, write_settings
+    from tools.pocket.study.plan import study_jobs
+    from tools.pocket.study.trainings import Study, write_settings
 
     kind = plan_device(probe_machine(), arguments.device).kind
     environment = _environment(work, arguments.parallel)
@@ -56,7 +56,9 @@ def _run(arguments: argparse.Namespace, work: Path, parts: Sequence[Part], phase
         write_settings(study)
         runner = Runner(work, arguments.parallel, environment, _tell, stop_at)
         runner.on_stop = lambda: _stop(pool)
-        return runner.run(study_jobs(study, parts, phases))
+        outcome = runner.run(study_jobs(study, parts, phases))
+    _report(outcome)
+    return outcome
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

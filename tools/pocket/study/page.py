@@ -1,10 +1,23 @@
 """Word docs/pocket-study.md from the report. Every figure comes from it, and no sentence presumes what it says."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tools.pocket.report import Share, markdown
+from tools.pocket.study.cells import (
+    ABSENT,
+    Report,
+    condition_of,
+    counts,
+    frames_cell,
+    listed,
+    loss_cell,
+    mean_cell,
+    number_cell,
+    seeds_told,
+    share_cell,
+)
 from tools.pocket.study.conditions import MODULES, STYLES, Module
 from tools.pocket.study.settings import (
     ADAPTER_SCALES,
@@ -21,17 +34,15 @@ from tools.pocket.study.settings import (
 )
 from tools.pocket.study.sheets import CAPTIONS
 
-Report = Mapping[str, Any]
-
-#: what a cell says where there is no figure
-ABSENT = "–"
-
 MODULES_IN_WORDS: Mapping[Module, str] = {
     "bundled": "bundled module",
     "linear": "module trained here",
     "convolution": "temporal convolution",
     "none": "no module",
 }
+
+#: what is told of those who read pictures: shares of held-out pictures they name rightly
+READ = ("kind", "colour", "place", "accuracy")
 
 PERSONALISED = (*CHECKPOINTS, *LORAS)
 
@@ -68,7 +79,7 @@ def _opening(report: Report) -> Iterator[str]:
         "Shares stand with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors, over"
         " clips)."
         f" {ABSENT} means that a figure was not taken. The same prompts and noise are used in every condition"
-        f" ({_seeds(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
+        f" ({seeds_told(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
         " page does"
         " not show a difference."
     )
@@ -79,22 +90,24 @@ def _plug(report: Report) -> Iterator[str]:
     yield (
         "Asked: do clips of a personalised image model move by the world's laws, and keep the model's style,"
         " when a motion"
-        f" module trained on the base model alone is plugged in? {_and(CHECKPOINTS)} are full checkpoints,"
-        f" {_and(LORAS)} LoRAs, all trained on stills. The module that ships with the program is compared with one"
+        f" module trained on the base model alone is plugged in? {listed(CHECKPOINTS)} are full checkpoints,"
+        f" {listed(LORAS)} LoRAs, all trained on stills. The module that ships with the program is compared with one"
         " trained from nothing for this study, with the paper's ablation trained on the same clips and settings (each"
         " temporal attention replaced by a convolution over frames with as many weights), and with none. *Obey* counts"
         " clips whose object moves by its law; *style* is the share of frames that a style reader takes for the model's"
         " style, averaged over clips."
     )
     rows = [
-        (style, _frames(_condition(report, f"stills-{style}"), "style_kept"), *_plugged(report, style))
+        (style, frames_cell(condition_of(report, f"stills-{style}"), "style_kept"), *_plugged(report, style))
         for style in STYLES
     ]
     head = (f"{MODULES_IN_WORDS[one]}: obey; style" for one in MODULES)
     yield markdown(("image model", "its stills: style", *head), rows)
-    found = ", ".join(f"{MODULES_IN_WORDS[one]} {_counts(_pooled(report, one))}" for one in MODULES)
+    found = ", ".join(f"{MODULES_IN_WORDS[one]} {counts(_pooled(report, one))}" for one in MODULES)
     yield f"Clips of the {len(PERSONALISED)} personalised models together that obey their law: {found}."
-    constant = [(MODULES_IN_WORDS[one], _share(_condition(report, f"plug-base-{one}"), "constant")) for one in MODULES]
+    constant = [
+        (MODULES_IN_WORDS[one], share_cell(condition_of(report, f"plug-base-{one}"), "constant")) for one in MODULES
+    ]
     yield from _sheet(report, "plug.gif")
     yield "Clips of the base model in which every frame reads as the same object in the same colour:"
     yield markdown(("base model with", "constant"), constant)
@@ -102,12 +115,12 @@ def _plug(report: Report) -> Iterator[str]:
 
 def _plugged(report: Report, style: str) -> Iterator[str]:
     for module in MODULES:
-        condition = _condition(report, f"plug-{style}-{module}")
-        yield f"{_share(condition, 'obeys')}; {_frames(condition, 'style_kept')}"
+        condition = condition_of(report, f"plug-{style}-{module}")
+        yield f"{share_cell(condition, 'obeys')}; {frames_cell(condition, 'style_kept')}"
 
 
 def _pooled(report: Report, module: Module) -> Share:
-    found = [_condition(report, f"plug-{style}-{module}").get("obeys") for style in PERSONALISED]
+    found = [condition_of(report, f"plug-{style}-{module}").get("obeys") for style in PERSONALISED]
     known = [one for one in found if one]
     return Share(sum(one["hits"] for one in known), sum(one["of"] for one in known))
 
@@ -132,7 +145,7 @@ def _adapter(report: Report) -> Iterator[str]:
     yield markdown(("module", "mark", "object as asked", "colour", "place", "obey their law"), rows)
     yield from _sheet(report, "adapter.png")
     pair = ("adapter-100", "adapter-000", "adapter-never")
-    seen = [_condition(report, name).get("watermark") for name in pair]
+    seen = [condition_of(report, name).get("watermark") for name in pair]
     if all(seen):
         on, off, never = (one["mean"] for one in seen if one)
         yield (
@@ -142,9 +155,9 @@ def _adapter(report: Report) -> Iterator[str]:
 
 
 def _marked(report: Report, name: str) -> tuple[str, ...]:
-    condition = _condition(report, name)
-    asked = (_frames(condition, f"{what}_as_asked") for what in ("object", "colour", "place"))
-    return (_mean(condition, "watermark"), *asked, _share(condition, "obeys"))
+    condition = condition_of(report, name)
+    asked = (frames_cell(condition, f"{what}_as_asked") for what in ("object", "colour", "place"))
+    return (mean_cell(condition, "watermark"), *asked, share_cell(condition, "obeys"))
 
 
 def _lora(report: Report) -> Iterator[str]:
@@ -161,14 +174,14 @@ def _lora(report: Report) -> Iterator[str]:
     head = ("MotionLoRA", "right", "pan px", "tilt px", "roll °", "zoom %", "obey their law")
     yield markdown(head, [("none", *_camera(report, "plug-base-bundled")), *_shots(report)])
     yield from _sheet(report, "lora.gif")
-    named = [(shot, _condition(report, f"lora-{shot}").get("camera")) for shot in SHOTS]
+    named = [(shot, condition_of(report, f"lora-{shot}").get("camera")) for shot in SHOTS]
     known = [(shot, one["right"]) for shot, one in named if one]
     if known:
         good = sum(right["share"] >= 0.9 for _, right in known)
         yield f"At least 90 % of the clips are right for {good} of {len(known)} shots."
     yield f"Rank and number of stills, all {VARIED_SHOT}:"
     yield markdown(head, _varied(report))
-    yield f"{_and(COMPOSED)} at once, right where both moves are:"
+    yield f"{listed(COMPOSED)} at once, right where both moves are:"
     yield markdown(head, [(" + ".join(COMPOSED), *_camera(report, "lora-composed"))])
 
 
@@ -184,14 +197,14 @@ def _varied(report: Report) -> list[tuple[str, ...]]:
 
 
 def _camera(report: Report, name: str) -> tuple[str, ...]:
-    condition = _condition(report, name)
+    condition = condition_of(report, name)
     camera = condition.get("camera")
     if camera is None:
-        return (*[ABSENT] * 5, _share(condition, "obeys"))
+        return (*[ABSENT] * 5, share_cell(condition, "obeys"))
     medians = camera["median"]
     told = [ABSENT if medians[one] is None else f"{medians[one]:+.2f}" for one in ("pan", "tilt", "roll")]
     zoom = ABSENT if medians["zoom"] is None else f"{100 * (medians['zoom'] - 1):+.2f}"
-    return (_share(camera, "right"), *told, zoom, _share(condition, "obeys"))
+    return (share_cell(camera, "right"), *told, zoom, share_cell(condition, "obeys"))
 
 
 def _schedules(report: Report) -> Iterator[str]:
@@ -210,9 +223,9 @@ def _schedules(report: Report) -> Iterator[str]:
 
 
 def _of_schedule(report: Report, name: str) -> tuple[str, ...]:
-    condition = _condition(report, name)
-    shares = (_share(condition, "obeys"), _share(condition, "constant"))
-    return (*shares, _mean(condition, "smooth", cosine=True), _mean(condition, "text", cosine=True))
+    condition = condition_of(report, name)
+    shares = (share_cell(condition, "obeys"), share_cell(condition, "constant"))
+    return (*shares, mean_cell(condition, "smooth", cosine=True), mean_cell(condition, "text", cosine=True))
 
 
 def _table1(report: Report) -> Iterator[str]:
@@ -226,7 +239,7 @@ def _table1(report: Report) -> Iterator[str]:
         " compared with these."
     )
     rows = [
-        (style, MODULES_IN_WORDS[module], *_of_clip(_condition(report, f"plug-{style}-{module}")))
+        (style, MODULES_IN_WORDS[module], *_of_clip(condition_of(report, f"plug-{style}-{module}")))
         for style in STYLES
         for module in MODULES
     ]
@@ -235,13 +248,19 @@ def _table1(report: Report) -> Iterator[str]:
 
 
 def _of_clip(condition: Report) -> tuple[str, ...]:
-    return tuple(_mean(condition, name, cosine=True) for name in ("text", "domain", "smooth"))
+    return tuple(mean_cell(condition, name, cosine=True) for name in ("text", "domain", "smooth"))
 
 
 def _trainings(report: Report) -> Iterator[str]:
     yield "## How everything was trained"
     rows = [
-        (name, _number(facts.get("from")), _number(facts.get("steps")), _loss(facts), f"{facts['seconds']:.0f}")
+        (
+            name,
+            number_cell(facts.get("from")),
+            number_cell(facts.get("steps")),
+            loss_cell(facts),
+            f"{facts['seconds']:.0f}",
+        )
         for name, facts in report["trainings"].items()
         if not facts["command"].startswith("tools.pocket footage")
     ]
@@ -296,7 +315,12 @@ def _hashes(report: Report) -> dict[str, str]:
                 # checkpoints differ in the files of one name; a LoRA's image model is the bundled one
                 model = condition["style"] if condition["style"] in CHECKPOINTS else "pocket"
                 found[f"{model}: {name}" if part == "model" else name] = digest[:12]
-    return found
+    # a checkpoint's files that are the bundled ones need not be named again
+    return {
+        name: one
+        for name, one in found.items()
+        if found.get(f"pocket: {name.split(': ')[-1]}") != one or name[:6] == "pocket"
+    }
 
 
 def _failures(report: Report) -> Iterator[str]:
@@ -311,62 +335,3 @@ def _sheet(report: Report, name: str) -> Iterator[str]:
     if name in report["sheets"]:
         yield f"![{CAPTIONS[name]}](media/study/{name})"
         yield CAPTIONS[name]
-
-
-def _condition(report: Report, name: str) -> Report:
-    found: Report = report["conditions"].get(name, {})
-    return found
-
-
-def _share(figures: Report, name: str) -> str:
-    one = figures.get(name)
-    if one is None:
-        return ABSENT
-    low, high = one["interval_95"]
-    return f"{100 * one['share']:.0f} % of {one['of']} ({100 * low:.0f} to {100 * high:.0f})"
-
-
-def _counts(share: Share) -> str:
-    return f"{share.hits} of {share.of}" if share.of else ABSENT
-
-
-def _mean(figures: Report, name: str, *, cosine: bool = False) -> str:
-    """Word a mean; cosines are told times 100."""
-    one = figures.get(name)
-    if one is None:
-        return ABSENT
-    factor, digits = (100, 1) if cosine else (1, 2)
-    told = f"{factor * one['mean']:.{digits}f}"
-    if one["interval_95"] is None:
-        return told
-    low, high = (factor * bound for bound in one["interval_95"])
-    return f"{told} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def _frames(figures: Report, name: str) -> str:
-    """Word a mean share of frames in percent; its interval ends where shares do."""
-    one = figures.get(name)
-    if one is None:
-        return ABSENT
-    told = f"{100 * one['mean']:.0f} %"
-    if one["interval_95"] is None:
-        return told
-    low, high = (100 * min(1.0, max(0.0, bound)) for bound in one["interval_95"])
-    return f"{told} ({low:.0f} to {high:.0f})"
-
-
-def _loss(facts: Report) -> str:
-    return ABSENT if facts.get("loss") is None else f"{facts['loss']:.4f}"
-
-
-def _number(value: int | None) -> str:
-    return ABSENT if value is None else str(value)
-
-
-def _seeds(report: Report) -> str:
-    return ", ".join(f"seed of {what} {seed}" for what, seed in report["seeds"].items())
-
-
-def _and(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
