@@ -1,14 +1,14 @@
 """`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
 
 `encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`, and `temporal-conv` the paper's
-ablation of the motion module. `footage` draws what `animdiff train-*` learns from. `study` makes docs/pocket-study.md.
+ablation of the motion module. `footage` draws what `animdiff train-*` learns from, `bundle` puts the results into the bundle. `study` makes docs/pocket-study.md.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-NAMES = ("train", "refine", "measure", "encoder", "footage", "temporal-conv", "bundle")
+NAMES = ("train", "refine", "measure", "encoder", "footage", "temporal-conv", "bundle", "study")
 COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 
 

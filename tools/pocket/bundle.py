@@ -1,4 +1,4 @@
-"""`python -m tools.pocket bundle FILE…`: put what `animdiff train-*` made into the bundle, each file with its record."""
+"""`python -m tools.pocket bundle FILE…`: put what `animdiff train-*` made into the bundle, each with its record."""
 
 import argparse
 import json

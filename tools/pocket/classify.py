@@ -49,7 +49,7 @@ class Classifier(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 128, 160)
         self.body = nn.Sequential(
-            *(_stage(*pair, stride) for pair, stride in zip(pairwise(widths), (2, 2, 2, 1), strict=True))
+            *(stage(*pair, stride) for pair, stride in zip(pairwise(widths), (2, 2, 2, 1), strict=True))
         )
         self.heads = nn.ModuleList(nn.Linear(2 * widths[-1], len(names)) for names in (OBJECTS, COLOURS, PLACES))
 
@@ -75,13 +75,24 @@ def to_input(images: np.ndarray) -> Tensor:
     return F.interpolate(pixels, size=(64, 64), mode="area")
 
 
-def trained_classifier(work: Path, tell: Callable[[str], None]) -> tuple[Classifier, Accuracy]:
+def stage(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """A 3 x 3 convolution, normalised and rectified."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+def trained_classifier(
+    work: Path, tell: Callable[[str], None], *, clips: int = CLIPS, epochs: int = EPOCHS
+) -> tuple[Classifier, Accuracy]:
     """Load the classifier for this version of the world from `work`, or train it (some minutes) and keep it there."""
     kept = work / f"classifier-world{VERSION}.safetensors"
     if kept.is_file():
         return _load(kept)
-    tell(f"drawing {CLIPS} clips to train the classifier on")
-    classifier = train(draw_labelled(CLIPS, np.random.default_rng(SEED)), tell)
+    tell(f"drawing {clips} clips to train the classifier on")
+    classifier = train(draw_labelled(clips, np.random.default_rng(SEED)), tell, epochs=epochs)
     accuracy = measure_accuracy(classifier, draw_labelled(HELD_OUT_CLIPS, np.random.default_rng(SEED + 1)))
     work.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(".part")
@@ -122,14 +133,6 @@ def measure_accuracy(classifier: Classifier, data: Labelled) -> Accuracy:
 
 def _loss(scores: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
     return torch.stack([F.cross_entropy(one, labels[:, head]) for head, one in enumerate(scores)]).sum()
-
-
-def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
 
 
 def _load(path: Path) -> tuple[Classifier, Accuracy]:

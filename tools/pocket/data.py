@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +38,18 @@ class Chunk:
         return json.loads(self.captions_file.read_text())
 
 
-def render_clips(folder: Path, *, num_clips: int, seconds: float, workers: int | None = None) -> list[Chunk]:
+def render_clips(
+    folder: Path, *, num_clips: int, seconds: float, workers: int | None = None, styles: Sequence[str] = ("base",)
+) -> list[Chunk]:
     """Render until `folder` holds `num_clips` clips or `seconds` have passed; return every finished chunk.
 
     At least one chunk per worker is finished, however short the time. Chunks are numbered and seeded by number, so a
-    second call adds the missing ones.
+    second call adds the missing ones. With several `styles` the clips of a chunk take turns.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = -(-num_clips // CLIPS_PER_CHUNK)
     workers = min(workers or os.cpu_count() or 1, wanted)
-    share = [str(folder.resolve()), str(wanted), str(workers), f"{seconds:.1f}"]
+    share = [str(folder.resolve()), str(wanted), str(workers), f"{seconds:.1f}", ",".join(styles)]
     command = [sys.executable, "-m", "tools.pocket.data", *share]
     # plain processes: a multiprocessing pool would import the training program, torch and all, in each of them
     running = [subprocess.Popen([*command, str(worker)], cwd=_REPOSITORY) for worker in range(workers)]
@@ -55,14 +59,14 @@ def render_clips(folder: Path, *, num_clips: int, seconds: float, workers: int |
     return finished_chunks(folder)
 
 
-def render_share(folder: Path, wanted: int, workers: int, seconds: float, worker: int) -> None:
+def render_share(folder: Path, wanted: int, workers: int, seconds: float, styles: Sequence[str], worker: int) -> None:
     """Render every `workers`-th missing chunk below number `wanted`, from `worker` on, for about `seconds`."""
     deadline = time.monotonic() + seconds
     missing = [number for number in range(worker, wanted, workers) if not _chunk(folder, number).captions_file.exists()]
     for done, number in enumerate(missing):
         if done and time.monotonic() >= deadline:
             return
-        render_chunk(folder, number)
+        render_chunk(folder, number, styles=styles)
 
 
 def finished_chunks(folder: Path) -> list[Chunk]:
@@ -76,12 +80,14 @@ def sample_captions(count: int) -> list[str]:
     return [caption(random_scene(rng), rng) for _ in range(count)]
 
 
-def render_chunk(folder: Path, number: int, num_clips: int = CLIPS_PER_CHUNK) -> Chunk:
+def render_chunk(
+    folder: Path, number: int, num_clips: int = CLIPS_PER_CHUNK, *, styles: Sequence[str] = ("base",)
+) -> Chunk:
     """Render chunk `number` and write it: first the frames, then the captions."""
     rng = np.random.default_rng((DATA_SEED, number))
     scenes = [random_scene(rng) for _ in range(num_clips)]
     chunk = _chunk(folder, number)
-    frames = np.stack([render(scene) for scene in scenes])
+    frames = np.stack([render(scene, style=style) for scene, style in zip(scenes, cycle(styles), strict=False)])
     captions = [[caption(scene, rng) for _ in range(CAPTIONS_PER_CLIP)] for scene in scenes]
     partial = chunk.frames_file.with_suffix(".part")
     with partial.open("wb") as file:
@@ -97,4 +103,5 @@ def _chunk(folder: Path, number: int) -> Chunk:
 
 
 if __name__ == "__main__":
-    render_share(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))
+    where, wanted, workers, seconds, styles, worker = sys.argv[1:]
+    render_share(Path(where), int(wanted), int(workers), float(seconds), styles.split(","), int(worker))

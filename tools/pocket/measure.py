@@ -98,7 +98,7 @@ def _run(tasks: Sequence[Callable[[], Any]], workers: int) -> list[Any]:
 def measure_stills(render: RenderClips, classifier: Classifier, *, count: int, seed: int) -> dict[str, Share]:
     """Render `count` prompts as single images and count what the classifier finds as it was asked for."""
     found: dict[str, list[bool]] = {"object": [], "colour": [], "place": []}
-    for number, (scene, prompt) in enumerate(_asked_for(count, seed)):
+    for number, (scene, prompt) in enumerate(asked_for(count, seed)):
         _tell(f"still {number + 1}/{count}: {prompt}")
         reading = read(classifier, render(prompt, seed + number, motion=False, num_frames=1))[0]
         found["object"].append(reading.kind == scene.kind)
@@ -110,7 +110,7 @@ def measure_stills(render: RenderClips, classifier: Classifier, *, count: int, s
 def measure_motion(render: RenderClips, classifier: Classifier, kind: str, *, count: int, seed: int) -> MotionFigures:
     """Render `count` clips of one kind with and without the motion module from the same noise, and follow them."""
     obeyed, without, constant, prompted = [], [], [], []
-    for number, (scene, prompt) in enumerate(_asked_for(count, seed, kind=kind)):
+    for number, (scene, prompt) in enumerate(asked_for(count, seed, kind=kind)):
         _tell(f"{kind} {number + 1}/{count}: {prompt}")
         frames = render(prompt, seed + number, motion=True)
         obeyed.append(obeys(frames, kind, scene.colour))
@@ -119,6 +119,17 @@ def measure_motion(render: RenderClips, classifier: Classifier, kind: str, *, co
         middle = read(classifier, frames[8:9])[0]
         prompted.append((middle.kind, middle.colour, middle.place) == (scene.kind, scene.colour, scene.place))
     return MotionFigures(share(obeyed), share(without), share(constant), share(prompted))
+
+
+def asked_for(count: int, seed: int, kind: str | None = None) -> list[tuple[Scene, str]]:
+    """Draw what to ask for: scenes over all colours and places, and their captions."""
+    series = OBJECTS.index(kind) if kind else len(OBJECTS)
+    asked = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, series, number])  # each on its own: more of them keep the first ones
+        scene = random_scene(rng, kind=kind or OBJECTS[number % len(OBJECTS)])
+        asked.append((scene, caption(scene, rng)))
+    return asked
 
 
 def calibration_table(laws: dict[str, dict[str, Share]]) -> str:
@@ -164,17 +175,6 @@ def _figures_json(figures: MotionFigures) -> dict[str, Any]:
         "constant": figures.constant.as_json(),
         "as_prompted": figures.as_prompted.as_json(),
     }
-
-
-def _asked_for(count: int, seed: int, kind: str | None = None) -> list[tuple[Scene, str]]:
-    """Draw what to ask for: scenes over all colours and places, and their captions."""
-    series = OBJECTS.index(kind) if kind else len(OBJECTS)
-    asked = []
-    for number in range(count):
-        rng = np.random.default_rng([seed, series, number])  # each on its own: more of them keep the first ones
-        scene = random_scene(rng, kind=kind or OBJECTS[number % len(OBJECTS)])
-        asked.append((scene, caption(scene, rng)))
-    return asked
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,14 +35,17 @@ class Check:
         return self.least <= self.value <= self.most
 
 
-def obeys(frames: np.ndarray, kind: str, colour: str, *, fps: float = 8.0) -> bool:
-    """Decide whether the object of this kind and colour moves in `frames` (uint8 [F, H, W, 3]) as its law says."""
-    return all(check.holds for check in checks(frames, kind, colour, fps=fps))
+def obeys(frames: np.ndarray, kind: str, colour: str, style: str = "base", *, fps: float = 8.0) -> bool:
+    """Decide whether the object of this kind and colour moves in `frames` (uint8 [F, H, W, 3]) as its law says.
+
+    The object is looked for in the colour that `style` paints it in.
+    """
+    return all(check.holds for check in checks(frames, kind, colour, style, fps=fps))
 
 
-def checks(frames: np.ndarray, kind: str, colour: str, *, fps: float = 8.0) -> tuple[Check, ...]:
+def checks(frames: np.ndarray, kind: str, colour: str, style: str = "base", *, fps: float = 8.0) -> tuple[Check, ...]:
     """Measure everything the law of `kind` asks for: first that the object is seen, then how it moves."""
-    followed = track(frames, colour, rings=RINGS.get(kind, (1.0,)))
+    followed = track(frames, colour, style, rings=RINGS.get(kind, (1.0,)))
     seen = Check("share of frames with the object", float(followed.visible.mean()), least=0.94)
     stir = _foot_stir(frames, float(np.median(_ends(followed.x))), float(np.median(followed.y)))
     rooted = (Check("stir of the foot over the head's", stir, most=0.25),)

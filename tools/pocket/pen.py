@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import ImageDraw
 
-from tools.pocket.styles import RGB, Style, mix
+from tools.pocket.colour import BLACK, RGB, WHITE, mix
+from tools.pocket.styles import Style
 
 Point = tuple[float, float]
 Points = Sequence[Point] | np.ndarray
-
-WHITE: RGB = (255, 255, 255)
-BLACK: RGB = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Pen:
     @property
     def outline(self) -> RGB:
         """The colour of the object's contour."""
-        return mix(self.colour, BLACK, 1 - self.style.outline_level)
+        return self.style.outline(self.colour)
 
     def at(self, x: float, y: float, *, angle: float = 0.0, stretch: Point = (1.0, 1.0)) -> "Pen":
         """Move the pen's origin to (x, y), then turn clockwise by `angle` radians and stretch."""

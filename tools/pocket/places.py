@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tools.pocket.styles import RGB
+from tools.pocket.colour import RGB
 
 Painter = Callable[[ImageDraw.ImageDraw, np.random.Generator, int], None]
 

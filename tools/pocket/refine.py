@@ -28,6 +28,7 @@ from tools.pocket.save import MADE_BY, MOTION_FILE, facts, read_recipe, write_we
 from tools.pocket.stages.image import ImageStage
 from tools.pocket.stages.motion import MotionStage
 from tools.pocket.stages.vae import DecoderStage
+from tools.pocket.styles import STYLES
 from tools.pocket.train import set_up_cuda
 from tools.pocket.workshop import compile_layers, pick_frames
 
@@ -46,6 +47,8 @@ KEPT_PREFIXES = ("decoder", "post_quant_conv")
 
 FRAMES = 40_000  # for the decoder, held on the device
 
+EVERY_STYLE = "all"
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -57,6 +60,7 @@ class Bench:
     clips_file: Path
     batch: int
     learning_rate: float
+    style: str | None  # None trains on the base style
 
     def generator(self) -> torch.Generator:
         """Return the random numbers of the run; another number of clips draws others."""
@@ -70,16 +74,20 @@ class Bench:
 
 def main(argv: Sequence[str]) -> int:
     """Refine and write the bundle; returns the exit status. The same command continues a run that was cut short."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.style and arguments.part == "motion":
+        parser.error("--style: motion is learnt on the base style, and plugged into the others")
     bench = _bench(arguments)
     stage = STAGES[arguments.part](bench)
     if arguments.compile:
         compile_layers(*stage.modules().values(), bench.parts.unet)
-    state = arguments.work / f"{arguments.part}.pt"
+    state = arguments.work / f"{_named(arguments.part, arguments.style)}.pt"
     trained = train(stage, Budget(arguments.minutes * 60), state, _report, graphed=arguments.graph)
     if arguments.out != arguments.bundle:
         shutil.copytree(arguments.bundle, arguments.out, dirs_exist_ok=True)
     note = facts(trained) | {"stage": f"{arguments.part}, refined", "clips": arguments.clips}
+    note |= {"style": arguments.style} if arguments.style else {}
     _write(arguments.out, arguments.part, trained, note | EXTRA_FACTS.get(arguments.part, {}))
     print(arguments.out)
     return 0
@@ -90,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--part", choices=tuple(FILES), default="motion")
     flags.add_argument("--bundle", type=Path, default=Path("animdiff_cli/pocket"))
     flags.add_argument("--out", type=Path, required=True, help="a folder for the whole bundle with the part refined")
+    flags.add_argument(
+        "--style",
+        choices=(*STYLES, EVERY_STYLE),
+        help="train on clips of another style; of the image model the UNet alone then learns",
+    )
     flags.add_argument("--minutes", type=float, default=30.0)
     flags.add_argument("--clips", type=int, default=1200, help="clips to render and learn from")
     flags.add_argument("--batch", type=int, default=2, help="clips per step (frames, for decoder and image)")
@@ -108,9 +121,19 @@ def _bench(arguments: argparse.Namespace) -> Bench:
         plan = replace(plan, dtype="bf16")
     parts = load_components(arguments.bundle, plan)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    chunks = render_clips(arguments.work / "data", num_clips=arguments.clips, seconds=float("inf"))
-    clips_file = arguments.work / "clips.pt"
-    return Bench(parts, arguments.bundle, chunks, clips_file, arguments.batch, arguments.learning_rate)
+    style = arguments.style
+    chunks = render_clips(
+        arguments.work / _named("data", style),
+        num_clips=arguments.clips,
+        seconds=float("inf"),
+        styles=tuple(STYLES) if style == EVERY_STYLE else (style or "base",),
+    )
+    clips_file = arguments.work / f"{_named('clips', style)}.pt"
+    return Bench(parts, arguments.bundle, chunks, clips_file, arguments.batch, arguments.learning_rate, style)
+
+
+def _named(what: str, style: str | None) -> str:
+    return f"{what}-{style}" if style else what
 
 
 def _decoder_stage(bench: Bench) -> DecoderStage:
@@ -122,7 +145,9 @@ def _decoder_stage(bench: Bench) -> DecoderStage:
 
 
 def _image_stage(bench: Bench) -> ImageStage:
-    unet, text_encoder = (part.train().requires_grad_(True) for part in (bench.parts.unet, bench.parts.text_encoder))
+    unet, text_encoder = bench.parts.unet.train().requires_grad_(True), bench.parts.text_encoder
+    if bench.style is None:
+        text_encoder.train().requires_grad_(True)
     schedule = alpha_bars(STILL_BETAS, bench.parts.plan.device)
     return ImageStage(
         unet, text_encoder, bench.clips(), schedule, bench.generator(), bench.batch, peak_lr=bench.learning_rate
@@ -160,6 +185,8 @@ def _write(bundle: Path, part: str, trained: Trained, note: dict[str, object]) -
     """Put the averaged weights into the bundle's files in float16, and append `note` to the record they carry."""
     for file in sorted(set(FILES[part].values())):
         prefixes = [prefix for prefix, name in FILES[part].items() if name == file]
+        if not any(_of_prefix(trained.weights, prefix) for prefix in prefixes):
+            continue  # it was frozen
         with safe_open(bundle / file, framework="pt") as opened:
             metadata = dict(opened.metadata())
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -26,28 +27,32 @@ class RenderClips(Protocol):
 class Studio:
     """Renders with the program's own settings for a model; weights load once for each of with and without motion.
 
-    `flags` are keys of `GenerateConfig`, the model at least.
+    `flags` are keys of `GenerateConfig`, the model at least. `load` loads what the program itself cannot.
     """
 
     flags: Mapping[str, object]
     device: str
     kept: Path
+    load: Callable[[], Animator] | None = None
     _loaded: dict[bool, tuple[Animator, GenerateConfig]] = field(default_factory=dict)
 
     def __call__(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> np.ndarray:
         """Render a clip, or read it back if these weights have rendered it with these settings before."""
-        animator, settings = self._animator(motion)
-        config = settings.model_copy(update={"prompt": prompt, "seed": seed, "num_frames": num_frames})
-        path = self.kept / f"{_name(animator, config)}.npz"
+        path = self.file(prompt, seed, motion=motion, num_frames=num_frames)
         if path.is_file():
             with np.load(path) as stored:
                 return stored["frames"]
+        animator, config = self._job(prompt, seed, motion, num_frames)
         frames = animator.render(config).frames
         self.kept.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part.npz")
         np.savez_compressed(unfinished, frames=frames)
         unfinished.replace(path)
         return frames
+
+    def file(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> Path:
+        """Name the file that keeps a clip: `frames` in an .npz, named after weights and settings."""
+        return self.kept / f"{_name(*self._job(prompt, seed, motion, num_frames))}.npz"
 
     def settings(self, *, motion: bool) -> dict[str, object]:
         """Say what the clips are rendered with, prompt and seed aside, and the sha256 of the weights."""
@@ -58,12 +63,17 @@ class Studio:
             "device": animator.components.plan.kind,
         }
 
+    def _job(self, prompt: str, seed: int, motion: bool, num_frames: int) -> tuple[Animator, GenerateConfig]:
+        animator, settings = self._animator(motion)
+        return animator, settings.model_copy(update={"prompt": prompt, "seed": seed, "num_frames": num_frames})
+
     def _animator(self, motion: bool) -> tuple[Animator, GenerateConfig]:
         if motion not in self._loaded:
             flags = dict(self.flags) | ({} if motion else {"motion_module": None})
             plan = plan_renders([flag_layer(flags)], prompts=["any"], seeds=[0], device=self.device)
             config = plan.configs[0]
-            self._loaded[motion] = load_animator(plan.weights, plan.device, num_frames=config.num_frames), config
+            load = self.load or partial(load_animator, plan.weights, plan.device, num_frames=config.num_frames)
+            self._loaded[motion] = load(), config
         return self._loaded[motion]
 
 

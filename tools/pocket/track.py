@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from PIL import Image, ImageFilter
 
-from tools.pocket.styles import BASE_PALETTE, RGB
+from tools.pocket.colour import RGB
+from tools.pocket.styles import STYLES
 
 FAINT, SURE = 0.38, 0.58
 """Chroma along the object's own, as a share of it, from which a pixel begins to count and counts in full."""
@@ -42,12 +44,13 @@ class Track:
     turn: np.ndarray
 
 
-def track(frames: np.ndarray, colour: str, *, rings: tuple[float, ...] = (1.0,)) -> Track:
-    """Follow the object of `colour` through `frames` (uint8 [F, H, W, 3]).
+def track(frames: np.ndarray, colour: str, style: str = "base", *, rings: tuple[float, ...] = (1.0,)) -> Track:
+    """Follow the object of `colour`, as `style` paints it, through `frames` (uint8 [F, H, W, 3]).
 
     `rings` are the radii, as multiples of the object's own, on which its pattern is read to see it turn.
     """
-    share = np.stack([chroma_share(frame, BASE_PALETTE[colour]) for frame in frames])
+    look = STYLES[style]
+    share = np.stack([chroma_share(frame, look.palette[colour]) for frame in _without_grain(frames, look.grain)])
     weights = np.stack([_near_the_middle(weight) for weight in np.clip((share - FAINT) / (SURE - FAINT), 0, 1)])
     whole = np.stack([_moments(weight) for weight in weights])
     area, x, y = whole[:, :3].T
@@ -75,6 +78,15 @@ def chroma_share(image: np.ndarray, colour: RGB) -> np.ndarray:
     along = chroma @ wanted / strength
     across = np.abs(chroma[..., 0] * wanted[1] - chroma[..., 1] * wanted[0]) / strength
     return np.where(across <= along * math.tan(HUE_TOLERANCE), along / strength, 0.0)
+
+
+def _without_grain(frames: np.ndarray, grain: int) -> np.ndarray:
+    """Blur away what a style is drawn with: a grid that lies still would hold back what turns beneath it."""
+    if grain == 1:
+        return frames
+    return np.stack(
+        [np.asarray(Image.fromarray(frame).filter(ImageFilter.GaussianBlur(grain / 2))) for frame in frames]
+    )
 
 
 def _chroma(image: np.ndarray) -> np.ndarray:

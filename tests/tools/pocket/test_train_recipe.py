@@ -13,6 +13,7 @@ from PIL import Image
 from animdiff_cli.motion import load_motion_module
 from tools.pocket.architecture import TINY, build_vae
 from tools.pocket.latents import to_pixels
+from tools.pocket.refine import main as refine
 from tools.pocket.save import MADE_BY, read_recipe
 from tools.pocket.stages.noise import draw_noise
 from tools.pocket.stages.vae import draw_crops, normalise_latents
@@ -109,3 +110,19 @@ def test_noise_means_differ_from_frame_to_frame():
 def test_unknown_training_state_ends_with_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["--stage", "motion", "--tiny-data", "--tiny-model", "--device", "cpu", "--work", str(tmp_path)]) == 2
     assert "--stage image" in capsys.readouterr().err
+
+
+def test_a_style_is_learnt_by_the_unet_alone(trained: Path, tmp_path: Path):
+    bundle, styled = trained / "bundle", tmp_path / "crayon"
+    command = ["--part", "image", "--style", "crayon", "--clips", "16", "--minutes", "0.01", "--device", "cpu"]
+    assert refine([*command, "--bundle", str(bundle), "--out", str(styled), "--work", str(tmp_path / "work")]) == 0
+    changed = [file for file in MADE_BY if (bundle / file).read_bytes() != (styled / file).read_bytes()]
+    assert changed == ["unet/diffusion_pytorch_model.safetensors"]
+    assert read_recipe(styled / changed[0])["stages"][-1]["style"] == "crayon"
+    StableDiffusionPipeline.from_pretrained(styled)
+
+
+def test_motion_is_not_refined_in_a_style(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        refine(["--part", "motion", "--style", "ink", "--out", "nowhere"])
+    assert "learnt on the base style" in capsys.readouterr().err

@@ -18,7 +18,10 @@ CAPTION_DROPOUT = 0.1  # the share of samples that teach the unconditional half 
 
 @dataclass
 class ImageStage:
-    """Predict the noise on single frames' latents. `alpha_bars`: [1000], the image model's own schedule."""
+    """Predict the noise on single frames' latents. `alpha_bars`: [1000], the image model's own schedule.
+
+    A `text_encoder` that is frozen stays as it is.
+    """
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -31,7 +34,8 @@ class ImageStage:
     name: str = "image"
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"unet": self.unet, "text_encoder": self.text_encoder}
+        parts = {"unet": self.unet, "text_encoder": self.text_encoder}
+        return {name: part for name, part in parts.items() if any(one.requires_grad for one in part.parameters())}
 
     def draw(self) -> tuple[Tensor, ...]:
         """Draw noisy frames [B, 4, h, w], their timesteps [B], token ids [B, 77] and noise."""

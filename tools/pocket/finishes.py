@@ -1,0 +1,111 @@
+"""What makes a drawing style: ways to repaint a place before the object is drawn, or the whole frame after.
+
+Each takes an RGB image and returns a new one of the same size. Patterns lie still: they are fixed to the frame, not to
+what is drawn, and are the same in every clip.
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from tools.pocket.colour import RGB
+
+PAPER: RGB = (252, 246, 232)
+DARKNESS: RGB = (16, 10, 34)
+TUBE: RGB = (104, 112, 150)
+"""The colour of a neon place's lines: nearly grey, so that no object's colour is taken for it."""
+
+PIXEL = 4
+"""Side of one pixel of the pixel style, in pixels of the frame."""
+
+SHADES = (42.5, 10.0, 10.0)
+"""Steps between the brightnesses, and the blue and red differences, that the pixel style keeps."""
+
+STROKE_SEED = 7
+
+
+def unchanged(image: Image.Image) -> Image.Image:
+    """Leave the image as it is."""
+    return image
+
+
+def pale_on_paper(image: Image.Image) -> Image.Image:
+    """Let half the paper show through: a place filled in with a light hand."""
+    return _to_image(_pixels(image) * 0.55 + 0.45 * np.array(PAPER))
+
+
+def waxed(image: Image.Image) -> Image.Image:
+    """Make every line waver and leave streaks of paper between slanting strokes of wax."""
+    strokes, across, down = _strokes(image.width)
+    wavering = _pixels(image)[down, across]
+    return _to_image(wavering + (np.array(PAPER) - wavering) * strokes[..., None])
+
+
+def unlit(image: Image.Image) -> Image.Image:
+    """Switch the place off but for its contours, which glow faintly."""
+    dim = np.array(DARKNESS) + 0.10 * _luma(image)[..., None]
+    return _to_image(dim + _contours(image)[..., None] * np.array(TUBE))
+
+
+def glowing(image: Image.Image) -> Image.Image:
+    """Let what is bright spill its light around it."""
+    pixels = _pixels(image)
+    bright = _to_image(np.clip(pixels - 40, 0, None) * 0.9)
+    halo = _pixels(bright.filter(ImageFilter.GaussianBlur(5)))
+    return _to_image(255 - (255 - pixels) * (1 - halo / 255))
+
+
+def hatched(image: Image.Image) -> Image.Image:
+    """Draw the place in black ink alone: contours, and slanting lines where it is dark, two ways where darkest."""
+    luma = _luma(image)
+    rows, columns = np.mgrid[0 : luma.shape[0], 0 : luma.shape[1]]
+    one_way, other_way = ((columns + way * rows) % 15 < 5 for way in (1, -1))
+    ink = np.maximum(_contours(image), 0.75 * (one_way & (luma < 165)))
+    ink = np.maximum(ink, 0.75 * (other_way & (luma < 100)))
+    return _to_image(np.array(PAPER) * (1 - 0.82 * ink[..., None]))
+
+
+def in_blocks(image: Image.Image) -> Image.Image:
+    """Draw with large square pixels, few shades of each colour."""
+    coarse = np.asarray(image.reduce(PIXEL).convert("YCbCr"), dtype=np.float32) - (0, 128, 128)
+    kept = np.round(coarse / SHADES) * SHADES + (0, 128, 128)
+    few = Image.fromarray(np.clip(kept, 0, 255).astype(np.uint8), "YCbCr").convert("RGB")
+    return few.resize(image.size, Image.Resampling.NEAREST)
+
+
+@cache
+def _strokes(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of paper that shows between strokes, 0 to 1, and the column and row each pixel is taken from."""
+    rng = np.random.default_rng(STROKE_SEED)
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
+    along, over = (columns - rows) / math.sqrt(2), (columns + rows) / math.sqrt(2)
+    waves = np.zeros((side, side), dtype=np.float32)
+    for _ in range(12):
+        period, slant, phase = rng.uniform(3.5, 7), rng.uniform(-0.12, 0.12), rng.uniform(0, math.tau)
+        waves += np.sin(math.tau * (over + slant * along) / period + phase)
+    paper = 0.55 * np.clip((waves - waves.mean()) / waves.std() - 0.4, 0, 1)
+    swing = 0.9 * np.sin(math.tau * rows / 23 + 1) + 0.5 * np.sin(math.tau * (columns + rows) / 11)
+    heave = 0.9 * np.sin(math.tau * columns / 19) + 0.5 * np.sin(math.tau * (columns - rows) / 13)
+    across, down = (np.clip(np.round(at), 0, side - 1).astype(int) for at in (columns + swing, rows + heave))
+    return paper, across, down
+
+
+def _contours(image: Image.Image) -> np.ndarray:
+    """Where brightness changes within a few pixels: [H, W], 0 to 1."""
+    luma = Image.fromarray(_luma(image).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
+    spread = _pixels(luma.filter(ImageFilter.MaxFilter(5))) - _pixels(luma.filter(ImageFilter.MinFilter(5)))
+    return np.clip((spread - 8) / 24, 0, 1)
+
+
+def _luma(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("L"), dtype=np.float32)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, dtype=np.float32)
+
+
+def _to_image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8))

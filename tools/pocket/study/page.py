@@ -1,0 +1,337 @@
+"""Word docs/pocket-study.md from the report. Every figure comes from it, and no sentence presumes what it says."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tools.pocket.report import Share, markdown
+from tools.pocket.study.cells import (
+    ABSENT,
+    Report,
+    condition_of,
+    counts,
+    frames_cell,
+    listed,
+    loss_cell,
+    mean_cell,
+    number_cell,
+    seeds_told,
+    share_cell,
+)
+from tools.pocket.study.conditions import MODULES, STYLES, Module
+from tools.pocket.study.settings import (
+    ADAPTER_SCALES,
+    CAMERA_RANK,
+    CHECKPOINTS,
+    COMPOSED,
+    FEW_STILLS,
+    LORAS,
+    MANY_STILLS,
+    RANKS,
+    SHOT_STILLS,
+    SHOTS,
+    VARIED_SHOT,
+)
+from tools.pocket.study.sheets import CAPTIONS
+
+MODULES_IN_WORDS: Mapping[Module, str] = {
+    "bundled": "bundled module",
+    "linear": "module trained here",
+    "convolution": "temporal convolution",
+    "none": "no module",
+}
+
+#: what is told of those who read pictures: shares of held-out pictures they name rightly
+READ = ("kind", "colour", "place", "accuracy")
+
+PERSONALISED = (*CHECKPOINTS, *LORAS)
+
+
+def page(report: Report) -> str:
+    """Return the page, Markdown that ends in a newline."""
+    parts = (_opening, _plug, _adapter, _lora, _schedules, _table1, _trainings, _again, _failures)
+    return "\n\n".join(_wrapped(text) for part in parts for text in part(report)) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    """Break prose into lines of 120 characters; headings, tables, pictures and code stay as they are."""
+    if text.startswith(("#", "|", "![", "```")):
+        return text
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _opening(report: Report) -> Iterator[str]:
+    yield "# The pocket study"
+    if report["scale"] != "full":
+        yield (
+            f"**A rehearsal at scale `{report['scale']}`: it shows that every step runs, and its figures mean"
+            " nothing.**"
+            " Run the command below without `--scale` for figures that do."
+        )
+    yield (
+        "The claims of the AnimateDiff paper, tried on the miniature that ships with the program: a drawn world"
+        " in which"
+        " each object moves by a law of its own, so that code can decide whether a clip moves as it should. All that is"
+        " compared here was trained and rendered by the program's own commands, listed below, and this page was written"
+        " by `python -m tools.pocket study` from [pocket-study.json](pocket-study.json)."
+    )
+    yield (
+        "Shares stand with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors, over"
+        " clips)."
+        f" {ABSENT} means that a figure was not taken. The same prompts and noise are used in every condition"
+        f" ({seeds_told(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
+        " page does"
+        " not show a difference."
+    )
+
+
+def _plug(report: Report) -> Iterator[str]:
+    yield "## 1. One module, plugged into models it never saw"
+    yield (
+        "Asked: do clips of a personalised image model move by the world's laws, and keep the model's style,"
+        " when a motion"
+        f" module trained on the base model alone is plugged in? {listed(CHECKPOINTS)} are full checkpoints,"
+        f" {listed(LORAS)} LoRAs, all trained on stills. The module that ships with the program is compared with one"
+        " trained from nothing for this study, with the paper's ablation trained on the same clips and settings (each"
+        " temporal attention replaced by a convolution over frames with as many weights), and with none. *Obey* counts"
+        " clips whose object moves by its law; *style* is the share of frames that a style reader takes for the model's"
+        " style, averaged over clips."
+    )
+    rows = [
+        (style, frames_cell(condition_of(report, f"stills-{style}"), "style_kept"), *_plugged(report, style))
+        for style in STYLES
+    ]
+    head = (f"{MODULES_IN_WORDS[one]}: obey; style" for one in MODULES)
+    yield markdown(("image model", "its stills: style", *head), rows)
+    found = ", ".join(f"{MODULES_IN_WORDS[one]} {counts(_pooled(report, one))}" for one in MODULES)
+    yield f"Clips of the {len(PERSONALISED)} personalised models together that obey their law: {found}."
+    constant = [
+        (MODULES_IN_WORDS[one], share_cell(condition_of(report, f"plug-base-{one}"), "constant")) for one in MODULES
+    ]
+    yield from _sheet(report, "plug.gif")
+    yield "Clips of the base model in which every frame reads as the same object in the same colour:"
+    yield markdown(("base model with", "constant"), constant)
+
+
+def _plugged(report: Report, style: str) -> Iterator[str]:
+    for module in MODULES:
+        condition = condition_of(report, f"plug-{style}-{module}")
+        yield f"{share_cell(condition, 'obeys')}; {frames_cell(condition, 'style_kept')}"
+
+
+def _pooled(report: Report, module: Module) -> Share:
+    found = [condition_of(report, f"plug-{style}-{module}").get("obeys") for style in PERSONALISED]
+    known = [one for one in found if one]
+    return Share(sum(one["hits"] for one in known), sum(one["of"] for one in known))
+
+
+def _adapter(report: Report) -> Iterator[str]:
+    yield "## 2. The domain adapter"
+    yield (
+        "Asked: does an adapter take up what training clips look like, here a mark in the corner of every frame,"
+        " so that"
+        " it can be left out? The adapter was trained on the marked clips, then a module went on from the"
+        " bundled one on"
+        " the same clips with the adapter plugged in; another went on without any. *Mark* is 1 where it is as"
+        " visible as in the training clips, and 0 where it is not. *As asked* is the share of frames in which a"
+        " classifier finds the object, colour and place of the prompt."
+    )
+    rows = [
+        (f"with adapter, rendered at scale {scale:g}", *_marked(report, f"adapter-{round(100 * scale):03}"))
+        for scale in ADAPTER_SCALES
+    ]
+    rows.append(("trained without adapter", *_marked(report, "adapter-never")))
+    rows.append(("bundled module, which saw no mark", *_marked(report, "plug-base-bundled")))
+    yield markdown(("module", "mark", "object as asked", "colour", "place", "obey their law"), rows)
+    yield from _sheet(report, "adapter.png")
+    pair = ("adapter-100", "adapter-000", "adapter-never")
+    seen = [condition_of(report, name).get("watermark") for name in pair]
+    if all(seen):
+        on, off, never = (one["mean"] for one in seen if one)
+        yield (
+            f"Mark: {on:.2f} with the adapter at scale 1, {off:.2f} at scale 0, {never:.2f} for the module"
+            " trained without."
+        )
+
+
+def _marked(report: Report, name: str) -> tuple[str, ...]:
+    condition = condition_of(report, name)
+    asked = (frames_cell(condition, f"{what}_as_asked") for what in ("object", "colour", "place"))
+    return (mean_cell(condition, "watermark"), *asked, share_cell(condition, "obeys"))
+
+
+def _lora(report: Report) -> Iterator[str]:
+    yield "## 3. MotionLoRA"
+    yield (
+        f"Asked: does a MotionLoRA of rank {CAMERA_RANK}, trained on a camera move made from {SHOT_STILLS} stills"
+        " (`--shot`), move the camera of the bundled module that way? A clip is *right* if the wanted component has the"
+        " right sign, can be noticed (0.25 % of the width or of the size, or 0.15°, per frame), and is larger"
+        " than every"
+        " other component in those units; a clip whose camera cannot be followed is not right. Medians are per"
+        " frame, and"
+        " the camera's: pan right, tilt up, roll clockwise and zoom in are positive."
+    )
+    head = ("MotionLoRA", "right", "pan px", "tilt px", "roll °", "zoom %", "obey their law")
+    yield markdown(head, [("none", *_camera(report, "plug-base-bundled")), *_shots(report)])
+    yield from _sheet(report, "lora.gif")
+    named = [(shot, condition_of(report, f"lora-{shot}").get("camera")) for shot in SHOTS]
+    known = [(shot, one["right"]) for shot, one in named if one]
+    if known:
+        good = sum(right["share"] >= 0.9 for _, right in known)
+        yield f"At least 90 % of the clips are right for {good} of {len(known)} shots."
+    yield f"Rank and number of stills, all {VARIED_SHOT}:"
+    yield markdown(head, _varied(report))
+    yield f"{listed(COMPOSED)} at once, right where both moves are:"
+    yield markdown(head, [(" + ".join(COMPOSED), *_camera(report, "lora-composed"))])
+
+
+def _shots(report: Report) -> list[tuple[str, ...]]:
+    return [(shot, *_camera(report, f"lora-{shot}")) for shot in SHOTS]
+
+
+def _varied(report: Report) -> list[tuple[str, ...]]:
+    some = [(rank, SHOT_STILLS, f"lora-rank-{rank}") for rank in RANKS]
+    some += [(CAMERA_RANK, stills, f"lora-stills-{stills}") for stills in (FEW_STILLS, MANY_STILLS)]
+    some.append((CAMERA_RANK, SHOT_STILLS, f"lora-{VARIED_SHOT}"))
+    return [(f"rank {rank}, {stills} stills", *_camera(report, name)) for rank, stills, name in sorted(some)]
+
+
+def _camera(report: Report, name: str) -> tuple[str, ...]:
+    condition = condition_of(report, name)
+    camera = condition.get("camera")
+    if camera is None:
+        return (*[ABSENT] * 5, share_cell(condition, "obeys"))
+    medians = camera["median"]
+    told = [ABSENT if medians[one] is None else f"{medians[one]:+.2f}" for one in ("pan", "tilt", "roll")]
+    zoom = ABSENT if medians["zoom"] is None else f"{100 * (medians['zoom'] - 1):+.2f}"
+    return (share_cell(camera, "right"), *told, zoom, share_cell(condition, "obeys"))
+
+
+def _schedules(report: Report) -> Iterator[str]:
+    yield "## 4. The noise schedule of the motion stage"
+    yield (
+        "Asked: is `linear`, which the paper trains its motion module with, better for it than the image model's own"
+        " `scaled_linear`? Two modules from nothing, same clips, steps and seed; each is rendered with the"
+        " schedule it was"
+        " trained with. *Smooth* is the mean cosine between frames of a clip, 100 at most."
+    )
+    rows = [
+        (f"`{schedule}`", *_of_schedule(report, f"schedule-{module}"))
+        for module, schedule in (("linear", "linear"), ("scaled", "scaled_linear"))
+    ]
+    yield markdown(("schedule", "obey their law", "constant", "smooth", "text"), rows)
+
+
+def _of_schedule(report: Report, name: str) -> tuple[str, ...]:
+    condition = condition_of(report, name)
+    shares = (share_cell(condition, "obeys"), share_cell(condition, "constant"))
+    return (*shares, mean_cell(condition, "smooth", cosine=True), mean_cell(condition, "text", cosine=True))
+
+
+def _table1(report: Report) -> Iterator[str]:
+    yield "## 5. The measures of the paper's Table 1"
+    yield (
+        "[text, domain and smooth](concepts/metrics.md) as `animdiff evaluate` takes them, all 100 · cosine,"
+        " with a small"
+        " CLIP trained on the world in its base style (`python -m tools.pocket encoder`); domain compares with"
+        " stills of"
+        " the same image model. Frames that do not move are the smoothest of all, and figures of another CLIP cannot be"
+        " compared with these."
+    )
+    rows = [
+        (style, MODULES_IN_WORDS[module], *_of_clip(condition_of(report, f"plug-{style}-{module}")))
+        for style in STYLES
+        for module in MODULES
+    ]
+    yield markdown(("image model", "with", "text", "domain", "smooth"), rows)
+    yield ("For real models: `animdiff evaluate clips/ --clip clip-vit-l14 --reference stills/`.")
+
+
+def _of_clip(condition: Report) -> tuple[str, ...]:
+    return tuple(mean_cell(condition, name, cosine=True) for name in ("text", "domain", "smooth"))
+
+
+def _trainings(report: Report) -> Iterator[str]:
+    yield "## How everything was trained"
+    rows = [
+        (
+            name,
+            number_cell(facts.get("from")),
+            number_cell(facts.get("steps")),
+            loss_cell(facts),
+            f"{facts['seconds']:.0f}",
+        )
+        for name, facts in report["trainings"].items()
+        if not facts["command"].startswith("tools.pocket footage")
+    ]
+    yield markdown(("training", "clips or stills", "steps", "loss at the end", "seconds"), rows)
+    yield "The commands, WORK being the folder of the study:"
+    lines = [_typed(facts["command"]) for facts in report["trainings"].values()]
+    yield "```\n" + "\n".join(lines) + "\n```"
+    readers = report["readers"]
+    told = [f"{name}: {_facts(readers[name])}" for name in sorted(readers)]
+    if told:
+        yield "What reads the clips, and how well it reads held-out pictures of the world: " + "; ".join(told) + "."
+
+
+def _typed(command: str) -> str:
+    """Turn a module and its words into what is typed."""
+    return (
+        command.replace("animdiff_cli ", "animdiff ", 1)
+        if command.startswith("animdiff_cli ")
+        else f"python -m {command}"
+    )
+
+
+def _facts(reader: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value:.3g}" for key, value in reader.items() if isinstance(value, float)
+    )
+
+
+def _again(report: Report) -> Iterator[str]:
+    yield "## Again"
+    scale = "" if report["scale"] == "full" else f" --scale {report['scale']}"
+    yield f"```\npython -m tools.pocket study{scale}\n```"
+    yield (
+        "It goes on where it was stopped, and `--phase` and `--only` do a part of it; settings are in"
+        " `tools/pocket/study/settings.py`. Weights differ a little from machine to machine. Those measured"
+        " here, by the"
+        " first digits of their sha256:"
+    )
+    yield markdown(("file", "sha256"), sorted(_hashes(report).items()))
+    settings = next((one for name, one in report["conditions"].items() if name.endswith("-bundled")), None)
+    if settings:
+        kept = ("steps", "guidance_scale", "scheduler", "width", "height", "num_frames", "dtype")
+        said = ", ".join(f"{key.replace('_', ' ')} {settings['settings'][key]}" for key in kept)
+        yield f"Rendered on {settings['device']} with {said}."
+
+
+def _hashes(report: Report) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for condition in report["conditions"].values():
+        for part, files in condition["weights"].items():
+            for name, digest in files.items():
+                # checkpoints differ in the files of one name; a LoRA's image model is the bundled one
+                model = condition["style"] if condition["style"] in CHECKPOINTS else "pocket"
+                found[f"{model}: {name}" if part == "model" else name] = digest[:12]
+    # a checkpoint's files that are the bundled ones need not be named again
+    return {
+        name: one
+        for name, one in found.items()
+        if found.get(f"pocket: {name.split(': ')[-1]}") != one or name[:6] == "pocket"
+    }
+
+
+def _failures(report: Report) -> Iterator[str]:
+    yield "## What failed"
+    if not report["failures"]:
+        yield "No training, render or reading failed."
+        return
+    yield markdown(("job", "said"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])
+
+
+def _sheet(report: Report, name: str) -> Iterator[str]:
+    if name in report["sheets"]:
+        yield f"![{CAPTIONS[name]}](media/study/{name})"
+        yield CAPTIONS[name]

@@ -1,0 +1,95 @@
+"""The study as a table of jobs: footage, trainings, the models that read pictures, renders, and readings of those."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+
+from tools.pocket.study import readings, rendering
+from tools.pocket.study.conditions import (
+    PARTS,
+    Condition,
+    Measure,
+    Part,
+    all_conditions,
+)
+from tools.pocket.study.jobs import Job, with_needs
+from tools.pocket.study.trainings import COSTS, Study, footage_jobs, training_jobs
+
+PHASES: tuple[str, ...] = ("data", "train", "render", "measure")
+
+
+def study_jobs(study: Study, parts: Sequence[Part] = PARTS, phases: Sequence[str] = PHASES) -> list[Job]:
+    """List the jobs of some parts in some phases. What earlier phases make must have been made."""
+    jobs = list(all_jobs(study))
+    conditions = [one for one in all_conditions(study.scale) if not set(parts).isdisjoint(one.parts)]
+    leaves = {render_job(one) for one in conditions} | {read_job(one, m) for one in conditions for m in one.measures}
+    wanted = with_needs([job for job in jobs if job.name in leaves], jobs)
+    return [job for job in wanted if job.phase in phases]
+
+
+def all_jobs(study: Study) -> Iterator[Job]:
+    """List every job of the study; what a job needs comes before it."""
+    yield from footage_jobs(study)
+    yield from training_jobs(study)
+    yield from _pictures_readers(study)
+    for condition in all_conditions(study.scale):
+        yield _render(study, condition)
+    for condition in all_conditions(study.scale):
+        yield from (_read(study, condition, measure) for measure in condition.measures if is_possible(measure))
+
+
+def render_job(condition: Condition) -> str:
+    """Name the job that renders a condition."""
+    return f"render-{condition.name}"
+
+
+def read_job(condition: Condition, measure: Measure) -> str:
+    """Name the job that reads one measure off a condition's clips."""
+    return f"{measure}-{condition.name}"
+
+
+def _pictures_readers(study: Study) -> Iterator[Job]:
+    """List the trainings of what reads pictures, in this process."""
+    sizes = {
+        "classifier": (study.scale.classifier_clips, study.scale.classifier_epochs),
+        "style-reader": (study.scale.style_stills_read,),
+    }
+    for name, size in sizes.items():
+        result = study.work / f"{name}.json"
+        words = (name, *map(str, size))
+        call = partial(_in_pool, study, readings.train_reader, name, study.work, study.scale)
+        yield Job(name, "train", result, words, (), COSTS[name], call=call)
+
+
+def _render(study: Study, condition: Condition) -> Job:
+    index = rendering.index_file(study.work, condition.name)
+    results = {name: study.result(name) for name in condition.needs}
+    flags = condition.flags(results, steps=study.scale.steps)
+    asked = f"{condition.clips_per_kind} per kind, {condition.num_frames} frames"
+    words = (json.dumps(flags, sort_keys=True), condition.module, asked)
+    convolution = results.get("temporal-convolution")
+    order = rendering.Order(condition, flags, study.device, study.work, convolution)
+    call = partial(_in_pool, study, rendering.render_condition, order)
+    return Job(render_job(condition), "render", index, words, condition.needs, COSTS["render"], call=call)
+
+
+def _read(study: Study, condition: Condition, measure: Measure) -> Job:
+    needs = [render_job(condition), *readings.NEEDS[measure]]
+    if measure == "clip":
+        needs.append(f"render-stills-{condition.style}")
+    task = readings.Task(study.work, condition.name, measure, condition.style, study.run_folder("encoder"))
+    call = partial(_in_pool, study, readings.read_condition, task)
+    result = readings.file_of(study.work, condition.name, measure)
+    return Job(read_job(condition, measure), "measure", result, (measure,), tuple(needs), COSTS["read"], call=call)
+
+
+def is_possible(measure: Measure) -> bool:
+    """Say whether this machine has what a measure takes: the camera needs OpenCV."""
+    return measure != "camera" or find_spec("cv2") is not None
+
+
+def _in_pool(study: Study, task: Callable[..., None], *arguments: object) -> None:
+    """Do a task in a process that is kept; the last of `arguments` is the log."""
+    assert study.pool
+    study.pool.submit(task, *arguments).result()

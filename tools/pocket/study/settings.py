@@ -1,0 +1,144 @@
+"""Every setting of the study, by scale: how much footage, how long each training, how many clips.
+
+`full` is what docs/pocket-study.md is for, and wants a GPU. `small` is for a night on a CPU. `tiny` shows that every
+step runs, and its figures say nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Flags = tuple[str, ...]
+
+#: of footage, trainings and renders; the clips rendered are of `RENDER_SEED` onwards
+FOOTAGE_SEED, TRAINING_SEED, RENDER_SEED = 4000, 0, 7000
+
+#: how the personalised models are made: full checkpoints by `refine`, LoRAs by `train-adapter`
+CHECKPOINTS: tuple[str, ...] = ("ink", "pixel")
+LORAS: tuple[str, ...] = ("crayon", "neon")
+
+SHOTS: tuple[str, ...] = (
+    *("zoom-in", "zoom-out", "pan-left", "pan-right"),
+    *("tilt-up", "tilt-down", "roll-cw", "roll-ccw"),
+)
+#: the shot whose ranks and numbers of stills are varied
+VARIED_SHOT = "pan-right"
+#: two shots used at once
+COMPOSED: tuple[str, str] = ("pan-right", "tilt-up")
+SHOT_STILLS, FEW_STILLS, MANY_STILLS = 50, 5, 1000
+CAMERA_RANK = 16
+RANKS: tuple[int, ...] = (2, 64)
+ADAPTER_SCALES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
+
+#: what every training of a kind of device is given beside its own flags
+TRAIN_ON: Mapping[str, Flags] = {"cuda": ("--set", "dtype=bf16", "--set", "cuda_graph=true")}
+REFINE_ON: Mapping[str, Flags] = {"cuda": ("--compile", "--graph")}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Counts are of clips or stills; the rest are flags of the commands that train."""
+
+    clips: int  # unmarked, for the modules trained from zero
+    marked_clips: int
+    style_stills: int  # for each LoRA
+    wide_stills: int
+    motion: Mapping[str, object]  # settings of `train-motion` from zero: both schedules, and the convolutions
+    marked_motion: Flags  # from the bundled module, on marked clips
+    adapter: Flags
+    style_lora: Flags
+    refine: Flags
+    camera: Flags
+    encoder: Flags
+    classifier_clips: int
+    classifier_epochs: int
+    style_stills_read: int  # for the style reader to learn from
+    clips_per_kind: int  # rendered in most conditions
+    schedule_clips_per_kind: int
+    stills_per_kind: int  # of each personalised model, to compare with
+    steps: int  # of denoising
+
+
+SCALES: Mapping[str, Scale] = {
+    "full": Scale(
+        clips=3000,
+        marked_clips=1000,
+        style_stills=1000,
+        wide_stills=MANY_STILLS,
+        motion={
+            "steps": 5000,
+            "batch": 32,
+            "lr": 6e-4,
+            "ema": 0.995,
+            "warmup": 100,
+            "save_every": 500,
+            "variants": 1,
+            "snr_gamma": 0.1,
+        },
+        marked_motion=(
+            *("--steps", "1500", "--batch", "16", "--lr", "3e-4", "--ema", "0.99", "--save-every", "500"),
+            *("--set", "variants=1"),
+        ),
+        adapter=("--steps", "1500", "--batch", "32", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
+        style_lora=("--steps", "1500", "--batch", "32", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
+        refine=("--minutes", "2", "--clips", "1600", "--batch", "128", "--learning-rate", "4e-4"),
+        camera=(
+            *("--steps", "1200", "--batch", "8", "--lr", "2e-3", "--no-spatial-lora", "--save-every", "300"),
+            *("--set", "debias=0", "--set", "snr_gamma=0.05", "--set", "first_timestep=200", "--set", "leak_stills=0"),
+        ),
+        encoder=("--minutes", "4", "--clips", "1500"),
+        classifier_clips=4000,
+        classifier_epochs=6,
+        style_stills_read=5000,
+        clips_per_kind=2,
+        schedule_clips_per_kind=4,
+        stills_per_kind=2,
+        steps=20,
+    ),
+    "small": Scale(
+        clips=200,
+        marked_clips=100,
+        style_stills=100,
+        wide_stills=100,
+        motion={"steps": 1000, "batch": 4, "lr": 6e-4, "ema": 0.99, "save_every": 100, "variants": 1, "snr_gamma": 0.1},
+        marked_motion=("--steps", "300", "--batch", "2", "--lr", "3e-4", "--ema", "0.9", "--set", "variants=1"),
+        adapter=("--steps", "300", "--batch", "8", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
+        style_lora=("--steps", "300", "--batch", "8", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
+        refine=("--minutes", "10", "--clips", "160", "--batch", "8", "--learning-rate", "2e-4"),
+        camera=(
+            *("--steps", "300", "--batch", "1", "--lr", "2e-3", "--no-spatial-lora"),
+            *("--set", "debias=0", "--set", "snr_gamma=0.05", "--set", "first_timestep=200", "--set", "leak_stills=0"),
+        ),
+        encoder=("--minutes", "4", "--clips", "600"),
+        classifier_clips=4000,
+        classifier_epochs=6,
+        style_stills_read=5000,
+        clips_per_kind=1,
+        schedule_clips_per_kind=1,
+        stills_per_kind=1,
+        steps=20,
+    ),
+    "tiny": Scale(
+        clips=2,
+        marked_clips=2,
+        style_stills=4,
+        wide_stills=6,
+        motion={"steps": 2, "batch": 1, "variants": 1},
+        marked_motion=("--steps", "2", "--batch", "1", "--set", "variants=1"),
+        adapter=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
+        style_lora=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
+        refine=("--minutes", "0.01", "--clips", "1", "--batch", "1"),
+        camera=(
+            *("--steps", "2", "--batch", "1", "--no-spatial-lora"),
+            *("--set", "variants=1", "--set", "debias=0", "--set", "leak_stills=0"),
+        ),
+        encoder=("--minutes", "0.02", "--clips", "4"),
+        classifier_clips=40,
+        classifier_epochs=1,
+        style_stills_read=130,
+        clips_per_kind=0,
+        schedule_clips_per_kind=0,
+        stills_per_kind=0,
+        steps=1,
+    ),
+}
+"""`clips_per_kind` of 0 asks for one clip in all."""
