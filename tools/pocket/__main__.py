@@ -1,7 +1,8 @@
 """`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
 
 `encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`, and `temporal-conv` the paper's
-ablation of the motion module. `footage` draws what `animdiff train-*` learns from, `bundle` puts the results into the bundle. `study` makes docs/pocket-study.md.
+ablation of the motion module. `footage` draws what `animdiff train-*` learns from, `bundle` puts its results into the
+bundle. `study` makes docs/pocket-study.md.
 """
 
 import sys

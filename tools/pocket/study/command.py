@@ -56,7 +56,8 @@ def _run(arguments: argparse.Namespace, work: Path, parts: Sequence[Part], phase
         write_settings(study)
         runner = Runner(work, arguments.parallel, environment, _tell, stop_at)
         runner.on_stop = lambda: _stop(pool)
-        outcome = runner.run(study_jobs(study, parts, phases))
+        left_out = set(arguments.without)
+        outcome = runner.run([job for job in study_jobs(study, parts, phases) if job.name not in left_out])
     _report(outcome)
     return outcome
 
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw footage")
     flags.add_argument("--phase", type=_listed(*PHASES, "page", "all"), help="one or more, by comma (default: all)")
     flags.add_argument("--only", type=_listed(*PARTS), help="parts, by comma (default: all)")
+    flags.add_argument("--without", nargs="*", default=(), metavar="JOB", help="leave these out, and what needs them")
     flags.add_argument("--minutes", type=float, help="stop after so long, with everything saved")
     flags.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page goes (default: docs)")
     return flags

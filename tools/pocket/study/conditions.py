@@ -75,7 +75,7 @@ class Condition:
         if self.style in CHECKPOINTS:
             flags["model"] = str(result[style_job(self.style)].parent)
         elif self.style in LORAS:
-            flags["domain_adapter"] = f"{result[style_job(self.style)]}@1"  # what `train-adapter` makes goes here
+            flags["loras"] = [str(result[style_job(self.style)])]
         if self.module == "none":
             flags["motion_module"] = None
         elif self.module in TRAINED and self.module != "convolution":

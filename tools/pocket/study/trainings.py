@@ -109,7 +109,7 @@ def training_jobs(study: Study) -> Iterator[Job]:
     for style in CHECKPOINTS:
         yield _refine(study, style)
     for style in LORAS:
-        on_stills = ("train-adapter", "--model", "pocket", "--videos")
+        on_stills = ("train-adapter", "--as-lora", "--model", "pocket", "--videos")
         yield _train(study, style_job(style), f"stills-of-{style}", on_stills, scale.style_lora)
     for shot in SHOTS:
         yield _camera(study, shot)
@@ -156,7 +156,8 @@ def write_settings(study: Study) -> None:
 def _camera(study: Study, shot: str, *, rank: int | None = None, stills: int | None = None) -> Job:
     name = camera_job(shot, rank=rank, stills=stills)
     limit = ("--limit", str(min(stills or SHOT_STILLS, study.scale.wide_stills)))
-    flags = (*study.scale.camera, "--shot", shot, "--rank", str(rank or CAMERA_RANK), *limit)
+    cuts = ("--set", "variants=1") if stills == MANY_STILLS else ()  # they are many enough
+    flags = (*study.scale.camera, "--shot", shot, "--rank", str(rank or CAMERA_RANK), *limit, *cuts)
     on_stills = ("train-lora", "--model", "pocket", "--videos")
     return _train(study, name, "wide", on_stills, flags)
 
