@@ -63,9 +63,8 @@ def render_condition(order: Order, log: Path) -> None:
         clips = []
         for number, (scene, prompt) in enumerate(asked(condition.clips_per_kind)):
             seed = RENDER_SEED + number
-            wanted = {"motion": has_motion, "num_frames": condition.num_frames}
-            studio(prompt, seed, **wanted)
-            file = studio.file(prompt, seed, **wanted).name
+            studio(prompt, seed, motion=has_motion, num_frames=condition.num_frames)
+            file = studio.file(prompt, seed, motion=has_motion, num_frames=condition.num_frames).name
             clips.append({**_told(scene), "prompt": prompt, "seed": seed, "file": file})
     index = {"condition": asdict(condition), **studio.settings(motion=has_motion), "clips": clips}
     write_json(index_file(order.work, condition.name), index)
@@ -97,7 +96,7 @@ def _studio(order: Order) -> Studio:
     convolution, flags = order.convolution, dict(order.flags)
     model = str(flags.pop("model"))
     load = lambda: load_conv_animator(convolution, model, order.device, **flags)  # noqa: E731
-    return Studio(order.flags | {"motion_module": None, "beta_schedule": "linear"}, order.device, kept, load)
+    return Studio({**order.flags, "motion_module": None, "beta_schedule": "linear"}, order.device, kept, load)
 
 
 def _told(scene: Scene) -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""The last sections of the page: trainings, commands, weights, settings and failures."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tools.pocket.report import markdown
+from tools.pocket.study.cells import Report, loss_cell, number_cell
+from tools.pocket.study.settings import CHECKPOINTS
+
+#: what is told of those who read pictures: shares of held-out pictures they name rightly
+READ = ("kind", "colour", "place", "accuracy")
+
+
+def trainings(report: Report) -> Iterator[str]:
+    """Say what was trained, by which commands."""
+    yield "## How everything was trained"
+    rows = [
+        (
+            name,
+            number_cell(facts.get("from")),
+            number_cell(facts.get("steps")),
+            loss_cell(facts),
+            f"{facts['seconds']:.0f}",
+        )
+        for name, facts in report["trainings"].items()
+        if not facts["command"].startswith("tools.pocket footage")
+    ]
+    yield markdown(("training", "clips or stills", "steps", "loss at the end", "seconds"), rows)
+    yield "The commands, WORK being the folder of the study:"
+    lines = [_typed(facts["command"]) for facts in report["trainings"].values()]
+    yield "```\n" + "\n".join(lines) + "\n```"
+    readers = report["readers"]
+    told = [f"{name}: {_facts(readers[name])}" for name in sorted(readers)]
+    if told:
+        yield "What reads the clips, and how well it reads held-out pictures of the world: " + "; ".join(told) + "."
+
+
+def _typed(command: str) -> str:
+    """Turn a module and its words into what is typed."""
+    return (
+        command.replace("animdiff_cli ", "animdiff ", 1)
+        if command.startswith("animdiff_cli ")
+        else f"python -m {command}"
+    )
+
+
+def _facts(reader: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value:.3g}" for key, value in reader.items() if isinstance(value, float)
+    )
+
+
+def again(report: Report) -> Iterator[str]:
+    """Say how to repeat it, and with which weights and settings it was rendered."""
+    yield "## Again"
+    scale = "" if report["scale"] == "full" else f" --scale {report['scale']}"
+    yield f"```\npython -m tools.pocket study{scale}\n```"
+    yield (
+        "It goes on where it was stopped, and `--phase` and `--only` do a part of it; settings are in"
+        " `tools/pocket/study/settings.py`. Weights differ a little from machine to machine. Those measured"
+        " here, by the"
+        " first digits of their sha256:"
+    )
+    yield markdown(("file", "sha256"), sorted(_hashes(report).items()))
+    settings = next((one for name, one in report["conditions"].items() if name.endswith("-bundled")), None)
+    if settings:
+        kept = ("steps", "guidance_scale", "scheduler", "width", "height", "num_frames", "dtype")
+        said = ", ".join(f"{key.replace('_', ' ')} {settings['settings'][key]}" for key in kept)
+        yield f"Rendered on {settings['device']} with {said}."
+
+
+def _hashes(report: Report) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for condition in report["conditions"].values():
+        for part, files in condition["weights"].items():
+            for name, digest in files.items():
+                # checkpoints differ in the files of one name; a LoRA's image model is the bundled one
+                model = condition["style"] if condition["style"] in CHECKPOINTS else "pocket"
+                found[f"{model}: {name}" if part == "model" else name] = digest[:12]
+    # a checkpoint's files that are the bundled ones need not be named again
+    return {
+        name: one
+        for name, one in found.items()
+        if found.get(f"pocket: {name.split(': ')[-1]}") != one or name[:6] == "pocket"
+    }
+
+
+def failures(report: Report) -> Iterator[str]:
+    """Say what failed."""
+    yield "## What failed"
+    if not report["failures"]:
+        yield "No training, render or reading failed."
+        return
+    yield markdown(("job", "said"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])
