@@ -28,7 +28,7 @@ class DiskWriter:
         self._sent = 0
 
     def finish(self, written: int) -> "Future[None]":
-        """Send the rest of a file that is whole now; the result is there when every byte is on disk, unless the disk refused some of them."""
+        """Send the rest of a file that is whole now; the result is there when all of it is on disk, or refused."""
         before, self._sent = self._under_way, written
         self._under_way = self._thread.submit(self._last, before)
         return self._under_way
