@@ -17,7 +17,7 @@ from animdiff_cli.fetch.spans import Span
 
 CONNECTIONS = 4
 FLUSH_BYTES, FLUSH_S = 1 << 20, 0.05  # received bytes are written down at least this often
-READ = 1 << 20  # bytes asked of the socket at a time
+READ = 1 << 18  # bytes asked of the socket at a time: memory is set aside for all of them before one has come
 TELL_S = 0.1  # between two events
 
 
@@ -115,9 +115,12 @@ def cut(url: str) -> NetworkError:
     )
 
 
-def _pieces(response: requests.Response, limit: int | None) -> Iterator[bytearray]:
-    """Yield what arrives, up to `limit` bytes, in pieces of about a megabyte or a twentieth of a second."""
-    buffer, since = bytearray(), time.monotonic()
+def _pieces(response: requests.Response, limit: int | None) -> Iterator[memoryview]:
+    """Yield what arrives, up to `limit` bytes, in pieces of about a megabyte or a twentieth of a second.
+
+    Each piece is overwritten by the next.
+    """
+    buffer, filled, since = memoryview(bytearray(FLUSH_BYTES + READ)), 0, time.monotonic()
     broken: Exception | None = None
     while limit is None or limit > 0:
         try:
@@ -127,12 +130,13 @@ def _pieces(response: requests.Response, limit: int | None) -> Iterator[bytearra
             break
         if not data:
             break
-        buffer += data
+        buffer[filled : filled + len(data)] = data
+        filled += len(data)
         limit = None if limit is None else limit - len(data)
-        if len(buffer) >= FLUSH_BYTES or time.monotonic() - since > FLUSH_S:
-            yield buffer
-            buffer, since = bytearray(), time.monotonic()
-    if buffer:
-        yield buffer
+        if filled >= FLUSH_BYTES or time.monotonic() - since > FLUSH_S:
+            yield buffer[:filled]
+            filled, since = 0, time.monotonic()
+    if filled:
+        yield buffer[:filled]
     if broken:
         raise Passing(cut(response.url)) from broken

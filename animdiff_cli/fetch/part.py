@@ -13,6 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
+from animdiff_cli.fetch.disk_writer import DiskWriter
 from animdiff_cli.fetch.spans import Span, frontier, gaps, merge, total
 
 PIECE = 1 << 20  # bytes hashed at a time
@@ -38,6 +39,7 @@ class Part:
         self._lock = threading.Lock()
         self._buffer = memoryview(bytearray(PIECE))
         self._file: IO[bytes] = path.open("r+b" if self.spans else "wb", buffering=0)
+        self._disk = DiskWriter(self._file.fileno())
         self._journal = self._open_journal()
         self._forget_hash()
 
@@ -47,12 +49,13 @@ class Part:
             self._journal.close()
             self.journal_path.unlink()  # first: a journal must not outlive the bytes it vouches for
             self._file.truncate(0)
+            self._disk.start_over()
             self.identity, self.spans, self.resumed = identity, (), False
             self._journal = self._open_journal()
             self._reader.close()
             self._forget_hash()
 
-    def write(self, offset: int, data: bytes | bytearray) -> None:
+    def write(self, offset: int, data: bytes | memoryview) -> None:
         """Put bytes in their place, then write that down; on a full disk, as many as still fit."""
         with self._lock:
             self._file.seek(offset)
@@ -80,9 +83,10 @@ class Part:
         return gaps(self.spans, size)
 
     def advance_hash(self) -> bool:
-        """Hash one more piece of what is here without a gap; False when there is none."""
-        with self._lock:
-            amount = min(frontier(self.spans) - self._hashed, PIECE)
+        """Hash one more piece of what is here without a gap; False when there is none. The disk is kept at work."""
+        self._disk.follow(self.done)
+        # without the lock: spans are only ever replaced, and whoever writes must not hold up the one who hashes
+        amount = min(frontier(self.spans) - self._hashed, PIECE)
         if amount <= 0:
             return False
         read = self._reader.readinto(self._buffer[:amount])
@@ -91,9 +95,11 @@ class Part:
         return read > 0
 
     def sha256(self) -> str:
-        """Finish hashing; the digest of everything without a gap from the beginning."""
+        """Finish hashing; the digest of everything without a gap from the beginning. The disk catches up meanwhile."""
+        on_disk = self._disk.finish(self.done)
         while self.advance_hash():
             pass
+        on_disk.result()
         return self._sha256.hexdigest()
 
     def become(self, target: Path) -> None:
@@ -111,6 +117,7 @@ class Part:
 
     def close(self) -> None:
         """Let go of the files, which stay for a later run."""
+        self._disk.close()
         for file in (self._file, self._journal, self._reader):
             file.close()
 

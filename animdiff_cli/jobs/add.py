@@ -14,7 +14,7 @@ from animdiff_cli.fetch.items import GROUPS
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.fetch.receipt import read_receipt
 from animdiff_cli.registry.catalog import CatalogEntry, first_fault, load_catalog
-from animdiff_cli.registry.remembered import sha256_of
+from animdiff_cli.registry.remembered import remembered_sha256
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.registry.user_catalog import add_entry
 from animdiff_cli.weights.identify import identify
@@ -107,7 +107,11 @@ def _origin(ref: ModelRef, path: Path | None) -> dict[str, Any]:
             return {"sources": known.sources, "file": known.file, "sha256": known.sha256, "bytes": known.bytes}
     if ref.source in ("path", "alias"):
         assert path is not None  # or it would have been refused
-        return {"path": str(path), "bytes": size_of(path), "sha256": sha256_of(path) if path.is_file() else None}
+        return {
+            "path": str(path),
+            "bytes": size_of(path),
+            "sha256": remembered_sha256(path) if path.is_file() else None,
+        }
     receipt = read_receipt(path) if path is not None else None
     told = {"sha256": receipt.sha256, "bytes": receipt.bytes} if receipt and receipt.sha256 else {}
     return {"sources": (str(ref),), **told}

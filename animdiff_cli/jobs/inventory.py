@@ -13,6 +13,7 @@ from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
+from animdiff_cli.registry.hubcache import cached
 from animdiff_cli.registry.places import held, others_dir
 from animdiff_cli.registry.remembered import remember
 from animdiff_cli.registry.shelves import KEPT_WITH, Found, Shelf, is_beside, shelves
@@ -70,6 +71,8 @@ def list_models(
         models = [_of_entry(entry, among) for entry in load_catalog().entries]
         claimed = {model.path for model in models if model.path}
         models += [model for model in _uncatalogued(among) if model.path not in claimed]
+        cached_models = (_of_path(path, name, None) for name, path in cached() if path not in claimed)
+        models += [model for model in cached_models if model.problem is None]  # others keep all sorts of things there
     for model in models:
         if kind not in (None, model.kind) or base not in (None, model.base):
             continue

@@ -32,7 +32,7 @@ from animdiff_cli.training.loop import Run, resume
 from animdiff_cli.training.optimiser import Optimiser, check_8bit
 from animdiff_cli.training.processes import Processes
 from animdiff_cli.training.recompute import recompute_activations
-from animdiff_cli.weights.fingerprint import sha256_of_all
+from animdiff_cli.weights.fingerprint import hash_files
 from animdiff_cli.weights.stream import whole
 
 #: activations are recomputed where keeping them would take more than this share of what is free
@@ -151,10 +151,10 @@ def _identity(plan: TrainPlan, clips: Clips, here: Processes) -> Identity:
             "dtype": plan.device.dtype,
             "samples per step": config.batch * config.accumulation * here.world,
             "clips": clips_digest([f"{item.key} {item.caption}" for item in clips.items]),
-            "model": sha256_of_all(model_files(plan.model), root),
-            "motion_module": sha256_of_all([motion], motion.parent) if motion else None,
+            "model": hash_files(model_files(plan.model), root),
+            "motion_module": hash_files([motion], motion.parent) if motion else None,
             "network": plan.network.name,
-            "domain_adapter": [sha256_of_all([adapter[0]], adapter[0].parent), adapter[1]] if adapter else None,
+            "domain_adapter": [hash_files([adapter[0]], adapter[0].parent), adapter[1]] if adapter else None,
         }
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.registry.catalog import CatalogEntry
 from animdiff_cli.registry.hubcache import in_hub_cache
-from animdiff_cli.registry.remembered import sha256_of
+from animdiff_cli.registry.remembered import remembered_sha256
 from animdiff_cli.registry.shelves import Shelf
 
 
@@ -53,8 +53,8 @@ def _is_it(path: Path, entry: CatalogEntry) -> bool:
         if entry.bytes is not None:
             return path.stat().st_size == entry.bytes
         if entry.sha256 is not None:
-            return sha256_of(path) == entry.sha256
-        return not entry.refused_sha256 or not sha256_of(path).startswith(entry.refused_sha256)
+            return remembered_sha256(path) == entry.sha256
+        return not entry.refused_sha256 or not remembered_sha256(path).startswith(entry.refused_sha256)
     except OSError:  # another program has just moved it
         return False
 
@@ -64,6 +64,6 @@ def _is_it_by_its_bytes(path: Path, entry: CatalogEntry) -> bool:
     if entry.sha256 is None or entry.bytes is None:
         return False
     try:
-        return path.is_file() and path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
+        return path.is_file() and path.stat().st_size == entry.bytes and remembered_sha256(path) == entry.sha256
     except OSError:
         return False

@@ -6,10 +6,11 @@ and the etag of a large file is its sha256. https://huggingface.co/docs/huggingf
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from animdiff_cli import paths
-from animdiff_cli.core.refs import ModelRef
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
 from animdiff_cli.registry.shelves import is_model_folder
 
 #: parts of a model with weights, where its `model_index.json` lists them
@@ -33,6 +34,32 @@ def in_hub_cache(ref: ModelRef, sha256: str | None = None, cache: Path | None = 
     if sha256:
         candidates += root.glob(f"snapshots/*/{_literal(ref.file)}")
     return next((p for p in candidates if p.is_file() and _has_hash(p, sha256)), None)
+
+
+def cached(cache: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """List what lies in the cache by what to type for it, whatever it is: whole folders, else weight files.
+
+    A commit that several branches or tags name is listed once, under `main` if that is one of them.
+    """
+    for root in sorted((cache or paths.hub_cache_dir()).glob("models--*--*")):
+        repository = root.name.removeprefix("models--").replace("--", "/", 1)
+        names = sorted((ref.name for ref in root.glob("refs/*") if ref.is_file()), key=lambda name: name != "main")
+        listed: set[Path] = set()
+        for name in names:
+            snapshot = _snapshot(root, name)
+            if snapshot is None or snapshot in listed:
+                continue
+            listed.add(snapshot)
+            revision = "" if name == "main" else f"@{name}"
+            for path in [snapshot] if _is_whole(snapshot) else _single_files(snapshot):
+                inside = "" if path == snapshot else f"/{path.relative_to(snapshot).as_posix()}"
+                yield f"hf:{repository}{inside}{revision}", path
+
+
+def _single_files(snapshot: Path) -> list[Path]:
+    """List weight files that are no part of a diffusers folder, which they would be useless without."""
+    found = (path for path in sorted(snapshot.rglob("*")) if path.name.lower().endswith(WEIGHT_SUFFIXES))
+    return [path for path in found if path.is_file() and not is_model_folder(path.parent)]
 
 
 def _snapshot(root: Path, revision: str) -> Path | None:

@@ -30,7 +30,7 @@ def remember(path: Path, what: str, find_out: Callable[[], Any]) -> Any:
     return facts[what]
 
 
-def sha256_of(path: Path) -> str:
+def remembered_sha256(path: Path) -> str:
     """Tell a file's sha256, without reading it again where it was read before."""
     return str(remember(path, "sha256", lambda: _hash(path)))
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from animdiff_cli.errors import IntegrityError, NotFound
 from animdiff_cli.weights.header import TensorSpec, read_header
-from animdiff_cli.weights.lazy import Lazy, known, spelled, torch_dtype
+from animdiff_cli.weights.lazy import Lazy, Stored, known, spelled
 
 if TYPE_CHECKING:  # torch is imported by what reads numbers, and headers hold none
     from torch import Tensor
@@ -119,21 +119,4 @@ def _require(path: Path) -> None:
 
 
 def _lazy(path: Path, spec: TensorSpec) -> Lazy:
-    row_bytes = spec.nbytes // max(spec.shape[0], 1) if spec.shape else spec.nbytes
-
-    def rows(start: int, stop: int) -> Tensor:
-        import torch
-
-        count, dtype = stop - start, torch_dtype(spec.dtype)
-        shape = (count, *spec.shape[1:])
-        if count * row_bytes == 0:
-            return torch.empty(shape, dtype=dtype)
-        # read rather than mapped: pages of a mapping stay resident until the whole file is
-        buffer = bytearray(count * row_bytes)
-        with path.open("rb", buffering=0) as file:
-            file.seek(spec.start + start * row_bytes)
-            if file.readinto(buffer) != len(buffer):
-                raise IntegrityError(f"{path.name} changed while it was read", hint="run it again")
-        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
-
-    return Lazy(spec.dtype, spec.shape, rows)
+    return Lazy(spec.dtype, spec.shape, Stored(path, spec.start, spec.dtype, spec.shape))

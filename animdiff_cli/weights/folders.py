@@ -60,9 +60,17 @@ def _merged(folder: Path, files: dict[str, list[Path]]) -> WeightFile:
     metadata = _adapter_settings(folder)
     for prefix, paths in files.items():
         for path in paths:
-            opened = open_weights(path)
+            opened = _open_part(path, prefix)
             tensors |= {prefix + key: tensor for key, tensor in opened.tensors.items()}
             metadata |= opened.metadata
     if not tensors:
         raise IntegrityError(f"{folder} holds no weight files", hint="give a weight file, or a diffusers folder")
     return WeightFile(folder, "diffusers folder", tensors, metadata)
+
+
+def _open_part(path: Path, prefix: str) -> WeightFile:
+    try:
+        return open_weights(path)
+    except IntegrityError as error:  # begins with the file's name, which is the same in several parts
+        place = f"{prefix.removesuffix('.')}/" if prefix else ""
+        raise IntegrityError(f"{place}{error}", hint=error.hint) from error

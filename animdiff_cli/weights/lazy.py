@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from io import FileIO
 from itertools import accumulate
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from animdiff_cli.errors import IntegrityError
+from animdiff_cli.weights.header import DTYPE_BYTES
 
 if TYPE_CHECKING:  # looking at a header must not wait for torch
     import torch
@@ -69,17 +74,59 @@ class Lazy:
         """View as a shape of the same height, such as a 1×1 convolution as a matrix."""
         if prod(shape) != self.numel or shape[0] != self.height:
             raise ValueError(f"cannot view {self.shape} as {shape} row by row")
+        if isinstance(self.rows, Stored):
+            return replace(self, shape=shape, rows=replace(self.rows, shape=shape))
         return replace(self, shape=shape, rows=lambda start, stop: self.rows(start, stop).reshape(-1, *shape[1:]))
 
     def slice(self, start: int, stop: int) -> Lazy:
         """Take rows `[start, stop)`."""
         shape = (stop - start, *self.shape[1:])
+        if isinstance(self.rows, Stored):
+            first_byte = self.rows.start + start * self.rows.row_bytes
+            return replace(self, shape=shape, rows=replace(self.rows, start=first_byte, shape=shape))
         return replace(self, shape=shape, rows=lambda first, last: self.rows(start + first, start + last))
 
     def transposed(self) -> Lazy:
         """Swap the two dimensions; reads all of it for any row."""
         height, width = self.shape
         return replace(self, shape=(width, height), rows=lambda start, stop: self.read().T[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """`Rows` that lie in a file one after another; who needs no single row may take their bytes as they are."""
+
+    path: Path
+    start: int  # first byte, from the start of the file
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row; a single number counts as one."""
+        return prod(self.shape[1:]) * DTYPE_BYTES[self.dtype]
+
+    def __call__(self, start: int, stop: int) -> Tensor:
+        """Read rows `[start, stop)`: read rather than mapped, since a mapping's pages stay in memory until it goes."""
+        import torch
+
+        shape, dtype = (stop - start, *self.shape[1:]), torch_dtype(self.dtype)
+        buffer = bytearray((stop - start) * self.row_bytes)
+        if not buffer:
+            return torch.empty(shape, dtype=dtype)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.start + start * self.row_bytes)
+            self.fill(buffer, file)
+        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+
+    def fill(self, buffer: bytearray | memoryview, file: FileIO) -> None:
+        """Read on in the opened file until `buffer` is full. Raises `IntegrityError` if the file ends before."""
+        left = memoryview(buffer)
+        while left:
+            read = file.readinto(left)
+            if not read:
+                raise IntegrityError(f"{self.path.name} changed while it was read", hint="run it again")
+            left = left[read:]
 
 
 def torch_dtype(name: str) -> torch.dtype:

@@ -191,6 +191,20 @@ def test_what_lies_in_the_hub_cache_is_listed_and_verified_by_the_name_of_its_bl
     assert blob.exists()
 
 
+def test_what_no_catalog_knows_in_the_hub_cache_is_listed_by_what_to_type_and_strangers_are_not(animdiff):
+    root = paths.hub_cache_dir() / "models--some--motions"
+    file = root / "snapshots" / "c0ffee" / "ink" / "motion.safetensors"
+    file.parent.mkdir(parents=True)
+    shutil.copy(MODULE, file)
+    (file.parent / "tokens.bin").write_bytes(b"of another program")
+    for branch in ("main", "v1"):
+        (root / "refs").mkdir(exist_ok=True)
+        (root / "refs" / branch).write_text("c0ffee")
+    names = animdiff("models", "list", "-q").stdout.splitlines()
+    assert [name for name in names if name.startswith("hf:")] == ["hf:some/motions/ink/motion.safetensors"]
+    assert animdiff("models", "path", "hf:some/motions/ink/motion.safetensors").stdout.strip() == str(file)
+
+
 def test_rm_takes_the_sidecar_and_parts_with_it_and_prints_what_went(animdiff, module):
     beside = [module.with_name(f"{module.name}{end}") for end in (".json", ".part", ".part.jsonl")]
     for path in beside:

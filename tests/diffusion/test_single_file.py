@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -122,3 +124,11 @@ def test_the_config_is_read_off_the_shapes(toy_model, toy_checkpoint):
         assert list(np.atleast_1d(part_config(toy_checkpoint, part)[key])) == list(
             np.atleast_1d(part_config(toy_model, part)[key])
         )
+
+
+def test_a_cut_file_of_a_folder_is_named_with_its_part(toy_model, tmp_path):
+    shutil.copytree(toy_model, tmp_path / "model")
+    cut = tmp_path / "model" / "text_encoder" / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    with pytest.raises(IntegrityError, match=r"^text_encoder/model\.safetensors is not a whole safetensors file"):
+        load_components(tmp_path / "model", PLAN)

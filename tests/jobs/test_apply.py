@@ -11,7 +11,7 @@ from animdiff_cli import generate
 from animdiff_cli.core.events import Note
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.weights.fingerprint import sha256_of
+from animdiff_cli.weights.fingerprint import hash_file
 from tests.jobs.conftest import UNET
 
 
@@ -142,6 +142,7 @@ def motion_lora(v2_motion, numbers, tmp_path):
                 "original": f"{stem}.processor.{projection}_lora.{{}}.weight",
                 "diffusers": f"unet.{attention}.processor.{projection}_lora.{{}}.weight",
                 "peft": f"unet.{module}.lora_{{}}.weight",
+                "kohya": f"lora_unet_{module.replace('.', '_')}.lora_{{}}.weight",
             }
             words = ("A", "B") if layout == "peft" else ("down", "up")
             tensors |= {keys[layout].format(word): t for word, t in zip(words, (down, up), strict=True)}
@@ -152,7 +153,7 @@ def motion_lora(v2_motion, numbers, tmp_path):
     return write
 
 
-@pytest.mark.parametrize("layout", ["original", "diffusers", "peft"])
+@pytest.mark.parametrize("layout", ["original", "diffusers", "peft", "kohya"])
 def test_motion_loras_of_every_layout_add_up_in_the_motion_module(small, v2_motion, motion_lora, layout, tmp_path):
     settings = small | {"motion_module": v2_motion}
     (pan, first), (zoom, second) = motion_lora("v2", layout), motion_lora("v2", layout, "zoom")
@@ -231,8 +232,8 @@ def test_a_recipe_holds_every_reference_and_hash_and_renders_again(
     clip = generate("a fox, my-cat", **small | {"motion_module": v2_motion}, **applied)
     clip.save(tmp_path / "clip.gif")
     recipe = read_recipe(tmp_path / "clip.gif")
-    assert recipe["weights"]["loras"] == {"style.safetensors": sha256_of(lora), "style.safetensors#2": sha256_of(lora)}
-    assert recipe["weights"]["motion_loras"] == {"pan.ckpt": sha256_of(pan)}
+    assert recipe["weights"]["loras"] == {"style.safetensors": hash_file(lora), "style.safetensors#2": hash_file(lora)}
+    assert recipe["weights"]["motion_loras"] == {"pan.ckpt": hash_file(pan)}
     assert set(recipe["weights"]) == {"model", "motion_module", *applied} - {"lora_alpha_mode"}
     again = generate(**json.loads(json.dumps(recipe["config"])))
     assert far(again, clip) == 0

@@ -10,7 +10,7 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry
 from animdiff_cli.registry.recommend import with_recommended
-from animdiff_cli.registry.remembered import remember, sha256_of
+from animdiff_cli.registry.remembered import remember, remembered_sha256
 from animdiff_cli.registry.sidecar import read_sidecar
 from animdiff_cli.registry.store import find, locate
 
@@ -60,20 +60,20 @@ def test_what_is_found_out_about_a_file_is_remembered_until_it_changes(put):
     assert [remember(path, "n", look), remember(path, "n", look)] == [1, 1]
     path.write_bytes(DATA + b"!")
     assert remember(path, "n", look) == 2
-    assert sha256_of(path) == hashlib.sha256(DATA + b"!").hexdigest()
+    assert remembered_sha256(path) == hashlib.sha256(DATA + b"!").hexdigest()
 
 
 def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(put, person, monkeypatch):
     monkeypatch.setenv("ANIMDIFF_CACHE", str(put("a-file")))
-    assert sha256_of(put("x.ckpt", DATA)) == SHA256
+    assert remembered_sha256(put("x.ckpt", DATA)) == SHA256
 
 
 def test_a_spoilt_record_of_the_cache_is_made_again(put, person):
     path = put("x.ckpt", DATA)
-    sha256_of(path)
+    remembered_sha256(path)
     (kept,) = (person / "cache" / "weights").iterdir()
     kept.write_text("[")
-    assert sha256_of(path) == SHA256
+    assert remembered_sha256(path) == SHA256
 
 
 def hub_file(put, name, data, *, repo="org--repo", commit="c0ffee", ref="main"):
