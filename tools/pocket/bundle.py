@@ -16,7 +16,7 @@ from tools.pocket.save import MADE_BY, MOTION_FILE, read_recipe, write_weights
 
 #: where files of a kind go; a motion module takes the place of the one before it
 FOLDERS = {"motion-lora": "motion_loras", "lora": "loras", "domain-adapter": "."}
-TRAINED = ("*_loras/*.safetensors", "loras/*.safetensors", "adapter.safetensors")
+TRAINED = ("adapter.safetensors", "*loras/*.safetensors")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,7 +48,7 @@ def training_facts(metadata: dict[str, str]) -> dict[str, Any]:
     record = json.loads(metadata["animdiff.training"])
     settings = record["config"]
     return {
-        "stage": f"`{settings['stage']}`" + (f" {settings['data']['shot']}" if settings["data"].get("shot") else ""),
+        "stage": f"`{metadata[KIND_KEY]}`" + (f" {settings['data']['shot']}" if settings["data"].get("shot") else ""),
         "steps": record["steps"],
         "minutes": None,
         "batch": settings["batch"] * settings["accumulation"],

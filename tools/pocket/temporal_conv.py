@@ -26,7 +26,7 @@ from animdiff_cli.jobs.train_plan import TrainPlan, plan_training
 from animdiff_cli.motion import plug
 from animdiff_cli.training.dataset import scan
 from animdiff_cli.training.network import MotionNetwork
-from animdiff_cli.weights.fingerprint import sha256_of_all
+from animdiff_cli.weights.fingerprint import hash_files
 from tools.pocket.convolution import ConvolutionModule, load_convolution, save_convolution
 
 NETWORK = MotionNetwork("temporal convolution", ConvolutionModule, save_convolution)
@@ -87,7 +87,7 @@ def load_conv_animator(path: Path, model: str = "pocket", device: str = "auto", 
     animator = load_animator(plan.weights, plan.device, num_frames=plan.configs[0].num_frames)
     plug(animator.components.unet, network)
     hashes: Future[WeightHashes] = Future()
-    told = {"temporal_convolution": sha256_of_all([path], path.parent)}
+    told = {"temporal_convolution": hash_files([path], path.parent)}
     hashes.set_result({**animator.hashes.result(), **told})
     return replace(animator, motion=network, hashes=hashes)
 

@@ -22,6 +22,7 @@ NOTHING = {
     "readers": {},
     "trainings": {},
     "conditions": {},
+    "through the autoencoder": {},
     "failures": {},
     "sheets": [],
 }

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.pocket.report import share
-from tools.pocket.study.conditions import Condition, Measure, all_conditions
+from tools.pocket.study import ceiling
+from tools.pocket.study.conditions import STYLES, Condition, Measure, all_conditions
 from tools.pocket.study.figures import is_right, mean
 from tools.pocket.study.jobs import Ledger
 from tools.pocket.study.readings import Values, values_of
@@ -29,6 +30,7 @@ def collect(work: Path, scale_name: str) -> dict[str, Any]:
         "readers": {name: _json_of(work / file) for name, file in READERS.items() if (work / file).is_file()},
         "trainings": dict(_trainings(work, ledger)),
         "conditions": {one.name: _condition(work, one) for one in conditions if index_file(work, one.name).is_file()},
+        "through the autoencoder": {style: told for style in STYLES if (told := _ceiling(work, style))},
         "failures": ledger.failures(),
     }
     write_json(work / REPORT, report)
@@ -40,6 +42,16 @@ READERS: Mapping[str, str] = {
     "style-reader": "style-reader.json",
     "encoder": "runs/encoder/encoder.json",
 }
+
+
+def _ceiling(work: Path, style: str) -> dict[str, Any]:
+    if not (file := ceiling.file_of(work, style)).is_file():
+        return {}
+    values = _json_of(file)["clips"]
+    return {
+        "obeys": share(one["obeys"] for one in values).as_json(),
+        "style_kept": _mean(one["kept"] for one in values),
+    }
 
 
 def _condition(work: Path, condition: Condition) -> dict[str, Any]:

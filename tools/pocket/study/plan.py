@@ -1,21 +1,26 @@
 """The study as a table of jobs: footage, trainings, the models that read pictures, renders, and readings of those."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 
-from tools.pocket.study import readings, rendering
+from animdiff_cli.paths import pocket_dir
+from tools.pocket.study import ceiling, readings, rendering
 from tools.pocket.study.conditions import (
     PARTS,
+    STYLES,
     Condition,
     Measure,
     Part,
     all_conditions,
 )
 from tools.pocket.study.jobs import Job, with_needs
+from tools.pocket.study.settings import FOOTAGE_SEED
 from tools.pocket.study.trainings import COSTS, Study, footage_jobs, training_jobs
 
+VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 PHASES: tuple[str, ...] = ("data", "train", "render", "measure")
 
 
@@ -24,6 +29,8 @@ def study_jobs(study: Study, parts: Sequence[Part] = PARTS, phases: Sequence[str
     jobs = list(all_jobs(study))
     conditions = [one for one in all_conditions(study.scale) if not set(parts).isdisjoint(one.parts)]
     leaves = {render_job(one) for one in conditions} | {read_job(one, m) for one in conditions for m in one.measures}
+    if "plug" in parts:
+        leaves |= {ceiling_job(style) for style in STYLES}
     wanted = with_needs([job for job in jobs if job.name in leaves], jobs)
     return [job for job in wanted if job.phase in phases]
 
@@ -33,6 +40,7 @@ def all_jobs(study: Study) -> Iterator[Job]:
     yield from footage_jobs(study)
     yield from training_jobs(study)
     yield from _pictures_readers(study)
+    yield from (_ceiling(study, style) for style in STYLES)
     for condition in all_conditions(study.scale):
         yield _render(study, condition)
     for condition in all_conditions(study.scale):
@@ -60,6 +68,19 @@ def _pictures_readers(study: Study) -> Iterator[Job]:
         words = (name, *map(str, size))
         call = partial(_in_pool, study, readings.train_reader, name, study.work, study.scale)
         yield Job(name, "train", result, words, (), COSTS[name], call=call)
+
+
+def ceiling_job(style: str) -> str:
+    """Name the job that reads a style's true clips through the autoencoder."""
+    return f"ceiling-{style}"
+
+
+def _ceiling(study: Study, style: str) -> Job:
+    clips = study.scale.ceiling_clips
+    result = ceiling.file_of(study.work, style)
+    call = partial(_in_pool, study, ceiling.read_ceiling, study.work, style, clips, FOOTAGE_SEED)
+    words = (str(clips), hashlib.sha256((pocket_dir() / VAE_FILE).read_bytes()).hexdigest())
+    return Job(ceiling_job(style), "measure", result, words, ("style-reader",), COSTS["read"], call=call)
 
 
 def _render(study: Study, condition: Condition) -> Job:

@@ -56,6 +56,7 @@ class Scale:
     schedule_clips_per_kind: int
     stills_per_kind: int  # of each personalised model, to compare with
     steps: int  # of denoising
+    ceiling_clips: int  # of each style, passed through the autoencoder
 
 
 #: the motion of small latents is decided where they are nearly all noise, and the pocket model knows offset noise
@@ -101,6 +102,7 @@ SCALES: Mapping[str, Scale] = {
         schedule_clips_per_kind=4,
         stills_per_kind=2,
         steps=20,
+        ceiling_clips=24,
     ),
     "small": Scale(
         clips=200,
@@ -124,6 +126,7 @@ SCALES: Mapping[str, Scale] = {
         schedule_clips_per_kind=1,
         stills_per_kind=1,
         steps=20,
+        ceiling_clips=12,
     ),
     "tiny": Scale(
         clips=2,
@@ -147,6 +150,7 @@ SCALES: Mapping[str, Scale] = {
         schedule_clips_per_kind=0,
         stills_per_kind=0,
         steps=1,
+        ceiling_clips=1,
     ),
 }
 """`clips_per_kind` of 0 asks for one clip in all."""

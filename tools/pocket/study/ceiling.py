@@ -1,0 +1,44 @@
+"""What the autoencoder lets through: true clips of each style, encoded and decoded, read as rendered clips are.
+
+No image model can be read as a style, or move by a law, more often than these.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from animdiff_cli.paths import pocket_dir
+from tools.pocket.obey import obeys
+from tools.pocket.study.rendering import write_json
+from tools.pocket.style_reader import name_styles, trained_style_reader
+from tools.pocket.world import OBJECTS, random_scene, render
+
+
+def file_of(work: Path, style: str) -> Path:
+    """Name the file of a style's values."""
+    return work / "readings" / "ceiling" / f"{style}.json"
+
+
+def read_ceiling(work: Path, style: str, clips: int, seed: int, log: Path) -> None:
+    """Draw `clips` clips of a style, pass them through the bundled autoencoder, and write what is read off them."""
+    from diffusers import AutoencoderKL
+
+    with log.open("a", encoding="utf-8") as said:
+        reader, _ = trained_style_reader(work, lambda message: print(message, file=said, flush=True))
+    vae = AutoencoderKL.from_pretrained(pocket_dir() / "vae", torch_dtype=torch.float32).eval()
+    values = []
+    for number in range(clips):
+        scene = random_scene(np.random.default_rng((seed, number)), kind=OBJECTS[number % len(OBJECTS)])
+        frames = through(vae, render(scene, style=style))
+        kept = float(np.mean([name == style for name in name_styles(reader, frames)]))
+        values.append({"kept": kept, "obeys": bool(obeys(frames, scene.kind, scene.colour, style=style))})
+    write_json(file_of(work, style), {"clips": values})
+
+
+@torch.inference_mode()
+def through(vae: torch.nn.Module, frames: np.ndarray) -> np.ndarray:
+    """Encode and decode frames, uint8 [F, H, W, 3] in and out."""
+    pixels = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+    decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+    return ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
