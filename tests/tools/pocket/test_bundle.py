@@ -34,8 +34,12 @@ def test_a_motion_module_takes_the_place_of_the_last_and_goes_on_its_record(tmp_
     *earlier, last = read_recipe(bundle / MOTION_FILE)["stages"]
     assert earlier == before
     assert last == {
-        **{"stage": "`motion-module`", "steps": 7, "minutes": 1.5},
-        **{"batch": 6, "learning_rate": 0.5, "final_loss": 0.25},
+        "stage": "`motion-module`",
+        "steps": 7,
+        "minutes": 1.5,
+        "batch": 6,
+        "learning_rate": 0.5,
+        "final_loss": 0.25,
     }
     assert load_file(bundle / MOTION_FILE).keys() == {"one"}
 
