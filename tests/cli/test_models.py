@@ -12,10 +12,11 @@ import sys
 import pytest
 
 from animdiff_cli import paths
-from animdiff_cli.registry.catalog import user_catalog
+from animdiff_cli.registry.catalog import load_catalog, user_catalog
 
 MODULE = paths.PACKAGE / "pocket" / "motion_module.safetensors"
 SHA256 = hashlib.sha256(MODULE.read_bytes()).hexdigest()
+BUNDLED = {entry.alias for entry in load_catalog().entries if entry.bundled}
 RUN = [sys.executable, "-c", "from animdiff_cli.cli import main; main()"]
 
 
@@ -51,8 +52,8 @@ def json_lines(result):
 def test_the_list_shows_what_is_here_and_says_how_to_see_the_rest(animdiff, module, comfy):
     result = animdiff("models", "list")
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
-    assert rows.keys() == {"NAME", "pocket", "pocket-motion", "Ink_Motion", "theirs"}
-    assert rows["Ink_Motion"] == ["motion-module", "sd15", "6.35", "MB", "here"]
+    assert rows.keys() == {"NAME", *BUNDLED, "Ink_Motion", "theirs"}
+    assert rows["Ink_Motion"] == ["motion-module", "pocket", "6.35", "MB", "here"]
     assert rows["theirs"][-1] == str(comfy.parent)
     assert "animdiff models list --all" in result.stderr
 
@@ -60,7 +61,7 @@ def test_the_list_shows_what_is_here_and_says_how_to_see_the_rest(animdiff, modu
 def test_all_adds_what_could_be_fetched_and_filters_choose(animdiff, module):
     records = json_lines(animdiff("models", "list", "--all", "--json"))
     assert len(records) > 70
-    assert {record["name"] for record in records if record["here"]} == {"pocket", "pocket-motion", "Ink_Motion"}
+    assert {record["name"] for record in records if record["here"]} == {*BUNDLED, "Ink_Motion"}
     chosen = json_lines(animdiff("models", "list", "--all", "--json", "--kind", "motion-module", "--base", "sdxl"))
     assert {"mm-sdxl-beta"} <= {record["name"] for record in chosen}
     assert {(record["kind"], record["base"]) for record in chosen} == {("motion-module", "sdxl")}
@@ -291,7 +292,7 @@ def test_forget_takes_the_name_out_and_leaves_the_file(animdiff, comfy):
         (["x.ckpt", "theirs"], 2, "cannot be an alias"),
         (["x", "theirs", "--set", "stepps=3"], 2, "did you mean `steps`?"),
         (["x", "theirs", "--kind", "lora"], 2, "is a motion-module, not a lora"),
-        (["x", "theirs", "--base", "sdxl"], 2, "is made for sd15, not for sdxl"),
+        (["x", "theirs", "--base", "sdxl"], 2, "is made for pocket, not for sdxl"),
         (["x", "theirs", "--requires", "mm-v9"], 3, "unknown model alias"),
         (["x", "theirs", "--kind", "lorra"], 2, "'lorra' is not one of"),
     ],
