@@ -91,6 +91,13 @@ def test_what_failed_is_told():
     assert "No training, render or reading failed." in page(NOTHING)
 
 
+def test_what_was_not_run_is_told():
+    whole = report(3, 4, 0.5)
+    assert "Not rendered" not in page(whole)
+    less = whole | {"conditions": {name: one for name, one in whole["conditions"].items() if name != "adapter-never"}}
+    assert f"Not rendered, of {len(whole['conditions'])} conditions: `adapter-never`." in page(less)
+
+
 def test_a_rehearsal_says_that_it_is_one():
     assert "rehearsal at scale `tiny`" in page(NOTHING | {"scale": "tiny"})
     assert "rehearsal" not in page(NOTHING)

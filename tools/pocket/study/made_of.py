@@ -5,7 +5,8 @@ from typing import Any
 
 from tools.pocket.report import markdown
 from tools.pocket.study.cells import Report, loss_cell, number_cell
-from tools.pocket.study.settings import CHECKPOINTS
+from tools.pocket.study.conditions import all_conditions
+from tools.pocket.study.settings import CHECKPOINTS, SCALES
 
 #: what is told of those who read pictures: shares of held-out pictures they name rightly
 READ = ("kind", "colour", "place", "accuracy")
@@ -86,9 +87,12 @@ def _hashes(report: Report) -> dict[str, str]:
 
 
 def failures(report: Report) -> Iterator[str]:
-    """Say what failed."""
-    yield "## What failed"
-    if not report["failures"]:
+    """Say what failed, and what was not run."""
+    yield "## What failed, and what was not run"
+    if report["failures"]:
+        yield markdown(("job", "said"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])
+    else:
         yield "No training, render or reading failed."
-        return
-    yield markdown(("job", "said"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])
+    planned = [condition.name for condition in all_conditions(SCALES[report["scale"]])]
+    if absent := [name for name in planned if name not in report["conditions"]]:
+        yield f"Not rendered, of {len(planned)} conditions: {', '.join(f'`{name}`' for name in absent)}."
