@@ -1,7 +1,6 @@
 """`python -m tools.pocket measure --out FILE.json`: how well the pocket model draws, moves and keeps its subject."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from tools.pocket.captions import caption
 from tools.pocket.classify import Classifier, read, trained_classifier
 from tools.pocket.constancy import is_constant
 from tools.pocket.obey import obeys
+from tools.pocket.records import write_json
 from tools.pocket.renders import RenderClips, Studio
 from tools.pocket.report import Share, markdown, share, total
 from tools.pocket.world import OBJECTS, VERSION, Scene, random_scene
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
             workers=arguments.workers,
         )
         report["rendered_with"] = studio.settings(motion=True)
-    _write(arguments.out, report)
+    write_json(arguments.out, report, indent=2)
     return 0
 
 
@@ -191,13 +191,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="processes that render at the same time")
     parser.add_argument("--work", type=Path, default=Path(".pocket"), help="keeps the classifier and rendered clips")
     return parser
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _tell(message: str) -> None:

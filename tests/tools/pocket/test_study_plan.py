@@ -8,9 +8,9 @@ import yaml
 
 from animdiff_cli.config.schema import GenerateConfig
 from tools.pocket.study.conditions import PARTS, STYLES, all_conditions
-from tools.pocket.study.plan import PHASES, all_jobs, study_jobs
+from tools.pocket.study.plan import all_jobs, study_jobs
 from tools.pocket.study.rendering import asked
-from tools.pocket.study.settings import SCALES, SHOTS
+from tools.pocket.study.settings import PHASES, SCALES, SHOTS
 from tools.pocket.study.trainings import Study, motion_settings, write_settings
 from tools.pocket.world import OBJECTS
 

@@ -4,13 +4,16 @@ No image model can be read as a style, or move by a law, more often than these.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.paths import pocket_dir
+from animdiff_cli.training.latents import encode_clip
 from tools.pocket.obey import obeys
-from tools.pocket.study.rendering import write_json
+from tools.pocket.records import write_json
 from tools.pocket.style_reader import name_styles, trained_style_reader
 from tools.pocket.world import OBJECTS, random_scene, render
 
@@ -36,9 +39,7 @@ def read_ceiling(work: Path, style: str, clips: int, seed: int, log: Path) -> No
     write_json(file_of(work, style), {"clips": values})
 
 
-@torch.inference_mode()
-def through(vae: torch.nn.Module, frames: np.ndarray) -> np.ndarray:
+def through(vae: Any, frames: np.ndarray) -> np.ndarray:
     """Encode and decode frames, uint8 [F, H, W, 3] in and out."""
-    pixels = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
-    decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample
-    return ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    means = encode_clip(vae, frames).mean.float()  # [F, 4, h, w], not scaled
+    return decode(vae, (means * vae.config.scaling_factor).transpose(0, 1).unsqueeze(0))

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from tools.pocket.study.conditions import PARTS, Part
 from tools.pocket.study.jobs import Outcome, Runner
-from tools.pocket.study.settings import SCALES
+from tools.pocket.study.settings import PHASES, SCALES
 
 ROOT = Path(__file__).resolve().parents[3]
-PHASES = ("data", "train", "render", "measure")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tools.pocket.records import write_json
+
 Tell = Callable[[str], None]
 LAST_LINES = 3  # of a failed job's log, to tell
 OUT_OF_TIME = "time"
@@ -83,11 +85,11 @@ class Ledger:
         """Write down that the job is done."""
         (self.folder / "failed" / f"{job.name}.json").unlink(missing_ok=True)
         facts = {**self._made(job), "seconds": round(seconds, 1), "made": time.time_ns()}
-        _write(self.folder / "done" / f"{job.name}.json", facts)
+        write_json(self.folder / "done" / f"{job.name}.json", facts)
 
     def fail(self, name: str, why: str) -> None:
         """Write down that the job failed, and what it said."""
-        _write(self.folder / "failed" / f"{name}.json", {"why": why})
+        write_json(self.folder / "failed" / f"{name}.json", {"why": why})
 
     def failures(self) -> dict[str, str]:
         """Return what the jobs that failed last time said, by name."""
@@ -249,10 +251,3 @@ def _read(file: Path) -> Mapping[str, Any] | None:
         return None
     record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return record
-
-
-def _write(file: Path, facts: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(file)

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.pocket.records import write_json
 from tools.pocket.report import share
 from tools.pocket.study import ceiling
 from tools.pocket.study.conditions import STYLES, Condition, Measure, all_conditions
 from tools.pocket.study.figures import is_right, mean
 from tools.pocket.study.jobs import Ledger
 from tools.pocket.study.readings import Values, values_of
-from tools.pocket.study.rendering import index_file, read_index, write_json
+from tools.pocket.study.rendering import index_file, read_index
 from tools.pocket.study.settings import FOOTAGE_SEED, RENDER_SEED, SCALES, TRAINING_SEED
 from tools.pocket.world import VERSION
 

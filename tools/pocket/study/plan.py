@@ -17,11 +17,10 @@ from tools.pocket.study.conditions import (
     all_conditions,
 )
 from tools.pocket.study.jobs import Job, with_needs
-from tools.pocket.study.settings import FOOTAGE_SEED
+from tools.pocket.study.settings import FOOTAGE_SEED, PHASES
 from tools.pocket.study.trainings import COSTS, Study, footage_jobs, training_jobs
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
-PHASES: tuple[str, ...] = ("data", "train", "render", "measure")
 
 
 def study_jobs(study: Study, parts: Sequence[Part] = PARTS, phases: Sequence[str] = PHASES) -> list[Job]:

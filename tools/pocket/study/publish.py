@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.pocket.records import write_json
 from tools.pocket.study.page import page
-from tools.pocket.study.rendering import write_json
 from tools.pocket.study.sheets import draw_sheets
 
 PAGE, REPORT, MEDIA = "pocket-study.md", "pocket-study.json", Path("media/study")

@@ -15,8 +15,9 @@ from animdiff_cli.metrics.camera import camera_motion
 from tools.pocket.classify import Classifier, read, trained_classifier
 from tools.pocket.constancy import is_constant
 from tools.pocket.obey import obeys
+from tools.pocket.records import write_json
 from tools.pocket.study.conditions import Measure
-from tools.pocket.study.rendering import clip_frames, read_index, write_json
+from tools.pocket.study.rendering import clip_frames, read_index
 from tools.pocket.study.settings import Scale
 from tools.pocket.style_reader import StyleReader, name_styles, trained_style_reader
 from tools.pocket.watermark import visibility

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tools.pocket.measure import asked_for
+from tools.pocket.records import write_json
 from tools.pocket.renders import Studio
 from tools.pocket.study.conditions import Condition
 from tools.pocket.study.settings import RENDER_SEED
@@ -77,14 +78,6 @@ def asked(clips_per_kind: int) -> list[tuple[Scene, str]]:
     # one of every kind, then the next of every kind: a clip's seed stays the same however many follow
     rounds = zip(*(asked_for(clips_per_kind, RENDER_SEED, kind=kind) for kind in OBJECTS), strict=True)
     return [one for each in rounds for one in each]
-
-
-def write_json(file: Path, value: object) -> None:
-    """Write a value, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(file)
 
 
 def _studio(order: Order) -> Studio:

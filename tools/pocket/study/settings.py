@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 Flags = tuple[str, ...]
 
+#: in the order they are run in; what a phase makes the later ones need
+PHASES: tuple[str, ...] = ("data", "train", "render", "measure")
+
 #: of footage, trainings and renders; the clips rendered are of `RENDER_SEED` onwards
 FOOTAGE_SEED, TRAINING_SEED, RENDER_SEED = 4000, 0, 7000
 
