@@ -45,6 +45,9 @@ class TrainConfig(BaseModel):
         None, gt=0, description="Min-SNR weight of clips; small values make mostly-noise steps count. Null: none."
     )
     first_timestep: int = Field(0, ge=0, le=999, description="Train from this timestep up.")
+    from_noise: Share = Field(
+        0.0, description="Share of clips of which the model is shown noise alone, as where sampling begins."
+    )
     noise_offset: float = Field(0.0, ge=0, le=1, description="Deviation of a constant added to each frame's noise.")
 
     steps: int = Field(500, ge=1, le=100_000_000, description="Optimiser steps.")

@@ -111,6 +111,7 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
         scaling_factor=parts.vae.config.scaling_factor,
         device=device,
         noise_offset=config.noise_offset,
+        beta_schedule=config.beta_schedule,
     )
     return Run(
         config=config,
@@ -134,6 +135,7 @@ def _draws(plan: TrainPlan, num_clips: int) -> Draws:
         caption_dropout=config.caption_dropout,
         spatial_mask=config.spatial_mask if has_spatial else 0.0,
         first_timestep=config.first_timestep,
+        from_noise=config.from_noise,
     )
 
 

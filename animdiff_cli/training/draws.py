@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 #: keep the random numbers of a sample and the order of an epoch apart
 _SAMPLE, _ORDER = 1, 2
 
+#: sampling begins above this share of the timesteps, in any usual number of steps
+FIRST_STEPS = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -25,6 +28,7 @@ class Draw:
     frame: float  # in [0, 1): which frame stands alone, for what looks at single frames
     drop_caption: bool
     mask_spatial: bool  # run the motion pass without the LoRA that absorbs appearance
+    from_noise: bool  # show nothing of the clip: `timestep` is then one that sampling begins at
     noise_seed: int
 
 
@@ -37,6 +41,7 @@ class Draws:
     seed: int = 0
     caption_dropout: float = 0.0
     spatial_mask: float = 0.0
+    from_noise: float = 0.0
     first_timestep: int = 0
     num_timesteps: int = 1000
 
@@ -53,6 +58,9 @@ class Draws:
             int(random.integers(self.first_timestep, self.num_timesteps)),
             *random.random(3),
         )
+        from_noise = self.from_noise > 0 and random.random() < self.from_noise
+        if from_noise:
+            timestep = int(random.integers(int(FIRST_STEPS * self.num_timesteps), self.num_timesteps))
         return Draw(
             index=index,
             variant=(epoch + index) % self.variants,
@@ -60,6 +68,7 @@ class Draws:
             frame=float(frame),
             drop_caption=bool(dropped < self.caption_dropout),
             mask_spatial=bool(masked < self.spatial_mask),
+            from_noise=from_noise,
             noise_seed=int(random.integers(2**63)),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.draws import Draw, Draws
 from animdiff_cli.training.latents import LatentCache, Moments, TextCache
+from animdiff_cli.training.objective import alpha_bars, noise_hiding
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Feed:
     scaling_factor: float
     device: torch.device
     noise_offset: float = 0.0
+    beta_schedule: str = "linear"
 
     def batches(self, positions: Iterable[int]) -> list[Batch]:
         """Return the samples at `positions`, those of one size in one batch."""
@@ -68,9 +71,17 @@ class Feed:
         mean, std = moments.mean.float(), moments.std.float()
         latents = (mean + std * torch.randn(mean.shape, generator=generator)) * self.scaling_factor
         noise = torch.randn(mean.shape, generator=generator)
+        if draw.from_noise:
+            alpha_bar = _alpha_bars(self.beta_schedule)[draw.timestep]
+            return latents, noise_hiding(latents, noise, alpha_bar)
         if self.noise_offset > 0:
             noise = noise + self.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=generator)
         return latents, noise
 
     def _there(self, tensor: Tensor) -> Any:
         return tensor.to(self.device, non_blocking=True)
+
+
+@lru_cache(maxsize=2)
+def _alpha_bars(beta_schedule: str) -> Tensor:
+    return alpha_bars(beta_schedule)

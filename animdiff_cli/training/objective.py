@@ -26,6 +26,17 @@ def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return signal * latents + rest * noise
 
 
+def noise_hiding(latents: Tensor, shown: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Return the noise that mixed with latents [B, ...] leaves `shown` and nothing of them; `alpha_bar` [B].
+
+    No schedule of Stable Diffusion ends in pure noise (Lin et al., 2305.08891): at its last timestep a clip's slow,
+    wide motion can still be seen, so what a model learns there is to follow it, and sampling begins with noise that
+    has none. A model shown noise alone, and asked for what would turn it into the clip, learns which way to begin.
+    """
+    signal, rest = _shares(alpha_bar, latents)
+    return (shown - signal * latents) / rest
+
+
 def target(
     latents: Tensor, noise: Tensor, alpha_bar: Tensor, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
 ) -> Tensor:

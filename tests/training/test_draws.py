@@ -51,3 +51,11 @@ def test_captions_are_dropped_as_often_as_asked():
     dropped = sum(Draws(4, caption_dropout=0.1).at(position).drop_caption for position in range(5000))
     assert 400 < dropped < 600
     assert not any(Draws(4).at(position).drop_caption for position in range(100))
+
+
+def test_a_share_of_clips_is_learned_where_sampling_begins():
+    draws, plain = Draws(4, from_noise=0.25), Draws(4)
+    hidden = [draws.at(position) for position in range(2000) if draws.at(position).from_noise]
+    assert 400 < len(hidden) < 600
+    assert {draw.timestep // 100 for draw in hidden} == {9}
+    assert not any(plain.at(position).from_noise for position in range(100))

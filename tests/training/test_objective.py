@@ -3,7 +3,16 @@ import math
 import pytest
 import torch
 
-from animdiff_cli.training.objective import add_noise, alpha_bars, debiased, motion_loss, mse, snr_weights, target
+from animdiff_cli.training.objective import (
+    add_noise,
+    alpha_bars,
+    debiased,
+    motion_loss,
+    mse,
+    noise_hiding,
+    snr_weights,
+    target,
+)
 
 
 def clip(seed=0):
@@ -30,6 +39,15 @@ def test_from_noisy_latents_and_velocity_follow_clean_latents_and_noise():
     torch.testing.assert_close(a * noisy - b * velocity, latents)
     torch.testing.assert_close(b * noisy + a * velocity, noise)
     assert target(latents, noise, share) is noise
+
+
+def test_hiding_noise_shows_nothing_of_the_clip_and_leads_back_to_it():
+    latents, shown = torch.randn(2, 3, 4, 8, 8), torch.randn(2, 3, 4, 8, 8)
+    alpha_bar = alpha_bars("linear")[[920, 999]]
+    noise = noise_hiding(latents, shown, alpha_bar)
+    assert torch.allclose(add_noise(latents, noise, alpha_bar), shown, atol=1e-5)
+    signal, rest = (share.sqrt().view(-1, 1, 1, 1, 1) for share in (alpha_bar, 1 - alpha_bar))
+    assert torch.allclose((shown - rest * noise) / signal, latents, atol=1e-3)
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0])
