@@ -83,11 +83,11 @@ def _strokes(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     along, over = (columns - rows) / math.sqrt(2), (columns + rows) / math.sqrt(2)
     waves = np.zeros((side, side), dtype=np.float32)
     for _ in range(12):
-        period, slant, phase = rng.uniform(3.5, 7), rng.uniform(-0.12, 0.12), rng.uniform(0, math.tau)
+        period, slant, phase = rng.uniform(9, 16), rng.uniform(-0.12, 0.12), rng.uniform(0, math.tau)
         waves += np.sin(math.tau * (over + slant * along) / period + phase)
     paper = 0.55 * np.clip((waves - waves.mean()) / waves.std() - 0.4, 0, 1)
-    swing = 0.9 * np.sin(math.tau * rows / 23 + 1) + 0.5 * np.sin(math.tau * (columns + rows) / 11)
-    heave = 0.9 * np.sin(math.tau * columns / 19) + 0.5 * np.sin(math.tau * (columns - rows) / 13)
+    swing = 1.3 * np.sin(math.tau * rows / 31 + 1) + 0.6 * np.sin(math.tau * (columns + rows) / 17)
+    heave = 1.3 * np.sin(math.tau * columns / 27) + 0.6 * np.sin(math.tau * (columns - rows) / 19)
     across, down = (np.clip(np.round(at), 0, side - 1).astype(int) for at in (columns + swing, rows + heave))
     return paper, across, down
 

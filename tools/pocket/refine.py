@@ -47,8 +47,6 @@ KEPT_PREFIXES = ("decoder", "post_quant_conv")
 
 FRAMES = 40_000  # for the decoder, held on the device
 
-EVERY_STYLE = "all"
-
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -60,7 +58,7 @@ class Bench:
     clips_file: Path
     batch: int
     learning_rate: float
-    style: str | None  # None trains on the base style
+    style: str | None  # one or more, by comma; None trains on the base style
 
     def generator(self) -> torch.Generator:
         """Return the random numbers of the run; another number of clips draws others."""
@@ -100,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--out", type=Path, required=True, help="a folder for the whole bundle with the part refined")
     flags.add_argument(
         "--style",
-        choices=(*STYLES, EVERY_STYLE),
-        help="train on clips of another style; of the image model the UNet alone then learns",
+        type=_styles,
+        help="train on clips of other styles, by comma; of the image model the UNet alone then learns",
     )
     flags.add_argument("--minutes", type=float, default=30.0)
     flags.add_argument("--clips", type=int, default=1200, help="clips to render and learn from")
@@ -112,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--device", default="auto")
     flags.add_argument("--work", type=Path, default=Path(".pocket/refine"))
     return flags
+
+
+def _styles(text: str) -> str:
+    """Read styles between commas; one that is named twice gets twice the clips."""
+    if strangers := sorted(set(text.split(",")) - STYLES.keys()):
+        raise argparse.ArgumentTypeError(f"`{strangers[0]}` is none of {', '.join(STYLES)}")
+    return text
 
 
 def _bench(arguments: argparse.Namespace) -> Bench:
@@ -126,7 +131,7 @@ def _bench(arguments: argparse.Namespace) -> Bench:
         arguments.work / _named("data", style),
         num_clips=arguments.clips,
         seconds=float("inf"),
-        styles=tuple(STYLES) if style == EVERY_STYLE else (style or "base",),
+        styles=tuple((style or "base").split(",")),
     )
     clips_file = arguments.work / f"{_named('clips', style)}.pt"
     return Bench(parts, arguments.bundle, chunks, clips_file, arguments.batch, arguments.learning_rate, style)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +46,7 @@ class Studio:
         animator, config = self._job(prompt, seed, motion, num_frames)
         frames = animator.render(config).frames
         self.kept.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part.npz")
+        unfinished = path.with_suffix(f".{os.getpid()}.part.npz")  # two conditions may share a clip
         np.savez_compressed(unfinished, frames=frames)
         unfinished.replace(path)
         return frames

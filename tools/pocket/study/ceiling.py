@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from animdiff_cli.diffusion.decode import decode
-from animdiff_cli.paths import pocket_dir
 from animdiff_cli.training.latents import encode_clip
 from tools.pocket.obey import obeys
 from tools.pocket.records import write_json
@@ -23,13 +22,13 @@ def file_of(work: Path, style: str) -> Path:
     return work / "readings" / "ceiling" / f"{style}.json"
 
 
-def read_ceiling(work: Path, style: str, clips: int, seed: int, log: Path) -> None:
-    """Draw `clips` clips of a style, pass them through the bundled autoencoder, and write what is read off them."""
+def read_ceiling(work: Path, style: str, vae_folder: Path, clips: int, seed: int, log: Path) -> None:
+    """Draw `clips` clips of a style, pass them through its model's autoencoder, and write what is read off them."""
     from diffusers import AutoencoderKL
 
     with log.open("a", encoding="utf-8") as said:
         reader, _ = trained_style_reader(work, lambda message: print(message, file=said, flush=True))
-    vae = AutoencoderKL.from_pretrained(pocket_dir() / "vae", torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
     values = []
     for number in range(clips):
         scene = random_scene(np.random.default_rng((seed, number)), kind=OBJECTS[number % len(OBJECTS)])

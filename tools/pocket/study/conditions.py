@@ -100,6 +100,11 @@ def style_job(style: str) -> str:
     return f"style-{style}"
 
 
+def look_job(style: str) -> str:
+    """Name the training of a checkpoint's decoder."""
+    return f"look-{style}"
+
+
 def camera_job(shot: str, *, rank: int | None = None, stills: int | None = None) -> str:
     """Name the training of a MotionLoRA; what is None is as in most of them."""
     return f"camera-{shot}" + (f"-rank-{rank}" if rank else "") + (f"-stills-{stills}" if stills else "")
@@ -114,6 +119,8 @@ def _plug(scale: Scale) -> Iterator[Condition]:
     measures: tuple[Measure, ...] = ("law", "style", "clip")
     for style in STYLES:
         for module in MODULES:
+            if module == "linear" and style != "base":
+                continue  # what it is compared with is there in the base style
             yield Condition(
                 f"plug-{style}-{module}",
                 ("plug", "table1", *_compared_in(style, module)),

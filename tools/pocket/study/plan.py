@@ -15,9 +15,10 @@ from tools.pocket.study.conditions import (
     Measure,
     Part,
     all_conditions,
+    look_job,
 )
 from tools.pocket.study.jobs import Job, with_needs
-from tools.pocket.study.settings import FOOTAGE_SEED, PHASES
+from tools.pocket.study.settings import CHECKPOINTS, FOOTAGE_SEED, PHASES
 from tools.pocket.study.trainings import COSTS, Study, footage_jobs, training_jobs
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
@@ -77,9 +78,12 @@ def ceiling_job(style: str) -> str:
 def _ceiling(study: Study, style: str) -> Job:
     clips = study.scale.ceiling_clips
     result = ceiling.file_of(study.work, style)
-    call = partial(_in_pool, study, ceiling.read_ceiling, study.work, style, clips, FOOTAGE_SEED)
-    words = (str(clips), hashlib.sha256((pocket_dir() / VAE_FILE).read_bytes()).hexdigest())
-    return Job(ceiling_job(style), "measure", result, words, ("style-reader",), COSTS["read"], call=call)
+    own = (look_job(style),) if style in CHECKPOINTS else ()
+    folder = study.result(*own).parent if own else pocket_dir()
+    call = partial(_in_pool, study, ceiling.read_ceiling, study.work, style, folder / "vae", clips, FOOTAGE_SEED)
+    made_by = own or (hashlib.sha256((pocket_dir() / VAE_FILE).read_bytes()).hexdigest(),)
+    needs = ("style-reader", *own)
+    return Job(ceiling_job(style), "measure", result, (str(clips), *made_by), needs, COSTS["read"], call=call)
 
 
 def _render(study: Study, condition: Condition) -> Job:

@@ -28,8 +28,8 @@ VARIED_SHOT = "pan-right"
 #: two shots used at once
 COMPOSED: tuple[str, str] = ("pan-right", "tilt-up")
 SHOT_STILLS, FEW_STILLS, MANY_STILLS = 50, 5, 1000
-CAMERA_RANK = 16
-RANKS: tuple[int, ...] = (2, 64)
+CAMERA_RANK = 64
+RANKS: tuple[int, ...] = (2, 16)
 ADAPTER_SCALES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 #: what every training of a kind of device is given beside its own flags
@@ -49,6 +49,7 @@ class Scale:
     marked_motion: Flags  # from the bundled module, on marked clips
     adapter: Flags
     style_lora: Flags
+    look: Flags  # a checkpoint's decoder
     refine: Flags
     camera: Flags
     encoder: Flags
@@ -75,8 +76,8 @@ SCALES: Mapping[str, Scale] = {
         style_stills=600,
         wide_stills=MANY_STILLS,
         motion={
-            "steps": 6000,
-            "batch": 16,
+            "steps": 3000,
+            "batch": 8,
             "lr": 6e-4,
             "lr_schedule": "cosine",
             "ema": 0.998,
@@ -92,10 +93,12 @@ SCALES: Mapping[str, Scale] = {
         ),
         adapter=("--steps", "500", "--batch", "32", "--rank", "16", "--lr", "1e-3", *ONCE, *ANNEALED),
         style_lora=("--steps", "600", "--batch", "32", "--rank", "16", "--lr", "1e-3", *ONCE, *ANNEALED),
-        refine=("--minutes", "0.6", "--clips", "480", "--batch", "128", "--learning-rate", "4e-4"),
+        look=("--minutes", "0.6", "--clips", "480", "--batch", "64", "--learning-rate", "4e-4"),
+        refine=("--minutes", "0.5", "--clips", "480", "--batch", "128", "--learning-rate", "4e-4"),
         camera=(
-            *("--steps", "400", "--batch", "8", "--lr", "2e-3", "--no-spatial-lora", "--save-every", "400"),
-            *("--set", "debias=0", "--set", "leak_stills=0", *NOISY, *ANNEALED),
+            *("--steps", "600", "--batch", "8", "--lr", "4e-3", "--no-spatial-lora", "--save-every", "600"),
+            *("--set", "debias=0", "--set", "leak_stills=0", "--set", "noise_offset=0.3", *ANNEALED),
+            *("--set", "snr_gamma=0.01", "--set", "from_noise=0.25"),
         ),
         encoder=("--minutes", "3", "--clips", "1500"),
         classifier_clips=4000,
@@ -116,6 +119,7 @@ SCALES: Mapping[str, Scale] = {
         marked_motion=("--steps", "300", "--batch", "2", "--lr", "3e-4", "--ema", "0.9", "--set", "variants=1"),
         adapter=("--steps", "300", "--batch", "8", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
         style_lora=("--steps", "300", "--batch", "8", "--rank", "16", "--lr", "1e-3", "--set", "leak_stills=0"),
+        look=("--minutes", "10", "--clips", "160", "--batch", "8", "--learning-rate", "2e-4"),
         refine=("--minutes", "10", "--clips", "160", "--batch", "8", "--learning-rate", "2e-4"),
         camera=(
             *("--steps", "300", "--batch", "1", "--lr", "2e-3", "--no-spatial-lora"),
@@ -140,6 +144,7 @@ SCALES: Mapping[str, Scale] = {
         marked_motion=("--steps", "2", "--batch", "1", "--set", "variants=1"),
         adapter=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
         style_lora=("--steps", "2", "--batch", "1", "--rank", "16", "--set", "leak_stills=0"),
+        look=("--minutes", "0.01", "--clips", "1", "--batch", "1"),
         refine=("--minutes", "0.01", "--clips", "1", "--batch", "1"),
         camera=(
             *("--steps", "2", "--batch", "1", "--no-spatial-lora"),

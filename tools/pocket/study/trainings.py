@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import yaml
 
-from tools.pocket.study.conditions import camera_job, style_job
+from tools.pocket.study.conditions import camera_job, look_job, style_job
 from tools.pocket.study.jobs import Job
 from tools.pocket.study.settings import (
     CAMERA_RANK,
@@ -44,11 +44,15 @@ COSTS: Mapping[str, float] = MappingProxyType(
         "motion-without-adapter": 120,
         "adapter": 60,
         **{style_job(style): 120 for style in (*CHECKPOINTS, *LORAS)},
+        **{look_job(style): 60 for style in CHECKPOINTS},
         "render": 40,
         "read": 15,
     }
 )
 CAMERA_COST = 80
+
+#: they leave a folder with a whole model
+CHECKPOINT_JOBS = frozenset(job(style) for job in (look_job, style_job) for style in CHECKPOINTS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Study:
     def result(self, name: str) -> Path:
         """Name the file a training leaves."""
         folder = self.run_folder(name)
-        return folder / ("model_index.json" if name in map(style_job, CHECKPOINTS) else f"{name}.safetensors")
+        return folder / ("model_index.json" if name in CHECKPOINT_JOBS else f"{name}.safetensors")
 
     def footage(self, name: str) -> Path:
         """Name a folder of footage."""
@@ -107,7 +111,7 @@ def training_jobs(study: Study) -> Iterator[Job]:
     )
     yield _train(study, "motion-without-adapter", "marked-clips", module, scale.marked_motion)
     for style in CHECKPOINTS:
-        yield _refine(study, style)
+        yield from _checkpoint(study, style)
     for style in LORAS:
         on_stills = ("train-adapter", "--as-lora", "--model", "pocket", "--videos")
         yield _train(study, style_job(style), f"stills-of-{style}", on_stills, scale.style_lora)
@@ -180,13 +184,18 @@ def _train(
     return _command(name, "train", study.result(name), every, (footage, *needs), runs_on=runs_on)
 
 
-def _refine(study: Study, style: str) -> Job:
-    name = style_job(style)
-    folder = study.run_folder(name)
-    words = ("--part", "image", "--style", style, *study.scale.refine, *_on(REFINE_ON, study))
-    where = ("--work", str(study.work / "refine" / style), "--out", str(folder))
-    runs_on = ("--device", study.device)
-    return _command(name, "train", study.result(name), (*_tool("refine"), *words, *where), runs_on=runs_on)
+def _checkpoint(study: Study, style: str) -> Iterator[Job]:
+    """Train a full checkpoint: its decoder, as checkpoints carry their own, and on top of that its UNet."""
+    look = study.result(look_job(style)).parent
+    yield _refine(study, look_job(style), ("--part", "decoder", "--style", style, *study.scale.look))
+    on_top = ("--part", "image", "--style", style, *study.scale.refine, "--bundle", str(look))
+    yield _refine(study, style_job(style), on_top, needs=(look_job(style),))
+
+
+def _refine(study: Study, name: str, flags: Flags, needs: tuple[str, ...] = ()) -> Job:
+    words = (*_tool("refine"), *flags, *_on(REFINE_ON, study))
+    where = ("--work", str(study.work / "refine" / name), "--out", str(study.run_folder(name)))
+    return _command(name, "train", study.result(name), (*words, *where), needs, runs_on=("--device", study.device))
 
 
 def _encoder(study: Study) -> Job:
