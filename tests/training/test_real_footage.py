@@ -13,7 +13,7 @@ from animdiff_cli.weights.files import read_tensors
 from .conftest import stop_after
 
 VIDEOS = ("bigbuckbunny", "bikes", "carphone_pristine")
-STEPS = 6
+STEPS = 4
 
 
 @pytest.fixture
@@ -26,9 +26,7 @@ def plan_on(make_plan, real, tmp_path):
 
     def plan(out, lr):
         data = {"data__videos": str(folder), "data__caption": "footage", "data__square": True}
-        return make_plan(
-            out=out, lr=lr, spatial_lr=lr, variants=1, steps=STEPS, batch=len(VIDEOS), save_every=100, **data
-        )
+        return make_plan(out=out, lr=lr, variants=1, steps=STEPS, batch=len(VIDEOS), save_every=100, **data)
 
     return plan
 
@@ -44,17 +42,18 @@ def losses(plan):
 
 
 def test_the_loss_falls_a_cut_run_goes_on_exactly_and_the_file_renders(plan_on, toy_model, toy_motion_file):
-    # at this rate nothing is learned: what untrained weights lose on the very clips, timesteps and noise of each step
+    # at this rate it learns nothing: what an untrained one loses on the very clips, timesteps and noise of each step
     untrained = plan_on("untrained", lr=1e-12)
     train(untrained)
-    plan = plan_on("learning", lr=0.03)
+    plan = plan_on("learning", lr=0.1)
     trained = train(plan)
     assert losses(plan)[0] == losses(untrained)[0]
-    assert sum(losses(plan)[-3:]) < 0.98 * sum(losses(untrained)[-3:])
+    assert all(learned < before for learned, before in zip(losses(plan)[1:], losses(untrained)[1:], strict=True))
+    assert losses(plan)[-1] < 0.99 * losses(untrained)[-1]
 
-    stopped = plan_on("stopped", lr=0.03)
+    stopped = plan_on("stopped", lr=0.1)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, stop_after(2))
+        train(stopped, stop_after(1))
     assert len(losses(stopped)) < STEPS
     resumed = train(stopped)
     assert losses(stopped) == losses(plan)
