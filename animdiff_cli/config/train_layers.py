@@ -54,6 +54,11 @@ def resolve_training(stage: Stage, layers: Sequence[Layer]) -> ResolvedTraining:
             f"{origins['stage']} describes a {values['stage']}, not a {stage}",
             hint=f"use `{COMMANDS[values['stage']]}`",
         )
+    if values.get("as_lora") and stage != "domain-adapter":
+        raise UsageError(
+            f"{origins['as_lora']}: `as_lora` has no effect on a {stage}: only a look is saved as an ordinary LoRA",
+            hint=f"leave `as_lora` out, or learn a look with `{COMMANDS['domain-adapter']} --as-lora`",
+        )
     for key, info in _fields().items():
         if info.is_required() and key not in values:
             flag = f"--{key.removeprefix(_DATA).replace('_', '-')}"

@@ -37,16 +37,17 @@ class Journal:
         self.rows = [row for row in read_rows(self.path) if row.step <= resume_at]
         _write_text(self.path, _as_csv(self.rows))
         self._file = self.path.open("a", encoding="utf-8", newline="")
-        self._board: Any = _board(folder / "tensorboard") if tensorboard else None
+        self._board: Any = _board(folder / "tensorboard", resume_at + 1) if tensorboard else None
 
     def append(self, row: Row) -> None:
-        """Write down one step; the line is on disk when this returns."""
+        """Write down one step; it is on disk when this returns."""
         self.rows.append(row)
         self._file.write(_as_csv([row], header=False))
         self._file.flush()
         if self._board:
             self._board.add_scalar("loss", row.loss, row.step)
             self._board.add_scalar("lr", row.lr, row.step)
+            self._board.flush()
 
     def draw(self) -> None:
         """Draw the curve beside the CSV."""
@@ -140,8 +141,9 @@ def check_tensorboard() -> None:
         )
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path, first_step: int) -> Any:
+    """Open a new event file; what older ones in the folder say of `first_step` and later no longer counts."""
     check_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=first_step)

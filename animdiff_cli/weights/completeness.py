@@ -1,6 +1,9 @@
 """Whether a part of an image model is whole: every weight its network has, in its shape, and no other."""
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from animdiff_cli.errors import IntegrityError
@@ -27,10 +30,16 @@ def check_part(part: str, tensors: Mapping[str, Lazy], config: Mapping[str, Any]
             raise IntegrityError(f"{source}: `{part}.{name}` has shape {tensors[name].shape}, not {shape}")
 
 
-def expected_shapes(part: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def expected_shapes(part: str, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
     """List the weights of a network, which is described to torch and never built."""
+    return _expected_shapes(part, json.dumps(config, sort_keys=True))
+
+
+@lru_cache(maxsize=16)
+def _expected_shapes(part: str, config: str) -> Mapping[str, tuple[int, ...]]:
+    network = describe_network(part, json.loads(config))
     named = with_model_prefix if part.startswith("text_encoder") else str
-    return {named(name): tuple(tensor.shape) for name, tensor in describe_network(part, config).state_dict().items()}
+    return MappingProxyType({named(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()})
 
 
 def describe_network(part: str, config: Mapping[str, Any]) -> Any:

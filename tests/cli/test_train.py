@@ -117,7 +117,7 @@ def test_an_adapter_and_a_module_train_from_the_shell(animdiff, stills, toy_mode
     assert identify(here / "module" / "module.safetensors").version == "v2"
 
 
-def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(words, here):
+def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(animdiff, words, here):
     run = [sys.executable, "-m", "animdiff_cli", *map(str, words), "--steps", "400", "--save-every", "1000"]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     restore = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
@@ -132,7 +132,5 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(words, here):
     assert "Traceback" not in rest and out == ""
     done = len(read_rows(here / "pan" / "loss.csv"))
     assert [path.name for path in (here / "pan" / "checkpoints").iterdir()] == [f"step-{done:08d}.pt"]
-    steps = ["--steps", str(done + 1), "--save-every", "1000"]
-    environ["OMP_NUM_THREADS"] = "1"
-    on = subprocess.run([*run, *steps], capture_output=True, text=True, env=environ)
-    assert on.returncode == 0 and f"going on after step {done} of {done + 1}" in on.stderr
+    on = animdiff(*words, "--steps", done + 1, "--save-every", 1000)
+    assert on.exit_code == 0 and f"going on after step {done} of {done + 1}" in on.stderr

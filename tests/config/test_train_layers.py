@@ -81,6 +81,23 @@ def test_a_file_of_another_stage_names_its_command():
     assert "train-adapter" in refused.value.hint
 
 
+@pytest.mark.parametrize("stage", ["motion-lora", "motion-module"])
+def test_as_lora_is_refused_where_no_look_is_learned(stage, tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("as_lora: true\n")
+    for layer, origin in ((file_layer(path), str(path)), (assignment_layer(["as_lora=true"]), "--set")):
+        with pytest.raises(UsageError) as refused:
+            resolve_training(stage, [GIVEN, layer])
+        assert str(refused.value).startswith(f"{origin}: `as_lora` has no effect on a {stage}")
+        assert "`animdiff train-adapter --as-lora`" in refused.value.hint
+    # a flag above the file has the last word, and the settings a run saves hold `false`
+    assert not resolve_training(stage, [GIVEN, file_layer(path), assignment_layer(["as_lora=false"])]).config.as_lora
+
+
+def test_as_lora_is_taken_where_a_look_is_learned():
+    assert resolve_training("domain-adapter", [GIVEN, assignment_layer(["as_lora=true"])]).config.as_lora
+
+
 def test_assignments_without_a_value_are_refused():
     with pytest.raises(UsageError, match="key=value"):
         assignment_layer(["steps"])

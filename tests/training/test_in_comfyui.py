@@ -1,0 +1,54 @@
+"""What is trained here, read by the rules of ComfyUI-AnimateDiff-Evolved; its loader needs ComfyUI and is not run.
+
+Its `load_motion_lora_as_patches` (animatediff/model_injection.py) keeps keys with `temporal` in them, takes each that
+is not an `up.` for the down half, finds the other half beside it, and adds up @ down to the weight of the motion module
+that is called as the down half without its LoRA words, whether `to_out` is numbered or not. It knows no alpha.
+"""
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from animdiff_cli.jobs.convert import convert_weights, plan_conversion
+from animdiff_cli.training.export import save_low_rank
+from animdiff_cli.training.low_rank import LowRank, motion_projections
+
+
+def changes_by_evolveds_rules(tensors):
+    """Map each weight of the motion module, by its official name, to what is added to it."""
+    changes = {}
+    for key in tensors:
+        if "temporal" not in key or "up." in key:
+            continue
+        weight = re.sub(r"to_out\.(?!0\.)", "to_out.0.", re.sub(r"processor\.|_lora|down\.", "", key))
+        changes[weight] = tensors[key.replace(".down.", ".up.")].float() @ tensors[key].float()
+    return changes
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_evolved_finds_a_weight_for_every_pair_and_adds_what_was_trained(make_unet, make_motion, tmp_path, version):
+    motion = make_motion(make_unet(dtype=torch.float32), version)
+    branches = LowRank.new(motion_projections(motion), 4, scale=0.5)
+    generator = torch.Generator().manual_seed(3)
+    for branch in branches.branches.values():
+        branch.up.data.copy_(torch.randn(branch.up.shape, generator=generator))
+    names = {layer: name for name, layer in motion.named_modules()}
+    added = {
+        f"{names[layer]}.weight": 0.5 * (branches.branches[key].up @ branches.branches[key].down).detach()
+        for key, layer in motion_projections(motion).items()
+    }
+    files = []
+    for layout in ("original", "diffusers", "peft"):
+        path = tmp_path / f"{layout}.safetensors"
+        save_low_rank(branches, path, kind="motion-lora", version=version, layout=layout)
+        output = tmp_path / f"comfy-of-{layout}.safetensors"
+        files.append(convert_weights(plan_conversion(str(path), "comfy", output=output)).path)
+    for path in (tmp_path / "original.safetensors", *files):
+        tensors = load_file(path)
+        assert all("temporal" in key for key in tensors)  # others would be dropped in silence
+        changes = changes_by_evolveds_rules(tensors)
+        assert 2 * len(changes) == len(tensors) and changes.keys() == added.keys() <= motion.state_dict().keys()
+        for weight, change in changes.items():
+            torch.testing.assert_close(change, added[weight], rtol=5e-3, atol=5e-3)
