@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from animdiff_cli.config.train_config import FREE_ON_RESUME
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
 from animdiff_cli.diffusion.build import Components, load_components, model_files
 from animdiff_cli.diffusion.memory import is_out_of_memory
+from animdiff_cli.diffusion.sdxl import sizes_of
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
 from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, open_gallery, prompts_of
@@ -27,11 +29,12 @@ from animdiff_cli.training.estimate import estimate, free_bytes, remedies
 from animdiff_cli.training.feed import Feed
 from animdiff_cli.training.graphed import check_graphs
 from animdiff_cli.training.journal import Journal, check_tensorboard
-from animdiff_cli.training.latents import LatentCache, TextCache, digest_of_module
+from animdiff_cli.training.latents import LatentCache, digest_of_module
 from animdiff_cli.training.loop import Run, resume
 from animdiff_cli.training.optimiser import Optimiser, check_8bit
 from animdiff_cli.training.processes import Processes
 from animdiff_cli.training.recompute import recompute_activations
+from animdiff_cli.training.texts import TextCache
 from animdiff_cli.weights.fingerprint import hash_files
 from animdiff_cli.weights.stream import whole
 
@@ -107,10 +110,11 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
         clips=clips,
         draws=_draws(plan, len(clips.items)),
         latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
-        texts=TextCache(folder / "texts", digest_of_module(parts.text_encoder)),
+        texts=TextCache.of(folder / "texts", parts),
         scaling_factor=parts.vae.config.scaling_factor,
         device=device,
         noise_offset=config.noise_offset,
+        sizes=partial(sizes_of, motion=built.motion),
     )
     return Run(
         config=config,
@@ -185,8 +189,8 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
     if here.is_first:
         negatives = {settings.negative_prompt for settings in gallery.settings}
         captions = [item.caption for item in clips.items]
-        wanted = [*captions, "", *prompts_of(plan, clips), *sorted(negatives)]
-        run.feed.texts.fill(wanted, parts.tokenizer, parts.text_encoder, lambda text: emit(Note(text)))
+        wanted = [*captions, None, *prompts_of(plan, clips), *sorted(negatives)]
+        run.feed.texts.fill(wanted, parts, lambda text: emit(Note(text)))
     first, last = (
         next(iter(positions_of(step, 0, config.batch * here.world, config.accumulation)))
         for step in (start, config.steps)
@@ -197,11 +201,12 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
 
 
 def _release(parts: Components) -> None:
-    """Move the encoders to the CPU: the run needs the VAE for samples only, and the text encoder no more."""
+    """Move the encoders to the CPU: the run needs the VAE for samples only, and the text encoders no more."""
     if parts.plan.kind == "cpu":
         return
-    parts.vae.to("cpu")
-    parts.text_encoder.to("cpu")
+    for part in (parts.vae, parts.text_encoder, parts.text_encoder_2):
+        if part is not None:
+            part.to("cpu")
     gc.collect()
     torch.cuda.empty_cache()
 
@@ -229,8 +234,8 @@ def _config_text(plan: TrainPlan) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -1,20 +1,25 @@
 """From sample numbers to batches of tensors on the device."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from animdiff_cli.diffusion.sdxl import Sizes, sizes_of
 from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.draws import Draw, Draws
-from animdiff_cli.training.latents import LatentCache, Moments, TextCache
+from animdiff_cli.training.latents import LatentCache, Moments
+from animdiff_cli.training.texts import TextCache
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips of one size. `latents` and `noise` are float32 [B, F, 4, h, w], `text` [B, 77, D]."""
+    """Clips of one size. `latents` and `noise` are float32 [B, F, 4, h, w], `text` [B, 77, D].
+
+    SDXL is told more, one row for each clip: `pooled` [B, P] and `sizes` [B, 6], in pixels.
+    """
 
     latents: Tensor
     noise: Tensor
@@ -22,6 +27,8 @@ class Batch:
     timesteps: Tensor  # [B]
     frame: Tensor  # [B] the frame of each clip that stands alone
     mask_spatial: bool
+    pooled: Tensor | None = None
+    sizes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -38,6 +45,8 @@ class Feed:
     scaling_factor: float
     device: torch.device
     noise_offset: float = 0.0
+    #: what SDXL is told of clips by their height and width
+    sizes: Callable[[int, int], Sizes] = sizes_of
 
     def batches(self, positions: Iterable[int]) -> list[Batch]:
         """Return the samples at `positions`, those of one size in one batch."""
@@ -50,15 +59,23 @@ class Feed:
     def _batch(self, draws: list[Draw]) -> Batch:
         samples = [self._sample(draw) for draw in draws]
         latents, noise = (torch.stack(column) for column in zip(*samples, strict=True))
-        captions = ["" if draw.drop_caption else self.clips.items[draw.index].caption for draw in draws]
+        items = [self.clips.items[draw.index] for draw in draws]
+        texts = [
+            self.texts.read(None if draw.drop_caption else item.caption)
+            for draw, item in zip(draws, items, strict=True)
+        ]
+        pooled = [text.pooled for text in texts if text.pooled is not None]
+        sizes = [self.sizes(*item.bucket) for item in items]
         frames = latents.shape[1]
         return Batch(
             latents=self._there(latents),
             noise=self._there(noise),
-            text=self._there(torch.stack([self.texts.read(caption) for caption in captions])),
+            text=self._there(torch.cat([text.tokens for text in texts])),
             timesteps=self._there(torch.tensor([draw.timestep for draw in draws])),
             frame=self._there(torch.tensor([int(draw.frame * frames) for draw in draws])),
             mask_spatial=draws[0].mask_spatial,
+            pooled=self._there(torch.cat(pooled)) if pooled else None,
+            sizes=self._there(torch.tensor(sizes, dtype=torch.float32)) if pooled else None,
         )
 
     def _sample(self, draw: Draw) -> tuple[Tensor, Tensor]:
