@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.denoise import Added, Conditioning
