@@ -135,12 +135,14 @@ def _version(config: TrainConfig, motion: Path | None, base: str) -> MotionVersi
     version = version or VERSIONS[base][0]
     if version in VERSIONS[base]:
         return version
-    told = f"{motion.name} is a {version} motion module" if motion else f"{version} is no layout of {base}"
+    if motion:
+        raise UsageError(
+            f"{motion.name} is a {version} motion module, and the image model `{config.model}` is {base}",
+            hint=f"`animdiff models list --all --kind motion-module --base {base}` lists those that fit",
+        )
     raise UsageError(
-        f"{told}, and the image model `{config.model}` is {base}",
-        hint=f"`animdiff models list --all --kind motion-module --base {base}`"
-        if motion
-        else f"choose one of {', '.join(VERSIONS[base])}, or leave it out",
+        f"there is no {version} motion module for `{config.model}`, which is {base}",
+        hint=f"choose one of {', '.join(VERSIONS[base])}, or leave it out",
     )
 
 
