@@ -90,7 +90,8 @@ def _train(
     if start:
         emit(Note(f"going on after step {start} of {plan.config.steps}"))
     if here.is_first:
-        _write_text(plan.out / CONFIG_FILE, _config_text(plan))
+        settings = plan.config.model_dump(mode="json")
+        _write_text(plan.out / CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     gallery = open_gallery(plan, clips, built, parts.vae, parts.prediction_type, run.feed.texts.read, emit)
     _fill_caches(run, plan, clips, parts, gallery, start)
     _release(parts)
@@ -167,6 +168,8 @@ def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, emit: Emit) -> b
     """Say what a step will take, and recompute activations where that was asked for or memory is short."""
     config, dtype = plan.config, plan.device.torch_dtype
     free = free_bytes(plan.device.device)
+    if free is not None:
+        free += built.frozen_bytes  # they are loaded by now, and counted in what a step takes
     area = max(height * width for height, width in (item.bucket for item in clips.items)) // 64
     sizes: dict[str, Any] = {"frozen_bytes": built.frozen_bytes, "trained": built.trained, "area": area, "dtype": dtype}
     kept = estimate(config, built.unet.config, **sizes, recompute=False)
@@ -176,7 +179,7 @@ def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, emit: Emit) -> b
     if recompute:
         recompute_activations(built.unet, built.motion)
     needed = estimate(config, built.unet.config, **sizes, recompute=True) if recompute else kept
-    there = "" if free is None else f"; {free / 1e9:.1f} GB free"
+    there = "" if free is None else f"; {free / 1e9:.1f} GB are there"
     emit(Note(f"a step takes {needed.in_words()}{', recomputed' if recompute else ''}{there}"))
     if free is not None and needed.total > free:
         emit(Note(f"that is more than there is: {remedies(config, dtype, recompute=recompute)}"))
@@ -204,9 +207,8 @@ def _release(parts: Components) -> None:
     """Move the encoders to the CPU: the run needs the VAE for samples only, and the text encoders no more."""
     if parts.plan.kind == "cpu":
         return
-    for part in (parts.vae, parts.text_encoder, parts.text_encoder_2):
-        if part is not None:
-            part.to("cpu")
+    for part in filter(None, (parts.vae, parts.text_encoder, parts.text_encoder_2)):
+        part.to("cpu")
     gc.collect()
     torch.cuda.empty_cache()
 
@@ -225,11 +227,6 @@ def _finish(
     run.emit(Written(plan.result, plan.result.stat().st_size))
     run.processes.wait()
     return TrainResult(plan.result, report)
-
-
-def _config_text(plan: TrainPlan) -> str:
-    settings = plan.config.model_dump(mode="json")
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
 def _write_text(path: Path, text: str) -> None:

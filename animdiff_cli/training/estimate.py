@@ -71,6 +71,8 @@ def remedies(config: TrainConfig, dtype: torch.dtype, *, recompute: bool) -> str
         f"`--frames {config.data.num_frames // 2}`" if config.data.num_frames > 8 else "",
         "`--optimizer adamw8bit`" if config.optimizer == "adamw" and config.stage == "motion-module" else "",
     ]
+    if not any(ways):
+        return "no switch lowers it further: use a device with more memory, or a smaller image model"
     return f"lower it with {', or '.join(way for way in ways if way)}"
 
 

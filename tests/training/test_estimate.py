@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 from animdiff_cli.motion import MotionModule, plug
 from animdiff_cli.motion.text import share_text
 from animdiff_cli.training.activations import kept_numbers, largest_part
+from animdiff_cli.training.estimate import remedies
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
 from animdiff_cli.training.recompute import recompute_activations
 from animdiff_cli.weights.model_configs import shipped
@@ -80,3 +81,10 @@ def test_activations_of_the_true_unets_are_what_is_said(fused_attention, base, s
 def test_the_largest_part_is_a_temporal_transformer_of_the_first_level():
     assert largest_part(shipped("sdxl", "unet"), "motion-lora") == 27.5 * 320
     assert largest_part(shipped("sdxl", "unet"), "domain-adapter") == 28 * 640 / 4
+
+
+def test_what_is_named_to_lower_memory_can_still_be_done(make_plan):
+    roomy = make_plan(data__size=512, data__num_frames=16, batch=4).config
+    assert remedies(roomy, torch.float32, recompute=False).startswith("lower it with `--gradient-checkpointing`, or")
+    least = make_plan().config
+    assert "more memory" in remedies(least, torch.bfloat16, recompute=True)
