@@ -35,11 +35,14 @@ class TextCache:
     def fill(
         self, captions: Iterable[str | None], parts: Components, say: Callable[[str], None] = lambda message: None
     ) -> None:
-        """Encode every caption that is not there yet."""
+        """Encode every caption that is not there yet. What is cut off one is told to `say`, once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for caption in dict.fromkeys(captions):
             if not self._path(caption).is_file():
-                text = read_text(parts, caption, say)
+                cut: set[str] = set()  # two tokenizers say the same
+                text = read_text(parts, caption, cut.add)
+                for message in sorted(cut):
+                    say(message)
                 tensors = {"text": text.tokens} | ({} if text.pooled is None else {"pooled": text.pooled})
                 kept = {name: tensor[0].cpu().contiguous() for name, tensor in tensors.items()}
                 write_tensors(kept, self._path(caption), {})

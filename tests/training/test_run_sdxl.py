@@ -83,6 +83,13 @@ def test_a_clip_is_told_as_a_render_tells_it(feed):
     assert not silent.text.any() and feed.texts.read("").tokens.any()
 
 
+def test_what_is_cut_off_a_caption_is_said_once(feed):
+    feed, parts = feed
+    said = []
+    feed.texts.fill(["x" * 75 + "left out"], parts, said.append)
+    assert len(said) == 1 and "left out" in said[0]
+
+
 def test_other_encoders_find_no_text_of_these(feed, tmp_path):
     feed, parts = feed
     with torch.no_grad():
