@@ -48,7 +48,12 @@ ResumeFromOpt = Annotated[
     _option("--resume-from", help="Start from this motion module, not from zero.", panel=MODELS, metavar="<ref>"),
 ]
 VersionOpt = Annotated[
-    str | None, _option("--motion-version", help="Layout of a new module: v1, v2 or v3.", panel=MODELS)
+    str | None,
+    _option(
+        "--motion-version",
+        help="Layout of a new module: v1, v2, v3, or sdxl or hotshot on an SDXL model.",
+        panel=MODELS,
+    ),
 ]
 AdapterOpt = Annotated[
     str | None,

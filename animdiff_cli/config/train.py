@@ -43,7 +43,9 @@ class DataConfig(BaseModel):
     caption: str | None = Field(None, description="What videos without a caption of their own show.")
     num_frames: int = Field(16, ge=1, le=4096, description="Frames in a clip.")
     stride: int = Field(4, ge=1, le=1000, description="Every how many frames of the footage one is taken.")
-    size: int = Field(256, ge=16, le=4096, multiple_of=8, description="Shorter side of a clip in pixels.")
+    size: int = Field(
+        256, ge=16, le=4096, multiple_of=8, description="Shorter side of a clip in pixels; on SDXL 512 unless said."
+    )
     square: bool = Field(False, description="Crop to squares instead of the aspect bucket nearest to the footage.")
     fps: float | None = Field(None, gt=0, le=1000, description="Frames per second before `stride`; its own if null.")
     avoid_cuts: bool = Field(True, description="Take no clip across a cut between two scenes.")

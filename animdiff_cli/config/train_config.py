@@ -41,6 +41,9 @@ class TrainConfig(BaseModel):
     beta_schedule: NoiseSchedule = Field(
         "linear", description="Noise schedule of clips; of single frames in the domain-adapter stage."
     )
+    beta_end: float = Field(
+        0.012, gt=0, lt=1, description="What that schedule ends in; 0.02 for SDXL's beta module, as its authors render."
+    )
     snr_gamma: float | None = Field(
         None, gt=0, description="Min-SNR weight of clips; small values make mostly-noise steps count. Null: none."
     )

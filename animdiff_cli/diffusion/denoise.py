@@ -18,10 +18,13 @@ OnStep = Callable[[int, int], None]  # (steps done, steps in all)
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What SDXL's UNet is told beside the texts: a summary of each and the sizes, one row for each half of guidance."""
+    """What SDXL's UNet is told beside the texts: a summary of each and the sizes.
 
-    pooled: Tensor  # [1 or 2, P], unconditional half first
-    sizes: Tensor  # [1 or 2, 6]: original height and width, corner, target height and width, in pixels
+    B is one row for each clip, or for each half of guidance, the unconditional one first.
+    """
+
+    pooled: Tensor  # [B, P]
+    sizes: Tensor  # [B, 6]: original height and width, corner, target height and width, in pixels
 
     def for_frames(self, num_frames: int) -> dict[str, Tensor]:
         """Repeat the rows for every frame, in the names of diffusers."""

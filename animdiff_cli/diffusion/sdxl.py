@@ -4,36 +4,24 @@ Podell et al. 2023, section 2.2. The denoising loop is the one of Stable Diffusi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.denoise import Added, Conditioning
-from animdiff_cli.diffusion.text import tokenise
+from animdiff_cli.diffusion.text import Text, tokenise
+from animdiff_cli.motion import MotionModule
 
 Say = Callable[[str], None]
 #: original height and width, upper and left corner, target height and width, in pixels
 Sizes = tuple[int, int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One prompt: `tokens` [1, 77, D1 + D2] and `pooled` [1, P]."""
-
-    tokens: Tensor
-    pooled: Tensor
-
-    def zeros(self) -> "Text":
-        """What SDXL was trained to read where there is no text."""
-        return Text(torch.zeros_like(self.tokens), torch.zeros_like(self.pooled))
-
-
-def sizes_of(height: int, width: int) -> Sizes:
-    """Say that the picture was made at this size and nothing was cut off it."""
-    return (height, width, 0, 0, height, width)
+def sizes_of(height: int, width: int, motion: MotionModule | None = None) -> Sizes:
+    """Say that the picture was made at this size and nothing was cut off it, unless `motion` was trained on others."""
+    own = motion.spec.traits.size_ids if motion else None
+    return own or (height, width, 0, 0, height, width)
 
 
 def condition(
@@ -52,10 +40,17 @@ def condition(
     """
     positive = encode_both(parts, prompt, clip_skip=clip_skip, say=say)
     if negative is None:
-        return Conditioning(positive.tokens, None, guidance_scale, _added([positive], sizes))
+        return tell(positive, None, guidance_scale, sizes)
     is_none = not negative and parts.zeros_for_empty
     other = positive.zeros() if is_none else encode_both(parts, negative, clip_skip=clip_skip, say=say)
-    return Conditioning(positive.tokens, other.tokens, guidance_scale, _added([other, positive], sizes))
+    return tell(positive, other, guidance_scale, sizes)
+
+
+def tell(positive: Text, negative: Text | None, guidance_scale: float, sizes: Sizes) -> Conditioning:
+    """Put together what an SDXL UNet is told from texts that are encoded; `negative` is None when guidance is off."""
+    if negative is None:
+        return Conditioning(positive.tokens, None, guidance_scale, _added([positive], sizes))
+    return Conditioning(positive.tokens, negative.tokens, guidance_scale, _added([negative, positive], sizes))
 
 
 @torch.no_grad()
@@ -73,6 +68,6 @@ def encode_both(parts: Components, prompt: str, *, clip_skip: int = 0, say: Say 
 
 
 def _added(texts: list[Text], sizes: Sizes) -> Added:
-    pooled = torch.cat([text.pooled for text in texts])
+    pooled = torch.cat([text.pooled for text in texts if text.pooled is not None])
     row = torch.tensor([sizes], dtype=torch.float32, device=pooled.device)
     return Added(pooled, row.repeat(len(texts), 1))

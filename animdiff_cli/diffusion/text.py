@@ -1,6 +1,7 @@
 """Prompts to embeddings."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,18 @@ from animdiff_cli.errors import IntegrityError
 
 MAX_TOKENS = 77  # positions of CLIP's text model, start and end included
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One prompt as a UNet reads it: `tokens` [1, 77, D] and, of SDXL only, a summary `pooled` [1, P]."""
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+
+    def zeros(self) -> "Text":
+        """What SDXL was trained to read where there is no text."""
+        return Text(torch.zeros_like(self.tokens), None if self.pooled is None else torch.zeros_like(self.pooled))
 
 
 @torch.no_grad()

@@ -84,13 +84,12 @@ class Animator:
     def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
         guided = config.guidance_scale > 1
         if self.components.is_sdxl:
-            told = self.motion.spec.traits.size_ids if self.motion else None
             return sdxl.condition(
                 self.components,
                 spell(config.prompt, self.embeddings),
                 spell(config.negative_prompt, self.embeddings) if guided else None,
                 config.guidance_scale,
-                told or sdxl.sizes_of(config.height, config.width),
+                sdxl.sizes_of(config.height, config.width, self.motion),
                 clip_skip=config.clip_skip,
                 say=say,
             )

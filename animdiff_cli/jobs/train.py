@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from animdiff_cli.config.train_config import FREE_ON_RESUME
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
 from animdiff_cli.diffusion.build import Components, load_components, model_files
 from animdiff_cli.diffusion.memory import is_out_of_memory
+from animdiff_cli.diffusion.sdxl import sizes_of
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
 from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, open_gallery, prompts_of
@@ -27,11 +29,13 @@ from animdiff_cli.training.estimate import estimate, free_bytes, remedies
 from animdiff_cli.training.feed import Feed
 from animdiff_cli.training.graphed import check_graphs
 from animdiff_cli.training.journal import Journal, check_tensorboard
-from animdiff_cli.training.latents import LatentCache, TextCache, digest_of_module
+from animdiff_cli.training.latents import LatentCache, digest_of_module
 from animdiff_cli.training.loop import Run, resume
+from animdiff_cli.training.objective import alpha_bars
 from animdiff_cli.training.optimiser import Optimiser, check_8bit
 from animdiff_cli.training.processes import Processes
 from animdiff_cli.training.recompute import recompute_activations
+from animdiff_cli.training.texts import TextCache
 from animdiff_cli.weights.fingerprint import hash_files
 from animdiff_cli.weights.stream import whole
 
@@ -87,7 +91,8 @@ def _train(
     if start:
         emit(Note(f"going on after step {start} of {plan.config.steps}"))
     if here.is_first:
-        _write_text(plan.out / CONFIG_FILE, _config_text(plan))
+        settings = plan.config.model_dump(mode="json")
+        _write_text(plan.out / CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     gallery = open_gallery(plan, clips, built, parts.vae, parts.prediction_type, run.feed.texts.read, emit)
     _fill_caches(run, plan, clips, parts, gallery, start)
     _release(parts)
@@ -107,11 +112,12 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
         clips=clips,
         draws=_draws(plan, len(clips.items)),
         latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
-        texts=TextCache(folder / "texts", digest_of_module(parts.text_encoder)),
+        texts=TextCache.of(folder / "texts", parts),
         scaling_factor=parts.vae.config.scaling_factor,
         device=device,
         noise_offset=config.noise_offset,
-        beta_schedule=config.beta_schedule,
+        alpha_bars=alpha_bars(config.beta_schedule, beta_end=config.beta_end),
+        sizes=partial(sizes_of, motion=built.motion),
     )
     return Run(
         config=config,
@@ -165,6 +171,8 @@ def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, emit: Emit) -> b
     """Say what a step will take, and recompute activations where that was asked for or memory is short."""
     config, dtype = plan.config, plan.device.torch_dtype
     free = free_bytes(plan.device.device)
+    if free is not None:
+        free += built.frozen_bytes  # they are loaded by now, and counted in what a step takes
     area = max(height * width for height, width in (item.bucket for item in clips.items)) // 64
     sizes: dict[str, Any] = {"frozen_bytes": built.frozen_bytes, "trained": built.trained, "area": area, "dtype": dtype}
     kept = estimate(config, built.unet.config, **sizes, recompute=False)
@@ -174,7 +182,7 @@ def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, emit: Emit) -> b
     if recompute:
         recompute_activations(built.unet, built.motion)
     needed = estimate(config, built.unet.config, **sizes, recompute=True) if recompute else kept
-    there = "" if free is None else f"; {free / 1e9:.1f} GB free"
+    there = "" if free is None else f"; {free / 1e9:.1f} GB are there"
     emit(Note(f"a step takes {needed.in_words()}{', recomputed' if recompute else ''}{there}"))
     if free is not None and needed.total > free:
         emit(Note(f"that is more than there is: {remedies(config, dtype, recompute=recompute)}"))
@@ -187,8 +195,8 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
     if here.is_first:
         negatives = {settings.negative_prompt for settings in gallery.settings}
         captions = [item.caption for item in clips.items]
-        wanted = [*captions, "", *prompts_of(plan, clips), *sorted(negatives)]
-        run.feed.texts.fill(wanted, parts.tokenizer, parts.text_encoder, lambda text: emit(Note(text)))
+        wanted = [*captions, None, *prompts_of(plan, clips), *sorted(negatives)]
+        run.feed.texts.fill(wanted, parts, lambda text: emit(Note(text)))
     first, last = (
         next(iter(positions_of(step, 0, config.batch * here.world, config.accumulation)))
         for step in (start, config.steps)
@@ -199,11 +207,11 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
 
 
 def _release(parts: Components) -> None:
-    """Move the encoders to the CPU: the run needs the VAE for samples only, and the text encoder no more."""
+    """Move the encoders to the CPU: the run needs the VAE for samples only, and the text encoders no more."""
     if parts.plan.kind == "cpu":
         return
-    parts.vae.to("cpu")
-    parts.text_encoder.to("cpu")
+    for part in filter(None, (parts.vae, parts.text_encoder, parts.text_encoder_2)):
+        part.to("cpu")
     gc.collect()
     torch.cuda.empty_cache()
 
@@ -224,15 +232,10 @@ def _finish(
     return TrainResult(plan.result, report)
 
 
-def _config_text(plan: TrainPlan) -> str:
-    settings = plan.config.model_dump(mode="json")
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-
-
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a training run will do, settled before anything is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,17 +9,23 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.config.train_layers import COMMANDS, ResolvedTraining, resolve_training
-from animdiff_cli.core.choices import Dtype, Stage
+from animdiff_cli.core.choices import Dtype, MotionVersion, Stage
 from animdiff_cli.core.naming import slug
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model, is_sdxl
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
+from animdiff_cli.motion import read_motion_spec
+from animdiff_cli.motion.spec import TRAITS
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.store import locate, require_model
 from animdiff_cli.training.network import MOTION_MODULE, MotionNetwork
 
 CONFIG_FILE = "config.yaml"
+#: layouts of the motion modules of each base, that of a new one first
+VERSIONS: Mapping[str, tuple[MotionVersion, ...]] = {"sd15": ("v3", "v1", "v2"), "sdxl": ("sdxl", "hotshot")}
+#: shorter side of training clips in pixels: half of what the image model draws, as in the paper
+SIZES: Mapping[str, int] = {"sd15": 256, "sdxl": 512}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class TrainPlan:
     device: DevicePlan
     out: Path
     network: MotionNetwork = MOTION_MODULE  # what stage 2 makes and trains where it starts from nothing
+    version: MotionVersion = "v3"  # of the motion module, or of the one an adapter is for
 
     @property
     def config(self) -> TrainConfig:
@@ -50,17 +57,21 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
 
     Raises `NotFound` for weights that are not here, `UsageError` for settings that do not fit or a folder in the way.
     """
-    resolved = resolve_training(stage, with_recommended_training(stage, layers))
-    config = resolved.config
+    layers = with_recommended_training(stage, layers)
+    config = resolve_training(stage, layers).config
     model = locate(parse_ref(require_model(config.model)), "base").path
     check_model(model)
-    _refuse_sdxl(model)
+    base = "sdxl" if is_sdxl(model) else "sd15"
     if stage == "motion-lora" and config.motion_module is None:
+        best = "mm-sdxl-beta`" if base == "sdxl" else "mm-v2`; official MotionLoRAs are for v2"
         raise UsageError(
             f"no motion module was named for `{config.model}`: a MotionLoRA belongs to one",
-            hint="add `--motion-module mm-v2`; official MotionLoRAs are for v2",
+            hint=f"add `--motion-module {best}",
         )
     motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
+    version = _version(config, motion, base)
+    resolved = resolve_training(stage, [_customary(stage, base, version), *layers])
+    config = resolved.config
     plan = TrainPlan(
         resolved=resolved,
         model=model,
@@ -68,6 +79,7 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
         domain_adapter=_adapter(config.domain_adapter),
         device=_device(device, config.dtype, local_rank),
         out=(config.out or _default_out(config)).expanduser(),
+        version=version,
     )
     check_folder(plan.out)
     return plan
@@ -85,8 +97,8 @@ def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Lay
     if stage == "motion-lora" and advice.get("motion_module"):
         values["motion_module"] = advice["motion_module"]
     sides = [side for side in (advice.get("width"), advice.get("height")) if isinstance(side, int)]
-    if sides:  # models of 512 pixels are trained on clips of 256, as the paper does
-        values["data.size"] = min(*sides, 256)
+    if sides:
+        values["data.size"] = min(*sides, SIZES.get(entry.base, SIZES["sd15"]))
     values |= entry.training.get(stage, {})
     return [Layer(f"recommended for `{entry.alias}`", values), *layers]
 
@@ -104,6 +116,7 @@ def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateCon
             "width": bucket[1],
             "num_frames": config.data.num_frames,
             "beta_schedule": config.beta_schedule,
+            "beta_end": config.beta_end,
         }
     )
 
@@ -116,12 +129,30 @@ def check_folder(out: Path) -> None:
         raise UsageError(f"`{out}` holds files of something else than a training run", hint="name a new folder: `-o`")
 
 
-def _refuse_sdxl(model: Path) -> None:
-    if is_sdxl(model):
+def _version(config: TrainConfig, motion: Path | None, base: str) -> MotionVersion:
+    """Tell which layout the motion module has or gets. Raises `UsageError` for one that is of another base."""
+    version = read_motion_spec(motion, config.motion_version).version if motion else config.motion_version
+    version = version or VERSIONS[base][0]
+    if version in VERSIONS[base]:
+        return version
+    if motion:
         raise UsageError(
-            f"{model.name} is an SDXL model, which this version renders and does not train on",
-            hint="train on a Stable Diffusion 1.5 model: `--model sd15`",
+            f"{motion.name} is a {version} motion module, and the image model `{config.model}` is {base}",
+            hint=f"`animdiff models list --all --kind motion-module --base {base}` lists those that fit",
         )
+    raise UsageError(
+        f"there is no {version} motion module for `{config.model}`, which is {base}",
+        hint=f"choose one of {', '.join(VERSIONS[base])}, or leave it out",
+    )
+
+
+def _customary(stage: Stage, base: str, version: MotionVersion) -> Layer:
+    """Say what differs by image model and motion module: the size of clips, and the noise they are trained on."""
+    values: dict[str, object] = {"data.size": SIZES[base]}
+    if stage != "domain-adapter":  # which learns on the image model's own noise
+        traits = TRAITS[version]
+        values |= {"beta_schedule": traits.beta_schedule, "beta_end": traits.beta_end}
+    return Layer(f"customary for {version}", values)
 
 
 def _device(requested: str, dtype: Dtype, local_rank: int) -> DevicePlan:

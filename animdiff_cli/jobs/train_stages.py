@@ -56,7 +56,7 @@ def build_motion(plan: TrainPlan, emit: Emit) -> MotionModule | None:
         from animdiff_cli.motion import MotionSpec
 
         torch.manual_seed(config.seed)  # initial weights come from torch's own generator
-        motion = plan.network.make(MotionSpec.for_unet(unet_config, config.motion_version or "v3"))
+        motion = plan.network.make(MotionSpec.for_unet(unet_config, plan.version))
     else:
         emit(Loading(f"motion module {plan.motion_module.name}"))
         motion = load_motion_module(plan.motion_module, config.motion_version)
@@ -76,7 +76,8 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
     if plan.domain_adapter:
         path, scale = plan.domain_adapter
         LowRank.load(image_projections(unet), path, scale)
-    betas = {"still_betas" if plan.config.stage == "domain-adapter" else "clip_betas": plan.config.beta_schedule}
+    kind = "still" if plan.config.stage == "domain-adapter" else "clip"
+    betas: dict[str, Any] = {f"{kind}_betas": plan.config.beta_schedule, f"{kind}_beta_end": plan.config.beta_end}
     passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma, **betas)
     return _BUILDERS[plan.config.stage](plan, passes, motion)
 
@@ -102,7 +103,7 @@ def _domain_adapter(plan: TrainPlan, passes: Passes, motion: MotionModule | None
     if config.as_lora:
         save = partial(_save_low_rank, adapter, plan, "lora", None)
     else:
-        save = partial(_save_low_rank, adapter, plan, "domain-adapter", config.motion_version or "v3")
+        save = partial(_save_low_rank, adapter, plan, "domain-adapter", plan.version)
     return Built(DomainAdapter(passes, adapter, config.lr), passes.unet, None, adapter, save)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -187,7 +188,11 @@ class MotionModule(nn.Module):
 
 def across_frames(norm: nn.GroupNorm, hidden: Tensor, num_frames: int) -> Tensor:
     """Normalise `hidden` [B*F, D, H, W] with statistics taken over all frames of a clip."""
-    return unfold_clip(norm(fold_clip(hidden, num_frames)), num_frames)
+    stacked = fold_clip(hidden, num_frames)
+    if torch.is_grad_enabled() and not stacked.requires_grad:
+        # torch's channels-last kernel on CPUs crashes where the norm takes gradients and what it normalises takes none
+        stacked = stacked.contiguous()
+    return unfold_clip(norm(stacked), num_frames)
 
 
 def fold_clip(hidden: Tensor, num_frames: int) -> Tensor:

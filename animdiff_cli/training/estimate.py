@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from animdiff_cli.config.train_config import TrainConfig
+from animdiff_cli.training.activations import kept_numbers, largest_part
 
-#: bytes of float32 activations kept per frame, latent pixel and channel unit (see `_channel_units`), counted on SD1.5
-#: with memory-efficient attention: 10.6 GB for 16 frames of 256², 1.4 GB with everything recomputed
-KEPT, KEPT_RECOMPUTED = 1115, 147
+#: bytes of a number kept in half precision are more than two, because norms compute in float32; counted as the rest
+FULL_BYTES, HALF_BYTES = 4, 2.5
 #: gradient, two moments and the weight itself, float32
 TRAINED_BYTES, TRAINED_BYTES_8BIT = 16, 10
 #: workspace of kernels and fragmentation
@@ -53,9 +53,10 @@ def estimate(
 ) -> Estimate:
     """Estimate a step. `trained`: parameters with gradients; `area`: latent pixels of the largest bucket."""
     frames = 1 if config.stage == "domain-adapter" else config.data.num_frames
-    kept = KEPT_RECOMPUTED if recompute else KEPT
-    share = torch.finfo(dtype).bits / 32
-    activations = kept * _channel_units(unet_config) * frames * config.batch * area * share
+    numbers = kept_numbers(unet_config, config.stage, recompute=recompute)
+    if recompute:
+        numbers += largest_part(unet_config, config.stage)
+    activations = numbers * frames * config.batch * area * (FULL_BYTES if dtype == torch.float32 else HALF_BYTES)
     per_parameter = TRAINED_BYTES_8BIT if config.optimizer == "adamw8bit" else TRAINED_BYTES
     return Estimate(frozen_bytes, trained * per_parameter, int(activations))
 
@@ -70,6 +71,8 @@ def remedies(config: TrainConfig, dtype: torch.dtype, *, recompute: bool) -> str
         f"`--frames {config.data.num_frames // 2}`" if config.data.num_frames > 8 else "",
         "`--optimizer adamw8bit`" if config.optimizer == "adamw" and config.stage == "motion-module" else "",
     ]
+    if not any(ways):
+        return "no switch lowers it further: use a device with more memory, or a smaller image model"
     return f"lower it with {', or '.join(way for way in ways if way)}"
 
 
@@ -81,11 +84,3 @@ def free_bytes(device: torch.device) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def _channel_units(unet_config: Mapping[str, Any]) -> float:
-    """Sum each level's width over how much smaller its picture is: 580 for SD1.5."""
-    widths = unet_config["block_out_channels"]
-    layers = unet_config["layers_per_block"]
-    depth = layers if isinstance(layers, int) else sum(layers) / len(layers)
-    return sum(width / 4**level for level, width in enumerate(widths)) * depth / 2

@@ -1,22 +1,26 @@
 """From sample numbers to batches of tensors on the device."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from animdiff_cli.diffusion.sdxl import Sizes, sizes_of
 from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.draws import Draw, Draws
-from animdiff_cli.training.latents import LatentCache, Moments, TextCache
-from animdiff_cli.training.objective import alpha_bars, noise_hiding
+from animdiff_cli.training.latents import LatentCache, Moments
+from animdiff_cli.training.objective import noise_hiding
+from animdiff_cli.training.texts import TextCache
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips of one size. `latents` and `noise` are float32 [B, F, 4, h, w], `text` [B, 77, D]."""
+    """Clips of one size. `latents` and `noise` are float32 [B, F, 4, h, w], `text` [B, 77, D].
+
+    SDXL is told more, one row for each clip: `pooled` [B, P] and `sizes` [B, 6], in pixels.
+    """
 
     latents: Tensor
     noise: Tensor
@@ -24,6 +28,8 @@ class Batch:
     timesteps: Tensor  # [B]
     frame: Tensor  # [B] the frame of each clip that stands alone
     mask_spatial: bool
+    pooled: Tensor | None = None
+    sizes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -39,8 +45,10 @@ class Feed:
     texts: TextCache
     scaling_factor: float
     device: torch.device
+    alpha_bars: Tensor  # [1000] of the schedule that is trained on
     noise_offset: float = 0.0
-    beta_schedule: str = "linear"
+    #: what SDXL is told of clips by their height and width
+    sizes: Callable[[int, int], Sizes] = sizes_of
 
     def batches(self, positions: Iterable[int]) -> list[Batch]:
         """Return the samples at `positions`, those of one size in one batch."""
@@ -53,15 +61,23 @@ class Feed:
     def _batch(self, draws: list[Draw]) -> Batch:
         samples = [self._sample(draw) for draw in draws]
         latents, noise = (torch.stack(column) for column in zip(*samples, strict=True))
-        captions = ["" if draw.drop_caption else self.clips.items[draw.index].caption for draw in draws]
+        items = [self.clips.items[draw.index] for draw in draws]
+        texts = [
+            self.texts.read(None if draw.drop_caption else item.caption)
+            for draw, item in zip(draws, items, strict=True)
+        ]
+        pooled = [text.pooled for text in texts if text.pooled is not None]
+        sizes = [self.sizes(*item.bucket) for item in items]
         frames = latents.shape[1]
         return Batch(
             latents=self._there(latents),
             noise=self._there(noise),
-            text=self._there(torch.stack([self.texts.read(caption) for caption in captions])),
+            text=self._there(torch.cat([text.tokens for text in texts])),
             timesteps=self._there(torch.tensor([draw.timestep for draw in draws])),
             frame=self._there(torch.tensor([int(draw.frame * frames) for draw in draws])),
             mask_spatial=draws[0].mask_spatial,
+            pooled=self._there(torch.cat(pooled)) if pooled else None,
+            sizes=self._there(torch.tensor(sizes, dtype=torch.float32)) if pooled else None,
         )
 
     def _sample(self, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -72,16 +88,10 @@ class Feed:
         latents = (mean + std * torch.randn(mean.shape, generator=generator)) * self.scaling_factor
         noise = torch.randn(mean.shape, generator=generator)
         if draw.from_noise:
-            alpha_bar = _alpha_bars(self.beta_schedule)[draw.timestep]
-            return latents, noise_hiding(latents, noise, alpha_bar)
+            return latents, noise_hiding(latents, noise, self.alpha_bars[draw.timestep])
         if self.noise_offset > 0:
             noise = noise + self.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=generator)
         return latents, noise
 
     def _there(self, tensor: Tensor) -> Any:
         return tensor.to(self.device, non_blocking=True)
-
-
-@lru_cache(maxsize=2)
-def _alpha_bars(beta_schedule: str) -> Tensor:
-    return alpha_bars(beta_schedule)

@@ -16,7 +16,7 @@ Backward = Callable[[Batch, float], Tensor]
 
 WARM_UP = 3  # passes before recording: libraries choose their kernels
 MOST = 8  # graphs that are kept; batches of further shapes are computed kernel by kernel
-TENSORS = ("latents", "noise", "text", "timesteps", "frame")
+TENSORS = ("latents", "noise", "text", "timesteps", "frame", "pooled", "sizes")
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Graphs:
 
     def __call__(self, batch: Batch, scale: float) -> Tensor:
         """Return the loss of the batch, detached; its gradients times `scale` are added to the parameters'."""
-        key = (*(tuple(getattr(batch, name).shape) for name in TENSORS), batch.mask_spatial, scale)
+        key = (*((name, tuple(tensor.shape)) for name, tensor in _tensors(batch)), batch.mask_spatial, scale)
         if key not in self._recorded:
             if len(self._recorded) == MOST:
                 return self.backward(batch, scale)
@@ -50,8 +50,8 @@ class _Recording:
     gradients: list[tuple[nn.Parameter, Tensor]]
 
     def replay(self, batch: Batch) -> Tensor:
-        for name in TENSORS:
-            getattr(self.inputs, name).copy_(getattr(batch, name), non_blocking=True)
+        for name, tensor in _tensors(batch):
+            getattr(self.inputs, name).copy_(tensor, non_blocking=True)
         # a replay writes its gradients over those of the last one, which may not have been used up yet
         earlier = [None if parameter.grad is None else parameter.grad.clone() for parameter, _ in self.gradients]
         self.graph.replay()
@@ -69,7 +69,7 @@ def check_graphs(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def _record(backward: Backward, parameters: Iterable[nn.Parameter], batch: Batch, scale: float) -> _Recording:
-    inputs = replace(batch, **{name: getattr(batch, name).clone() for name in TENSORS})
+    inputs = replace(batch, **{name: tensor.clone() for name, tensor in _tensors(batch)})
     trained = list(parameters)
     earlier = [parameter.grad for parameter in trained]
     _put(trained, [None] * len(trained))
@@ -86,6 +86,12 @@ def _record(backward: Backward, parameters: Iterable[nn.Parameter], batch: Batch
     gradients = [(parameter, parameter.grad) for parameter in trained if parameter.grad is not None]
     _put(trained, earlier)
     return _Recording(graph, inputs, loss, gradients)
+
+
+def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:
+    """List what a batch holds; what only SDXL is told is absent elsewhere."""
+    held = ((name, getattr(batch, name)) for name in TENSORS)
+    return [(name, tensor) for name, tensor in held if tensor is not None]
 
 
 def _put(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> None:

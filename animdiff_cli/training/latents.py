@@ -1,7 +1,7 @@
-"""Latents and text embeddings, computed once and kept on disk, so that VAE and text encoder leave memory.
+"""Latents, computed once and kept on disk, so that the VAE leaves memory.
 
 An entry is named by a digest of everything it depends on: pixels, settings, and the weights of the encoder. A changed
-caption, video, VAE or number format therefore never finds a stale entry.
+video, VAE or number format therefore never finds a stale entry.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.training.ahead import ahead
 from animdiff_cli.training.clips import Clips
@@ -64,35 +63,6 @@ class LatentCache:
     def _path(self, clips: Clips, index: int, variant: int) -> Path:
         name = digest_of(VERSION, clips.items[index].key, variant, self.vae_digest)
         return self.folder / f"{name}.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class TextCache:
-    """Embeddings [77, D] of captions by one text encoder."""
-
-    folder: Path
-    encoder_digest: str
-
-    def fill(
-        self,
-        captions: Iterable[str],
-        tokenizer: Any,
-        text_encoder: Any,
-        say: Callable[[str], None] = lambda message: None,
-    ) -> None:
-        """Encode every caption that is not there yet."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for caption in dict.fromkeys(captions):
-            if not self._path(caption).is_file():
-                embedding = encode_prompt(tokenizer, text_encoder, caption, say=say)[0]
-                write_tensors({"text": embedding.cpu().contiguous()}, self._path(caption), {})
-
-    def read(self, caption: str) -> Tensor:
-        """Read one embedding, [77, D]."""
-        return read_tensors(self._path(caption))["text"]
-
-    def _path(self, caption: str) -> Path:
-        return self.folder / f"{digest_of(VERSION, caption, self.encoder_digest)}.safetensors"
 
 
 @torch.no_grad()

@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from animdiff_cli.core.choices import NoiseSchedule
-from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 
 #: noise schedule of each kind of pass (official YAMLs): stills as the image model learned, clips on linear betas
 STILL_BETAS: NoiseSchedule = "scaled_linear"
 CLIP_BETAS: NoiseSchedule = "linear"
 
 
-def alpha_bars(beta_schedule: str, device: torch.device | str = "cpu") -> Tensor:
+def alpha_bars(beta_schedule: str, device: torch.device | str = "cpu", *, beta_end: float = BETA_END) -> Tensor:
     """Return the share of signal power left after each of 1000 timesteps, float32 [1000]."""
-    table: Tensor = make_scheduler("ddpm", beta_schedule).alphas_cumprod
+    table: Tensor = make_scheduler("ddpm", beta_schedule, beta_end=beta_end).alphas_cumprod
     return table.float().to(device)
 
 

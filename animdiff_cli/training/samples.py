@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
+from animdiff_cli.diffusion.text import Text
+from animdiff_cli.motion import plugged
 from animdiff_cli.outputs import format_of, write_clip
 
 Frames = NDArray[np.uint8]
@@ -22,14 +25,14 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Renders prompts with the UNet in training. `text` gives embeddings [77, D]: the text encoder is gone by then.
+    """Renders prompts with the UNet in training. `text` gives texts, None's for none: the encoders are gone by then.
 
     The VAE waits on the CPU between samples.
     """
 
     unet: Any
     vae: Any
-    text: Callable[[str], Tensor]
+    text: Callable[[str | None], Text]
     prediction_type: str
     autocast: torch.dtype | None
 
@@ -37,17 +40,19 @@ class Sampler:
     def frames(self, config: GenerateConfig, num_frames: int) -> Frames:
         """Render one clip of `config`, whose noise schedule is settled: uint8 [F, H, W, 3]."""
         generator = seeded_generator(config.seed)
-        guided = config.guidance_scale > 1
-        conditioning = Conditioning(
-            self._text(config.prompt), self._text(config.negative_prompt) if guided else None, config.guidance_scale
-        )
         device = self.unet.device
         with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
             latents = denoise(
                 self.unet,
-                make_scheduler(config.scheduler, config.beta_schedule, self.prediction_type),
+                make_scheduler(
+                    config.scheduler,
+                    config.beta_schedule,
+                    self.prediction_type,
+                    beta_end=config.beta_end or BETA_END,
+                    timestep_spacing=config.timestep_spacing,
+                ),
                 initial_noise(generator, num_frames, config.height // 8, config.width // 8),
-                conditioning,
+                self._conditioning(config),
                 steps=config.steps,
                 generator=generator,
             )
@@ -63,8 +68,22 @@ class Sampler:
         frames = self.frames(config, num_frames)
         return write_clip(frames, config.fps, path, format_of(path), recipe, overwrite=True)
 
-    def _text(self, prompt: str) -> Tensor:
-        return self.text(prompt)[None].to(self.unet.device, self.unet.dtype)
+    def _conditioning(self, config: GenerateConfig) -> Conditioning:
+        positive = self._text(config.prompt)
+        negative = self._text(config.negative_prompt or None) if config.guidance_scale > 1 else None
+        if positive.pooled is None:
+            return Conditioning(positive.tokens, negative and negative.tokens, config.guidance_scale)
+        attached = plugged(self.unet)
+        sizes = sdxl.sizes_of(config.height, config.width, attached.motion if attached else None)
+        return sdxl.tell(positive, negative, config.guidance_scale, sizes)
+
+    def _text(self, prompt: str | None) -> Text:
+        text = self.text(prompt)
+        pooled = None if text.pooled is None else self._there(text.pooled)
+        return Text(self._there(text.tokens), pooled)
+
+    def _there(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.unet.device, self.unet.dtype)
 
 
 def sample_path(folder: Path, step: int, number: int, num_frames: int) -> Path:

@@ -24,7 +24,7 @@ GOES_WITH: Mapping[str, str] = {
     "unet": "other parts of a {base} model",
     "motion-module": "`--motion-module`, on any {base} model",
     "motion-lora": "`--motion-lora`, on a {version} motion module of {base}",
-    "domain-adapter": "`--domain-adapter`, beside the v3 motion module of {base}",
+    "domain-adapter": "`--domain-adapter`, beside the {version} motion module of {base}",
     "lora": "`--lora`, on any {base} model",
     "vae": "`--vae`, on any {base} model",
     "text-encoder": "other parts of a {base} model",
@@ -61,7 +61,7 @@ class WeightsInfo:
     @property
     def goes_with(self) -> str:
         """Say in a few words what it is used with."""
-        version = self.version or "v1 or v3"
+        version = self.version or ("sdxl or hotshot" if self.base == "sdxl" else "v1 or v3")
         return GOES_WITH[self.kind].format(base=self.base or "fitting", version=version)
 
     def fits_base(self, other: "WeightsInfo") -> bool:

@@ -63,17 +63,19 @@ def motion_lora(file: WeightFile) -> Details:
     """Read rank, layout, and by the mid block the version a MotionLoRA was made for."""
     details = lora(file)
     middle = any("mid_block" in key for key in file.tensors)
-    notes = () if middle else ("without mid block: for v1 or v3",)
+    base = _recorded_base(file, _level_base(file)) or "sd15"
+    notes = () if middle or base == "sdxl" else ("without mid block: for v1 or v3",)
     recorded = file.metadata.get(VERSION_KEY)
     version = recorded if recorded in get_args(Family) else "v2" if middle else None
-    base = _recorded_base(file, _level_base(file)) or "sd15"
     return Details(details.format, base, version, details.family, details.rank, notes=notes + details.notes)
 
 
 def domain_adapter(file: WeightFile) -> Details:
-    """Read a domain adapter, which was made for v3."""
+    """Read a domain adapter, which was made for v3 unless it says of itself what for."""
     details = lora(file)
-    return Details(details.format, details.base, "v3", details.family, details.rank, notes=details.notes)
+    recorded = file.metadata.get(VERSION_KEY)
+    version = recorded if recorded in get_args(Family) else "v3"
+    return Details(details.format, details.base, version, details.family, details.rank, notes=details.notes)
 
 
 def sparsectrl(file: WeightFile) -> Details:

@@ -56,10 +56,21 @@ def test_the_path_of_the_lora_is_all_that_goes_to_stdout(animdiff, words, here):
     assert (from_file.stdout, from_file.stderr) == ("pan/pan.safetensors\n", "")
 
 
-def test_sdxl_is_refused_before_anything_is_loaded(animdiff, words, toy_sdxl_model, files):
+def test_a_lora_of_sdxl_trains_from_the_shell(animdiff, words, toy_sdxl_model, toy_sdxl_motion_file, here):
+    done = animdiff(*words, "--model", toy_sdxl_model, "--motion-module", toy_sdxl_motion_file, "--steps", "1")
+    assert (done.exit_code, done.stdout) == (0, "pan/pan.safetensors\n"), done.stderr
+    info = identify(here / "pan" / "pan.safetensors")
+    assert (info.base, info.version) == ("sdxl", "sdxl")
+
+
+def test_a_motion_module_of_another_base_is_refused_before_anything_is_loaded(animdiff, words, toy_sdxl_model, files):
     done = animdiff(*words, "--model", toy_sdxl_model)
     assert done.exit_code == 2
-    assert "is an SDXL model, which this version renders and does not train on" in done.stderr
+    assert "is a v3 motion module, and the image model" in done.stderr and "--base sdxl" in done.stderr
+    new = ["train-motion", "--videos", words[words.index("--videos") + 1], "--model", toy_sdxl_model]
+    layout = animdiff(*new, "--motion-version", "v2")
+    assert layout.exit_code == 2
+    assert "no v2 motion module for" in layout.stderr and "choose one of sdxl, hotshot" in layout.stderr
     assert files() == []
 
 

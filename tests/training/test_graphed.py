@@ -19,18 +19,21 @@ def test_it_is_refused_where_it_cannot_work():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_replayed_gradients_are_those_of_the_backward_pass():
+@pytest.mark.parametrize("is_sdxl", [False, True])
+def test_replayed_gradients_are_those_of_the_backward_pass(is_sdxl):
     used, unused = (torch.nn.Parameter(torch.randn(4, 4, device="cuda")) for _ in range(2))
 
     def backward(batch, scale):
         if not batch.mask_spatial:
             (unused.sum() * scale).backward()
         loss = (batch.latents @ used).square().mean() + batch.timesteps.float().mean()
+        if is_sdxl:
+            loss = loss + (batch.pooled @ used).mean() * batch.sizes.mean()
         (loss * scale).backward()
         return loss.detach()
 
     graphs = Graphs(backward, [used, unused])
-    batches = [_batch(seed, mask_spatial=seed % 3 == 0) for seed in range(6)]
+    batches = [_batch(seed, mask_spatial=seed % 3 == 0, is_sdxl=is_sdxl) for seed in range(6)]
     for pair in (batches[:2], batches[2:4], batches[4:], [batches[1], batches[1]]):
         found = []
         for run in (backward, graphs):
@@ -41,8 +44,9 @@ def test_replayed_gradients_are_those_of_the_backward_pass():
             assert (plain is None and replayed is None) or torch.allclose(plain, replayed)
 
 
-def _batch(seed, *, mask_spatial):
+def _batch(seed, *, mask_spatial, is_sdxl):
     generator = torch.Generator("cuda").manual_seed(seed)
     numbers = torch.randn(2, 3, 4, 4, 4, device="cuda", generator=generator)
     batch = Batch(numbers, numbers, numbers[0, 0], torch.tensor([seed, 7], device="cuda"), None, mask_spatial)
-    return replace(batch, frame=batch.timesteps)
+    told = {"pooled": numbers[:, 0, 0, 0], "sizes": numbers[:, 0, 0, 1]} if is_sdxl else {}
+    return replace(batch, frame=batch.timesteps, **told)

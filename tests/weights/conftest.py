@@ -36,7 +36,8 @@ def motion_lora(make_unet, make_motion, numbers, tmp_path):
 
     def write(version="v2", name="pan.ckpt"):
         weights = {}
-        for key, tensor in make_motion(make_unet(dtype=torch.float32), version).state_dict().items():
+        unet = make_unet("sdxl" if version == "sdxl" else "sd15", dtype=torch.float32)
+        for key, tensor in make_motion(unet, version).state_dict().items():
             stem, _, projection = key.rpartition(".attention_blocks.")
             if not stem or not projection.endswith("weight"):
                 continue

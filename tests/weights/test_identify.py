@@ -187,6 +187,16 @@ def test_only_what_a_file_says_of_itself_tells_the_miniature_from_sd15(
     assert said(adapter_file, tmp_path, base="pocket", kind="domain-adapter").base == "pocket"
 
 
+def test_a_lora_and_an_adapter_of_sdxl_say_what_they_go_with(motion_lora, adapter_file, tmp_path):
+    bare = identify(motion_lora("sdxl"))
+    assert (bare.base, bare.version, bare.notes) == ("sdxl", None, ())
+    assert bare.goes_with == "`--motion-lora`, on a sdxl or hotshot motion module of sdxl"
+    assert said(motion_lora("sdxl"), tmp_path, motion_version="hotshot").version == "hotshot"
+    adapter = said(adapter_file, tmp_path, kind="domain-adapter", motion_version="v1")
+    assert adapter.version == "v1" and "beside the v1 motion module" in adapter.goes_with
+    assert identify(adapter_file).version == "v3"
+
+
 @pytest.mark.parametrize("recorded", ["sdxl", "unknown", "my own"])
 def test_a_file_that_says_what_its_names_deny_is_not_believed(motion_lora, tmp_path, recorded):
     assert said(motion_lora("v3"), tmp_path, base=recorded).base == "sd15"

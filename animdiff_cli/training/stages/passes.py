@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.core.choices import NoiseSchedule
+from animdiff_cli.diffusion.denoise import Added
+from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
 from animdiff_cli.training.feed import Batch
 from animdiff_cli.training.objective import (
@@ -47,14 +49,16 @@ class Passes:
         *,
         still_betas: NoiseSchedule = STILL_BETAS,
         clip_betas: NoiseSchedule = CLIP_BETAS,
+        still_beta_end: float = BETA_END,
+        clip_beta_end: float = BETA_END,
     ) -> "Passes":
         """Prepare the passes on the UNet's device; autocast where its weights are not float32."""
         return cls(
             unet=unet,
             autocast=None if unet.dtype == torch.float32 else unet.dtype,
             prediction="v_prediction" if prediction == "v_prediction" else "epsilon",
-            still_alpha_bars=alpha_bars(still_betas, unet.device),
-            clip_alpha_bars=alpha_bars(clip_betas, unet.device),
+            still_alpha_bars=alpha_bars(still_betas, unet.device, beta_end=still_beta_end),
+            clip_alpha_bars=alpha_bars(clip_betas, unet.device, beta_end=clip_beta_end),
             snr_gamma=snr_gamma,
         )
 
@@ -81,11 +85,15 @@ class Passes:
         """Run the UNet over [B, F, 4, h, w]. Text [B, L, D] serves all frames of its clip (`share_text`)."""
         frames = noisy.shape[1]
         device = noisy.device.type
+        added = None
+        if batch.pooled is not None and batch.sizes is not None:
+            added = Added(batch.pooled, batch.sizes).for_frames(frames)
         with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
             output = self.unet(
                 noisy.flatten(0, 1).to(self.unet.dtype),
                 batch.timesteps.repeat_interleave(frames),
                 encoder_hidden_states=batch.text.to(self.unet.dtype),
+                added_cond_kwargs=added,
                 return_dict=False,
             )[0]
         return output.view_as(noisy)

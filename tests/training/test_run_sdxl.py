@@ -1,0 +1,230 @@
+"""The three stages on SDXL: what it is told, what comes out, and that it renders."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from PIL import Image
+
+from animdiff_cli import generate
+from animdiff_cli.config.layers import Layer
+from animdiff_cli.core.events import Trained
+from animdiff_cli.diffusion import sdxl
+from animdiff_cli.diffusion.build import load_components
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.jobs.convert import convert_weights, plan_conversion
+from animdiff_cli.jobs.train import run_training
+from animdiff_cli.jobs.train_plan import plan_training
+from animdiff_cli.motion import load_motion_module, plug
+from animdiff_cli.motion.text import share_text
+from animdiff_cli.outputs import read_recipe
+from animdiff_cli.training.draws import Draws
+from animdiff_cli.training.feed import Feed
+from animdiff_cli.training.latents import LatentCache
+from animdiff_cli.training.objective import alpha_bars
+from animdiff_cli.training.stages.passes import Passes
+from animdiff_cli.training.texts import TextCache
+from animdiff_cli.weights.files import read_tensors
+from animdiff_cli.weights.identify import identify
+
+from .conftest import ToyClips
+from .test_run import losses, stop_after
+
+STAGES = ("motion-lora", "domain-adapter", "motion-module")
+#: flag of `generate` that each result goes to
+USED_AS = {"motion-lora": "motion_loras", "domain-adapter": "domain_adapter", "motion-module": "motion_module"}
+WIDE = (64, 128)  # height and width
+
+
+@pytest.fixture
+def make_large_plan(make_plan, toy_sdxl_model, toy_sdxl_motion_file):
+    """Plan a run on the toy SDXL."""
+
+    def plan(stage="motion-lora", **settings):
+        module = {"motion_module": str(toy_sdxl_motion_file)} if stage == "motion-lora" else {}
+        return make_plan(stage, **{"model": str(toy_sdxl_model), "batch": 1, **module, **settings})
+
+    return plan
+
+
+@pytest.fixture
+def feed(toy_sdxl_model, tmp_path):
+    """Read one wide clip; returns the feed and the model's parts."""
+    parts = load_components(toy_sdxl_model, DevicePlan("cpu", 0, "fp32"))
+    clips = ToyClips(1, sizes=[WIDE])
+    made = Feed(
+        clips=clips,
+        draws=Draws(num_clips=1, caption_dropout=0.5),
+        latents=LatentCache(tmp_path / "latents", "vae"),
+        texts=TextCache.of(tmp_path / "texts", parts),
+        scaling_factor=parts.vae.config.scaling_factor,
+        device=torch.device("cpu"),
+        alpha_bars=alpha_bars("scaled_linear"),
+    )
+    made.latents.fill(clips, [(0, 0)], parts.vae)
+    made.texts.fill([clips.items[0].caption, None, ""], parts)
+    return made, parts
+
+
+def first(feed, *, dropped):
+    """The first batch whose caption is dropped, or is not."""
+    place = next(place for place in range(99) if feed.draws.at(place).drop_caption == dropped)
+    return feed.batches([place])[0]
+
+
+def test_a_clip_is_told_as_a_render_tells_it(feed):
+    feed, parts = feed
+    batch, silent = first(feed, dropped=False), first(feed, dropped=True)
+    told = sdxl.condition(parts, "clip number 0", "", 7.5, sdxl.sizes_of(*WIDE))
+    assert torch.equal(batch.text, told.positive) and torch.equal(silent.text, told.negative)
+    assert torch.equal(torch.cat([silent.pooled, batch.pooled]), told.added.pooled)
+    assert torch.equal(torch.cat([silent.sizes, batch.sizes]), told.added.sizes)
+    assert batch.sizes.tolist() == [[64, 128, 0, 0, 64, 128]]
+    assert not silent.text.any() and feed.texts.read("").tokens.any()
+
+
+def test_what_is_cut_off_a_caption_is_said_once(feed):
+    feed, parts = feed
+    said = []
+    feed.texts.fill(["x" * 75 + "left out"], parts, said.append)
+    assert len(said) == 1 and "left out" in said[0]
+
+
+def test_other_encoders_find_no_text_of_these(feed, tmp_path):
+    feed, parts = feed
+    with torch.no_grad():
+        parts.text_encoder_2.text_projection.weight.add_(1)
+    assert TextCache.of(tmp_path / "texts", parts).encoder_digest != feed.texts.encoder_digest
+    said_otherwise = replace(parts, zeros_for_empty=False)
+    assert TextCache.of(tmp_path / "texts", said_otherwise).encoder_digest != feed.texts.encoder_digest
+
+
+def test_the_loss_is_that_of_the_stock_unet_told_the_same_of_every_frame(feed, toy_sdxl_motion_file):
+    feed, parts = feed
+    batch = first(feed, dropped=False)
+    motion = load_motion_module(toy_sdxl_motion_file)
+    motion.requires_grad_(True)
+    plug(parts.unet, motion)
+    betas = {"beta_start": 0.00085, "beta_end": 0.02, "beta_schedule": "scaled_linear"}
+    noisy = DDPMScheduler(**betas).add_noise(batch.latents, batch.noise, batch.timesteps)
+    rows = {"text_embeds": batch.pooled.expand(4, -1), "time_ids": torch.tensor([[64.0, 128, 0, 0, 64, 128]] * 4)}
+    with motion.frames(4), torch.no_grad():
+        text = batch.text.expand(4, -1, -1)
+        predicted = parts.unet(noisy[0], batch.timesteps, text, added_cond_kwargs=rows).sample
+    share_text(parts.unet)
+    passes = Passes.around(parts.unet, "epsilon", clip_betas="scaled_linear", clip_beta_end=0.02)
+    loss = passes.over_clips(batch, motion, 0.0, 1.0)
+    torch.testing.assert_close(loss, (predicted - batch.noise[0]).square().mean(), rtol=1e-5, atol=0)
+    other = passes.over_clips(replace(batch, sizes=batch.sizes * 2), motion, 0.0, 1.0)
+    assert abs(other - loss) > 1e-7
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_learns_and_its_result_renders_and_converts(make_large_plan, toy_sdxl_motion_file, stage, tmp_path):
+    settings = {"steps": 10, "first_timestep": 900, "save_every": 100, "spatial_rank": 0, "data.num_frames": 2}
+    settings |= {"batch": 4, "steps": 20} if stage == "domain-adapter" else {}
+    watched = {"sample_every": 10, "sample_prompts": ("a fox",), "leak_stills": 1}
+    plan = make_large_plan(stage, lr=2e-2 if stage == "domain-adapter" else 1e-2, **settings, **watched)
+    result = run_training(plan, ToyClips(1, 2))
+    idle = make_large_plan(stage, out="idle", lr=1e-9, **settings)
+    run_training(idle, ToyClips(1, 2))  # the same clips and noise
+    gains = np.subtract(losses(idle), losses(plan))
+    assert abs(gains[0]) < 1e-5 and np.mean(gains[-3:]) > 0.005, gains
+    info = identify(result.path)
+    assert (info.kind, info.base, info.version) == (stage, "sdxl", "sdxl")
+    assert ("similarity" in result.report["appearance"]) if stage == "motion-lora" else not result.report["appearance"]
+
+    sample = next((plan.out / "samples").iterdir())
+    settings = read_recipe(sample)["config"] | {"motion_module": str(toy_sdxl_motion_file), "num_frames": 4}
+    settings |= {"dtype": "fp32", "steps": 2, "prompt": "a fox"}
+    plain = generate(**settings)
+    taught = generate(**settings | {USED_AS[stage]: [str(result.path)] if stage == "motion-lora" else str(result.path)})
+    assert np.abs(taught.frames.astype(int) - plain.frames).max() > 1
+
+    way = ("diffusers", "original") if stage == "motion-module" else ("kohya", "peft", "original")
+    path = result.path
+    for number, layout in enumerate(way):
+        path = convert_weights(plan_conversion(str(path), layout, output=_place(tmp_path, stage, layout, number))).path
+        assert identify(path).base == "sdxl"
+    ours, back = read_tensors(result.path), read_tensors(path)
+    assert ours.keys() == back.keys() and all(torch.equal(ours[key], back[key]) for key in ours)
+
+
+def _place(folder, stage, layout, number):
+    is_folder = stage == "motion-module" and layout == "diffusers"
+    return folder / (f"{number}-{layout}" if is_folder else f"{number}-{layout}.safetensors")
+
+
+def test_a_sample_is_what_generate_renders(make_large_plan):
+    plan = make_large_plan("domain-adapter", lr=2e-2, sample_every=4, sample_prompts=("a fox",))
+    result = run_training(plan, ToyClips(1, sizes=[WIDE]))
+    sample = next((plan.out / "samples").glob("*.png"))
+    settings = read_recipe(sample)["config"]
+    assert (settings["height"], settings["width"]) == WIDE
+    settings |= {"motion_module": None, "num_frames": 1}
+    taught, plain = (generate(**settings | more) for more in ({"domain_adapter": str(result.path)}, {}))
+    far = [np.abs(np.asarray(Image.open(sample)).astype(int) - still.frames[0]).mean() for still in (taught, plain)]
+    assert far[0] < 0.1 * far[1]  # the file keeps half precision
+
+
+def test_a_run_that_was_stopped_goes_on_exactly_where_it_was(make_large_plan, clips):
+    settings = {"steps": 4, "caption_dropout": 0.3, "batch": 2, "ema": 0.9, "save_every": 100}
+    whole, plan = (make_large_plan(out=name, **settings) for name in ("whole", "stopped"))
+    run_training(whole, clips)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(plan, clips, stop_after(1))
+    taken = []
+    run_training(plan, clips, lambda event: taken.append(event) if isinstance(event, Trained) else None)
+    assert 0 < len(taken) < 4 and losses(plan) == losses(whole)
+    ours, theirs = (read_tensors(p.result) for p in (plan, whole))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_an_adapter_goes_below_the_module_of_the_next_stage(make_large_plan, clips):
+    adapter = run_training(make_large_plan("domain-adapter", out="adapter", lr=1e-2), clips).path
+    plain, adapted = (
+        make_large_plan("motion-module", out=name, domain_adapter=path, gradient_checkpointing=True, steps=2)
+        for name, path in (("plain", None), ("adapted", str(adapter)))
+    )
+    for plan in (plain, adapted):
+        run_training(plan, clips)
+    assert losses(plain) != losses(adapted)
+
+
+@pytest.mark.parametrize(
+    ("stage", "version", "schedule"),
+    [
+        ("motion-lora", "sdxl", ("scaled_linear", 0.02)),
+        ("motion-module", "sdxl", ("scaled_linear", 0.02)),
+        ("motion-module", "hotshot", ("scaled_linear", 0.012)),
+        ("domain-adapter", "sdxl", ("scaled_linear", 0.012)),
+    ],
+)
+def test_each_stage_is_on_the_noise_that_renders_are_on(make_large_plan, stage, version, schedule):
+    plan = make_large_plan(stage, **{} if stage == "motion-lora" else {"motion_version": version})
+    assert plan.version == version
+    assert (plan.config.beta_schedule, plan.config.beta_end) == schedule
+    asked = make_large_plan(stage, beta_schedule="linear", beta_end=0.01)
+    assert (asked.config.beta_schedule, asked.config.beta_end) == ("linear", 0.01)
+
+
+def test_clips_are_half_as_large_as_the_models_pictures_unless_a_size_is_named(toy_model, toy_sdxl_model, tmp_path):
+    sizes = []
+    for model in (toy_model, toy_sdxl_model):
+        words = {"model": str(model), "data.videos": "nowhere", "out": str(tmp_path / "run")}
+        sizes.append(plan_training("motion-module", [Layer("test", words)], device="cpu").config.data.size)
+    assert sizes == [256, 512]
+
+
+def test_hotshots_module_is_told_the_sizes_it_was_trained_on(make_large_plan, clips, toy_sdxl_model):
+    plan = make_large_plan("motion-module", motion_version="hotshot", steps=1)
+    result = run_training(plan, clips)
+    assert identify(result.path).version == "hotshot"
+    motion = load_motion_module(result.path)
+    assert sdxl.sizes_of(64, 64, motion) == (1920, 1080, 0, 0, 512, 512)
+    on_its_own_sizes = losses(plan)
+    other = make_large_plan("motion-module", out="other", steps=1, beta_end=0.012)
+    run_training(other, clips)
+    assert losses(other) != on_its_own_sizes
