@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from animdiff_cli.errors import UsageError
+from animdiff_cli.training.fsdp import Sharding
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +21,24 @@ class Processes:
     rank: int = 0
     world: int = 1
     local_rank: int = 0
+    sharding: Sharding | None = None
 
     @property
     def is_first(self) -> bool:
         """Only the first one writes and talks."""
         return self.rank == 0
 
+    @property
+    def sharded(self) -> bool:
+        """Say whether weights are spread over the processes. Every one must then make the same passes."""
+        return self.sharding is not None and self.world > 1
+
     @classmethod
     def from_environment(cls) -> "Processes":
         """Read what a launcher says. Raises `UsageError` for a sharding this program does not do."""
-        if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-            raise UsageError(
-                "sharded training (FSDP) is not supported: only motion weights are trained, and they fit one device",
-                hint="launch with `accelerate launch --multi_gpu`",
-            )
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         rank, world, local = (int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True))
-        return cls(rank, world, local)
+        return cls(rank, world, local, Sharding.from_environment())
 
     def join(self, device: torch.device) -> None:
         """Meet the other processes: NCCL between GPUs, gloo between CPUs."""
@@ -50,8 +51,11 @@ class Processes:
         PartialState(cpu=device.type == "cpu")
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average gradients over all processes, in one message. One that nobody has stays absent."""
-        if self.world == 1:
+        """Average gradients over all processes, in one message. One that nobody has stays absent.
+
+        Those of sharded weights were averaged by the backward pass.
+        """
+        if self.world == 1 or self.sharded:
             return
         held = [parameter for parameter in parameters if parameter.requires_grad]
         if not held:
@@ -71,6 +75,14 @@ class Processes:
             torch.distributed.all_reduce(tensor)
             tensor = tensor / self.world
         return tensor
+
+    def most(self, number: int, device: torch.device) -> int:
+        """Return the largest of what the processes say."""
+        if self.world == 1:
+            return number
+        said = torch.tensor(number, device=device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        return int(said)
 
     def wait(self) -> None:
         """Let nobody go on before everybody is here."""

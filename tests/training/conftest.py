@@ -1,7 +1,12 @@
 """Toy clips, a toy model around them, and runs of a few steps."""
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +14,9 @@ import torch
 
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.jobs.train_plan import plan_training
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -72,3 +80,24 @@ def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
         return plan_training(stage, [Layer("test", values | given)], device="cpu")
 
     return plan
+
+
+@pytest.fixture
+def launch_two(tmp_path):
+    """Run a plan on toy clips in two processes of `accelerate launch`, given its options; returns what was printed."""
+
+    def launch(*options, plan, sizes=None):
+        settings = tmp_path / "settings.json"
+        settings.write_text(json.dumps({"config": plan.config.model_dump(mode="json"), "sizes": sizes}))
+        command = [sys.executable, "-m", "accelerate.commands.launch", *options, "--num_processes", "2"]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(
+            [*command, "--main_process_port", "0", str(SCRIPT), str(settings)],
+            capture_output=True,
+            text=True,
+            env=environ,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return launch
