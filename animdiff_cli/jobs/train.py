@@ -69,15 +69,12 @@ def run_training(
     emit(Loading(f"image model {plan.model.name}"))
     parts = load_components(plan.model, plan.device)
     built = build_stage(plan, parts, motion)
-    here.join(plan.device.device)
-    try:
+    with here.together(plan.device.device):
         if here.sharding and here.sharded:
             built = sharded(built, plan.device.device, here.world, here.sharding)
         recompute = _settle_memory(plan, clips, built, here, emit)
         with _telling_out_of_memory(plan, recompute=recompute):
             return _train(plan, clips, parts, built, here, emit, overwrite=overwrite)
-    finally:
-        here.leave()
 
 
 def _train(

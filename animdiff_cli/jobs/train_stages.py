@@ -1,7 +1,7 @@
 """The models of a training run, plugged together: what is frozen, what is trained, and how the result is saved."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Built:
     motion: MotionModule | None
     result: LowRank | None
     save: Save
-    shards: Shards = Shards()
+    shards: Shards = field(default_factory=Shards)
 
     @property
     def trained(self) -> int:

@@ -5,7 +5,8 @@ one would take with twice the batch.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -40,15 +41,24 @@ class Processes:
         rank, world, local = (int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True))
         return cls(rank, world, local, Sharding.from_environment())
 
-    def join(self, device: torch.device) -> None:
-        """Meet the other processes: NCCL between GPUs, gloo between CPUs."""
-        if self.world == 1:
+    @contextmanager
+    def together(self, device: torch.device) -> Iterator[None]:
+        """Meet the other processes for what is inside: NCCL between GPUs, gloo between CPUs.
+
+        Those that have met before stay together afterwards.
+        """
+        if self.world == 1 or torch.distributed.is_initialized():
+            yield
             return
         from accelerate import PartialState
 
         if device.type == "cpu":
             os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(cpu=device.type == "cpu")
+        try:
+            yield
+        finally:
+            torch.distributed.destroy_process_group()  # or torch complains at exit
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Average gradients over all processes, in one message. One that nobody has stays absent.
@@ -88,8 +98,3 @@ class Processes:
         """Let nobody go on before everybody is here."""
         if self.world > 1:
             torch.distributed.barrier()
-
-    def leave(self) -> None:
-        """Say goodbye, or torch complains at exit."""
-        if self.world > 1 and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()

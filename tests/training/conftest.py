@@ -17,6 +17,10 @@ from animdiff_cli.jobs.train_plan import plan_training
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ROOT = Path(__file__).parents[2]
+FSDP = ROOT / "docs" / "examples" / "fsdp.yaml"
+#: Of four clips a step one of two processes has clips of one size, the other of two. On smaller pictures the toy's
+#: group norms see two numbers, and rounding decides what they make of them.
+SIZES = [(128, 128), (128, 128), (128, 192), (128, 128)]
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,15 @@ def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
 
 @pytest.fixture
 def launch_two(tmp_path):
-    """Run a plan on toy clips in two processes of `accelerate launch`, given its options; returns what was printed."""
+    """Run plans, one after the other, in two processes on the launcher's file for FSDP.
 
-    def launch(*options, plan, sizes=None):
+    Stages that cannot be sharded run as without it. Returns what the processes wrote, a value for each line.
+    """
+
+    def launch(*plans):
         settings = tmp_path / "settings.json"
-        settings.write_text(json.dumps({"config": plan.config.model_dump(mode="json"), "sizes": sizes}))
-        command = [sys.executable, "-m", "accelerate.commands.launch", *options, "--num_processes", "2"]
+        settings.write_text(json.dumps([plan.config.model_dump(mode="json") for plan in plans]))
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(FSDP)]
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
             [*command, "--main_process_port", "0", str(SCRIPT), str(settings)],
@@ -98,6 +105,6 @@ def launch_two(tmp_path):
             env=environ,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     return launch
