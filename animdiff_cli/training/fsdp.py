@@ -1,4 +1,4 @@
-"""Sharded training (FSDP): every process holds a part of each weight, and has a block whole only while that computes.
+"""Sharded training (FSDP): every process holds a part of each weight, and has a layer whole only while that computes.
 
 Gradients and the optimiser's moments are parts too. PyTorch's `fully_shard` does it by hooks on modules, which the
 motion plug and gradient checkpointing pass through: a plugged temporal transformer is called like any other module.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -28,7 +29,7 @@ PLAIN = "launch with `accelerate launch --multi_gpu`"
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """What a launcher asks for. `reshard`: blocks give up gathered weights between forward and backward pass."""
+    """What a launcher asks for. `reshard`: layers give up gathered weights between forward and backward pass."""
 
     reshard: bool = True
 
@@ -85,16 +86,19 @@ class Shards:
 
 
 def shard(unet: Any, motion: MotionModule, device: torch.device, world: int, sharding: Sharding) -> Shards:
-    """Spread the temporal transformers and the UNet's blocks over the processes; their parameters become new objects.
+    """Spread the temporal transformers and the UNet's residual and attention layers; parameters become new objects.
 
-    What lies outside of the UNet's blocks (time embedding, first and last convolution) stays whole.
+    What else a UNet has stays whole: time embedding, first and last convolution, changes of resolution.
     """
     mesh = init_device_mesh(device.type, (world,))
     blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
-    for block in blocks:
-        block.to(memory_format=torch.contiguous_format)  # fully_shard takes no other
+    layers = [layer for block in blocks for layer in (*block.resnets, *(getattr(block, "attentions", None) or ()))]
+    for layer in layers:
+        layer.to(memory_format=torch.contiguous_format)  # fully_shard takes no other
     transformers = [motion.transformer(name) for name in motion.spec.widths()]
-    units = [fully_shard(unit, mesh=mesh, reshard_after_forward=sharding.reshard) for unit in (*transformers, *blocks)]
+    units = [fully_shard(unit, mesh=mesh, reshard_after_forward=sharding.reshard) for unit in (*transformers, *layers)]
+    if hasattr(fsdp, "share_comm_ctx"):  # older torch keeps whole gradients until all of the backward pass is done
+        fsdp.share_comm_ctx(units)
     return Shards(tuple(units), sharding)
 
 

@@ -81,13 +81,15 @@ class Optimiser:
 
         Where weights are sharded all processes must call this, and the first one gets the whole of it.
         """
-        state: dict[str, Any] = {
-            "weights": {name: parameter.detach() for name, parameter in self.named.items()},
-            "averages": self.averages,
-            "adamw": self.adamw.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        return {key: gathered(values) for key, values in state.items()}
+        state: dict[str, Any] = gathered(
+            {
+                "weights": {name: parameter.detach() for name, parameter in self.named.items()},
+                "averages": self.averages,
+                "adamw": self.adamw.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            }
+        )
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, whole, however many processes it is of."""
