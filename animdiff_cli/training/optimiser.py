@@ -42,6 +42,7 @@ class Optimiser:
         self.rates = [group.lr for group in groups]
         self.adamw = _make(config, [list(group.parameters.values()) for group in groups], self.rates, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.scaler.scale(torch.zeros((), device=device))  # it makes its tensors when first asked to scale
         self.averages = {name: self.named[name].detach().clone() for name in sorted(kept)} if config.ema else {}
 
     @property
