@@ -21,7 +21,7 @@ from animdiff_cli.motion import MotionModule
 
 #: variable of `accelerate launch` that must not be true → key of its file, and what to do instead
 UNSUPPORTED = {
-    "FSDP_OFFLOAD_PARAMS": ("fsdp_offload_params", "leave it out, and see `docs/guides/training.md` on memory"),
+    "FSDP_OFFLOAD_PARAMS": ("fsdp_offload_params", "leave it out; `--gradient-checkpointing` lowers memory"),
     "FSDP_ACTIVATION_CHECKPOINTING": ("fsdp_activation_checkpointing", "add `--gradient-checkpointing` instead"),
 }
 PLAIN = "launch with `accelerate launch --multi_gpu`"
