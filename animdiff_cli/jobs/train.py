@@ -21,7 +21,7 @@ from animdiff_cli.diffusion.sdxl import sizes_of
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
 from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, open_gallery, prompts_of
-from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage
+from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage, sharded
 from animdiff_cli.training.checkpoint import Checkpoints, Identity, clips_digest
 from animdiff_cli.training.clips import Clips
 from animdiff_cli.training.draws import Draws, positions_of
@@ -61,6 +61,8 @@ def run_training(
     """
     here = processes or Processes()
     emit = emit if here.is_first else ignore
+    if here.sharding:
+        here.sharding.check(plan.config)
     if plan.config.optimizer == "adamw8bit":
         check_8bit(plan.device.device)
     if plan.config.tensorboard:
@@ -71,13 +73,12 @@ def run_training(
     emit(Loading(f"image model {plan.model.name}"))
     parts = load_components(plan.model, plan.device)
     built = build_stage(plan, parts, motion)
-    here.join(plan.device.device)
-    try:
-        recompute = _settle_memory(plan, clips, built, emit)
+    with here.together(plan.device.device):
+        if here.sharding and here.sharded:
+            built = sharded(built, plan.device.device, here.world, here.sharding)
+        recompute = _settle_memory(plan, clips, built, here, emit)
         with _telling_out_of_memory(plan, recompute=recompute):
             return _train(plan, clips, parts, built, here, emit, overwrite=overwrite)
-    finally:
-        here.leave()
 
 
 def _train(
@@ -127,6 +128,7 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
         checkpoints=Checkpoints(plan.out / "checkpoints", config.keep),
         identity=_identity(plan, clips, here),
         processes=here,
+        shards=built.shards,
         emit=emit,
     )
 
@@ -167,18 +169,25 @@ def _identity(plan: TrainPlan, clips: Clips, here: Processes) -> Identity:
     )
 
 
-def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, emit: Emit) -> bool:
+def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, here: Processes, emit: Emit) -> bool:
     """Say what a step will take, and recompute activations where that was asked for or memory is short."""
+    parts = here.world if here.sharded else 1
     config, dtype = plan.config, plan.device.torch_dtype
     free = free_bytes(plan.device.device)
     if free is not None:
         free += built.frozen_bytes  # they are loaded by now, and counted in what a step takes
     area = max(height * width for height, width in (item.bucket for item in clips.items)) // 64
-    sizes: dict[str, Any] = {"frozen_bytes": built.frozen_bytes, "trained": built.trained, "area": area, "dtype": dtype}
+    sizes: dict[str, Any] = {
+        "frozen_bytes": built.frozen_bytes // parts,
+        "trained": built.trained // parts,
+        "area": area,
+        "dtype": dtype,
+    }
     kept = estimate(config, built.unet.config, **sizes, recompute=False)
     recompute = config.gradient_checkpointing
     if recompute is None:
-        recompute = free is not None and kept.total > COMFORTABLE * free
+        short = free is not None and kept.total > COMFORTABLE * free
+        recompute = bool(here.most(int(short), plan.device.device))
     if recompute:
         recompute_activations(built.unet, built.motion)
     needed = estimate(config, built.unet.config, **sizes, recompute=True) if recompute else kept
@@ -219,15 +228,15 @@ def _release(parts: Components) -> None:
 def _finish(
     run: Run, plan: TrainPlan, clips: Clips, built: Built, gallery: Gallery, journal: Journal | None
 ) -> TrainResult:
-    if journal is None:
-        run.processes.wait()
-        return TrainResult(plan.result, {})
-    with run.optimiser.averaged():
-        report = make_report(plan, clips, journal.rows, run.identity.values, gallery.leak(clips))
-        run.emit(Writing(plan.result))
-        built.save(plan.result, metadata_of(plan, report))
-    _write_text(plan.out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    run.emit(Written(plan.result, plan.result.stat().st_size))
+    report: dict[str, Any] = {}
+    with run.as_result():
+        if journal:
+            report = make_report(plan, clips, journal.rows, run.identity.values, gallery.leak(clips))
+            run.emit(Writing(plan.result))
+            built.save(plan.result, metadata_of(plan, report))
+    if journal:
+        _write_text(plan.out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        run.emit(Written(plan.result, plan.result.stat().st_size))
     run.processes.wait()
     return TrainResult(plan.result, report)
 

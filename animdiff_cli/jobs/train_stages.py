@@ -1,7 +1,7 @@
 """The models of a training run, plugged together: what is frozen, what is trained, and how the result is saved."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
 from animdiff_cli.motion.text import share_text
 from animdiff_cli.training.export import save_low_rank
+from animdiff_cli.training.fsdp import Sharding, Shards, shard
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.stages.stage import DomainAdapter, MotionLora, Stage, WholeMotionModule
@@ -33,6 +34,7 @@ class Built:
     motion: MotionModule | None
     result: LowRank | None
     save: Save
+    shards: Shards = field(default_factory=Shards)
 
     @property
     def trained(self) -> int:
@@ -80,6 +82,13 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
     betas: dict[str, Any] = {f"{kind}_betas": plan.config.beta_schedule, f"{kind}_beta_end": plan.config.beta_end}
     passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma, **betas)
     return _BUILDERS[plan.config.stage](plan, passes, motion)
+
+
+def sharded(built: Built, device: torch.device, world: int, sharding: Sharding) -> Built:
+    """Spread the network of stage 2 over all processes, which have met by now."""
+    assert built.motion is not None and isinstance(built.stage, WholeMotionModule)
+    shards = shard(built.unet, built.motion, device, world, sharding)
+    return replace(built, stage=replace(built.stage), shards=shards)  # the stage names its new parameters
 
 
 def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:

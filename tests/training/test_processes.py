@@ -1,50 +1,93 @@
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Two processes compute what one does, and a run may change between one and two."""
 
+import numpy as np
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 
-from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.train import run_training
+from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.training.journal import read_rows
 from animdiff_cli.training.processes import Processes
 from animdiff_cli.weights.files import read_tensors
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
-ROOT = Path(__file__).parents[2]
+from .conftest import FSDP, SIZES, ToyClips
 
 
-def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, clips, tmp_path):
-    whole = make_plan(out="whole", batch=2, steps=3)
-    run_training(whole, clips)
-    shared = make_plan(out="shared", batch=1, steps=3)
-    values = shared.config.model_dump(mode="json")
-    (tmp_path / "settings.json").write_text(json.dumps({**values, "stage": "motion-lora"}))
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launch, *options, str(SCRIPT), str(tmp_path / "settings.json")], capture_output=True, text=True, env=environ
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = ([row.loss for row in read_rows(plan.out / "loss.csv")] for plan in (whole, shared))
-    assert len(two) == 3
-    assert two[0] == pytest.approx(one[0], rel=1e-6)
-    assert two == pytest.approx(one, rel=2e-3)
-    ours, theirs = read_tensors(shared.result), read_tensors(whole.result)
-    assert all(torch.allclose(ours[key].float(), theirs[key].float(), atol=2e-3) for key in theirs)
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, launch_two, toy_motion_file):
+    """A MotionLoRA's gradients are averaged. A motion module, begun by one process, is sharded and ends in one."""
+    clips = ToyClips(sizes=SIZES)
+
+    def lora(out, batch):
+        return make_plan(out=out, steps=3, batch=batch, data__size=128)
+
+    def module(out, steps, batch):
+        settings = {"motion_module": str(toy_motion_file), "data.size": 128, "ema": 0.9, "lr": 1e-3}
+        watching = {"save_every": 3, "keep": 9, "sample_every": 3, "sample_prompts": ("a fox",)}
+        return make_plan("motion-module", out=out, steps=steps, batch=batch, **settings, **watching)
+
+    averaged, whole, moved = lora("averaged", batch=2), module("whole", 4, batch=4), module("moved", 4, batch=4)
+    for plan in (lora("lora", batch=4), whole, module("moved", 1, batch=4)):
+        run_training(plan, clips)
+    held = launch_two(averaged, module("moved", 3, batch=2))
+    sharded = weights_of(moved.result)
+    run_training(moved, clips)
+
+    assert losses(averaged) == pytest.approx(losses(lora("lora", batch=4)), rel=1e-5)
+    ours, theirs = weights_of(averaged.result), weights_of(lora("lora", batch=4).result)
+    assert distance(ours, theirs) < 0.01 * norm(theirs)
+
+    assert losses(moved) == pytest.approx(losses(whole), rel=1e-5)
+    start = weights_of(toy_motion_file)
+    for step in (3, 4):  # the last that was sharded, and what one process made of it
+        ours, theirs = (state(plan, step) for plan in (moved, whole))
+        assert ours["adamw"]["param_groups"] == theirs["adamw"]["param_groups"]
+        for kind in ("weights", "averages"):
+            assert distance(ours[kind], theirs[kind]) < 0.01 * distance(start, theirs[kind])
+        for moment in ("exp_avg", "exp_avg_sq"):
+            ours_of, theirs_of = (moments(tensors, moment) for tensors in (ours, theirs))
+            assert distance(ours_of, theirs_of) < 1e-3 * norm(theirs_of)
+    averages = state(moved, 3)["averages"]
+    assert all(torch.equal(tensor, averages[name].half()) for name, tensor in sharded.items())
+    shown, expected = (read_clip(plan.out / "samples" / "step-000003-1.gif").frames for plan in (moved, whole))
+    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.95  # palettes differ
+
+    *plain, second, third = held  # a line for each step
+    trained = sum(tensor.numel() for tensor in start.values())
+    assert plain == [[0, 0]] * 3
+    assert second == third == [third[1] / 2, third[1]]
+    assert third[1] > 4 * trained  # weights, two moments, their average, and the frozen UNet
+
+
+def losses(plan):
+    return [row.loss for row in read_rows(plan.out / "loss.csv")]
+
+
+def weights_of(path):
+    """Read what a run trains, named as in its checkpoints."""
+    return {f"0.{name}": tensor for name, tensor in read_tensors(path).items() if "pos_encoder" not in name}
+
+
+def state(plan, step):
+    return torch.load(plan.out / "checkpoints" / f"step-{step:08d}.pt", weights_only=True)
+
+
+def moments(checkpoint, name):
+    return {number: values[name] for number, values in checkpoint["adamw"]["state"].items()}
+
+
+def norm(tensors):
+    return float(torch.stack([tensor.float().norm() for tensor in tensors.values()]).norm())
+
+
+def distance(ours, theirs):
+    return norm({name: ours[name].float() - tensor.float() for name, tensor in theirs.items()})
+
+
+def test_the_examples_are_files_a_launcher_takes():
+    for name, kind in (("accelerate-multi-gpu.yaml", "MULTI_GPU"), ("fsdp.yaml", "FSDP")):
+        config = load_config_from_file(str(FSDP.with_name(name)))
+        assert (config.distributed_type.value, config.num_processes) == (kind, 2)
 
 
 def test_a_run_of_one_process_needs_no_launcher(monkeypatch):
@@ -53,10 +96,3 @@ def test_a_run_of_one_process_needs_no_launcher(monkeypatch):
     here = Processes.from_environment()
     assert here == Processes(0, 1, 0) and here.is_first
     assert here.mean(torch.tensor([2.0])).tolist() == [2.0]
-
-
-def test_sharding_is_refused_with_what_to_do_instead(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(UsageError, match="FSDP") as refused:
-        Processes.from_environment()
-    assert "--multi_gpu" in refused.value.hint
