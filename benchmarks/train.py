@@ -32,6 +32,7 @@ from animdiff_cli.training.feed import Batch
 from animdiff_cli.training.loop import peak_memory
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
 from animdiff_cli.training.recompute import recompute_activations
+from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.stages.stage import MotionLora
 from benchmarks.contenders import now, to_adapter
@@ -122,7 +123,8 @@ def _animdiff(parts: Parts, args: argparse.Namespace, *, spatial_rank: int, reco
         timestep = torch.randint(1000, (1,), device=unet.device)
         frame = torch.zeros(1, dtype=torch.long, device=unet.device)
         batch = Batch(latents, torch.randn_like(latents), text, timestep, frame, False)
-        loss = stage.backward(batch, 1.0)
+        with quick_attention(unet.device):
+            loss = stage.backward(batch, 1.0)
         adamw.step()
         adamw.zero_grad(set_to_none=True)
         return float(loss)

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.events import Emit, Note, Saved, Trained
@@ -20,6 +21,7 @@ from animdiff_cli.training.interrupts import deferred_interrupts
 from animdiff_cli.training.journal import Journal, Row
 from animdiff_cli.training.optimiser import Optimiser
 from animdiff_cli.training.processes import Processes
+from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.stage import Stage
 
 OnSample = Callable[[int], None]
@@ -68,9 +70,13 @@ class Run:
             yield
 
     def _backward(self) -> Backward:
-        if not self.config.cuda_graph:
-            return self.stage.backward
-        return Graphs(self.stage.backward, list(self.optimiser.named.values()))
+        if self.config.cuda_graph:
+            return Graphs(self.stage.backward, list(self.optimiser.named.values()))
+        return self._kernel_by_kernel
+
+    def _kernel_by_kernel(self, batch: Batch, scale: float) -> Tensor:
+        with quick_attention(self.feed.device):
+            return self.stage.backward(batch, scale)
 
     def _batches(self, start: int) -> Generator[list[Batch], None, None]:
         """Yield the batches of each micro-batch from step `start` on."""

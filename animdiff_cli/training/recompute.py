@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from animdiff_cli.motion import MotionModule
+from animdiff_cli.training.short_attention import quick_attention
 
 
 def recompute_activations(unet: Any, motion: MotionModule | None) -> None:
@@ -30,10 +31,19 @@ def recompute_activations(unet: Any, motion: MotionModule | None) -> None:
 def _recompute(forward: Callable[..., Tensor], *args: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return forward(*args)
-    # nothing in these blocks is random, so no generator state has to be kept
-    result: Tensor = checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False)
+    result: Tensor = _checkpoint(forward, args)
     return result
 
 
 def _recompute_module(module: Any, *args: Any) -> Any:
-    return checkpoint(module.__call__, *args, use_reentrant=False, preserve_rng_state=False)
+    return _checkpoint(module.__call__, args)
+
+
+def _checkpoint(forward: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Nothing in these blocks is random, so no generator state has to be kept.
+
+    torch leaves the modes it is in for a backward pass; both times have to compute in the same one.
+    """
+    device = next(arg.device for arg in args if isinstance(arg, Tensor))
+    modes = lambda: (quick_attention(device), quick_attention(device))  # noqa: E731
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, context_fn=modes)
