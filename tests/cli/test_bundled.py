@@ -24,7 +24,7 @@ def test_the_bundle_is_small():
 def test_its_parts_render_together(animdiff, tmp_path):
     words = ["--prompt", "a red rocket in the night sky", "--steps", "1", "--frames", "2", "-f", "frames"]
     parts = ["--motion-lora", "pocket-tilt-up@0.8", "--motion-lora", "pocket-zoom-in@0.5"]
-    parts += ["--domain-adapter", "pocket-adapter@0.5"]
+    parts += ["--domain-adapter", "pocket-adapter@0.5", "--lora", "pocket-crayon", "--lora", "pocket-neon@0.2"]
     result = animdiff("generate", "--model", "pocket", *parts, *words, "-o", tmp_path / "clip")
     assert result.exit_code == 0, result.stderr
     assert len(list((tmp_path / "clip").glob("*.png"))) == 2

@@ -27,6 +27,10 @@ Measure = Literal["law", "style", "constancy", "watermark", "asked", "camera", "
 Module = Literal["bundled", "linear", "scaled", "convolution", "none", "with-adapter", "without-adapter"]
 MODULES: tuple[Module, ...] = ("bundled", "linear", "convolution", "none")
 STYLES: tuple[str, ...] = ("base", *CHECKPOINTS, *LORAS)
+#: each style with the modules plugged into it; the one from nothing is there to compare schedules and convolution with
+PLUGGED: tuple[tuple[str, Module], ...] = tuple(
+    (style, module) for style in STYLES for module in MODULES if module != "linear" or style == "base"
+)
 
 #: the training that makes each module
 TRAINED: Mapping[Module, str] = MappingProxyType(
@@ -117,18 +121,15 @@ def all_conditions(scale: Scale) -> list[Condition]:
 
 def _plug(scale: Scale) -> Iterator[Condition]:
     measures: tuple[Measure, ...] = ("law", "style", "clip")
-    for style in STYLES:
-        for module in MODULES:
-            if module == "linear" and style != "base":
-                continue  # what it is compared with is there in the base style
-            yield Condition(
-                f"plug-{style}-{module}",
-                ("plug", "table1", *_compared_in(style, module)),
-                (*measures, *_more(style, module)),
-                style=style,
-                module=module,
-                clips_per_kind=scale.clips_per_kind,
-            )
+    for style, module in PLUGGED:
+        yield Condition(
+            f"plug-{style}-{module}",
+            ("plug", "table1", *_compared_in(style, module)),
+            (*measures, *_more(style, module)),
+            style=style,
+            module=module,
+            clips_per_kind=scale.clips_per_kind,
+        )
 
 
 def _compared_in(style: str, module: Module) -> tuple[Part, ...]:

@@ -51,6 +51,11 @@ def clip_frames(work: Path, clip: Mapping[str, Any]) -> np.ndarray:
     return frames
 
 
+def has_frames(work: Path, clip: Mapping[str, Any]) -> bool:
+    """Say whether a clip of an index was kept, whole or packed."""
+    return (work / "clips" / str(clip["file"])).is_file() or packed_file(work, clip).is_file()
+
+
 def packed_file(work: Path, clip: Mapping[str, Any]) -> Path:
     """Name the picture a square clip travels in: its frames below each other."""
     return work / "clips" / Path(str(clip["file"])).with_suffix(".webp")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from animdiff_cli.outputs import write_clip
 from tools.pocket.study.conditions import MODULES, STYLES
-from tools.pocket.study.rendering import clip_frames, index_file, read_index
+from tools.pocket.study.rendering import clip_frames, has_frames, index_file, read_index
 from tools.pocket.study.settings import ADAPTER_SCALES, SHOTS
 from tools.pocket.world import OBJECTS
 
@@ -30,7 +30,7 @@ SHEETS: Mapping[str, Grid] = {
     ],
 }
 CAPTIONS: Mapping[str, str] = {
-    "plug.gif": "Rows are image models, columns what is plugged in, in the order of the table.",
+    "plug.gif": "Rows are image models, columns what is plugged in, in the order of the table; grey is what was not kept.",
     "adapter.png": "The middle frame of one clip of each kind; rows are in the order of the table, the last one aside.",
     "lora.gif": "Above zooms, pans and no MotionLoRA, below tilts, rolls and both at once; all from the same noise.",
 }
@@ -59,11 +59,14 @@ def shown(condition: str) -> set[int]:
 
 
 def _cell(work: Path, condition: str, number: int) -> np.ndarray | None:
-    """Return a clip, uint8 [F, SIDE, SIDE, 3]; the last one of a condition that has fewer."""
+    """Return a clip, uint8 [F, SIDE, SIDE, 3]; the last one of a condition that has fewer, None if it was not kept."""
     if not index_file(work, condition).is_file():
         return None
     clips = read_index(work, condition)["clips"]
-    frames = clip_frames(work, clips[min(number, len(clips) - 1)])
+    clip = clips[min(number, len(clips) - 1)]
+    if not has_frames(work, clip):
+        return None
+    frames = clip_frames(work, clip)
     return np.stack([np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BOX)) for frame in frames])
 
 
