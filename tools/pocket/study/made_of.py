@@ -67,7 +67,12 @@ def again(report: Report) -> Iterator[str]:
     if settings:
         kept = ("steps", "guidance_scale", "scheduler", "width", "height", "num_frames", "dtype")
         said = ", ".join(f"{key.replace('_', ' ')} {settings['settings'][key]}" for key in kept)
-        yield f"Rendered on {settings['device']} with {said}."
+        apart = sorted(
+            f"`{name}` on {one['device']}"
+            for name, one in report["conditions"].items()
+            if one["device"] != settings["device"]
+        )
+        yield f"Rendered on {', '.join((settings['device'], *apart))}, with {said}."
 
 
 def _hashes(report: Report) -> dict[str, str]:

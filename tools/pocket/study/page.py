@@ -176,7 +176,8 @@ def _lora(report: Report) -> Iterator[str]:
         " than every"
         " other component in those units; a clip whose camera cannot be followed is not right. Medians are per"
         " frame, and"
-        " the camera's: pan right, tilt up, roll clockwise and zoom in are positive."
+        " the camera's: pan right, tilt up, roll clockwise and zoom in are positive. Laws are read against the frame,"
+        " which a moving camera moves the object through, and in stills that a move is made from no object moves."
     )
     head = ("MotionLoRA", "right", "pan px", "tilt px", "roll °", "zoom %", "obey their law")
     yield markdown(head, [("none", *_camera(report, "plug-base-bundled")), *_shots(report)])
