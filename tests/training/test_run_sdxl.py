@@ -23,7 +23,7 @@ from animdiff_cli.outputs import read_recipe
 from animdiff_cli.training.draws import Draws
 from animdiff_cli.training.feed import Feed
 from animdiff_cli.training.latents import LatentCache
-from animdiff_cli.training.objective import alpha_bars
+from animdiff_cli.training.objective import add_noise, alpha_bars
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.texts import TextCache
 from animdiff_cli.weights.files import read_tensors
@@ -228,3 +228,17 @@ def test_hotshots_module_is_told_the_sizes_it_was_trained_on(make_large_plan, cl
     other = make_large_plan("motion-module", out="other", steps=1, beta_end=0.012)
     run_training(other, clips)
     assert losses(other) != on_its_own_sizes
+
+
+def test_a_clip_that_is_hidden_reaches_the_model_as_noise_alone(feed):
+    plain, _ = feed
+    hiding = replace(plain, draws=replace(plain.draws, from_noise=0.99))
+    batch = hiding.batches([0])[0]
+    draw = hiding.draws.at(0)
+    assert draw.from_noise
+    generator = torch.Generator().manual_seed(draw.noise_seed)
+    torch.randn(batch.latents.shape[1:], generator=generator)  # with which the latents were drawn
+    noise = torch.randn(batch.latents.shape[1:], generator=generator)
+    shown = add_noise(batch.latents, batch.noise, hiding.alpha_bars[batch.timesteps])
+    assert torch.allclose(shown[0], noise, atol=1e-5)
+    assert not torch.allclose(batch.noise[0], noise, atol=1e-3)
