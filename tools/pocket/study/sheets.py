@@ -30,7 +30,7 @@ SHEETS: Mapping[str, Grid] = {
     ],
 }
 CAPTIONS: Mapping[str, str] = {
-    "plug.gif": "Rows are image models, columns what is plugged in, in the order of the table; grey is what was not kept.",
+    "plug.gif": "Rows are image models, columns what is plugged in, in the order of the table; grey was not kept.",
     "adapter.png": "The middle frame of one clip of each kind; rows are in the order of the table, the last one aside.",
     "lora.gif": "Above zooms, pans and no MotionLoRA, below tilts, rolls and both at once; all from the same noise.",
 }
