@@ -1,6 +1,7 @@
 """`python -m tools.pocket measure --out FILE.json`: how well the pocket model draws, moves and keeps its subject."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tools.pocket.calibrate import constancy_trials, law_trials
 from tools.pocket.captions import caption
@@ -91,7 +93,9 @@ def measure(
 def _run(tasks: Sequence[Callable[[], Any]], workers: int) -> list[Any]:
     if workers == 1:
         return [task() for task in tasks]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # threads of one process would wait for cores that another one has
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         return [running.result() for running in [pool.submit(task) for task in tasks]]
 
 
