@@ -30,11 +30,8 @@ class ShortAttention(TorchFunctionMode):
     ) -> Any:
         """Replace one function; all others run as they are."""
         given = kwargs or {}
-        if func is F.scaled_dot_product_attention and len(args) == 3 and _is_plain(given):
-            query, key, value = args
-            is_short = query.shape[-2] <= MOST_QUERIES and key.shape[-2] <= MOST_KEYS
-            if is_short and key.device.type == "cpu" and key.shape[-3] == query.shape[-3]:
-                return product(query, key, value, given.get("scale"))
+        if func is F.scaled_dot_product_attention and len(args) == 3 and _is_plain(given) and _are_short(*args):
+            return product(*args, given.get("scale"))
         return func(*args, **given)
 
 
@@ -49,6 +46,11 @@ def product(query: Tensor, key: Tensor, value: Tensor, scale: float | None = Non
     # the softmax of half-precision numbers is summed in float32, and autocast would keep a copy in it
     with torch.autocast("cpu", enabled=False):
         return (scaled @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+
+
+def _are_short(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    alike = query.shape[:-2] == key.shape[:-2] and query.dtype == key.dtype == value.dtype
+    return alike and key.device.type == "cpu" and query.shape[-2] <= MOST_QUERIES and key.shape[-2] <= MOST_KEYS
 
 
 def _is_plain(given: Mapping[str, Any]) -> bool:
