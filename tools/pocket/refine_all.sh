@@ -23,3 +23,6 @@ $refine --part motion --minutes "$minutes" --batch 32 --learning-rate 6e-4 --gra
     --steps 5500 --batch 16 --lr 5e-4 --ema 0.998 --save-every 1000 --set warmup=100 --set lr_schedule=cosine \
     --set variants=1 --set snr_gamma=0.02 --set noise_offset=0.3 --set caption_dropout=0.05 --set cuda_graph=true
 "${PYTHON:-python3}" -m tools.pocket bundle --bundle "$result" "$work/motion-module/motion-module.safetensors"
+# the decoder once more, so that LoRAs of two styles can be seen: crayon and neon, and as much of the base style
+$refine --part decoder --style base,base,crayon,neon --clips 2400 --minutes 1.25 --batch 64 --learning-rate 4e-4 \
+    --graph --bundle "$result" --out "$result"
