@@ -12,7 +12,8 @@ from tools.pocket.study.jobs import OUT_OF_TIME, Job, Runner, urgencies, with_ne
 
 WRITE = "import sys; open(sys.argv[1], 'a').write('x')"
 NAP = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 try:
     print("at work", flush=True)
     time.sleep(60)
