@@ -187,14 +187,15 @@ def _train(
 def _checkpoint(study: Study, style: str) -> Iterator[Job]:
     """Train a full checkpoint: its decoder, as checkpoints carry their own, and on top of that its UNet."""
     look = study.result(look_job(style)).parent
-    yield _refine(study, look_job(style), ("--part", "decoder", "--style", style, *study.scale.look))
-    on_top = ("--part", "image", "--style", style, *study.scale.refine, "--bundle", str(look))
-    yield _refine(study, style_job(style), on_top, needs=(look_job(style),))
+    yield _refine(study, look_job(style), style, ("--part", "decoder", *study.scale.look))
+    on_top = ("--part", "image", *study.scale.refine, "--bundle", str(look))
+    yield _refine(study, style_job(style), style, on_top, needs=(look_job(style),))
 
 
-def _refine(study: Study, name: str, flags: Flags, needs: tuple[str, ...] = ()) -> Job:
-    words = (*_tool("refine"), *flags, *_on(REFINE_ON, study))
-    where = ("--work", str(study.work / "refine" / name), "--out", str(study.run_folder(name)))
+def _refine(study: Study, name: str, style: str, flags: Flags, needs: tuple[str, ...] = ()) -> Job:
+    """Refine a part on clips of a style, which all its parts share."""
+    words = (*_tool("refine"), "--style", style, *flags, *_on(REFINE_ON, study))
+    where = ("--work", str(study.work / "refine" / style), "--out", str(study.run_folder(name)))
     return _command(name, "train", study.result(name), (*words, *where), needs, runs_on=("--device", study.device))
 
 
