@@ -24,10 +24,10 @@ from diffusers import DDPMScheduler, UNetMotionModel
 from peft import LoraConfig
 from torch import Tensor
 
+from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.diffusion.device import TORCH_DTYPES, DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.schedulers import SCHEDULE
 from animdiff_cli.motion import plug
-from animdiff_cli.motion.text import share_text
 from animdiff_cli.training.feed import Batch
 from animdiff_cli.training.loop import peak_memory
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from animdiff_cli.diffusion.cross_attention import share_text
+from animdiff_cli.diffusion.shared_cfg import same_halves
 from animdiff_cli.motion import plugged
-from animdiff_cli.motion.halves import same_halves
-from animdiff_cli.motion.text import share_text
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all)
 

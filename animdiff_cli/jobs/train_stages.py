@@ -10,9 +10,9 @@ import torch
 
 from animdiff_cli.core.events import Emit, Loading
 from animdiff_cli.diffusion.build import Components, part_config
+from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
-from animdiff_cli.motion.text import share_text
 from animdiff_cli.training.export import save_low_rank
 from animdiff_cli.training.fsdp import Sharding, Shards, shard
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections

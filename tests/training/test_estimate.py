@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 
+from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.motion import MotionModule, plug
-from animdiff_cli.motion.text import share_text
 from animdiff_cli.training.activations import kept_numbers, largest_part
 from animdiff_cli.training.estimate import remedies
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections

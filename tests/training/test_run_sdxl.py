@@ -13,12 +13,12 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.events import Trained
 from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.build import load_components
+from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
 from animdiff_cli.motion import load_motion_module, plug
-from animdiff_cli.motion.text import share_text
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.training.draws import Draws
 from animdiff_cli.training.feed import Feed

@@ -8,8 +8,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.motion import MotionModule
-from animdiff_cli.motion.text import share_text
 from animdiff_cli.training.objective import add_noise
 from tools.pocket.latents import Clips
 from tools.pocket.stages.image import CAPTION_DROPOUT

@@ -4,9 +4,9 @@ import pytest
 import torch
 from einops import rearrange
 
+from animdiff_cli.diffusion.cross_attention import share_text
+from animdiff_cli.diffusion.shared_cfg import same_halves
 from animdiff_cli.motion import plug
-from animdiff_cli.motion.halves import same_halves
-from animdiff_cli.motion.text import share_text
 
 
 def inputs(frames=4, dtype=torch.float32):

@@ -3,8 +3,8 @@ import torch
 from einops import repeat
 from peft import LoraConfig
 
+from animdiff_cli.diffusion.cross_attention import SharedTextProcessor, share_text, unshare_text
 from animdiff_cli.motion import plug
-from animdiff_cli.motion.text import SharedTextProcessor, share_text, unshare_text
 
 
 def inputs(frames=4, batch=2):
