@@ -14,7 +14,6 @@ from torch import Tensor
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
 from animdiff_cli.diffusion import sdxl
-from animdiff_cli.diffusion.adapt import lay_over
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
@@ -22,6 +21,7 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, spell
 from animdiff_cli.diffusion.memory import tell_out_of_memory
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.patches import lay_over
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe

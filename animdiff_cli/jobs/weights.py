@@ -7,8 +7,8 @@ from pathlib import Path
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
 from animdiff_cli.core.refs import ModelRef, parse_ref
-from animdiff_cli.diffusion.adapt import Overlay, Scaled, model_base, open_overlay
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
+from animdiff_cli.diffusion.patches import Overlay, Scaled, model_base, open_overlay
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.recipe import PARTS, WeightHashes
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec

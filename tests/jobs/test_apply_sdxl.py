@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from animdiff_cli import generate
-from animdiff_cli.diffusion.adapt import lay_over, open_overlay
 from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.patches import lay_over, open_overlay
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights
