@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from animdiff_cli.fetch.patience import Patience
+from animdiff_cli.fetch.retry import Patience
 from animdiff_cli.paths import hub_cache_dir
 
 HUB, CIVITAI = "https://huggingface.co", "https://civitai.com"

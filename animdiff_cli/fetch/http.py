@@ -11,7 +11,7 @@ from requests.auth import AuthBase
 
 from animdiff_cli.errors import AnimdiffError, NetworkError, NotFound
 from animdiff_cli.fetch.auth import Network, origin
-from animdiff_cli.fetch.patience import asked_wait_s
+from animdiff_cli.fetch.retry import asked_wait_s
 from animdiff_cli.fetch.spans import Span
 
 REDIRECTS = (301, 302, 303, 307, 308)

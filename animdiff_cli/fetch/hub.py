@@ -22,8 +22,8 @@ from animdiff_cli.fetch.http import PASSING, Passing, host, unauthorized, unreac
 from animdiff_cli.fetch.hubfiles import choose_files, stored_name
 from animdiff_cli.fetch.names import require_inside
 from animdiff_cli.fetch.offer import Offer
-from animdiff_cli.fetch.patience import asked_wait_s
 from animdiff_cli.fetch.remote import Remote
+from animdiff_cli.fetch.retry import asked_wait_s
 
 SHA256_DIGITS = 64
 

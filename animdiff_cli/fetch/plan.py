@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from animdiff_cli import paths
 from animdiff_cli.errors import AnimdiffError, NetworkError, UsageError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.deliver import destination, expected
 from animdiff_cli.fetch.disk import free_bytes, readable_failures
 from animdiff_cli.fetch.http import Passing
+from animdiff_cli.fetch.install import destination, expected
 from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.offer import Offer
 from animdiff_cli.fetch.part import bytes_waiting

@@ -10,11 +10,11 @@ from pathlib import Path
 from animdiff_cli.core.events import Emit, Note
 from animdiff_cli.errors import IntegrityError, NetworkError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.crew import Changed, Crew
 from animdiff_cli.fetch.http import PROXY_HINT, Answer, Passing, RangeRefused, ask, host, open_session
 from animdiff_cli.fetch.integrity import check
 from animdiff_cli.fetch.part import Identity, Part
 from animdiff_cli.fetch.remote import Digest, Remote
+from animdiff_cli.fetch.segments import Changed, Crew
 from animdiff_cli.fetch.spans import Span, gaps, split
 
 SEGMENT = 32 << 20  # bytes one request asks for

@@ -6,8 +6,8 @@ from animdiff_cli import paths
 from animdiff_cli.core.events import Downloading, Emit, Note, ignore
 from animdiff_cli.errors import UsageError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.deliver import deliver
 from animdiff_cli.fetch.disk import require_space
+from animdiff_cli.fetch.install import deliver
 from animdiff_cli.fetch.items import Item, expand, items_for_preset, requirements
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
 from animdiff_cli.fetch.presence import Fetched

@@ -10,10 +10,10 @@ from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.disk import readable_failures
+from animdiff_cli.fetch.lock import turn
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.fetch.receipt import receipt_path
 from animdiff_cli.fetch.transfer import part_path
-from animdiff_cli.fetch.turns import turn
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.places import place, place_ref
 from animdiff_cli.registry.shelves import shelves

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.patience import Patience
+from animdiff_cli.fetch.retry import Patience
 from tests.fetch.server import Site
 
 IMPATIENT = Patience(connect_s=2, stall_s=0.4, tries=3, first_wait_s=0.01, longest_wait_s=0.05, longest_asked_wait_s=2)

@@ -16,7 +16,7 @@ from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import UsageError
 from animdiff_cli.fetch import transfer as transfers
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.deliver import deliver
+from animdiff_cli.fetch.install import deliver
 from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.part import bytes_waiting
 from animdiff_cli.fetch.plan import make_plan
@@ -29,7 +29,7 @@ SEGMENT = 300_000
 
 # processes that have imported the downloader already, so that fifty of them start in little time
 processes = get_context("forkserver")
-processes.set_forkserver_preload([__name__, "animdiff_cli.fetch.deliver", "animdiff_cli.fetch.plan"])
+processes.set_forkserver_preload([__name__, "animdiff_cli.fetch.install", "animdiff_cli.fetch.plan"])
 
 
 def fetch_whole(url: str, target: Path, sha256: str | None) -> None:

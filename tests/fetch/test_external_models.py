@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from animdiff_cli.core.events import Note, ignore
 from animdiff_cli.errors import NotFound
-from animdiff_cli.fetch.deliver import deliver
+from animdiff_cli.fetch.install import deliver
 from animdiff_cli.fetch.items import of_entry
 from animdiff_cli.fetch.plan import make_dry_plan, make_plan
 from animdiff_cli.jobs.fetch import fetch

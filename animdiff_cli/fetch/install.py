@@ -11,13 +11,13 @@ from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.http import host
 from animdiff_cli.fetch.integrity import check, digest_of
 from animdiff_cli.fetch.items import Item
+from animdiff_cli.fetch.lock import turn
 from animdiff_cli.fetch.offer import Offer
 from animdiff_cli.fetch.presence import Fetched, as_new, find_present, known_digest, refuse_superseded
 from animdiff_cli.fetch.receipt import make_receipt, read_receipt, receipt_path, write_receipt
 from animdiff_cli.fetch.remote import Digest, Remote
 from animdiff_cli.fetch.sources import find_offer
 from animdiff_cli.fetch.transfer import part_path, transfer
-from animdiff_cli.fetch.turns import turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download
 from animdiff_cli.core.events import Note, ignore
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import IntegrityError, NetworkError, NotFound, UsageError
-from animdiff_cli.fetch.deliver import deliver
+from animdiff_cli.fetch.install import deliver
 from animdiff_cli.fetch.items import Item, of_entry
 from animdiff_cli.fetch.plan import make_plan
 from animdiff_cli.registry.catalog import CatalogEntry

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.fetch.patience import Patience, asked_wait_s
+from animdiff_cli.fetch.retry import Patience, asked_wait_s
 
 
 @given(st.integers(1, 100), st.floats(0, 1e4))
