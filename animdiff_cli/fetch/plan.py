@@ -16,7 +16,7 @@ from animdiff_cli.fetch.part import bytes_waiting
 from animdiff_cli.fetch.presence import Fetched, find_present
 from animdiff_cli.fetch.sources import find_offer, look
 from animdiff_cli.fetch.transfer import part_path
-from animdiff_cli.registry.shelves import Shelf, shelves
+from animdiff_cli.registry.model_dirs import Shelf, shelves
 
 ASKED_AT_ONCE = 8
 

@@ -10,9 +10,9 @@ from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.receipt import Receipt, make_receipt, read_receipt, receipt_path, write_receipt
 from animdiff_cli.fetch.remote import Digest
 from animdiff_cli.registry.catalog import CatalogEntry
-from animdiff_cli.registry.elsewhere import find_on_shelves
+from animdiff_cli.registry.external_models import find_on_shelves
+from animdiff_cli.registry.model_dirs import Shelf, shelves
 from animdiff_cli.registry.places import held
-from animdiff_cli.registry.shelves import Shelf, shelves
 from animdiff_cli.registry.store import not_here
 
 FOUND_HERE = "found on this machine"

@@ -14,7 +14,7 @@ from animdiff_cli.fetch.items import GROUPS
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.fetch.receipt import read_receipt
 from animdiff_cli.registry.catalog import CatalogEntry, first_fault, load_catalog
-from animdiff_cli.registry.remembered import remembered_sha256
+from animdiff_cli.registry.file_facts_cache import remembered_sha256
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.registry.user_catalog import add_entry
 from animdiff_cli.weights.identify import identify

@@ -17,8 +17,8 @@ from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import free_bytes, in_words, readable_failures
 from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog
+from animdiff_cli.registry.model_dirs import Shelf
 from animdiff_cli.registry.places import is_there, place
-from animdiff_cli.registry.shelves import Shelf
 
 Status = Literal["ok", "note", "broken"]
 #: what the formats of `--format` are encoded with; the others need no encoder of ffmpeg's

@@ -13,10 +13,10 @@ from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
+from animdiff_cli.registry.file_facts_cache import remember
 from animdiff_cli.registry.hubcache import cached
+from animdiff_cli.registry.model_dirs import KEPT_WITH, Found, Shelf, is_beside, shelves
 from animdiff_cli.registry.places import held, others_dir
-from animdiff_cli.registry.remembered import remember
-from animdiff_cli.registry.shelves import KEPT_WITH, Found, Shelf, is_beside, shelves
 from animdiff_cli.registry.sidecar import Sidecar, describe, read_fields, sidecar_path
 from animdiff_cli.registry.store import find, locate_any, not_here
 from animdiff_cli.weights.identify import identify

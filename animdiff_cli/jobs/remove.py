@@ -15,8 +15,8 @@ from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.fetch.receipt import receipt_path
 from animdiff_cli.fetch.transfer import part_path
 from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.model_dirs import shelves
 from animdiff_cli.registry.places import place, place_ref
-from animdiff_cli.registry.shelves import shelves
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.registry.user_catalog import remove_entry
 

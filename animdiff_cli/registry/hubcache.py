@@ -11,7 +11,7 @@ from pathlib import Path
 
 from animdiff_cli import paths
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
-from animdiff_cli.registry.shelves import is_model_folder
+from animdiff_cli.registry.model_dirs import is_model_folder
 
 #: parts of a model with weights, where its `model_index.json` lists them
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")

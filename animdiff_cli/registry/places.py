@@ -6,7 +6,7 @@ from pathlib import Path
 from animdiff_cli import paths
 from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.registry.catalog import CatalogEntry
-from animdiff_cli.registry.shelves import is_beside
+from animdiff_cli.registry.model_dirs import is_beside
 
 
 def place(entry: CatalogEntry) -> Path:

@@ -15,10 +15,10 @@ from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.refusals import readable_failures
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
-from animdiff_cli.registry.elsewhere import find_elsewhere
+from animdiff_cli.registry.external_models import find_elsewhere
 from animdiff_cli.registry.hubcache import in_hub_cache
+from animdiff_cli.registry.model_dirs import Found, Shelf, shelves
 from animdiff_cli.registry.places import held, is_there, place, place_ref
-from animdiff_cli.registry.shelves import Found, Shelf, shelves
 from animdiff_cli.registry.sidecar import read_fields
 
 __all__ = ["KIND_FLAGS", "Located", "find", "here", "is_here", "locate", "locate_any", "not_here", "require_model"]

@@ -9,8 +9,8 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry
+from animdiff_cli.registry.file_facts_cache import remember, remembered_sha256
 from animdiff_cli.registry.recommend import with_recommended
-from animdiff_cli.registry.remembered import remember, remembered_sha256
 from animdiff_cli.registry.sidecar import read_sidecar
 from animdiff_cli.registry.store import find, locate
 

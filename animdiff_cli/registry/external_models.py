@@ -5,9 +5,9 @@ from pathlib import Path
 
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.registry.catalog import CatalogEntry
+from animdiff_cli.registry.file_facts_cache import remembered_sha256
 from animdiff_cli.registry.hubcache import in_hub_cache
-from animdiff_cli.registry.remembered import remembered_sha256
-from animdiff_cli.registry.shelves import Shelf
+from animdiff_cli.registry.model_dirs import Shelf
 
 
 def find_elsewhere(entry: CatalogEntry, shelves: Sequence[Shelf]) -> Path | None:

@@ -4,7 +4,7 @@ import pytest
 
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.registry.shelves import Shelf, shelves
+from animdiff_cli.registry.model_dirs import Shelf, shelves
 from animdiff_cli.registry.store import locate, locate_any
 
 
