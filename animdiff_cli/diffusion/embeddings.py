@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from animdiff_cli.core.words import with_word_as
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.weights.given import require_base, require_kind
 from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.kind_checks import require_base, require_kind
 from animdiff_cli.weights.lazy import Lazy
 
 #: where A1111's containers keep their vectors; diffusers' name theirs after the token

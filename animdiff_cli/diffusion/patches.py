@@ -18,14 +18,14 @@ from animdiff_cli.diffusion.embeddings import Embedding, open_embedding, teach
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.given import refuse_kind, require_base, require_kind
 from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.kind_checks import refuse_kind, require_base, require_kind
+from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.ldm_clip import with_model_prefix
 from animdiff_cli.weights.lora_apply import bake, open_lora
 from animdiff_cli.weights.lora_fit import Fitted, Shapes, fit
 from animdiff_cli.weights.lora_merge import Merge
 from animdiff_cli.weights.model_configs import shipped
-from animdiff_cli.weights.traits import TEXT_WIDTHS
 
 #: parts that LoRAs change, and the tokenizer of those that read text
 TEXT_PARTS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}

@@ -20,8 +20,8 @@ from animdiff_cli.weights.checkpoint_folder import (
     tokenizer_of,
 )
 from animdiff_cli.weights.contents import Contents
-from animdiff_cli.weights.given import require_kind
 from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.kind_checks import require_kind
 from animdiff_cli.weights.lazy import Lazy
 
 

@@ -12,8 +12,8 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import convert_vae
 from animdiff_cli.weights.completeness import check_part, describe_network
-from animdiff_cli.weights.given import require_base, require_kind
 from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.kind_checks import require_base, require_kind
 from animdiff_cli.weights.lazy import Lazy
 from animdiff_cli.weights.materialise import materialise
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.absent import KINDS, named_refs
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
-from animdiff_cli.weights.given import IN_WORDS
+from animdiff_cli.weights.kind_checks import IN_WORDS
 
 #: families of motion modules without a mid block, which the v2 MotionLoRAs change
 WITHOUT_MIDDLE = ("v1", "v3", "sdxl", "hotshot")

@@ -16,8 +16,8 @@ from animdiff_cli.motion.lora import open_motion_lora
 from animdiff_cli.registry.store import locate
 from animdiff_cli.weights.fingerprint import hash_file
 from animdiff_cli.weights.folders import weight_files
-from animdiff_cli.weights.given import require_base, require_kind
 from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.kind_checks import require_base, require_kind
 from animdiff_cli.weights.lora_merge import Merge
 
 

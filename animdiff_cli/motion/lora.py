@@ -13,8 +13,8 @@ from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.module import MotionModule
 from animdiff_cli.motion.spec import MotionSpec
-from animdiff_cli.weights.given import require_kind
 from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.kind_checks import require_kind
 from animdiff_cli.weights.lora_apply import bake, open_lora
 from animdiff_cli.weights.lora_fit import Shapes, fit
 from animdiff_cli.weights.lora_merge import Merge

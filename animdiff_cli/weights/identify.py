@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 from animdiff_cli.errors import NotFound
-from animdiff_cli.weights import traits
 from animdiff_cli.weights.files import WeightFile, open_weights
 from animdiff_cli.weights.folders import open_folder
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo, WeightsKind
-from animdiff_cli.weights.strangers import refuse_stranger
+from animdiff_cli.weights.unknown_files import refuse_stranger
 
 _MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
 _LORA = r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer|hada_w|lokr_w"
