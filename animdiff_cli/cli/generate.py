@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.core.events import Emit, Event
-    from animdiff_cli.jobs.absent import OnAbsent
     from animdiff_cli.jobs.animator import Rendered
     from animdiff_cli.jobs.generate import RenderPlan
-    from animdiff_cli.jobs.targets import Targets
+    from animdiff_cli.jobs.missing_weights import OnAbsent
+    from animdiff_cli.jobs.output_paths import Targets
 
 SCALED = "<ref[@scale]>"
 SCHEDULERS, FORMATS = get_args(Scheduler), get_args(Format)
@@ -182,7 +182,7 @@ def generate(
         given["motion_module"] = None
     on_absent = _on_absent(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
     plan = _plan(given, prompt, seed, repeat, device, preset, config, set_, from_, on_absent)
-    from animdiff_cli.jobs.targets import choose_targets
+    from animdiff_cli.jobs.output_paths import choose_targets
 
     targets = choose_targets(plan.configs, output, format or [], overwrite=overwrite)
     if dry_run:
@@ -229,7 +229,7 @@ def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
     """Decide what becomes of weights that are not here: fetched with bars, refused, or told by a dry run."""
 
     def answer(names: "Sequence[str]") -> bool:
-        from animdiff_cli.jobs.absent import fetch_absent
+        from animdiff_cli.jobs.missing_weights import fetch_absent
 
         if dry_run and allowed:
             return False

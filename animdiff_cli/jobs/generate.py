@@ -19,13 +19,13 @@ from animdiff_cli.core.seeds import Job, expand
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.absent import OnAbsent, absent_weights, fetch_absent, refuse_absent
 from animdiff_cli.jobs.animator import Rendered, load_animator
-from animdiff_cli.jobs.entries import check_entries
-from animdiff_cli.jobs.idle import forgotten_companions, refuse_idle_flags, refuse_idle_words
+from animdiff_cli.jobs.compatibility import check_entries
+from animdiff_cli.jobs.missing_weights import OnAbsent, absent_weights, fetch_absent, refuse_absent
+from animdiff_cli.jobs.prompt_embeddings import with_named_embeddings
 from animdiff_cli.jobs.recipe import differing_weights
+from animdiff_cli.jobs.unused_options import forgotten_companions, refuse_idle_flags, refuse_idle_words
 from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
-from animdiff_cli.jobs.words import with_named_embeddings
 from animdiff_cli.outputs import format_of, read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model

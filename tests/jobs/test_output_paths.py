@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.targets import choose_targets
+from animdiff_cli.jobs.output_paths import choose_targets
 
 
 @pytest.fixture(autouse=True)

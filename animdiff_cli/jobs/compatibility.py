@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.absent import KINDS, named_refs
+from animdiff_cli.jobs.missing_weights import KINDS, named_refs
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.weights.kind_checks import IN_WORDS
 
