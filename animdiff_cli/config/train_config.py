@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from animdiff_cli.config.train import DataConfig
+from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.choices import Dtype, LoraFormat, LrSchedule, MotionVersion, NoiseSchedule, Optimizer, Stage
 
 Rate = Annotated[float, Field(gt=0, le=1)]

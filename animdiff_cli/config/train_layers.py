@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.config.layers import DEFAULT, Layer
-from animdiff_cli.config.train import DataConfig
 from animdiff_cli.config.train_config import STAGE_DEFAULTS, TrainConfig
 from animdiff_cli.config.yamlfile import read_mapping
 from animdiff_cli.core.choices import Stage

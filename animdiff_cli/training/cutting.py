@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from animdiff_cli.config.train import DataConfig
+from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.shots import Window, shot_windows, still_window
 from animdiff_cli.training.timeline import Pace, Timeline, clip_frames, clip_starts
 

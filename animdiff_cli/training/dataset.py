@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
 
-from animdiff_cli.config.train import DataConfig
+from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.buckets import bucket_for
 from animdiff_cli.core.events import Emit, Note, Prepared, ignore
 from animdiff_cli.errors import NotFound

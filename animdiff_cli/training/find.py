@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from animdiff_cli.config.train import DataConfig
+from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.suggest import closest
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.training.folder import caption_beside, look_in

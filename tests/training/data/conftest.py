@@ -6,7 +6,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from animdiff_cli.config.train import DataConfig
+from animdiff_cli.config.data_config import DataConfig
 
 #: black and white squares that spell the number of a frame, least bit first, in Gray's code: from one frame to the
 #: next a single square changes, so counting never looks like a cut

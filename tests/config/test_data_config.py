@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from animdiff_cli.config.train import DEFAULT_SPEED, DataConfig
+from animdiff_cli.config.data_config import DEFAULT_SPEED, DataConfig
 
 
 def made(**given):
