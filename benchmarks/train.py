@@ -28,10 +28,10 @@ from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.diffusion.device import TORCH_DTYPES, DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.schedulers import SCHEDULE
 from animdiff_cli.motion import plug
-from animdiff_cli.training.feed import Batch
+from animdiff_cli.training.data.batches import Batch
+from animdiff_cli.training.gradient_checkpointing import recompute_activations
 from animdiff_cli.training.loop import peak_memory
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
-from animdiff_cli.training.recompute import recompute_activations
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.stages.stage import MotionLora

@@ -164,8 +164,8 @@ def train_motion(
 def _start(stage: "Stage", given: Mapping[str, Any]) -> None:
     from animdiff_cli.jobs.train import run_training
     from animdiff_cli.jobs.train_plan import plan_training
-    from animdiff_cli.training.dataset import scan
-    from animdiff_cli.training.processes import Processes
+    from animdiff_cli.training.data.dataset import scan
+    from animdiff_cli.training.distributed import Processes
 
     processes = Processes.from_environment()
     plan = plan_training(stage, _layers(given), device=given["device"], local_rank=processes.local_rank)
@@ -208,8 +208,8 @@ def _layers(given: Mapping[str, Any]) -> list["Layer"]:
 
 
 def _preview(plan: "TrainPlan", folder: Path, emit: "Emit") -> None:
-    from animdiff_cli.training.dataset import scan
-    from animdiff_cli.training.preview import preview
+    from animdiff_cli.training.data.dataset import scan
+    from animdiff_cli.training.data.preview import preview
 
     for path in preview(scan(plan.config.data, emit), folder):
         print(path)

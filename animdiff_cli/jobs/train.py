@@ -23,19 +23,19 @@ from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
 from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, open_gallery, prompts_of
 from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage, sharded
 from animdiff_cli.training.checkpoint import Checkpoints, Identity, clips_digest
-from animdiff_cli.training.clips import Clips
-from animdiff_cli.training.draws import Draws, positions_of
+from animdiff_cli.training.cuda_graphs import check_graphs
+from animdiff_cli.training.data.batches import Feed
+from animdiff_cli.training.data.clips import Clips
+from animdiff_cli.training.data.latents import LatentCache, digest_of_module
+from animdiff_cli.training.data.texts import TextCache
+from animdiff_cli.training.distributed import Processes
 from animdiff_cli.training.estimate import estimate, free_bytes, remedies
-from animdiff_cli.training.feed import Feed
-from animdiff_cli.training.graphed import check_graphs
+from animdiff_cli.training.gradient_checkpointing import recompute_activations
 from animdiff_cli.training.journal import Journal, check_tensorboard
-from animdiff_cli.training.latents import LatentCache, digest_of_module
 from animdiff_cli.training.loop import Run, resume
 from animdiff_cli.training.objective import alpha_bars
 from animdiff_cli.training.optimiser import Optimiser, check_8bit
-from animdiff_cli.training.processes import Processes
-from animdiff_cli.training.recompute import recompute_activations
-from animdiff_cli.training.texts import TextCache
+from animdiff_cli.training.sample_schedule import Draws, positions_of
 from animdiff_cli.weights.fingerprint import hash_files
 from animdiff_cli.weights.stream import whole
 

@@ -17,7 +17,7 @@ from animdiff_cli.jobs.recipe import PACKAGES
 from animdiff_cli.jobs.train_plan import TrainPlan, sample_settings
 from animdiff_cli.jobs.train_stages import Built
 from animdiff_cli.registry.catalog import load_catalog
-from animdiff_cli.training.clips import Clips
+from animdiff_cli.training.data.clips import Clips
 from animdiff_cli.training.journal import Row, smoothed
 from animdiff_cli.training.leak import compare
 from animdiff_cli.training.samples import Sampler, sample_path

@@ -11,16 +11,16 @@ from torch import Tensor
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.events import Emit, Note, Saved, Trained
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.training.ahead import ahead
 from animdiff_cli.training.checkpoint import Checkpoints, Identity
-from animdiff_cli.training.draws import positions_of
-from animdiff_cli.training.feed import Batch, Feed
+from animdiff_cli.training.cuda_graphs import Backward, Graphs
+from animdiff_cli.training.data.batches import Batch, Feed
+from animdiff_cli.training.data.prefetch import ahead
+from animdiff_cli.training.distributed import Processes
 from animdiff_cli.training.fsdp import Shards
-from animdiff_cli.training.graphed import Backward, Graphs
 from animdiff_cli.training.interrupts import deferred_interrupts
 from animdiff_cli.training.journal import Journal, Row
 from animdiff_cli.training.optimiser import Optimiser
-from animdiff_cli.training.processes import Processes
+from animdiff_cli.training.sample_schedule import positions_of
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.stage import Stage
 

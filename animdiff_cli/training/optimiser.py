@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.choices import LrSchedule
 from animdiff_cli.errors import DeviceError, UsageError
-from animdiff_cli.training.parts import gathered, like
+from animdiff_cli.training.dtensor import gathered, like
 from animdiff_cli.training.stages.stage import Group
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # the official YAMLs' values

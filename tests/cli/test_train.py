@@ -15,7 +15,7 @@ from PIL import Image
 from animdiff_cli.training.journal import read_rows
 from animdiff_cli.weights.identify import identify
 
-pytest.importorskip("animdiff_cli.training.dataset")
+pytest.importorskip("animdiff_cli.training.data.dataset")
 
 
 @pytest.fixture

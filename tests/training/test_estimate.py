@@ -11,8 +11,8 @@ from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.motion import MotionModule, plug
 from animdiff_cli.training.activations import kept_numbers, largest_part
 from animdiff_cli.training.estimate import remedies
+from animdiff_cli.training.gradient_checkpointing import recompute_activations
 from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
-from animdiff_cli.training.recompute import recompute_activations
 from animdiff_cli.weights.model_configs import shipped
 
 SIDE = 64  # latent pixels: pictures of 512

@@ -4,8 +4,8 @@ import pytest
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.train import run_training
+from animdiff_cli.training.distributed import Processes
 from animdiff_cli.training.fsdp import Sharding
-from animdiff_cli.training.processes import Processes
 
 from .conftest import ToyClips
 

@@ -6,7 +6,7 @@ import torch
 
 from animdiff_cli import generate
 from animdiff_cli.jobs.train import run_training
-from animdiff_cli.training.dataset import scan
+from animdiff_cli.training.data.dataset import scan
 from animdiff_cli.training.journal import read_rows
 from animdiff_cli.weights.files import read_tensors
 

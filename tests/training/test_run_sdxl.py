@@ -20,12 +20,12 @@ from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
 from animdiff_cli.motion import load_motion_module, plug
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.training.draws import Draws
-from animdiff_cli.training.feed import Feed
-from animdiff_cli.training.latents import LatentCache
+from animdiff_cli.training.data.batches import Feed
+from animdiff_cli.training.data.latents import LatentCache
+from animdiff_cli.training.data.texts import TextCache
 from animdiff_cli.training.objective import add_noise, alpha_bars
+from animdiff_cli.training.sample_schedule import Draws
 from animdiff_cli.training.stages.passes import Passes
-from animdiff_cli.training.texts import TextCache
 from animdiff_cli.weights.files import read_tensors
 from animdiff_cli.weights.identify import identify
 

@@ -17,7 +17,7 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.events import Trained
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
-from animdiff_cli.training.processes import Processes
+from animdiff_cli.training.distributed import Processes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import SIZES, ToyClips

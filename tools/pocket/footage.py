@@ -19,7 +19,7 @@ from PIL import Image
 from animdiff_cli.core.choices import Shot
 from animdiff_cli.core.shots import shot_windows
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.training.crop import crop
+from animdiff_cli.training.data.crop import crop
 from tools.pocket.captions import caption
 from tools.pocket.styles import STYLES
 from tools.pocket.watermark import mark

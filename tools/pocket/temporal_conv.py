@@ -24,7 +24,7 @@ from animdiff_cli.jobs.recipe import WeightHashes
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import TrainPlan, plan_training
 from animdiff_cli.motion import plug
-from animdiff_cli.training.dataset import scan
+from animdiff_cli.training.data.dataset import scan
 from animdiff_cli.training.network import MotionNetwork
 from animdiff_cli.weights.fingerprint import hash_files
 from tools.pocket.convolution import ConvolutionModule, load_convolution, save_convolution

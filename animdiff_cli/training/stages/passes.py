@@ -12,7 +12,7 @@ from animdiff_cli.core.choices import NoiseSchedule
 from animdiff_cli.diffusion.denoise import Added
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
-from animdiff_cli.training.feed import Batch
+from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.objective import (
     CLIP_BETAS,
     STILL_BETAS,

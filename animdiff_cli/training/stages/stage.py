@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from animdiff_cli.motion import MotionModule
-from animdiff_cli.training.feed import Batch
+from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.low_rank import LowRank
 from animdiff_cli.training.stages.passes import Passes
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from animdiff_cli.metrics.camera import camera_motion
-from animdiff_cli.training.folder import look_in
+from animdiff_cli.training.data.folder import look_in
 from tools.pocket.footage import WIDE_MARGIN, Footage, draw_footage, draw_piece, main
 from tools.pocket.shadow import ON_THE_GROUND
 from tools.pocket.world import OBJECTS, random_scene, render

@@ -16,7 +16,7 @@ from animdiff_cli.jobs.generate import plan_renders
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
 from animdiff_cli.motion import MotionModule, MotionSpec, plug, save_motion_module
-from animdiff_cli.training.dataset import scan
+from animdiff_cli.training.data.dataset import scan
 from animdiff_cli.training.journal import read_rows
 from animdiff_cli.weights.files import read_tensors
 from animdiff_cli.weights.identify import identify

@@ -9,7 +9,7 @@ from PIL import Image
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.outputs.ffmpeg import DecodeError
-from animdiff_cli.training.dataset import scan
+from animdiff_cli.training.data.dataset import scan
 
 
 @pytest.fixture

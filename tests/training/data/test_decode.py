@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from animdiff_cli.outputs.ffmpeg import DecodeError
-from animdiff_cli.training import decode
-from animdiff_cli.training.media import Media
+from animdiff_cli.training.data import decode
+from animdiff_cli.training.data.media import Media
 
 
 def media(path, **given):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.training.folder import look_in
+from animdiff_cli.training.data.folder import look_in
 
 
 @pytest.fixture

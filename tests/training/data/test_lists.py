@@ -8,9 +8,9 @@ import pytest
 import webdataset
 
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.training.dataset import scan
-from animdiff_cli.training.find import find
-from animdiff_cli.training.shards import expand
+from animdiff_cli.training.data.dataset import scan
+from animdiff_cli.training.data.find import find
+from animdiff_cli.training.data.shards import expand
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from animdiff_cli.core.shots import shot_windows
-from animdiff_cli.training import decode
-from animdiff_cli.training.crop import crop, working_size
-from animdiff_cli.training.media import Media
+from animdiff_cli.training.data import decode
+from animdiff_cli.training.data.crop import crop, working_size
+from animdiff_cli.training.data.media import Media
 
 FRAMES, SIZE, SPEED = 16, (128, 160), 0.4
 

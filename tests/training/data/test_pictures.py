@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from animdiff_cli.outputs.ffmpeg import DecodeError
-from animdiff_cli.training import pictures
-from animdiff_cli.training.media import Media
+from animdiff_cli.training.data import pictures
+from animdiff_cli.training.data.media import Media
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from PIL import Image, ImageSequence
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.ffmpeg import DecodeError
-from animdiff_cli.training.dataset import scan
-from animdiff_cli.training.preview import preview
+from animdiff_cli.training.data.dataset import scan
+from animdiff_cli.training.data.preview import preview
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.training.timeline import Pace, Timeline, clip_frames, clip_starts, why_unusable
+from animdiff_cli.training.data.timeline import Pace, Timeline, clip_frames, clip_starts, why_unusable
 
 
 def steady(frames, rate=25.0, cuts=()):

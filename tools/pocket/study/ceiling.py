@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from animdiff_cli.diffusion.decode import decode
-from animdiff_cli.training.latents import encode_clip
+from animdiff_cli.training.data.latents import encode_clip
 from tools.pocket.obey import obeys
 from tools.pocket.records import write_json
 from tools.pocket.style_reader import name_styles, trained_style_reader

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from animdiff_cli.training.ahead import ahead
+from animdiff_cli.training.data.prefetch import ahead
 
 
 def test_the_next_is_made_while_the_last_is_used():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from animdiff_cli.outputs.atomic import partial
 from animdiff_cli.paths import cache_dir
-from animdiff_cli.training.timeline import Timeline
+from animdiff_cli.training.data.timeline import Timeline
 
 #: raised whenever the same video would be seen differently: other cuts, other times
 VERSION = 1

@@ -5,10 +5,10 @@ from pathlib import Path
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.suggest import closest
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.training.folder import caption_beside, look_in
-from animdiff_cli.training.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Found, Media, kind_of
-from animdiff_cli.training.shards import is_shards, look_in_shards
-from animdiff_cli.training.tables import TABLE_SUFFIXES, look_in_table
+from animdiff_cli.training.data.folder import caption_beside, look_in
+from animdiff_cli.training.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Found, Media, kind_of
+from animdiff_cli.training.data.shards import is_shards, look_in_shards
+from animdiff_cli.training.data.tables import TABLE_SUFFIXES, look_in_table
 
 
 def find(config: DataConfig) -> Found:

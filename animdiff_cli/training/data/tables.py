@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.training.media import CAPTION_KEYS, GONE, NO_MOTION, Found, Media, Skip, captioned, kind_of
+from animdiff_cli.training.data.media import CAPTION_KEYS, GONE, NO_MOTION, Found, Media, Skip, captioned, kind_of
 
 #: names under which a list applies to the folder it lies in
 METADATA = ("metadata.jsonl", "metadata.csv")

@@ -10,7 +10,7 @@ from pathlib import Path
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.sdxl import encode_both
 from animdiff_cli.diffusion.text import Text, encode_prompt
-from animdiff_cli.training.latents import digest_of, digest_of_module
+from animdiff_cli.training.data.latents import digest_of, digest_of_module
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
 #: raised whenever the same inputs would be encoded differently

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.diffusion.sdxl import Sizes, sizes_of
-from animdiff_cli.training.clips import Clips
-from animdiff_cli.training.draws import Draw, Draws
-from animdiff_cli.training.latents import LatentCache, Moments
+from animdiff_cli.training.data.clips import Clips
+from animdiff_cli.training.data.latents import LatentCache, Moments
+from animdiff_cli.training.data.texts import TextCache
 from animdiff_cli.training.objective import noise_hiding
-from animdiff_cli.training.texts import TextCache
+from animdiff_cli.training.sample_schedule import Draw, Draws
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from threading import Event
 import numpy as np
 
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, drain, url
-from animdiff_cli.training.cuts import HEIGHT, WIDTH, Changes, find_cuts
-from animdiff_cli.training.media import Media
-from animdiff_cli.training.timeline import Timeline, seconds_before
+from animdiff_cli.training.data.media import Media
+from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, Changes, find_cuts
+from animdiff_cli.training.data.timeline import Timeline, seconds_before
 
 _BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
 #: ticks rather than `pts_time`, of which ffmpeg 7 prints six digits: too few beyond a quarter of an hour

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animdiff_cli.training import decode
-from animdiff_cli.training.cuts import HEIGHT, WIDTH, Changes, find_cuts
-from animdiff_cli.training.media import Media
+from animdiff_cli.training.data import decode
+from animdiff_cli.training.data.media import Media
+from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, Changes, find_cuts
 
 
 def cuts_of(path):

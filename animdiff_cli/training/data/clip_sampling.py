@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.shots import Window, shot_windows, still_window
-from animdiff_cli.training.timeline import Pace, Timeline, clip_frames, clip_starts
+from animdiff_cli.training.data.timeline import Pace, Timeline, clip_frames, clip_starts
 
 
 @dataclass(frozen=True, slots=True)

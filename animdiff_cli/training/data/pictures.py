@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
-from animdiff_cli.training.cuts import HEIGHT, WIDTH, Changes, find_cuts
-from animdiff_cli.training.media import Media
-from animdiff_cli.training.timeline import Timeline
+from animdiff_cli.training.data.media import Media
+from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, Changes, find_cuts
+from animdiff_cli.training.data.timeline import Timeline
 
 #: a folder of frames has no speed of its own; without `fps` its frames count as this many per second
 FRAMES_PER_SECOND = 8.0

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from animdiff_cli.training.dataset import scan
+from animdiff_cli.training.data.dataset import scan
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-from animdiff_cli.training.media import GONE, NO_MOTION, Found, Media, Skip, kind_of, one_line
-from animdiff_cli.training.tables import METADATA, listed
+from animdiff_cli.training.data.media import GONE, NO_MOTION, Found, Media, Skip, kind_of, one_line
+from animdiff_cli.training.data.tables import METADATA, listed
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 

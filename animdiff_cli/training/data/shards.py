@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.training.media import NO_MOTION, Found, Media, Skip, captioned, kind_of, one_line
+from animdiff_cli.training.data.media import NO_MOTION, Found, Media, Skip, captioned, kind_of, one_line
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 

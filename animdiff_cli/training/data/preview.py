@@ -13,7 +13,7 @@ from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.gif import write_gif
 from animdiff_cli.outputs.provenance import recipe_text
 from animdiff_cli.outputs.write import free_path
-from animdiff_cli.training.dataset import Dataset
+from animdiff_cli.training.data.dataset import Dataset
 
 #: as `generate` plays its clips
 FPS = 8.0

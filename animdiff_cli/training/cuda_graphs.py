@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.training.feed import Batch
+from animdiff_cli.training.data.batches import Batch
 
 Backward = Callable[[Batch, float], Tensor]
 

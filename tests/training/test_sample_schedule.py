@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.training.draws import Draws, positions_of
+from animdiff_cli.training.sample_schedule import Draws, positions_of
 
 counts = st.integers(1, 12)
 

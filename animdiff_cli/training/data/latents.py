@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.training.ahead import ahead
-from animdiff_cli.training.clips import Clips
+from animdiff_cli.training.data.clips import Clips
+from animdiff_cli.training.data.prefetch import ahead
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
 #: raised whenever the same inputs would be encoded differently

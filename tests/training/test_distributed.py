@@ -7,8 +7,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.outputs.read import read_clip
+from animdiff_cli.training.distributed import Processes
 from animdiff_cli.training.journal import read_rows
-from animdiff_cli.training.processes import Processes
 from animdiff_cli.weights.files import read_tensors
 
 from .conftest import FSDP, SIZES, ToyClips

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from animdiff_cli.motion import plug
+from animdiff_cli.training.gradient_checkpointing import recompute_activations
 from animdiff_cli.training.low_rank import LowRank, motion_projections
-from animdiff_cli.training.recompute import recompute_activations
 
 
 def gradients(unet, motion, branches):

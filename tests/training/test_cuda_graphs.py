@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.training.feed import Batch
-from animdiff_cli.training.graphed import Graphs, check_graphs
+from animdiff_cli.training.cuda_graphs import Graphs, check_graphs
+from animdiff_cli.training.data.batches import Batch
 
 
 def test_it_is_refused_where_it_cannot_work():

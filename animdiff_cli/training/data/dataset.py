@@ -14,13 +14,13 @@ from animdiff_cli.core.buckets import bucket_for
 from animdiff_cli.core.events import Emit, Note, Prepared, ignore
 from animdiff_cli.errors import NotFound
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
-from animdiff_cli.training import decode, pictures
-from animdiff_cli.training.crop import crop, working_size
-from animdiff_cli.training.cutting import Cutting, choose, pace_of
-from animdiff_cli.training.find import find
-from animdiff_cli.training.looks import remembered
-from animdiff_cli.training.media import NO_MOTION, Media, Skip, digest_of
-from animdiff_cli.training.timeline import Timeline, why_unusable
+from animdiff_cli.training.data import decode, pictures
+from animdiff_cli.training.data.clip_sampling import Cutting, choose, pace_of
+from animdiff_cli.training.data.crop import crop, working_size
+from animdiff_cli.training.data.find import find
+from animdiff_cli.training.data.media import NO_MOTION, Media, Skip, digest_of
+from animdiff_cli.training.data.probe_cache import remembered
+from animdiff_cli.training.data.timeline import Timeline, why_unusable
 
 #: raised whenever the same footage and settings would give other frames
 VERSION = 1
