@@ -9,7 +9,7 @@ import torch
 from diffusers import AnimateDiffPipeline, MotionAdapter
 from diffusers.utils import logging
 
-from animdiff_cli.diffusion.build import lay_out
+from animdiff_cli.diffusion.build import to_channels_last
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
@@ -49,8 +49,8 @@ class Animdiff:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        lay_out(parts.unet)
-        lay_out(parts.vae)
+        to_channels_last(parts.unet)
+        to_channels_last(parts.vae)
         plug(parts.unet, parts.motion)
 
     def compile(self) -> None:

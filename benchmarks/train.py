@@ -29,9 +29,9 @@ from animdiff_cli.diffusion.device import TORCH_DTYPES, DevicePlan, plan_device,
 from animdiff_cli.diffusion.schedulers import SCHEDULE
 from animdiff_cli.motion import plug
 from animdiff_cli.training.data.batches import Batch
-from animdiff_cli.training.gradient_checkpointing import recompute_activations
+from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
 from animdiff_cli.training.loop import peak_memory
-from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
+from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.stages.stage import MotionLora
@@ -105,12 +105,12 @@ def _animdiff(parts: Parts, args: argparse.Namespace, *, spatial_rank: int, reco
     unet, motion = parts.unet, parts.motion
     plug(unet, motion)
     share_text(unet)
-    temporal = LowRank.new(motion_projections(motion), args.rank)
-    spatial = LowRank.new(image_projections(unet), spatial_rank) if spatial_rank else None
+    temporal = LoraLayers.new(motion_projections(motion), args.rank)
+    spatial = LoraLayers.new(image_projections(unet), spatial_rank) if spatial_rank else None
     passes = Passes.around(unet, "epsilon")
     stage = MotionLora(passes, motion, temporal, spatial, 5e-4, 1e-4, debias=1.0 if spatial else 0.0)
     if recompute:
-        recompute_activations(unet, motion)
+        enable_gradient_checkpointing(unet, motion)
     groups = [{"params": list(group.parameters.values()), "lr": group.lr} for group in stage.groups]
     adamw = torch.optim.AdamW(groups)
     side = args.size // 8

@@ -30,20 +30,20 @@ def show(
 
     flags: dict[str, object] = {"model": model} if model else {}
     layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=set_ or [], flags=flags)
-    settled = resolve(with_recommended(layers))
+    resolved = resolve(with_recommended(layers))
     if json_:
-        print_json({key: {"value": value, "origin": settled.origins[key]} for key, value in settled.values.items()})
+        print_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in resolved.values.items()})
         return
     import yaml
 
-    for key, value in settled.values.items():
+    for key, value in resolved.values.items():
         # a list on the line of its key, so that its origin fits behind it
         flow = isinstance(value, tuple)
         dumped = yaml.safe_dump(
             value if flow else {key: value}, allow_unicode=True, width=1000, default_flow_style=flow
         )
         line = f"{key}: {dumped.rstrip()}" if flow else dumped.rstrip()
-        print(f"{line:<40}  # {settled.origins[key]}")
+        print(f"{line:<40}  # {resolved.origins[key]}")
 
 
 @app.command(cls=Command)

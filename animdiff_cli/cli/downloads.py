@@ -27,7 +27,7 @@ def watching_downloads(*, quiet: bool) -> Iterator[Emit]:
         yield DownloadLines()
 
 
-def say(line: str) -> None:
+def report(line: str) -> None:
     """Print a line of talk."""
     print(line, file=sys.stderr, flush=True)
 
@@ -43,13 +43,13 @@ class DownloadLines:
 
         match event:
             case Downloading(files, total):
-                say(f"fetching {files} file{'s' * (files > 1)}" + (f", {in_words(total)}" if total else ""))
+                report(f"fetching {files} file{'s' * (files > 1)}" + (f", {in_words(total)}" if total else ""))
             case BytesReceived():
                 self._received(event)
             case Downloaded(name, total):
-                say(f"{name}: whole and verified, {in_words(total)}")
+                report(f"{name}: whole and verified, {in_words(total)}")
             case Note(message):
-                say(f"note: {message}")
+                report(f"note: {message}")
 
     def _received(self, event: BytesReceived) -> None:
         from animdiff_cli.fetch.disk import in_words
@@ -62,11 +62,11 @@ class DownloadLines:
         self._tenth = tenth
         share = f"{event.name}: {10 * tenth} % of {in_words(event.total or 0)}"
         if event.done == self._had:  # of an earlier run
-            say(f"{share} is here already")
+            report(f"{share} is here already")
             return
         rate = (event.done - self._had) / max(time.monotonic() - self._began, 1e-3)
         left = ((event.total or 0) - event.done) / rate
-        say(f"{share}, {in_words(rate)}/s, {left:.0f} s left")
+        report(f"{share}, {in_words(rate)}/s, {left:.0f} s left")
 
 
 @contextmanager

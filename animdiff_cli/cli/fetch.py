@@ -74,7 +74,7 @@ def _record(fetched: "Fetched") -> dict[str, Any]:
 
 def _tell(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
     """Print one line per item, then what it comes to."""
-    from animdiff_cli.cli.downloads import say
+    from animdiff_cli.cli.downloads import report
     from animdiff_cli.fetch.disk import in_words
 
     if as_json:
@@ -91,11 +91,11 @@ def _tell(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
     if quiet:
         return
     for note in plan.notes:
-        say(f"note: {note}")
+        report(f"note: {note}")
     unknown = f", and {plan.unknown} of unknown size" if plan.unknown else ""
-    say(f"{len(plan.missing)} to fetch: {in_words(plan.needed)}{unknown}; {in_words(plan.free)} free on the disk")
+    report(f"{len(plan.missing)} to fetch: {in_words(plan.needed)}{unknown}; {in_words(plan.free)} free on the disk")
     if plan.needed > plan.free:
-        say("note: that does not fit; choose another disk with `export ANIMDIFF_MODELS=…`")
+        report("note: that does not fit; choose another disk with `export ANIMDIFF_MODELS=…`")
 
 
 def _state(planned: "Planned") -> dict[str, Any]:

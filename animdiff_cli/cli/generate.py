@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from animdiff_cli.jobs.animator import Rendered
     from animdiff_cli.jobs.generate import RenderPlan
     from animdiff_cli.jobs.missing_weights import OnAbsent
-    from animdiff_cli.jobs.output_paths import Targets
+    from animdiff_cli.jobs.output_paths import OutputPaths
 
 SCALED = "<ref[@scale]>"
 SCHEDULERS, FORMATS = get_args(Scheduler), get_args(Format)
@@ -182,9 +182,9 @@ def generate(
         given["motion_module"] = None
     on_absent = _on_absent(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
     plan = _plan(given, prompt, seed, repeat, device, preset, config, set_, from_, on_absent)
-    from animdiff_cli.jobs.output_paths import choose_targets
+    from animdiff_cli.jobs.output_paths import choose_output_paths
 
-    targets = choose_targets(plan.configs, output, format or [], overwrite=overwrite)
+    targets = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite)
     if dry_run:
         _tell(plan, targets, as_json=json_, quiet=quiet)
         return
@@ -205,7 +205,7 @@ def _plan(
     on_absent: "OnAbsent",
 ) -> "RenderPlan":
     from animdiff_cli.config.load import flag_layer, gather, set_layer
-    from animdiff_cli.jobs.generate import plan_again, plan_renders
+    from animdiff_cli.jobs.generate import plan_from_recipe, plan_renders
 
     rest: dict[str, Any] = {
         "prompts": prompts or [],
@@ -222,7 +222,7 @@ def _plan(
     if preset or config:
         raise UsageError("--from brings all settings: --preset and --config have no place beside it")
     changes = [set_layer(assignments or []), flag_layer(flags)]
-    return plan_again(again, changes, **rest)
+    return plan_from_recipe(again, changes, **rest)
 
 
 def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
@@ -239,7 +239,7 @@ def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
     return answer
 
 
-def _render(plan: "RenderPlan", targets: "Targets", emit: "Emit", *, as_json: bool) -> None:
+def _render(plan: "RenderPlan", targets: "OutputPaths", emit: "Emit", *, as_json: bool) -> None:
     from animdiff_cli.jobs.generate import render
 
     notes: list[str] = []
@@ -283,7 +283,7 @@ def _noting(emit: "Emit", notes: list[str]) -> "Emit":
     return watch
 
 
-def _tell(plan: "RenderPlan", targets: "Targets", *, as_json: bool, quiet: bool) -> None:
+def _tell(plan: "RenderPlan", targets: "OutputPaths", *, as_json: bool, quiet: bool) -> None:
     """Print what would be rendered: the files on stdout, in words on stderr."""
     absent = _would_fetch(plan)
     for config, files in zip(plan.configs, targets.files, strict=True):

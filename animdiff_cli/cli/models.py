@@ -173,11 +173,11 @@ def _saying(*, quiet: bool) -> "Emit":
     from animdiff_cli.core.events import Checking, Event, Note, ignore
     from animdiff_cli.fetch.disk import in_words
 
-    def say(event: Event) -> None:
+    def report(event: Event) -> None:
         match event:
             case Checking(name, size) if size > WORTH_SAYING:
                 _talk([f"reading {name}, {in_words(size)}"])
             case Note(message):
                 _talk([f"note: {message}"])
 
-    return ignore if quiet else say
+    return ignore if quiet else report

@@ -165,9 +165,9 @@ def _start(stage: "Stage", given: Mapping[str, Any]) -> None:
     from animdiff_cli.jobs.train import run_training
     from animdiff_cli.jobs.train_plan import plan_training
     from animdiff_cli.training.data.dataset import scan
-    from animdiff_cli.training.distributed import Processes
+    from animdiff_cli.training.distributed import DistributedContext
 
-    processes = Processes.from_environment()
+    processes = DistributedContext.from_environment()
     plan = plan_training(stage, _layers(given), device=given["device"], local_rank=processes.local_rank)
     silent = given["quiet"] or given["json_"] or not processes.is_first
     with watching(quiet=silent) as emit:

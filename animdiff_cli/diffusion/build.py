@@ -121,28 +121,28 @@ def model_files(model: Path) -> list[Path]:
 def load_components(
     model: Path,
     plan: DevicePlan,
-    lay_over: Callable[[dict[str, Any]], None] | None = None,
+    apply_patches: Callable[[dict[str, Any]], None] | None = None,
     *,
     needs_vae: bool = True,
 ) -> Components:
     """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed.
 
-    Weights are read straight onto the device. `lay_over` may change the parts first, and then they are read onto the
-    CPU. Without `needs_vae` the VAE is left out, and may be missing: another takes its place.
+    Weights are read straight onto the device, or onto the CPU where `apply_patches` changes them first. Without
+    `needs_vae` the VAE is left out, and may be missing: another takes its place.
     """
     check_model(model, needs_vae=needs_vae)
     source = open_model(model)
     if model.is_dir():  # of a folder only the names of its files were looked at
         source.check(needs_vae=needs_vae)
-    where = plan.device if lay_over is None else torch.device("cpu")
-    with quietly():
+    where = plan.device if apply_patches is None else torch.device("cpu")
+    with silence_libraries():
         parts = {part: load_part(source, part, plan, where) for part in source.parts if needs_vae or part != "vae"}
         parts |= dict(zip(("tokenizer", "tokenizer_2"), source.tokenizers(), strict=False))
-    if lay_over is not None:
-        lay_over(parts)
+    if apply_patches is not None:
+        apply_patches(parts)
     for part in WEIGHTED:
         if part in parts:
-            parts[part] = lay_out(parts[part].to(plan.device).eval().requires_grad_(False))
+            parts[part] = to_channels_last(parts[part].to(plan.device).eval().requires_grad_(False))
     for number in ("", "_2") if "text_encoder_2" in parts else ("",):
         check_tokenizer(parts[f"tokenizer{number}"], parts[f"text_encoder{number}"])
     scheduler = source.scheduler()
@@ -172,7 +172,7 @@ def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.de
     return network
 
 
-def lay_out(module: Any) -> Any:
+def to_channels_last(module: Any) -> Any:
     """Choose the memory layout of convolutions: channels-last on CUDA; on CPUs it slows small models in bf16."""
     return module.to(memory_format=torch.channels_last) if module.device.type == "cuda" else module
 
@@ -194,7 +194,7 @@ def _count_positions(network: Any, name: str, device: torch.device) -> None:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Keep the libraries' load reports and deprecation notes off the terminal."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -11,7 +11,7 @@ from torch import Tensor
 from animdiff_cli.errors import DeviceError
 
 OnDecoded = Callable[[int, int], None]  # (frames done, frames in all)
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @torch.no_grad()
@@ -21,12 +21,12 @@ def decode(
     *,
     chunk_size: int = 4,
     on_decoded: OnDecoded = lambda done, total: None,
-    say: Say = lambda message: None,
+    report: Report = lambda message: None,
 ) -> NDArray[np.uint8]:
     """Decode latents [1, 4, F, h, w] to frames uint8 [F, 8h, 8w, 3], `chunk_size` frames at a time.
 
     A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good and run
-    again, which `say` is told. Raises `DeviceError` if the latents themselves are not finite.
+    again, which `report` is told. Raises `DeviceError` if the latents themselves are not finite.
     """
     if not torch.isfinite(latents).all():
         raise DeviceError(
@@ -36,15 +36,15 @@ def decode(
     images = latents[0].transpose(0, 1) / vae.config.scaling_factor
     frames = []
     for start in range(0, len(images), chunk_size):
-        frames.append(_decode_chunk(vae, images[start : start + chunk_size], say))
+        frames.append(_decode_chunk(vae, images[start : start + chunk_size], report))
         on_decoded(min(start + chunk_size, len(images)), len(images))
     return np.concatenate(frames)
 
 
-def _decode_chunk(vae: Any, images: Tensor, say: Say) -> NDArray[np.uint8]:
+def _decode_chunk(vae: Any, images: Tensor, report: Report) -> NDArray[np.uint8]:
     pixels = _run(vae, images)
     if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
-        say(f"the VAE overflows in {str(vae.dtype).removeprefix('torch.')}: decoding in float32")
+        report(f"the VAE overflows in {str(vae.dtype).removeprefix('torch.')}: decoding in float32")
         vae.to(torch.float32)
         pixels = _run(vae, images)
     levels = (pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)

@@ -59,7 +59,9 @@ def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, mode
     return Embedding(path.stem, {name: vectors[name] for name in widths})
 
 
-def teach(tokenizer: Any, text_encoder: Any, embeddings: Sequence[Embedding], part: str = "text_encoder") -> None:
+def add_embeddings(
+    tokenizer: Any, text_encoder: Any, embeddings: Sequence[Embedding], part: str = "text_encoder"
+) -> None:
     """Add the tokens of embeddings to a tokenizer and their vectors to its text encoder."""
     from tokenizers import AddedToken
 
@@ -78,7 +80,7 @@ def teach(tokenizer: Any, text_encoder: Any, embeddings: Sequence[Embedding], pa
     _find_end_by_name(text_encoder, tokenizer)
 
 
-def spell(prompt: str, embeddings: Iterable[Embedding]) -> str:
+def expand_embeddings(prompt: str, embeddings: Iterable[Embedding]) -> str:
     """Put the tokens of embeddings in the place of their words."""
     for embedding in embeddings:
         prompt = with_word_as(prompt, embedding.word, embedding.tokens)

@@ -13,7 +13,7 @@ _SIGNS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memo
 
 
 @contextmanager
-def tell_out_of_memory(plan: DevicePlan, width: int, height: int, num_frames: int) -> Iterator[None]:
+def out_of_memory_as_device_error(plan: DevicePlan, width: int, height: int, num_frames: int) -> Iterator[None]:
     """Turn an allocation failure inside the context into a `DeviceError` that says what to lower."""
     try:
         yield

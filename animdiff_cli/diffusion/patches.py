@@ -14,12 +14,12 @@ from torch import Tensor
 from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.embeddings import Embedding, open_embedding, teach
+from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, open_embedding
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import refuse_kind, require_base, require_kind
+from animdiff_cli.weights.kind_checks import raise_wrong_kind, require_base, require_kind
 from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.ldm_clip import with_model_prefix
 from animdiff_cli.weights.lora_apply import bake, open_lora
@@ -33,7 +33,7 @@ BAKED_PARTS = ("unet", *TEXT_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class ScaledWeights:
     """A weight file and how strongly it is applied."""
 
     path: Path
@@ -41,7 +41,7 @@ class Scaled:
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
+class ModelPatches:
     """Everything that is laid over an image model, looked at and found to fit; no numbers are read yet."""
 
     merges: tuple[Merge, ...] = ()  # in the order of their application
@@ -55,15 +55,15 @@ class Overlay:
         return not (self.merges or self.vae or self.embeddings)
 
 
-def open_overlay(
+def open_patches(
     model: Path,
     *,
     vae: Path | None = None,
-    loras: tuple[Scaled, ...] = (),
-    domain_adapter: Scaled | None = None,
+    loras: tuple[ScaledWeights, ...] = (),
+    domain_adapter: ScaledWeights | None = None,
     embeddings: tuple[Path, ...] = (),
     alpha_mode: LoraAlphaMode = "alpha",
-) -> Overlay:
+) -> ModelPatches:
     """Check by names and shapes that everything fits `model` and is what it was given as.
 
     Raises `UsageError` for what does not fit, `IntegrityError` for what is damaged.
@@ -74,7 +74,7 @@ def open_overlay(
     if domain_adapter:
         fitted.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
     widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)} if embeddings else {}
-    return Overlay(
+    return ModelPatches(
         merges=tuple(one.merge for one in fitted),
         vae=open_vae(vae, _own_vae(model), base, model) if vae else None,
         embeddings=tuple(open_embedding(path, widths, base, model) for path in embeddings),
@@ -82,7 +82,7 @@ def open_overlay(
     )
 
 
-def lay_over(parts: dict[str, Any], overlay: Overlay, plan: DevicePlan) -> None:
+def apply_patches(parts: dict[str, Any], overlay: ModelPatches, plan: DevicePlan) -> None:
     """Apply to the loaded parts of a model, still on the CPU; `parts` gets the new VAE."""
     if overlay.vae:
         parts["vae"] = load_vae(overlay.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
@@ -95,7 +95,7 @@ def lay_over(parts: dict[str, Any], overlay: Overlay, plan: DevicePlan) -> None:
     if overlay.embeddings:
         for part, tokenizer in TEXT_PARTS.items():
             if part in parts:
-                teach(parts[tokenizer], parts[part], overlay.embeddings, part)
+                add_embeddings(parts[tokenizer], parts[part], overlay.embeddings, part)
 
 
 def model_base(model: Path) -> str | None:
@@ -108,7 +108,7 @@ def model_shapes(model: Path) -> Shapes:
     return {name: tensor.shape for name, tensor in open_model(model).contents.tensors.items()}
 
 
-def _open_lora(lora: Scaled, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
+def _open_lora(lora: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
     file = open_any(lora.path)
     info = describe(file)
     require_kind(info, "lora", lora.path)
@@ -116,12 +116,14 @@ def _open_lora(lora: Scaled, shapes: Shapes, base: str | None, model: Path, alph
     return fit(open_lora(file, lora.scale, alpha_mode), shapes, f"the image model {model.name}")
 
 
-def _open_adapter(adapter: Scaled, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
+def _open_adapter(
+    adapter: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
+) -> Fitted:
     """Open a domain adapter. Converted to other layouts it looks like any LoRA of the UNet's attentions, and may be."""
     file = open_any(adapter.path)
     info = describe(file)
     if info.kind not in ("domain-adapter", "lora"):
-        refuse_kind(info, "domain-adapter", adapter.path)
+        raise_wrong_kind(info, "domain-adapter", adapter.path)
     require_base(info, base, adapter.path, model)
     merge = open_lora(file, adapter.scale, alpha_mode)
     if strange := [module for module in merge.groups if not _is_attention(module)]:

@@ -10,10 +10,10 @@ import torch
 
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.denoise import Added, Conditioning
-from animdiff_cli.diffusion.text import Text, tokenise
+from animdiff_cli.diffusion.text import Text, tokenize
 from animdiff_cli.motion import MotionModule
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 #: original height and width, upper and left corner, target height and width, in pixels
 Sizes = tuple[int, int, int, int, int, int]
 
@@ -32,17 +32,17 @@ def condition(
     sizes: Sizes,
     *,
     clip_skip: int = 0,
-    say: Say = lambda message: None,
+    report: Report = lambda message: None,
 ) -> Conditioning:
     """Encode prompt and negative prompt for an SDXL model; `negative` is None when guidance is off.
 
     An empty negative prompt is zeros where the model was trained so (`force_zeros_for_empty_prompt` in diffusers).
     """
-    positive = encode_both(parts, prompt, clip_skip=clip_skip, say=say)
+    positive = encode_both(parts, prompt, clip_skip=clip_skip, report=report)
     if negative is None:
         return tell(positive, None, guidance_scale, sizes)
     is_none = not negative and parts.zeros_for_empty
-    other = positive.zeros() if is_none else encode_both(parts, negative, clip_skip=clip_skip, say=say)
+    other = positive.zeros() if is_none else encode_both(parts, negative, clip_skip=clip_skip, report=report)
     return tell(positive, other, guidance_scale, sizes)
 
 
@@ -54,14 +54,14 @@ def tell(positive: Text, negative: Text | None, guidance_scale: float, sizes: Si
 
 
 @torch.no_grad()
-def encode_both(parts: Components, prompt: str, *, clip_skip: int = 0, say: Say = lambda message: None) -> Text:
+def encode_both(parts: Components, prompt: str, *, clip_skip: int = 0, report: Report = lambda message: None) -> Text:
     """Encode one prompt with both encoders.
 
     SDXL reads the layer before the last, without the final norm; `clip_skip` counts from there, as in diffusers.
     """
     read = []
     for tokenizer, encoder in ((parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2)):
-        tokens = tokenise(tokenizer, prompt, say)
+        tokens = tokenize(tokenizer, prompt, report)
         read.append(encoder(tokens.to(encoder.device), output_hidden_states=True))
     layers: list[Any] = [output.hidden_states[-(clip_skip + 2)] for output in read]
     return Text(torch.cat(layers, dim=-1), read[1].text_embeds)

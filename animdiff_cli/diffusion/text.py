@@ -10,7 +10,7 @@ from torch import Tensor
 from animdiff_cli.errors import IntegrityError
 
 MAX_TOKENS = 77  # positions of CLIP's text model, start and end included
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Text:
 
 @torch.no_grad()
 def encode_prompt(
-    tokenizer: Any, text_encoder: Any, prompt: str, *, clip_skip: int = 0, say: Say = lambda message: None
+    tokenizer: Any, text_encoder: Any, prompt: str, *, clip_skip: int = 0, report: Report = lambda message: None
 ) -> Tensor:
-    """Encode one prompt to [1, 77, D]. Tokens beyond 75 are cut, which `say` is told.
+    """Encode one prompt to [1, 77, D]. Tokens beyond 75 are cut, which `report` is told.
 
     `clip_skip` leaves out that many of the last layers, final norm applied, as in diffusers.
     """
-    tokens = tokenise(tokenizer, prompt, say)
+    tokens = tokenize(tokenizer, prompt, report)
     output = text_encoder(tokens.to(text_encoder.device), output_hidden_states=clip_skip > 0)
     if clip_skip == 0:
         return output.last_hidden_state
@@ -41,9 +41,9 @@ def encode_prompt(
     return _final_norm(text_encoder)(skipped)
 
 
-def tokenise(tokenizer: Any, prompt: str, say: Say = lambda message: None) -> Tensor:
-    """Turn a prompt into 77 tokens [1, 77], padded as the tokenizer pads. What is cut off is told to `say`."""
-    tell_what_is_cut(tokenizer, prompt, say)
+def tokenize(tokenizer: Any, prompt: str, report: Report = lambda message: None) -> Tensor:
+    """Turn a prompt into 77 tokens [1, 77], padded as the tokenizer pads. What is cut off is told to `report`."""
+    report_truncation(tokenizer, prompt, report)
     tokens: Tensor = tokenizer(
         prompt, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
@@ -68,9 +68,9 @@ def _final_norm(text_encoder: Any) -> Any:
     return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
 
 
-def tell_what_is_cut(tokenizer: Any, prompt: str, say: Say) -> None:
-    """Tell `say` which words of a prompt lie beyond what the text encoder has positions for, if any do."""
+def report_truncation(tokenizer: Any, prompt: str, report: Report) -> None:
+    """Tell `report` which words of a prompt lie beyond what the text encoder has positions for, if any do."""
     tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
     if len(tokens) > MAX_TOKENS:
         rest = tokenizer.decode(tokens[MAX_TOKENS - 1 : -1]).strip()
-        say(f"the prompt is longer than {MAX_TOKENS - 2} tokens: ignored from “{rest[:60]}” on")
+        report(f"the prompt is longer than {MAX_TOKENS - 2} tokens: ignored from “{rest[:60]}” on")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from animdiff_cli.fetch.retry import Patience
+from animdiff_cli.fetch.retry import RetryPolicy
 from animdiff_cli.paths import hub_cache_dir
 
 HUB, CIVITAI = "https://huggingface.co", "https://civitai.com"
@@ -25,7 +25,7 @@ class Network:
     civitai_token: str | None = field(default=None, repr=False)
     hub_cache: Path | None = None  # where other programs keep what they got from the Hub
     offline: bool = False
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, *, offline: bool = False) -> "Network":

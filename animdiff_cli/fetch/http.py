@@ -22,7 +22,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A failure that another try may cure; `error` is what to say when it does not."""
 
     def __init__(self, error: AnimdiffError, wait_s: float | None = None) -> None:
@@ -83,7 +83,7 @@ def ask(
     """Ask for a file, or a span of it. The answer's `response.url` is where the redirects ended.
 
     `shortcut` is where they ended before, to spare the site another round of them.
-    Raises `Passing` for what another try may cure, `RangeRefused`, and `AnimdiffError` for what is final.
+    Raises `TransientError` for what another try may cure, `RangeRefused`, and `AnimdiffError` for what is final.
     """
     headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
     response = _follow(session, shortcut or url, network, headers)
@@ -114,14 +114,14 @@ PROXY_HINT = "open the address in a browser: a proxy or a login page may stand i
 
 
 def _follow(session: requests.Session, url: str, network: Network, headers: dict[str, str]) -> requests.Response:
-    timeout = (network.patience.connect_s, network.patience.stall_s)
+    timeout = (network.retry_policy.connect_s, network.retry_policy.stall_s)
     for _ in range(MOST_REDIRECTS):
         try:
             response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=timeout)
         except requests.exceptions.SSLError as error:
             raise NetworkError(f"{host(url)} could not prove who it is", hint="check clock and certificates") from error
         except requests.RequestException as error:
-            raise Passing(unreachable(url)) from error
+            raise TransientError(unreachable(url)) from error
         if response.status_code not in REDIRECTS:
             return response
         target = urljoin(url, response.headers.get("Location", ""))
@@ -154,7 +154,7 @@ def _read_head(response: requests.Response, asked: str, network: Network) -> Ans
         return Answer(response, 0, size, size, validator)
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None:
-        raise Passing(NetworkError(f"{host(asked)} sent a part without saying which", hint="run it again"))
+        raise TransientError(NetworkError(f"{host(asked)} sent a part without saying which", hint="run it again"))
     size = None if match[3] == "*" else int(match[3])
     return Answer(response, int(match[1]), int(match[2]) + 1, size, validator)
 
@@ -166,7 +166,7 @@ def _refuse(response: requests.Response, asked: str, network: Network) -> NoRetu
     site = host(asked)
     if status in PASSING:
         why = "is asked too often" if status == 429 else "has a fault"
-        raise Passing(
+        raise TransientError(
             NetworkError(f"{site} {why} (status {status})", hint="wait a little, then run it again"),
             asked_wait_s(response.headers),
         )
@@ -174,7 +174,7 @@ def _refuse(response: requests.Response, asked: str, network: Network) -> NoRetu
         raise NotFound(f"{site} has no such file: {asked.partition('?')[0]}", hint="check the name and the revision")
     if status in (401, 403) and origin(response.url or asked) != origin(asked):
         # storage hosts are reached by signed addresses that expire; the next try gets a new one
-        raise Passing(NetworkError(f"{host(response.url)} no longer lets this download in", hint="run it again"))
+        raise TransientError(NetworkError(f"{host(response.url)} no longer lets this download in", hint="run it again"))
     if status in (401, 403):
         raise unauthorized(asked, network)
     raise NetworkError(f"{site} answered with status {status}", hint="run it again later")

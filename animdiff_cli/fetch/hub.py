@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import AnimdiffError, NetworkError, NotFound, UsageError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.http import PASSING, Passing, host, unauthorized, unreachable
+from animdiff_cli.fetch.http import PASSING, TransientError, host, unauthorized, unreachable
 from animdiff_cli.fetch.hubfiles import choose_files, stored_name
 from animdiff_cli.fetch.names import require_inside
 from animdiff_cli.fetch.offer import Offer
@@ -104,10 +104,10 @@ def _failures(ref: ModelRef, network: Network) -> Iterator[None]:
         # connections fail with an exception of whichever HTTP library the client is built on
         if type(error).__module__.partition(".")[0] not in ("httpx2", "httpx", "httpcore2", "httpcore", "requests"):
             raise
-        raise Passing(unreachable(network.hub)) from error
+        raise TransientError(unreachable(network.hub)) from error
 
 
-def _status_error(error: HfHubHTTPError, ref: ModelRef, network: Network) -> AnimdiffError | Passing:
+def _status_error(error: HfHubHTTPError, ref: ModelRef, network: Network) -> AnimdiffError | TransientError:
     status = error.response.status_code if error.response is not None else 0
     site = host(network.hub)
     if isinstance(error, GatedRepoError):
@@ -123,4 +123,4 @@ def _status_error(error: HfHubHTTPError, ref: ModelRef, network: Network) -> Ani
         return unauthorized(network.hub, network)
     failure = NetworkError(f"{site} answered with status {status}", hint="wait a little, then run it again")
     asked = asked_wait_s(error.response.headers) if error.response is not None else None
-    return Passing(failure, asked) if status in PASSING else failure
+    return TransientError(failure, asked) if status in PASSING else failure

@@ -29,7 +29,7 @@ class _Bringing:
     emit: Emit
 
 
-def deliver(item: Item, offer: Offer, network: Network, emit: Emit) -> Fetched:
+def install_item(item: Item, offer: Offer, network: Network, emit: Emit) -> Fetched:
     """Bring an item here from the source that made the offer, or from its other sources if that one fails.
 
     Raises AnimdiffError: of the best source if all of them fail.

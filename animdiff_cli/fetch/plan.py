@@ -8,7 +8,7 @@ from animdiff_cli import paths
 from animdiff_cli.errors import AnimdiffError, NetworkError, UsageError
 from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import free_bytes, readable_failures
-from animdiff_cli.fetch.http import Passing
+from animdiff_cli.fetch.http import TransientError
 from animdiff_cli.fetch.install import destination, expected
 from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.offer import Offer
@@ -16,7 +16,7 @@ from animdiff_cli.fetch.part import bytes_waiting
 from animdiff_cli.fetch.presence import Fetched, find_present
 from animdiff_cli.fetch.sources import find_offer, look
 from animdiff_cli.fetch.transfer import part_path
-from animdiff_cli.registry.model_dirs import Shelf, shelves
+from animdiff_cli.registry.model_dirs import ModelDir, model_dirs
 
 ASKED_AT_ONCE = 8
 
@@ -78,7 +78,7 @@ class Plan:
 def make_plan(items: Sequence[Item], network: Network) -> Plan:
     """Ask the sources of everything that is not here. Raises AnimdiffError for the first that none of them has."""
     with readable_failures(paths.models_dir()), ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        among = shelves()
+        among = model_dirs()
         planned = pool.map(lambda item: _planned(item, among, lambda: _best_offer(item, network)), items)
         return Plan(tuple(planned), free_bytes(paths.models_dir()))
 
@@ -87,12 +87,12 @@ def make_dry_plan(items: Sequence[Item], network: Network) -> Plan:
     """Like `make_plan`, but ask only where the catalog does not tell the size, and never insist on an answer."""
     notes: list[str] = []
     with readable_failures(paths.models_dir()), ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        among = shelves()
+        among = model_dirs()
         planned = tuple(pool.map(lambda item: _planned(item, among, lambda: _told_offer(item, network, notes)), items))
         return Plan(planned, free_bytes(paths.models_dir()), tuple(dict.fromkeys(notes)))
 
 
-def _planned(item: Item, among: Sequence[Shelf], ask: Callable[[], Offer | None]) -> Planned:
+def _planned(item: Item, among: Sequence[ModelDir], ask: Callable[[], Offer | None]) -> Planned:
     present = find_present(item, among)
     return Planned(item, present, None if present else ask())
 
@@ -103,7 +103,7 @@ def _told_offer(item: Item, network: Network, notes: list[str]) -> Offer | None:
         return None
     try:
         return look(item.sources[0], network)
-    except Passing as failure:
+    except TransientError as failure:
         notes.append(str(failure.error))
     except NetworkError as failure:
         notes.append(str(failure))

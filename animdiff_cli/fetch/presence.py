@@ -11,7 +11,7 @@ from animdiff_cli.fetch.receipt import Receipt, make_receipt, read_receipt, rece
 from animdiff_cli.fetch.remote import Digest
 from animdiff_cli.registry.catalog import CatalogEntry
 from animdiff_cli.registry.external_models import find_on_shelves
-from animdiff_cli.registry.model_dirs import Shelf, shelves
+from animdiff_cli.registry.model_dirs import ModelDir, model_dirs
 from animdiff_cli.registry.places import held
 from animdiff_cli.registry.store import not_here
 
@@ -30,7 +30,7 @@ class Fetched:
     files: tuple[tuple[str, str], ...] = ()
 
 
-def find_present(item: Item, among: Sequence[Shelf] | None = None) -> Fetched | None:
+def find_present(item: Item, among: Sequence[ModelDir] | None = None) -> Fetched | None:
     """Find an item that is here and check it: by its receipt, or by its bytes where it came without one.
 
     `among` are shelves that were looked through already. Raises IntegrityError for a file that is not the one that
@@ -39,7 +39,7 @@ def find_present(item: Item, among: Sequence[Shelf] | None = None) -> Fetched | 
     path = held(item.target) if item.in_folder else item.target
     entry = item.entry
     if path is None or not path.exists():
-        return _elsewhere(item, entry, shelves() if among is None else among) if entry else None
+        return _elsewhere(item, entry, model_dirs() if among is None else among) if entry else None
     if entry is not None and not entry.sources:
         return Fetched(item.name, path, entry.sha256, size_of(path), True)
     if path.is_dir():
@@ -51,7 +51,7 @@ def find_present(item: Item, among: Sequence[Shelf] | None = None) -> Fetched | 
     return Fetched(item.name, path, receipt.sha256, receipt.bytes, True)
 
 
-def _elsewhere(item: Item, entry: CatalogEntry, among: Sequence[Shelf]) -> Fetched | None:
+def _elsewhere(item: Item, entry: CatalogEntry, among: Sequence[ModelDir]) -> Fetched | None:
     """Find an entry's weights in the folder of another program: nothing is written there, not even a receipt."""
     if not entry.sources:
         raise not_here(entry)

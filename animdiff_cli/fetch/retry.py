@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """When to give up on a server. Times in seconds."""
 
     connect_s: float = 10.0
@@ -22,7 +22,7 @@ class Patience:
 
         Doubles each time. A server's own wish (Retry-After) comes first where it is longer.
 
-        >>> [Patience().wait_s(tries) for tries in (1, 2, 3, 6)]
+        >>> [RetryPolicy().wait_s(tries) for tries in (1, 2, 3, 6)]
         [0.5, 1.0, 2.0, None]
         """
         if tries >= self.tries or (asked_s or 0) > self.longest_asked_wait_s:

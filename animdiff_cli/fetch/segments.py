@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError
 from animdiff_cli.core.events import BytesReceived, Emit
 from animdiff_cli.errors import NetworkError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.http import Answer, Passing, ask, host, open_session
+from animdiff_cli.fetch.http import Answer, TransientError, ask, host, open_session
 from animdiff_cli.fetch.part import Part
 from animdiff_cli.fetch.remote import Remote
 from animdiff_cli.fetch.spans import Span
@@ -25,7 +25,7 @@ class Changed(Exception):
     """The server's file is not the one that was begun."""
 
 
-class Crew:
+class SegmentedDownload:
     """One round of one file."""
 
     def __init__(self, remote: Remote, part: Part, network: Network, emit: Emit) -> None:
@@ -66,7 +66,7 @@ class Crew:
         finally:
             self._enough.set()
         if self._failures:
-            raise min(self._failures, key=lambda failure: isinstance(failure, Passing))
+            raise min(self._failures, key=lambda failure: isinstance(failure, TransientError))
 
     def _attend(self, threads: Sequence[threading.Thread], size: int | None) -> None:
         """Hash what arrives and tell how far it is, until every thread has ended."""
@@ -83,7 +83,7 @@ class Crew:
             work()
         except BaseException as failure:  # raised again where the round was begun
             self._failures.append(failure)
-            if not isinstance(failure, Passing):
+            if not isinstance(failure, TransientError):
                 self._enough.set()
 
     def _serve(self, session: requests.Session, take: Callable[[], Span | None], begun: Answer) -> None:
@@ -105,7 +105,7 @@ class Crew:
                 if self._enough.is_set():
                     return
         if stop is not None and at < stop:
-            raise Passing(cut(self._remote.url))
+            raise TransientError(cut(self._remote.url))
 
 
 def cut(url: str) -> NetworkError:
@@ -139,4 +139,4 @@ def _pieces(response: requests.Response, limit: int | None) -> Iterator[memoryvi
     if filled:
         yield buffer[:filled]
     if broken:
-        raise Passing(cut(response.url)) from broken
+        raise TransientError(cut(response.url)) from broken

@@ -10,7 +10,7 @@ from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import NetworkError, UsageError
 from animdiff_cli.fetch.auth import CIVITAI, HUB, Network, origin
 from animdiff_cli.fetch.civitai import offer_of_version
-from animdiff_cli.fetch.http import Passing, RangeRefused, ask, open_session
+from animdiff_cli.fetch.http import RangeRefused, TransientError, ask, open_session
 from animdiff_cli.fetch.hub import offer_from_cache, offer_of_file, offer_of_repository
 from animdiff_cli.fetch.names import disposition_name, safe_name
 from animdiff_cli.fetch.offer import Offer
@@ -54,9 +54,9 @@ def find_offer(ref: ModelRef, network: Network) -> Offer:
     while True:
         try:
             return look(ref, network)
-        except Passing as failure:
+        except TransientError as failure:
             tries += 1
-            wait_s = network.patience.wait_s(tries, failure.wait_s)
+            wait_s = network.retry_policy.wait_s(tries, failure.wait_s)
             if wait_s is None:
                 raise failure.error from failure
             time.sleep(wait_s)

@@ -10,11 +10,11 @@ from pathlib import Path
 from animdiff_cli.core.events import Emit, Note
 from animdiff_cli.errors import IntegrityError, NetworkError
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.http import PROXY_HINT, Answer, Passing, RangeRefused, ask, host, open_session
+from animdiff_cli.fetch.http import PROXY_HINT, Answer, RangeRefused, TransientError, ask, host, open_session
 from animdiff_cli.fetch.integrity import check
 from animdiff_cli.fetch.part import Identity, Part
 from animdiff_cli.fetch.remote import Digest, Remote
-from animdiff_cli.fetch.segments import Changed, Crew
+from animdiff_cli.fetch.segments import Changed, SegmentedDownload
 from animdiff_cli.fetch.spans import Span, gaps, split
 
 SEGMENT = 32 << 20  # bytes one request asks for
@@ -77,7 +77,7 @@ class _Rounds:
                 changes += 1
                 self._ranges = self._ranges and isinstance(failure, Changed)
                 self._start_again(changes)
-            except Passing as failure:
+            except TransientError as failure:
                 vain = 1 if self._part.done - before >= WORTHWHILE else vain + 1
                 self._pause(failure, vain)
 
@@ -95,8 +95,8 @@ class _Rounds:
             self._emit(Note(f"{self._remote.name} has changed on the server, starting again"))
         self._part.begin(None)
 
-    def _pause(self, failure: Passing, vain: int) -> None:
-        wait_s = self._network.patience.wait_s(vain, failure.wait_s)
+    def _pause(self, failure: TransientError, vain: int) -> None:
+        wait_s = self._network.retry_policy.wait_s(vain, failure.wait_s)
         if wait_s is None:
             raise failure.error from failure
         self._emit(Note(f"{self._remote.name}: {failure}; trying again in {wait_s:.0f} s"))
@@ -111,7 +111,7 @@ class _Rounds:
         with open_session(self._network) as session:
             answer = ask(session, self._remote.url, self._network, asked if self._ranges else None)
             self._agree(answer, asked)
-            crew = Crew(self._remote, part, self._network, self._emit)
+            crew = SegmentedDownload(self._remote, part, self._network, self._emit)
             if answer.is_partial and answer.stop is not None:
                 here = (answer.start, min(answer.stop, asked[1]))
                 crew.bring(session, answer, here, split(gaps((*part.spans, here), answer.size or 0), SEGMENT))
@@ -136,7 +136,9 @@ class _Rounds:
             raise NetworkError(f"{site} does not say how long {self._remote.name} is", hint=PROXY_HINT)
         if answer.is_partial and (answer.start != asked[0] or answer.size is None):
             self._ranges = False  # its idea of a range is its own: take the file in one go
-            raise Passing(NetworkError(f"{site} sends other bytes than it is asked for", hint="run it again later"))
+            raise TransientError(
+                NetworkError(f"{site} sends other bytes than it is asked for", hint="run it again later")
+            )
         offered = Identity(answer.size, answer.validator, self._remote.sha256)
         if answer.is_partial and self._part.done and self._part.identity != offered:
             raise Changed

@@ -18,10 +18,10 @@ from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.embeddings import Embedding, spell
-from animdiff_cli.diffusion.memory import tell_out_of_memory
+from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
+from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.patches import lay_over
+from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
@@ -32,7 +32,7 @@ from animdiff_cli.weights.lora_merge import Merge
 
 __all__ = ["Animator", "Rendered", "Weights", "load_animator"]
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +55,20 @@ class Animator:
     def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
         """Render one clip. Raises `DeviceError` when memory runs out or the numbers overflow."""
         config = self._resolved(config)
-        parts, say = self.components, _said_once(emit)
+        parts, report = self.components, _said_once(emit)
         generator = seeded_generator(config.seed)
-        with tell_out_of_memory(parts.plan, config.width, config.height, config.num_frames):
+        with out_of_memory_as_device_error(parts.plan, config.width, config.height, config.num_frames):
             latents = denoise(
                 parts.unet,
                 self._scheduler(config),
                 initial_noise(generator, config.num_frames, config.height // 8, config.width // 8),
-                self._conditioning(config, say),
+                self._conditioning(config, report),
                 steps=config.steps,
                 generator=generator,
                 on_step=lambda done, total: emit(StepDone(done, total, job, jobs)),
             )
             on_decoded = lambda done, total: emit(FramesDecoded(done, total))  # noqa: E731
-            frames = decode(parts.vae, latents, on_decoded=on_decoded, say=say)
+            frames = decode(parts.vae, latents, on_decoded=on_decoded, report=report)
         return Rendered(frames, make_recipe(config, self.hashes.result(), parts.plan.kind))
 
     def _scheduler(self, config: GenerateConfig) -> Any:
@@ -81,24 +81,24 @@ class Animator:
             timestep_spacing=config.timestep_spacing,
         )
 
-    def _conditioning(self, config: GenerateConfig, say: Say) -> Conditioning:
+    def _conditioning(self, config: GenerateConfig, report: Report) -> Conditioning:
         guided = config.guidance_scale > 1
         if self.components.is_sdxl:
             return sdxl.condition(
                 self.components,
-                spell(config.prompt, self.embeddings),
-                spell(config.negative_prompt, self.embeddings) if guided else None,
+                expand_embeddings(config.prompt, self.embeddings),
+                expand_embeddings(config.negative_prompt, self.embeddings) if guided else None,
                 config.guidance_scale,
                 sdxl.sizes_of(config.height, config.width, self.motion),
                 clip_skip=config.clip_skip,
-                say=say,
+                report=report,
             )
-        negative = self._encode(config.negative_prompt, config.clip_skip, say) if guided else None
-        return Conditioning(self._encode(config.prompt, config.clip_skip, say), negative, config.guidance_scale)
+        negative = self._encode(config.negative_prompt, config.clip_skip, report) if guided else None
+        return Conditioning(self._encode(config.prompt, config.clip_skip, report), negative, config.guidance_scale)
 
-    def _encode(self, prompt: str, clip_skip: int, say: Say) -> Tensor:
-        parts, prompt = self.components, spell(prompt, self.embeddings)
-        return encode_prompt(parts.tokenizer, parts.text_encoder, prompt, clip_skip=clip_skip, say=say)
+    def _encode(self, prompt: str, clip_skip: int, report: Report) -> Tensor:
+        parts, prompt = self.components, expand_embeddings(prompt, self.embeddings)
+        return encode_prompt(parts.tokenizer, parts.text_encoder, prompt, clip_skip=clip_skip, report=report)
 
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
         """Write what `auto` came to into the config, so that the recipe says it."""
@@ -126,7 +126,7 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     hashes = pool.submit(weights.hashes)
     pool.shutdown(wait=False)  # the recipe needs them, at the end
     emit(Loading(f"image model {weights.model.name}"))
-    changes = None if checked.overlay.is_empty else partial(lay_over, overlay=checked.overlay, plan=plan)
+    changes = None if checked.overlay.is_empty else partial(apply_patches, overlay=checked.overlay, plan=plan)
     components = load_components(weights.model, plan, changes, needs_vae=weights.vae is None)
     if motion:
         plug(components.unet, motion)
@@ -143,12 +143,12 @@ def _load_motion(weights: Weights, loras: Sequence[Merge], plan: DevicePlan, emi
     return motion
 
 
-def _said_once(emit: Emit) -> Say:
+def _said_once(emit: Emit) -> Report:
     said: set[str] = set()
 
-    def say(message: str) -> None:
+    def report(message: str) -> None:
         if message not in said:
             said.add(message)
             emit(Note(message))
 
-    return say
+    return report

@@ -17,7 +17,7 @@ from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import free_bytes, in_words, readable_failures
 from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog
-from animdiff_cli.registry.model_dirs import Shelf
+from animdiff_cli.registry.model_dirs import ModelDir
 from animdiff_cli.registry.places import is_there, place
 
 Status = Literal["ok", "note", "broken"]
@@ -139,7 +139,7 @@ def _models() -> Iterator[Finding]:
     with readable_failures(folder):
         free = free_bytes(folder)
         _require_writable(folder)
-        count = len(Shelf(folder, is_own=True).found)
+        count = len(ModelDir(folder, is_own=True).found)
     found = f"{folder}: {count} model{'s' * (count != 1)}, {in_words(free)} free on the disk"
     if free < ROOM_FOR_ONE:
         remedy = "free some space, or choose another disk: `export ANIMDIFF_MODELS=…`"
@@ -166,7 +166,7 @@ def _other_folders() -> Iterator[Finding]:
             why = "may not be read" if folder.exists() else "is not there"
             yield Finding("other folder", "note", f"{folder} {why}", "correct `ANIMDIFF_EXTRA_MODELS`, or unset it")
             continue
-        count = len(Shelf(folder).found)
+        count = len(ModelDir(folder).found)
         remedy = None if count else "name the program's folder, or the one its models are in"
         yield Finding("other folder", "ok" if count else "note", f"{folder}: {count} models", remedy)
     cache = paths.hub_cache_dir()

@@ -7,7 +7,7 @@ from animdiff_cli.core.events import Downloading, Emit, Note, ignore
 from animdiff_cli.errors import UsageError
 from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import require_space
-from animdiff_cli.fetch.install import deliver
+from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import Item, expand, items_for_preset, requirements
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
 from animdiff_cli.fetch.presence import Fetched
@@ -54,7 +54,7 @@ def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[It
 
 def _bring(planned: Planned, network: Network, emit: Emit) -> Fetched:
     assert planned.offer is not None  # what is not present has one
-    return deliver(planned.item, planned.offer, network, emit)
+    return install_item(planned.item, planned.offer, network, emit)
 
 
 def _still_needed(plan: Plan) -> list[str]:

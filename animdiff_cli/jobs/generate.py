@@ -24,7 +24,7 @@ from animdiff_cli.jobs.compatibility import check_entries
 from animdiff_cli.jobs.missing_weights import OnAbsent, absent_weights, fetch_absent, refuse_absent
 from animdiff_cli.jobs.prompt_embeddings import with_named_embeddings
 from animdiff_cli.jobs.recipe import differing_weights
-from animdiff_cli.jobs.unused_options import forgotten_companions, refuse_idle_flags, refuse_idle_words
+from animdiff_cli.jobs.unused_options import missing_companion_loras, reject_unused_embeddings, reject_unused_flags
 from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
 from animdiff_cli.outputs import format_of, read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
@@ -109,15 +109,15 @@ def plan_renders(
     Every prompt is rendered with every seed; those of `layers` count where none is given here. Where `on_absent`
     leaves weights absent, the plan says what they are, and they are not checked.
     """
-    settled = with_named_embeddings(resolve(with_recommended(layers)), prompts)
-    require_model(_text(settled, "model"))
-    absent = absent_weights(settled.values)  # an unknown model is the first thing to say
-    _check_image_model(settled)
-    _require_motion_choice(settled)
-    return _plan(settled, prompts, seeds, repeat, device, absent, on_absent)
+    resolved = with_named_embeddings(resolve(with_recommended(layers)), prompts)
+    require_model(_text(resolved, "model"))
+    absent = absent_weights(resolved.values)  # an unknown model is the first thing to say
+    _check_image_model(resolved)
+    _require_motion_choice(resolved)
+    return _plan(resolved, prompts, seeds, repeat, device, absent, on_absent)
 
 
-def plan_again(
+def plan_from_recipe(
     path: Path,
     changes: Sequence[Layer] = (),
     *,
@@ -132,16 +132,16 @@ def plan_again(
     settings = recipe.get("config")
     if not isinstance(settings, dict):
         raise UsageError(f"the recipe in {path} holds no settings", hint="give a clip that animdiff rendered")
-    settled = with_named_embeddings(resolve([Layer(f"recipe of {path.name}", settings), *changes]), prompts)
-    absent = absent_weights(settled.values)
-    return replace(_plan(settled, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
+    resolved = with_named_embeddings(resolve([Layer(f"recipe of {path.name}", settings), *changes]), prompts)
+    absent = absent_weights(resolved.values)
+    return replace(_plan(resolved, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
 
 
 def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
     """Load the weights once and render clip after clip."""
     if plan.weights is None:
         refuse_absent(plan.absent)
-    for note in forgotten_companions(plan.configs[0]):
+    for note in missing_companion_loras(plan.configs[0]):
         emit(Note(note))
     most_frames = max(config.num_frames for config in plan.configs)
     animator = load_animator(plan.weights, plan.device, num_frames=most_frames, emit=emit)
@@ -155,7 +155,7 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
 
 
 def _plan(
-    settled: Resolved,
+    resolved: Resolved,
     prompts: Sequence[str],
     seeds: Sequence[int],
     repeat: int,
@@ -163,41 +163,41 @@ def _plan(
     absent: Sequence[str],
     on_absent: OnAbsent,
 ) -> RenderPlan:
-    refuse_idle_flags(settled)
-    jobs = _jobs(settled, prompts, seeds, repeat)
-    configs = tuple(settled.config(prompt=job.prompt, seed=job.seed) for job in jobs)
+    reject_unused_flags(resolved)
+    jobs = _jobs(resolved, prompts, seeds, repeat)
+    configs = tuple(resolved.config(prompt=job.prompt, seed=job.seed) for job in jobs)
     _check_text(configs)
-    check_entries(settled.values)
+    check_entries(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
-    drawn = not seeds and "seed" not in settled.values
+    drawn = not seeds and "seed" not in resolved.values
     if absent and not on_absent(absent):
-        return RenderPlan(configs, None, planned, settled, drawn, absent=tuple(absent))
+        return RenderPlan(configs, None, planned, resolved, drawn, absent=tuple(absent))
     weights = find_weights(configs[0])
     check_weights(weights, max(config.num_frames for config in configs))
-    refuse_idle_words(settled, configs)
+    reject_unused_embeddings(resolved, configs)
     _check_clip_skip(configs[0].clip_skip, weights.model)
-    return RenderPlan(configs, weights, planned, settled, drawn)
+    return RenderPlan(configs, weights, planned, resolved, drawn)
 
 
-def _jobs(settled: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
-    prompt, seed = _text(settled, "prompt"), settled.values.get("seed")
+def _jobs(resolved: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
+    prompt, seed = _text(resolved, "prompt"), resolved.values.get("seed")
     prompts = prompts or ([prompt] if prompt is not None else [])
     seeds = seeds or ([seed] if isinstance(seed, int) else [])
     return expand(prompts, seeds, repeat, SystemRandom())
 
 
-def _check_image_model(settled: Resolved) -> None:
+def _check_image_model(resolved: Resolved) -> None:
     """Say first of all if what was named as the image model is none, where it is on this machine."""
-    ref = parse_ref(str(settled.values["model"]))
+    ref = parse_ref(str(resolved.values["model"]))
     if ref.source == "path":
-        check_model(locate(ref, "base").path, needs_vae=settled.values.get("vae") is None)
+        check_model(locate(ref, "base").path, needs_vae=resolved.values.get("vae") is None)
 
 
-def _require_motion_choice(settled: Resolved) -> None:
+def _require_motion_choice(resolved: Resolved) -> None:
     """Refuse to render stills by accident: a model nobody recommends a motion module for needs one named."""
-    if settled.values["motion_module"] is None and settled.origins["motion_module"] == DEFAULT:
+    if resolved.values["motion_module"] is None and resolved.origins["motion_module"] == DEFAULT:
         raise UsageError(
-            f"no motion module was named for `{settled.values['model']}`",
+            f"no motion module was named for `{resolved.values['model']}`",
             hint="add `--motion-module mm-v3`, or `--no-motion` for still frames",
         )
 
@@ -228,6 +228,6 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _text(settled: Resolved, key: str) -> str | None:
-    value = settled.values.get(key)
+def _text(resolved: Resolved, key: str) -> str | None:
+    value = resolved.values.get(key)
     return value if isinstance(value, str) else None

@@ -15,7 +15,7 @@ from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.file_facts_cache import remember
 from animdiff_cli.registry.hubcache import cached
-from animdiff_cli.registry.model_dirs import KEPT_WITH, Found, Shelf, is_beside, shelves
+from animdiff_cli.registry.model_dirs import KEPT_WITH, Found, ModelDir, is_beside, model_dirs
 from animdiff_cli.registry.places import held, others_dir
 from animdiff_cli.registry.sidecar import Sidecar, describe, read_fields, sidecar_path
 from animdiff_cli.registry.store import find, locate_any, not_here
@@ -64,7 +64,7 @@ def list_models(
 ) -> Iterator[Model]:
     """List the weights on this machine, and with `everything` those of the catalog that could be fetched as well."""
     with readable_failures(paths.models_dir()):
-        among = shelves()
+        among = model_dirs()
         for folder in paths.extra_models_dirs():
             if not folder.is_dir():
                 emit(Note(f"there is no folder {folder}, which ANIMDIFF_EXTRA_MODELS names"))
@@ -85,7 +85,7 @@ def find_model(name: str) -> Model:
     ref = parse_ref(name)
     with readable_failures(paths.models_dir()):
         if ref.source == "alias" and ref.target in load_catalog():
-            return _of_entry(load_catalog().find(ref.target), shelves())
+            return _of_entry(load_catalog().find(ref.target), model_dirs())
         return _of_path(locate_any(ref).path, str(ref), None)
 
 
@@ -106,7 +106,7 @@ def require_path(model: Model) -> Path:
     return model.path
 
 
-def _of_entry(entry: CatalogEntry, among: Sequence[Shelf]) -> Model:
+def _of_entry(entry: CatalogEntry, among: Sequence[ModelDir]) -> Model:
     path = find(entry, among)
     return Model(
         name=entry.alias,
@@ -121,7 +121,7 @@ def _of_entry(entry: CatalogEntry, among: Sequence[Shelf]) -> Model:
     )
 
 
-def _uncatalogued(among: Sequence[Shelf]) -> Iterator[Model]:
+def _uncatalogued(among: Sequence[ModelDir]) -> Iterator[Model]:
     """List what lies on the shelves, then what was fetched by its address."""
     for at, shelf in enumerate(among):
         for found in shelf.found:
@@ -135,7 +135,7 @@ def _uncatalogued(among: Sequence[Shelf]) -> Iterator[Model]:
         yield _of_path(path, source if isinstance(source, str) and ":" in source else str(path), None)
 
 
-def _typeable(found: Found, among: Sequence[Shelf]) -> str:
+def _typeable(found: Found, among: Sequence[ModelDir]) -> str:
     """Name what was found so that typing it finds it again: by its name where that means this file alone.
 
     `among` ends in the shelf it is on.

@@ -19,7 +19,7 @@ NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class OutputPaths:
     """Files of each clip by format, in the order of the clips."""
 
     files: tuple[dict[Format, Path], ...]
@@ -39,9 +39,9 @@ class _Place:
         return format_of(Path(f"clip{self.suffix}")) if self.suffix else None
 
 
-def choose_targets(
+def choose_output_paths(
     configs: Sequence[GenerateConfig], output: str | None, formats: Sequence[str], *, overwrite: bool = False
-) -> Targets:
+) -> OutputPaths:
     """Choose names. `output`: None for the output folder, a folder (ends in `/` or is one), a file, or a template.
 
     Raises `UsageError` if several clips would share one name, a suffix and the formats contradict each other, or a
@@ -58,7 +58,7 @@ def choose_targets(
     for config, chosen in zip(configs, files, strict=True):
         for format, path in chosen.items():
             check_output(path, format, config.fps, overwrite=overwrite)
-    return Targets(files, overwrite)
+    return OutputPaths(files, overwrite)
 
 
 def _format(name: str) -> Format:

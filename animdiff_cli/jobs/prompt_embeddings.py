@@ -11,21 +11,21 @@ from animdiff_cli.core.words import names_of_embeddings
 ORIGIN = "`embedding:` in a prompt"
 
 
-def with_named_embeddings(settled: Resolved, prompts: Sequence[str]) -> Resolved:
+def with_named_embeddings(resolved: Resolved, prompts: Sequence[str]) -> Resolved:
     """Add to the settings what prompts call by `embedding:NAME` and the settings do not list yet.
 
     The recipe then lists it like any other, so that the clip can be rendered again.
     """
-    own = [settled.values.get("prompt"), settled.values.get("negative_prompt")]
+    own = [resolved.values.get("prompt"), resolved.values.get("negative_prompt")]
     texts = [*prompts, *(text for text in own if isinstance(text, str))]
-    listed = settled.values["embeddings"]
+    listed = resolved.values["embeddings"]
     assert isinstance(listed, tuple)
     words = {_word(text) for text in listed}
     named = [name for name in names_of_embeddings(texts) if name.lower() not in words]
     if not named:
-        return settled
-    values = MappingProxyType({**settled.values, "embeddings": (*listed, *named)})
-    return replace(settled, values=values, origins=MappingProxyType({**settled.origins, "embeddings": ORIGIN}))
+        return resolved
+    values = MappingProxyType({**resolved.values, "embeddings": (*listed, *named)})
+    return replace(resolved, values=values, origins=MappingProxyType({**resolved.origins, "embeddings": ORIGIN}))
 
 
 def _word(text: str) -> str:

@@ -15,7 +15,7 @@ from animdiff_cli.fetch.presence import size_of
 from animdiff_cli.fetch.receipt import receipt_path
 from animdiff_cli.fetch.transfer import part_path
 from animdiff_cli.registry.catalog import load_catalog
-from animdiff_cli.registry.model_dirs import shelves
+from animdiff_cli.registry.model_dirs import model_dirs
 from animdiff_cli.registry.places import place, place_ref
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.registry.user_catalog import remove_entry
@@ -68,7 +68,7 @@ def _plan(name: str, forget: bool) -> Removal:
         is_ours = entry.bundled is None and _is_below_models(target)
     elif ref.source in ("alias", "path"):
         target = locate_any(ref).path.absolute()
-        is_ours = any(found.path.absolute() == target for found in shelves()[0].found)
+        is_ours = any(found.path.absolute() == target for found in model_dirs()[0].found)
     else:
         target, is_ours = place_ref(ref), True
     there = _with_what_lies_beside(target) if is_ours else ()

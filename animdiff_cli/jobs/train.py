@@ -24,18 +24,18 @@ from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, op
 from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage, sharded
 from animdiff_cli.training.checkpoint import Checkpoints, Identity, clips_digest
 from animdiff_cli.training.cuda_graphs import check_graphs
-from animdiff_cli.training.data.batches import Feed
+from animdiff_cli.training.data.batches import BatchLoader
 from animdiff_cli.training.data.clips import Clips
 from animdiff_cli.training.data.latents import LatentCache, digest_of_module
 from animdiff_cli.training.data.texts import TextCache
-from animdiff_cli.training.distributed import Processes
+from animdiff_cli.training.distributed import DistributedContext
 from animdiff_cli.training.estimate import estimate, free_bytes, remedies
-from animdiff_cli.training.gradient_checkpointing import recompute_activations
+from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
 from animdiff_cli.training.journal import Journal, check_tensorboard
 from animdiff_cli.training.loop import Run, resume
-from animdiff_cli.training.objective import alpha_bars
-from animdiff_cli.training.optimiser import Optimiser, check_8bit
-from animdiff_cli.training.sample_schedule import Draws, positions_of
+from animdiff_cli.training.objective import alphas_cumprod
+from animdiff_cli.training.optimizer import Optimizer, check_8bit
+from animdiff_cli.training.sample_schedule import SampleSchedule, positions_of
 from animdiff_cli.weights.fingerprint import hash_files
 from animdiff_cli.weights.stream import whole
 
@@ -52,14 +52,19 @@ class TrainResult:
 
 
 def run_training(
-    plan: TrainPlan, clips: Clips, emit: Emit = ignore, *, processes: Processes | None = None, overwrite: bool = False
+    plan: TrainPlan,
+    clips: Clips,
+    emit: Emit = ignore,
+    *,
+    processes: DistributedContext | None = None,
+    overwrite: bool = False,
 ) -> TrainResult:
     """Train, or go on with a run that stopped: the same plan and clips take the same steps.
 
     Raises `UsageError` where the folder holds a run with other settings, `DeviceError` when memory runs out or numbers
     overflow, `KeyboardInterrupt` after saving when it was asked to stop.
     """
-    here = processes or Processes()
+    here = processes or DistributedContext()
     emit = emit if here.is_first else ignore
     if here.sharding:
         here.sharding.check(plan.config)
@@ -82,7 +87,14 @@ def run_training(
 
 
 def _train(
-    plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit, *, overwrite: bool
+    plan: TrainPlan,
+    clips: Clips,
+    parts: Components,
+    built: Built,
+    here: DistributedContext,
+    emit: Emit,
+    *,
+    overwrite: bool,
 ) -> TrainResult:
     run = _make_run(plan, clips, parts, built, here, emit)
     if overwrite and here.is_first:
@@ -94,7 +106,7 @@ def _train(
     if here.is_first:
         settings = plan.config.model_dump(mode="json")
         _write_text(plan.out / CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    gallery = open_gallery(plan, clips, built, parts.vae, parts.prediction_type, run.feed.texts.read, emit)
+    gallery = open_gallery(plan, clips, built, parts.vae, parts.prediction_type, run.loader.texts.read, emit)
     _fill_caches(run, plan, clips, parts, gallery, start)
     _release(parts)
     journal = Journal(plan.out, resume_at=start, tensorboard=plan.config.tensorboard) if here.is_first else None
@@ -106,10 +118,12 @@ def _train(
     return _finish(run, plan, clips, built, gallery, journal)
 
 
-def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: Processes, emit: Emit) -> Run:
+def _make_run(
+    plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: DistributedContext, emit: Emit
+) -> Run:
     config, device = plan.config, plan.device.device
     folder = paths.cache_dir() / "training"
-    feed = Feed(
+    loader = BatchLoader(
         clips=clips,
         draws=_draws(plan, len(clips.items)),
         latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
@@ -117,14 +131,14 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
         scaling_factor=parts.vae.config.scaling_factor,
         device=device,
         noise_offset=config.noise_offset,
-        alpha_bars=alpha_bars(config.beta_schedule, beta_end=config.beta_end),
+        alphas_cumprod=alphas_cumprod(config.beta_schedule, beta_end=config.beta_end),
         sizes=partial(sizes_of, motion=built.motion),
     )
     return Run(
         config=config,
         stage=built.stage,
-        feed=feed,
-        optimiser=Optimiser(built.stage.groups, config, device, plan.device.torch_dtype),
+        loader=loader,
+        optimiser=Optimizer(built.stage.groups, config, device, plan.device.torch_dtype),
         checkpoints=Checkpoints(plan.out / "checkpoints", config.keep),
         identity=_identity(plan, clips, here),
         processes=here,
@@ -133,10 +147,10 @@ def _make_run(plan: TrainPlan, clips: Clips, parts: Components, built: Built, he
     )
 
 
-def _draws(plan: TrainPlan, num_clips: int) -> Draws:
+def _draws(plan: TrainPlan, num_clips: int) -> SampleSchedule:
     config = plan.config
     has_spatial = config.stage == "motion-lora" and config.spatial_rank > 0
-    return Draws(
+    return SampleSchedule(
         num_clips=num_clips,
         variants=config.variants,
         seed=config.seed,
@@ -147,7 +161,7 @@ def _draws(plan: TrainPlan, num_clips: int) -> Draws:
     )
 
 
-def _identity(plan: TrainPlan, clips: Clips, here: Processes) -> Identity:
+def _identity(plan: TrainPlan, clips: Clips, here: DistributedContext) -> Identity:
     """Gather what decides the steps: settings, pixels and weights. How samples are spread over processes does not."""
     config = plan.config
     free = FREE_ON_RESUME - ({"steps"} if config.lr_schedule == "cosine" else set())
@@ -169,7 +183,7 @@ def _identity(plan: TrainPlan, clips: Clips, here: Processes) -> Identity:
     )
 
 
-def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, here: Processes, emit: Emit) -> bool:
+def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, here: DistributedContext, emit: Emit) -> bool:
     """Say what a step will take, and recompute activations where that was asked for or memory is short."""
     parts = here.world if here.sharded else 1
     config, dtype = plan.config, plan.device.torch_dtype
@@ -189,7 +203,7 @@ def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, here: Processes,
         short = free is not None and kept.total > COMFORTABLE * free
         recompute = bool(here.most(int(short), plan.device.device))
     if recompute:
-        recompute_activations(built.unet, built.motion)
+        enable_gradient_checkpointing(built.unet, built.motion)
     needed = estimate(config, built.unet.config, **sizes, recompute=True) if recompute else kept
     there = "" if free is None else f"; {free / 1e9:.1f} GB are there"
     emit(Note(f"a step takes {needed.in_words()}{', recomputed' if recompute else ''}{there}"))
@@ -205,13 +219,13 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
         negatives = {settings.negative_prompt for settings in gallery.settings}
         captions = [item.caption for item in clips.items]
         wanted = [*captions, None, *prompts_of(plan, clips), *sorted(negatives)]
-        run.feed.texts.fill(wanted, parts, lambda text: emit(Note(text)))
+        run.loader.texts.fill(wanted, parts, lambda text: emit(Note(text)))
     first, last = (
         next(iter(positions_of(step, 0, config.batch * here.world, config.accumulation)))
         for step in (start, config.steps)
     )
-    pairs = run.feed.draws.pairs(range(first, last))[here.rank :: here.world]
-    run.feed.latents.fill(clips, pairs, parts.vae, lambda done, total: emit(Prepared("latents", done, total)))
+    pairs = run.loader.draws.pairs(range(first, last))[here.rank :: here.world]
+    run.loader.latents.fill(clips, pairs, parts.vae, lambda done, total: emit(Prepared("latents", done, total)))
     here.wait()
 
 

@@ -109,8 +109,8 @@ def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateCon
     from animdiff_cli.registry.recommend import with_recommended
 
     chosen: dict[str, object] = {"model": config.model, "motion_module": config.motion_module}
-    settled = resolve(with_recommended([Layer("training", chosen)]))
-    return settled.config(prompt="", seed=config.seed).model_copy(
+    resolved = resolve(with_recommended([Layer("training", chosen)]))
+    return resolved.config(prompt="", seed=config.seed).model_copy(
         update={
             "height": bucket[0],
             "width": bucket[1],

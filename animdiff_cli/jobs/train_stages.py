@@ -15,7 +15,7 @@ from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
 from animdiff_cli.training.export import save_low_rank
 from animdiff_cli.training.fsdp import Sharding, Shards, shard
-from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
+from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.training.stages.stage import DomainAdapter, MotionLora, Stage, WholeMotionModule
 
@@ -32,7 +32,7 @@ class Built:
     stage: Stage
     unet: Any
     motion: MotionModule | None
-    result: LowRank | None
+    result: LoraLayers | None
     save: Save
     shards: Shards = field(default_factory=Shards)
 
@@ -77,7 +77,7 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
         plug(unet, motion)
     if plan.domain_adapter:
         path, scale = plan.domain_adapter
-        LowRank.load(image_projections(unet), path, scale)
+        LoraLayers.load(image_projections(unet), path, scale)
     kind = "still" if plan.config.stage == "domain-adapter" else "clip"
     betas: dict[str, Any] = {f"{kind}_betas": plan.config.beta_schedule, f"{kind}_beta_end": plan.config.beta_end}
     passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma, **betas)
@@ -94,13 +94,13 @@ def sharded(built: Built, device: torch.device, world: int, sharding: Sharding) 
 def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
     config = plan.config
     assert motion is not None
-    temporal = LowRank.new(
+    temporal = LoraLayers.new(
         motion_projections(motion), config.rank, scale=_scale(plan), seed=config.seed + _TEMPORAL_SEED
     )
     spatial = None
     if config.spatial_rank:
         seed = config.seed + _SPATIAL_SEED
-        spatial = LowRank.new(image_projections(passes.unet), config.spatial_rank, seed=seed)
+        spatial = LoraLayers.new(image_projections(passes.unet), config.spatial_rank, seed=seed)
     stage = MotionLora(passes, motion, temporal, spatial, config.lr, config.spatial_lr, config.debias)
     save = partial(_save_low_rank, temporal, plan, "motion-lora", motion.spec.version)
     return Built(stage, passes.unet, motion, temporal, save)
@@ -108,7 +108,7 @@ def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -
 
 def _domain_adapter(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
     config = plan.config
-    adapter = LowRank.new(image_projections(passes.unet), config.rank, scale=_scale(plan), seed=config.seed)
+    adapter = LoraLayers.new(image_projections(passes.unet), config.rank, scale=_scale(plan), seed=config.seed)
     if config.as_lora:
         save = partial(_save_low_rank, adapter, plan, "lora", None)
     else:
@@ -136,6 +136,6 @@ def _scale(plan: TrainPlan) -> float:
 
 
 def _save_low_rank(
-    branches: LowRank, plan: TrainPlan, kind: Any, version: str | None, path: Path, metadata: Mapping[str, str]
+    branches: LoraLayers, plan: TrainPlan, kind: Any, version: str | None, path: Path, metadata: Mapping[str, str]
 ) -> None:
     save_low_rank(branches, path, kind=kind, version=version, layout=plan.config.format, metadata=metadata)

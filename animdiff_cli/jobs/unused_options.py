@@ -12,20 +12,20 @@ from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.store import locate
 
 
-def refuse_idle_flags(settled: Resolved) -> None:
+def reject_unused_flags(resolved: Resolved) -> None:
     """Refuse `--negative` where guidance is off: it would change nothing. In a preset it may wait for guidance."""
     flag = flag_name("negative_prompt")
-    guidance = settled.values["guidance_scale"]
-    if settled.origins["negative_prompt"] == flag and isinstance(guidance, float) and guidance <= 1:
+    guidance = resolved.values["guidance_scale"]
+    if resolved.origins["negative_prompt"] == flag and isinstance(guidance, float) and guidance <= 1:
         raise UsageError(
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
         )
 
 
-def refuse_idle_words(settled: Resolved, configs: Sequence[GenerateConfig]) -> None:
+def reject_unused_embeddings(resolved: Resolved, configs: Sequence[GenerateConfig]) -> None:
     """Refuse `--embedding` whose word stands in no prompt that is read. In a preset it may wait for one."""
-    if settled.origins["embeddings"] != flag_name("embeddings"):
+    if resolved.origins["embeddings"] != flag_name("embeddings"):
         return
     for text in configs[0].embeddings:
         word = locate_word(parse_ref(text))
@@ -44,7 +44,7 @@ def locate_word(ref: ModelRef) -> str | None:
         return None
 
 
-def forgotten_companions(config: GenerateConfig) -> list[str]:
+def missing_companion_loras(config: GenerateConfig) -> list[str]:
     """Say which LoRA a motion module was made to go with, where a list of one's own replaced it."""
     module = _entry(config.motion_module)
     recommended = module.recommended.get("loras", ()) if module else ()

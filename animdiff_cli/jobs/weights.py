@@ -8,7 +8,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
-from animdiff_cli.diffusion.patches import Overlay, Scaled, model_base, open_overlay
+from animdiff_cli.diffusion.patches import ModelPatches, ScaledWeights, model_base, open_patches
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.recipe import PARTS, WeightHashes
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
@@ -28,10 +28,10 @@ class Weights:
     model: Path  # diffusers folder or single file
     motion_module: Path | None = None
     motion_version: MotionVersion | None = None
-    motion_loras: tuple[Scaled, ...] = ()
-    loras: tuple[Scaled, ...] = ()
+    motion_loras: tuple[ScaledWeights, ...] = ()
+    loras: tuple[ScaledWeights, ...] = ()
     lora_alpha_mode: LoraAlphaMode = "alpha"
-    domain_adapter: Scaled | None = None
+    domain_adapter: ScaledWeights | None = None
     vae: Path | None = None
     embeddings: tuple[Path, ...] = ()
 
@@ -54,7 +54,7 @@ class Weights:
 class Checked:
     """Weights that fit together: what is laid over the image model, and the motion module with its MotionLoRAs."""
 
-    overlay: Overlay
+    overlay: ModelPatches
     motion: MotionSpec | None
     motion_loras: tuple[Merge, ...]
 
@@ -88,7 +88,7 @@ def check_weights(weights: Weights, num_frames: int) -> Checked:
             "a MotionLoRA changes a motion module, and this render has none",
             hint="name one: `--motion-module mm-v2`, or leave `--motion-lora` out",
         )
-    overlay = open_overlay(
+    overlay = open_patches(
         weights.model,
         vae=weights.vae,
         loras=weights.loras,
@@ -119,8 +119,8 @@ def _refs(texts: tuple[str | None, ...]) -> list[ModelRef]:
     return [parse_ref(text, scaled=True) for text in texts if text]
 
 
-def _scaled(path: Path, ref: ModelRef) -> Scaled:
-    return Scaled(path, 1.0 if ref.scale is None else ref.scale)
+def _scaled(path: Path, ref: ModelRef) -> ScaledWeights:
+    return ScaledWeights(path, 1.0 if ref.scale is None else ref.scale)
 
 
 def _hashes(paths: list[Path]) -> Mapping[str, str]:

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
-from animdiff_cli.diffusion.build import quietly
+from animdiff_cli.diffusion.build import silence_libraries
 from animdiff_cli.diffusion.source import read_config
-from animdiff_cli.diffusion.text import MAX_TOKENS, Say, check_tokenizer, tell_what_is_cut
+from animdiff_cli.diffusion.text import MAX_TOKENS, Report, check_tokenizer, report_truncation
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.metrics.temporal import Frames
 from animdiff_cli.weights.folders import weight_files
@@ -71,9 +71,9 @@ class ClipEncoder:
         return F.normalize(torch.cat(parts).float().cpu(), dim=1)
 
     @torch.inference_mode()
-    def text(self, prompt: str, say: Say = lambda message: None) -> Tensor:
-        """Embed a prompt: float32 [D] on the CPU. Tokens beyond 75 are cut, which `say` is told."""
-        tell_what_is_cut(self.tokenizer, prompt, say)
+    def text(self, prompt: str, report: Report = lambda message: None) -> Tensor:
+        """Embed a prompt: float32 [D] on the CPU. Tokens beyond 75 are cut, which `report` is told."""
+        report_truncation(self.tokenizer, prompt, report)
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
         ).to(self.model.device)
@@ -123,7 +123,7 @@ def load_encoder(folder: Path, device: torch.device) -> ClipEncoder:
     from transformers import CLIPModel, CLIPTokenizer
 
     check_encoder(folder)
-    with quietly():
+    with silence_libraries():
         try:
             loaded: Any = CLIPModel.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True, output_loading_info=True

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.motion.module import MotionModule, PositionCode
+from animdiff_cli.motion.module import MotionModule, PositionalEncoding
 from animdiff_cli.motion.spec import TRAITS, MotionSpec, MotionVersion
 from animdiff_cli.weights import files
 from animdiff_cli.weights.folders import weight_files
@@ -172,6 +172,6 @@ def _check_complete(found: Mapping[str, Lazy], expected: Mapping[str, Tensor], s
 
 def _fill_position_codes(motion: MotionModule, dtype: torch.dtype, device: torch.device | None) -> None:
     for module in motion.modules():
-        if isinstance(module, PositionCode):
+        if isinstance(module, PositionalEncoding):
             _, max_frames, width = module.pe.shape
             module.pe = sinusoid(max_frames, width).to(device=device, dtype=dtype)

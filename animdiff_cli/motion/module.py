@@ -20,7 +20,7 @@ NORM_GROUPS = 32
 NORM_EPS = 1e-6  # the UNet's own norms use 1e-5
 
 
-class PositionCode(nn.Module):
+class PositionalEncoding(nn.Module):
     """Sinusoid over the frame index, interleaved sin and cos, base 10000. Buffer `pe`: [1, max_frames, D]."""
 
     pe: Tensor
@@ -44,7 +44,7 @@ class TemporalAttention(nn.Module):
         self.to_k = nn.Linear(width, width, bias=False)
         self.to_v = nn.Linear(width, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
-        self.pos_encoder = PositionCode(width, max_frames)
+        self.pos_encoder = PositionalEncoding(width, max_frames)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`tokens`: [B, F, P, D], P spatial positions."""
@@ -53,7 +53,7 @@ class TemporalAttention(nn.Module):
         return self.to_out[0](attended)
 
 
-class GatedGelu(nn.Module):
+class GEGLU(nn.Module):
     """GEGLU: the first half of the projection, gated by the GELU of the second."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -69,7 +69,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         # the middle entry is where the official code keeps a dropout of zero: it holds the key numbering
-        self.net = nn.ModuleList([GatedGelu(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)])
+        self.net = nn.ModuleList([GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)])
 
     def forward(self, tokens: Tensor) -> Tensor:
         for layer in self.net:

@@ -7,29 +7,29 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.registry.catalog import CatalogEntry
 from animdiff_cli.registry.file_facts_cache import remembered_sha256
 from animdiff_cli.registry.hubcache import in_hub_cache
-from animdiff_cli.registry.model_dirs import Shelf
+from animdiff_cli.registry.model_dirs import ModelDir
 
 
-def find_elsewhere(entry: CatalogEntry, shelves: Sequence[Shelf]) -> Path | None:
+def find_elsewhere(entry: CatalogEntry, model_dirs: Sequence[ModelDir]) -> Path | None:
     """Find an entry's weights on shelves of other programs, in their order, then in the Hub cache.
 
     A file of the entry's name is taken if it has the right size, or the right hash where no size is known. One of
     another name is taken for the entry only if both size and hash are the entry's.
     """
-    on_shelf = find_on_shelves(entry, shelves)
+    on_shelf = find_on_shelves(entry, model_dirs)
     if on_shelf is not None:
         return on_shelf
     cached = (in_hub_cache(parse_ref(source), entry.sha256) for source in entry.sources)
     return next((path for path in cached if path is not None), None)
 
 
-def find_on_shelves(entry: CatalogEntry, shelves: Sequence[Shelf]) -> Path | None:
+def find_on_shelves(entry: CatalogEntry, model_dirs: Sequence[ModelDir]) -> Path | None:
     """Find an entry's weights on shelves of other programs alone."""
-    on_shelves = (_on_shelf(shelf, entry) for shelf in shelves if entry.sources and not shelf.is_own)
+    on_shelves = (_on_shelf(shelf, entry) for shelf in model_dirs if entry.sources and not shelf.is_own)
     return next((path for path in on_shelves if path is not None), None)
 
 
-def _on_shelf(shelf: Shelf, entry: CatalogEntry) -> Path | None:
+def _on_shelf(shelf: ModelDir, entry: CatalogEntry) -> Path | None:
     paths = [found.path for found in shelf.found if found.may_be(entry.kind)]
     names = _names(entry)
     named_so = [path for path in paths if path.name.lower() in names]

@@ -70,7 +70,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ModelDir:
     """One folder of weights and all that lies in it, looked through once."""
 
     root: Path
@@ -107,11 +107,11 @@ class Shelf:
                     yield folder, known
 
 
-def shelves() -> tuple[Shelf, ...]:
+def model_dirs() -> tuple[ModelDir, ...]:
     """List our own models folder, then those of other programs in the order they were named."""
     own = paths.models_dir()
-    others = (Shelf(folder) for folder in paths.extra_models_dirs() if folder != own)
-    return (Shelf(own, is_own=True), *others)
+    others = (ModelDir(folder) for folder in paths.extra_models_dirs() if folder != own)
+    return (ModelDir(own, is_own=True), *others)
 
 
 def is_beside(name: str) -> bool:

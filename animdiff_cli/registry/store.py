@@ -17,7 +17,7 @@ from animdiff_cli.refusals import readable_failures
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.external_models import find_elsewhere
 from animdiff_cli.registry.hubcache import in_hub_cache
-from animdiff_cli.registry.model_dirs import Found, Shelf, shelves
+from animdiff_cli.registry.model_dirs import Found, ModelDir, model_dirs
 from animdiff_cli.registry.places import held, is_there, place, place_ref
 from animdiff_cli.registry.sidecar import read_fields
 
@@ -58,7 +58,7 @@ def locate_any(ref: ModelRef) -> Located:
     return _locate(ref, None)
 
 
-def find(entry: CatalogEntry, among: Sequence[Shelf] | None = None) -> Path | None:
+def find(entry: CatalogEntry, among: Sequence[ModelDir] | None = None) -> Path | None:
     """Find an entry's file or folder: where it belongs, where it was fetched to by address, or elsewhere.
 
     `among` are shelves that were looked through already, for those who ask for many entries.
@@ -70,12 +70,12 @@ def find(entry: CatalogEntry, among: Sequence[Shelf] | None = None) -> Path | No
     for path in by_address:
         if path is not None and entry.sha256 in (None, read_fields(path).get("sha256")):
             return path
-    return find_elsewhere(entry, shelves() if among is None else among)
+    return find_elsewhere(entry, model_dirs() if among is None else among)
 
 
 def here(kind: Kind) -> list[CatalogEntry]:
     """List the catalog entries of a kind that are on this machine, bundled ones included."""
-    among = shelves()
+    among = model_dirs()
     return [entry for entry in load_catalog().of_kind(kind) if find(entry, among) is not None]
 
 
@@ -129,7 +129,7 @@ def _catalogued(entry: CatalogEntry, kind: Kind | None) -> Located:
 
 def _on_shelves(name: str, kind: Kind | None) -> Path:
     """Find a file or model folder by its name, letter case aside. The first shelf that has it counts."""
-    among = shelves()
+    among = model_dirs()
     for shelf in among:
         found = shelf.named(name, kind)
         if len(found) > 1:
@@ -166,7 +166,7 @@ def _existing(path: Path) -> Path:
 
 def _no_such_path(path: Path) -> NotFound:
     if path.parent == Path() and path.suffix.lower() in WEIGHT_SUFFIXES:
-        for found in (found for shelf in shelves() for found in shelf.found):
+        for found in (found for shelf in model_dirs() for found in shelf.found):
             if found.path.name == path.name:
                 return NotFound(f"no file or folder `{path}` here", hint=f"by its name alone: `{found.name}`")
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -183,7 +183,7 @@ def _ambiguous(name: str, found: Sequence[Found]) -> UsageError:
     return UsageError(f"`{name}` names {len(found)} files: {both}", hint=f"give the path: `{found[0].path}`")
 
 
-def _unknown(name: str, among: Sequence[Shelf], kind: Kind | None) -> NotFound:
+def _unknown(name: str, among: Sequence[ModelDir], kind: Kind | None) -> NotFound:
     """Say that nobody knows a name, and which one of the catalog or on a shelf is near."""
     catalog = load_catalog()
     known = [alias for entry in catalog.entries for alias in (entry.alias, *entry.aliases)]

@@ -60,17 +60,16 @@ class Checkpoints:
         paths = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
         return sorted((int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name)))
 
-    def newest(self, identity: Identity, say: Callable[[str], None]) -> Mapping[str, Any] | None:
+    def newest(self, identity: Identity, report: Callable[[str], None]) -> Mapping[str, Any] | None:
         """Load the newest checkpoint that can be read; None if there is none.
 
-        `say` is told of one that cannot, say after the disk lost part of it. Raises `UsageError` where the run in this
-        folder is another one.
+        Passes unreadable checkpoints to `report` and skips them. Raises `UsageError` if the folder holds another run.
         """
         for _, path in reversed(self.listed()):
             try:
                 state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-                say(f"{path} cannot be read ({str(error).splitlines()[0]}): going on from the one before")
+                report(f"{path} cannot be read ({str(error).splitlines()[0]}): going on from the one before")
                 continue
             if differing := identity.differing(state["identity"]):
                 raise UsageError(

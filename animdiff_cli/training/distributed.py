@@ -16,7 +16,7 @@ from animdiff_cli.training.fsdp import Sharding
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
+class DistributedContext:
     """This process among those of the run."""
 
     rank: int = 0
@@ -35,7 +35,7 @@ class Processes:
         return self.sharding is not None and self.world > 1
 
     @classmethod
-    def from_environment(cls) -> "Processes":
+    def from_environment(cls) -> "DistributedContext":
         """Read what a launcher says. Raises `UsageError` for a sharding this program does not do."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         rank, world, local = (int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True))

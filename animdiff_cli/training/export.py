@@ -13,14 +13,14 @@ from torch import Tensor
 
 from animdiff_cli.core.choices import LoraFormat
 from animdiff_cli.motion import MotionModule, save_motion_module
-from animdiff_cli.training.low_rank import LowRank
+from animdiff_cli.training.lora_layers import LoraLayers
 from animdiff_cli.weights.files import write_tensors
 from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY, WeightsKind
-from animdiff_cli.weights.lora_names import LoraName, spell
+from animdiff_cli.weights.lora_names import LoraName, expand_embeddings
 
 
 def save_low_rank(
-    branches: LowRank,
+    branches: LoraLayers,
     path: Path,
     *,
     kind: WeightsKind,
@@ -34,12 +34,12 @@ def save_low_rank(
     write_tensors(tensors, path, {**about, **(metadata or {})})
 
 
-def low_rank_tensors(branches: LowRank, layout: LoraFormat) -> dict[str, Tensor]:
+def low_rank_tensors(branches: LoraLayers, layout: LoraFormat) -> dict[str, Tensor]:
     """Spell branches in a layout, float16 on the CPU."""
     tensors = {}
     for module, branch in branches.branches.items():
         for role, parameter in (("down", branch.down), ("up", branch.up * branches.scale)):
-            key = spell(LoraName("unet", module, role), layout)
+            key = expand_embeddings(LoraName("unet", module, role), layout)
             assert key is not None, f"{layout} has no word for {module}"
             tensors[key] = parameter.detach().to("cpu", torch.float16).contiguous()
     return tensors

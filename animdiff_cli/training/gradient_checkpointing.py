@@ -16,7 +16,7 @@ from animdiff_cli.motion import MotionModule
 from animdiff_cli.training.short_attention import quick_attention
 
 
-def recompute_activations(unet: Any, motion: MotionModule | None) -> None:
+def enable_gradient_checkpointing(unet: Any, motion: MotionModule | None) -> None:
     """Keep only the inputs of blocks during the forward pass and compute the rest again in the backward pass.
 
     Both passes must run inside one `with motion.frames(n):`, because the forward runs again in the second.

@@ -94,7 +94,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 def draw_curve(rows: Sequence[Row]) -> Image.Image:
     """Draw losses over steps, raw and smoothed. At least two rows."""
     image = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.Draw(image)
+    pen = ImageDraw.ScheduledSample(image)
     losses = [row.loss for row in rows]
     low, high = 0.0, max(sorted(losses)[int(0.99 * (len(losses) - 1))], 1e-9) * 1.05
     first, last = rows[0].step, rows[-1].step

@@ -13,13 +13,13 @@ from animdiff_cli.core.events import Emit, Note, Saved, Trained
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.training.checkpoint import Checkpoints, Identity
 from animdiff_cli.training.cuda_graphs import Backward, Graphs
-from animdiff_cli.training.data.batches import Batch, Feed
-from animdiff_cli.training.data.prefetch import ahead
-from animdiff_cli.training.distributed import Processes
+from animdiff_cli.training.data.batches import Batch, BatchLoader
+from animdiff_cli.training.data.prefetch import prefetch
+from animdiff_cli.training.distributed import DistributedContext
 from animdiff_cli.training.fsdp import Shards
 from animdiff_cli.training.interrupts import deferred_interrupts
 from animdiff_cli.training.journal import Journal, Row
-from animdiff_cli.training.optimiser import Optimiser
+from animdiff_cli.training.optimizer import Optimizer
 from animdiff_cli.training.sample_schedule import positions_of
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.stage import Stage
@@ -33,11 +33,11 @@ class Run:
 
     config: TrainConfig
     stage: Stage
-    feed: Feed
-    optimiser: Optimiser
+    loader: BatchLoader
+    optimiser: Optimizer
     checkpoints: Checkpoints
     identity: Identity
-    processes: Processes
+    processes: DistributedContext
     shards: Shards
     emit: Emit
 
@@ -54,7 +54,7 @@ class Run:
                 done = step + 1
                 if journal:
                     journal.append(Row(done, loss, lr))
-                self.emit(Trained(done, self.config.steps, loss, lr, peak_memory(self.feed.device)))
+                self.emit(Trained(done, self.config.steps, loss, lr, peak_memory(self.loader.device)))
                 if stop or done % self.config.save_every == 0 or done == self.config.steps:
                     self._save(done, journal)
                 if stop:
@@ -75,14 +75,14 @@ class Run:
         return self._kernel_by_kernel
 
     def _kernel_by_kernel(self, batch: Batch, scale: float) -> Tensor:
-        with quick_attention(self.feed.device):
+        with quick_attention(self.loader.device):
             return self.stage.backward(batch, scale)
 
     def _batches(self, start: int) -> Generator[list[Batch], None, None]:
         """Yield the batches of each micro-batch from step `start` on."""
         config, here = self.config, self.processes
-        return ahead(
-            self.feed.batches,
+        return prefetch(
+            self.loader.batches,
             (
                 positions_of(step, micro, config.batch, config.accumulation, here.rank, here.world)
                 for step in range(start, config.steps)
@@ -95,7 +95,7 @@ class Run:
     ) -> tuple[float, float, bool]:
         """Return the global mean loss, the learning rate, and whether any process was asked to stop."""
         config, here = self.config, self.processes
-        total = torch.zeros((), device=self.feed.device)
+        total = torch.zeros((), device=self.loader.device)
         for _ in range(config.accumulation):
             for batch, share in self._shares(next(batches)):
                 total += share * backward(batch, share * self.optimiser.loss_scale)
@@ -114,7 +114,7 @@ class Run:
         Where weights are sharded every pass gathers them from all processes: one that has fewer batches, because its
         clips are of fewer sizes, repeats the last for nothing.
         """
-        passes = self.processes.most(len(batches), self.feed.device) if self.processes.sharded else len(batches)
+        passes = self.processes.most(len(batches), self.loader.device) if self.processes.sharded else len(batches)
         for batch in batches:
             yield batch, len(batch) / (self.config.batch * self.config.accumulation)
         for _ in range(passes - len(batches)):

@@ -14,41 +14,41 @@ STILL_BETAS: NoiseSchedule = "scaled_linear"
 CLIP_BETAS: NoiseSchedule = "linear"
 
 
-def alpha_bars(beta_schedule: str, device: torch.device | str = "cpu", *, beta_end: float = BETA_END) -> Tensor:
+def alphas_cumprod(beta_schedule: str, device: torch.device | str = "cpu", *, beta_end: float = BETA_END) -> Tensor:
     """Return the share of signal power left after each of 1000 timesteps, float32 [1000]."""
     table: Tensor = make_scheduler("ddpm", beta_schedule, beta_end=beta_end).alphas_cumprod
     return table.float().to(device)
 
 
-def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Mix latents [B, ...] with noise like them; `alpha_bar` [B]."""
-    signal, rest = _shares(alpha_bar, latents)
+def add_noise(latents: Tensor, noise: Tensor, alpha_cumprod: Tensor) -> Tensor:
+    """Mix latents [B, ...] with noise like them; `alpha_cumprod` [B]."""
+    signal, rest = _shares(alpha_cumprod, latents)
     return signal * latents + rest * noise
 
 
-def noise_hiding(latents: Tensor, shown: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Return the noise that mixed with latents [B, ...] leaves `shown` and nothing of them; `alpha_bar` [B].
+def noise_hiding(latents: Tensor, shown: Tensor, alpha_cumprod: Tensor) -> Tensor:
+    """Return the noise that mixed with latents [B, ...] leaves `shown` and nothing of them; `alpha_cumprod` [B].
 
     No schedule of Stable Diffusion ends in pure noise (Lin et al., 2305.08891): at its last timestep a clip's slow,
     wide motion can still be seen, so what a model learns there is to follow it, and sampling begins with noise that
     has none. A model shown noise alone, and asked for what would turn it into the clip, learns which way to begin.
     """
-    signal, rest = _shares(alpha_bar, latents)
+    signal, rest = _shares(alpha_cumprod, latents)
     return (shown - signal * latents) / rest
 
 
 def target(
-    latents: Tensor, noise: Tensor, alpha_bar: Tensor, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    latents: Tensor, noise: Tensor, alpha_cumprod: Tensor, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
 ) -> Tensor:
     """Return what the model should say: the noise, or the velocity (Salimans & Ho 2022)."""
     if prediction == "epsilon":
         return noise
-    signal, rest = _shares(alpha_bar, latents)
+    signal, rest = _shares(alpha_cumprod, latents)
     return signal * noise - rest * latents
 
 
 def snr_weights(
-    alpha_bar: Tensor, gamma: float | None, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    alpha_cumprod: Tensor, gamma: float | None, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
 ) -> Tensor:
     """Return the weight of each clip [B] by its signal-to-noise ratio: min(SNR, gamma) / SNR (Min-SNR, 2303.09556).
 
@@ -56,8 +56,8 @@ def snr_weights(
     small gamma lets those steps count. None weighs nothing, as the paper does. For velocities the divisor is SNR + 1.
     """
     if gamma is None:
-        return torch.ones_like(alpha_bar)
-    snr = alpha_bar / (1 - alpha_bar)
+        return torch.ones_like(alpha_cumprod)
+    snr = alpha_cumprod / (1 - alpha_cumprod)
     return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)
 
 
@@ -86,6 +86,6 @@ def motion_loss(predicted: Tensor, wanted: Tensor, anchor: Tensor, beta: float, 
     return loss
 
 
-def _shares(alpha_bar: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    share = alpha_bar.view(-1, *[1] * (like.dim() - 1))
+def _shares(alpha_cumprod: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    share = alpha_cumprod.view(-1, *[1] * (like.dim() - 1))
     return share.sqrt(), (1 - share).sqrt()

@@ -19,7 +19,7 @@ FIRST_STEPS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class ScheduledSample:
     """One training sample: which clip in which variant, and the random numbers that go with it."""
 
     index: int  # of the clip in the data set
@@ -33,7 +33,7 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class SampleSchedule:
     """The samples of a run. Each epoch takes every clip once, in an order of its own, one variant after another."""
 
     num_clips: int
@@ -45,10 +45,10 @@ class Draws:
     first_timestep: int = 0
     num_timesteps: int = 1000
 
-    def at(self, position: int) -> Draw:
+    def at(self, position: int) -> ScheduledSample:
         """Return sample `position`, counted from 0 over the whole run and all processes.
 
-        >>> [Draws(3, seed=7).at(position).index for position in range(6)]
+        >>> [SampleSchedule(3, seed=7).at(position).index for position in range(6)]
         [2, 1, 0, 2, 1, 0]
         """
         epoch, place = divmod(position, self.num_clips)
@@ -61,7 +61,7 @@ class Draws:
         from_noise = self.from_noise > 0 and random.random() < self.from_noise
         if from_noise:
             timestep = int(random.integers(int(FIRST_STEPS * self.num_timesteps), self.num_timesteps))
-        return Draw(
+        return ScheduledSample(
             index=index,
             variant=(epoch + index) % self.variants,
             timestep=timestep,

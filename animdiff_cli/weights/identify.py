@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import get_args
 
 from animdiff_cli.errors import NotFound
+from animdiff_cli.weights import kind_readers
 from animdiff_cli.weights.files import WeightFile, open_weights
 from animdiff_cli.weights.folders import open_folder
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo, WeightsKind
-from animdiff_cli.weights.unknown_files import refuse_stranger
+from animdiff_cli.weights.unknown_files import raise_unknown_file
 
 _MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
 _LORA = r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer|hada_w|lokr_w"
@@ -56,8 +57,8 @@ def describe(file: WeightFile) -> WeightsInfo:
     """Tell what an open file is."""
     kind = _kind(file)
     if kind is None:
-        refuse_stranger(file)
-    details = traits.READERS.get(kind, traits.plain)(file)
+        raise_unknown_file(file)
+    details = kind_readers.READERS.get(kind, kind_readers.plain)(file)
     return WeightsInfo(
         kind=kind,
         base=details.base,
@@ -81,9 +82,9 @@ def _kind(file: WeightFile) -> WeightsKind | None:
         if file.metadata.get(KIND_KEY) == known and _fits(known, file):
             return known
     kind = next((kind for kind, needs in SIGNATURES if _has(file, needs)), None)
-    if kind == "domain-adapter" and traits.rank_of(file) != ADAPTER_RANK:
+    if kind == "domain-adapter" and kind_readers.rank_of(file) != ADAPTER_RANK:
         return "lora"
-    return kind or ("embedding" if traits.is_bare_embedding(file) else None)
+    return kind or ("embedding" if kind_readers.is_bare_embedding(file) else None)
 
 
 def _fits(kind: WeightsKind, file: WeightFile) -> bool:

@@ -37,10 +37,10 @@ REMEDIES: Mapping[tuple[WeightsKind, WeightsKind], str] = {
 def require_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> None:
     """Raise `UsageError` unless a file is of the kind it was given as."""
     if info.kind != kind:
-        refuse_kind(info, kind, path)
+        raise_wrong_kind(info, kind, path)
 
 
-def refuse_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> NoReturn:
+def raise_wrong_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> NoReturn:
     """Raise `UsageError` that says what the file is and how it is used."""
     flag = KIND_FLAGS.get(info.kind)
     otherwise = f"use it as `{flag} {{path}}`" if flag else f"nothing here applies {IN_WORDS[info.kind]} yet"

@@ -16,7 +16,7 @@ from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.folders import PEFT_KEY
 from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY, WeightsInfo
 from animdiff_cli.weights.lazy import FLOATS, Lazy, known, torch_dtype
-from animdiff_cli.weights.lora_names import Layout, LoraName, parse, spell
+from animdiff_cli.weights.lora_names import Layout, LoraName, expand_embeddings, parse
 
 #: alphas as the file had them: number format, shape, and value by module
 ALPHAS_KEY = "animdiff.alphas"
@@ -70,7 +70,7 @@ def convert_lora(file: WeightFile, info: WeightsInfo, target: Layout) -> Layoute
     names = read_names(file)
     alphas = read_alphas(file, names)
     weights = {name: tensor for name, tensor in names.items() if name.role != "alpha"}
-    spelled = {name: spell(name, target, two_encoders=info.base == "sdxl") for name in weights}
+    spelled = {name: expand_embeddings(name, target, two_encoders=info.base == "sdxl") for name in weights}
     if wordless := [f"{module_of(name)} ({name.role})" for name, key in spelled.items() if key is None]:
         refuse_keys(wordless, file.path.name, f"the {target} layout has no word for it; bake it in: `--merge-lora`")
     tensors = {key: weights[name] for name, key in spelled.items() if key}
@@ -107,7 +107,7 @@ def _with_alphas(
     for name in {module_of(name): name for name in weights}.values():
         if module_of(name) in known_alphas.values:
             alpha = LoraName(name.part, name.module, "alpha")
-            key = spell(alpha, "kohya", two_encoders=info.base == "sdxl")
+            key = expand_embeddings(alpha, "kohya", two_encoders=info.base == "sdxl")
             assert key is not None
             tensors = tensors | {key: known_alphas.tensor(module_of(name))}
             added |= {} if had_tensors else {key: reason}

@@ -86,10 +86,10 @@ def parse(key: str) -> tuple[Layout, LoraName] | None:
     return None
 
 
-def spell(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
+def expand_embeddings(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
     """Write a name in a layout; None if it has no word for it. `two_encoders`: SDXL, whose encoders kohya counts.
 
-    >>> spell(LoraName("unet", "mid_block.attentions.0.proj_in", "down"), "kohya")
+    >>> expand_embeddings(LoraName("unet", "mid_block.attentions.0.proj_in", "down"), "kohya")
     'lora_unet_mid_block_attentions_0_proj_in.lora_down.weight'
     """
     if layout == "kohya":

@@ -31,7 +31,7 @@ NEAREST: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def refuse_stranger(file: WeightFile) -> NoReturn:
+def raise_unknown_file(file: WeightFile) -> NoReturn:
     """Raise `IntegrityError` with the nearest guess and what speaks against it."""
     keys = list(file.tensors)
     example = min(keys, key=len, default="nothing")[:80]

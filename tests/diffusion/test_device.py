@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animdiff_cli.diffusion.device import DevicePlan, Machine, plan_device, probe_machine
-from animdiff_cli.diffusion.memory import tell_out_of_memory
+from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
 from animdiff_cli.errors import DeviceError, UsageError
 
 H100 = Machine(cuda_names=("H100", "H100"), cuda_bf16=True, cpu_bf16=True)
@@ -73,7 +73,10 @@ def test_this_machine_can_be_probed():
 @pytest.mark.parametrize("message", ["CUDA out of memory. Tried", "MPS backend out of memory (MPS allocated: 1 GB)"])
 def test_running_out_of_memory_says_what_to_lower(message):
     plan = DevicePlan("cuda", 0, "fp16")
-    with pytest.raises(DeviceError, match="16 frames of 512x512") as caught, tell_out_of_memory(plan, 512, 512, 16):
+    with (
+        pytest.raises(DeviceError, match="16 frames of 512x512") as caught,
+        out_of_memory_as_device_error(plan, 512, 512, 16),
+    ):
         raise RuntimeError(message)
     assert "--frames 8" in caught.value.hint
     assert "--width 384 --height 384" in caught.value.hint
@@ -82,10 +85,16 @@ def test_running_out_of_memory_says_what_to_lower(message):
 def test_an_allocation_no_machine_can_make_is_out_of_memory():
     import torch
 
-    with pytest.raises(DeviceError, match="out of memory"), tell_out_of_memory(DevicePlan("cpu", 0, "fp32"), 8, 8, 1):
+    with (
+        pytest.raises(DeviceError, match="out of memory"),
+        out_of_memory_as_device_error(DevicePlan("cpu", 0, "fp32"), 8, 8, 1),
+    ):
         torch.empty(2**60, dtype=torch.uint8)
 
 
 def test_other_failures_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="a bug"), tell_out_of_memory(DevicePlan("cpu", 0, "fp32"), 8, 8, 1):
+    with (
+        pytest.raises(RuntimeError, match="a bug"),
+        out_of_memory_as_device_error(DevicePlan("cpu", 0, "fp32"), 8, 8, 1),
+    ):
         raise RuntimeError("a bug")

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animdiff_cli.core.words import mentions
-from animdiff_cli.diffusion.embeddings import open_embedding, spell, teach
+from animdiff_cli.diffusion.embeddings import add_embeddings, expand_embeddings, open_embedding
 from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
 from animdiff_cli.errors import IntegrityError
 from tests.conftest import byte_tokenizer
@@ -67,11 +67,11 @@ def test_several_inversions_in_one_file_are_refused(load, vectors):
 
 def test_the_text_encoder_sees_the_vectors_in_the_place_of_the_word(load, vectors, encoder):
     tokenizer, seen = byte_tokenizer(), []
-    teach(tokenizer, encoder, [load({"emb_params": vectors})])
+    add_embeddings(tokenizer, encoder, [load({"emb_params": vectors})])
     check_tokenizer(tokenizer, encoder)
     table = encoder.get_input_embeddings()
     table.register_forward_hook(lambda module, args, output: seen.append((args[0][0], output[0])))
-    encode_prompt(tokenizer, encoder, spell("a, EasyNegative b", [load({"emb_params": vectors})]))
+    encode_prompt(tokenizer, encoder, expand_embeddings("a, EasyNegative b", [load({"emb_params": vectors})]))
     tokens, embedded = seen[0]
     assert torch.equal(embedded[tokens >= 514], vectors)
     plain = byte_tokenizer()("a, b").input_ids
@@ -81,7 +81,7 @@ def test_the_text_encoder_sees_the_vectors_in_the_place_of_the_word(load, vector
 def test_prompts_without_the_word_are_read_as_before(load, vectors, encoder):
     tokenizer = byte_tokenizer()
     before = encode_prompt(tokenizer, encoder, "a fox")
-    teach(tokenizer, encoder, [load({"emb_params": vectors})])
+    add_embeddings(tokenizer, encoder, [load({"emb_params": vectors})])
     assert torch.equal(encode_prompt(tokenizer, encoder, "a fox"), before)
 
 

@@ -35,7 +35,7 @@ def test_clip_skip_reads_an_earlier_layer_through_the_final_norm(parts, skip):
 
 def test_a_prompt_that_is_too_long_is_cut_and_says_where(parts):
     said = []
-    encode_prompt(parts.tokenizer, parts.text_encoder, "x" * 75 + "left out", say=said.append)
+    encode_prompt(parts.tokenizer, parts.text_encoder, "x" * 75 + "left out", report=said.append)
     assert len(said) == 1
     assert "75 tokens" in said[0]
     assert "left" in said[0].replace(" ", "")
@@ -43,7 +43,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_says_where(parts):
 
 def test_a_prompt_that_fits_says_nothing(parts):
     said = []
-    encode_prompt(parts.tokenizer, parts.text_encoder, "x" * 75, say=said.append)
+    encode_prompt(parts.tokenizer, parts.text_encoder, "x" * 75, report=said.append)
     assert said == []
 
 

@@ -5,10 +5,12 @@ import random
 import pytest
 
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.retry import Patience
+from animdiff_cli.fetch.retry import RetryPolicy
 from tests.fetch.server import Site
 
-IMPATIENT = Patience(connect_s=2, stall_s=0.4, tries=3, first_wait_s=0.01, longest_wait_s=0.05, longest_asked_wait_s=2)
+IMPATIENT = RetryPolicy(
+    connect_s=2, stall_s=0.4, tries=3, first_wait_s=0.01, longest_wait_s=0.05, longest_asked_wait_s=2
+)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def network(site, tmp_path):
         civitai=site.url,
         hub_token="hf_secret",
         hub_cache=tmp_path / "hf" / "hub",
-        patience=IMPATIENT,
+        retry_policy=IMPATIENT,
     )
 
 

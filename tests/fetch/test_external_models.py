@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from animdiff_cli.core.events import Note, ignore
 from animdiff_cli.errors import NotFound
-from animdiff_cli.fetch.install import deliver
+from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import of_entry
 from animdiff_cli.fetch.plan import make_dry_plan, make_plan
 from animdiff_cli.jobs.fetch import fetch
@@ -83,7 +83,7 @@ def test_what_a_person_wrote_into_the_sidecar_outlives_a_fetch(mirror, entry, ne
     sidecar.parent.mkdir(parents=True)
     sidecar.write_text('{"trigger_words": ["zzz"], "sha256": "stale"}')
     (planned,) = make_plan([of_entry(entry)], network).items
-    deliver(planned.item, planned.offer, network, ignore)
+    install_item(planned.item, planned.offer, network, ignore)
     told = json.loads(sidecar.read_text())
     assert told["trigger_words"] == ["zzz"]
     assert (told["sha256"], told["source"]) == (entry.sha256, "hf:org/repo/toy.ckpt")

@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download
 from animdiff_cli.core.events import Note, ignore
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import IntegrityError, NetworkError, NotFound, UsageError
-from animdiff_cli.fetch.install import deliver
+from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import Item, of_entry
 from animdiff_cli.fetch.plan import make_plan
 from animdiff_cli.registry.catalog import CatalogEntry
@@ -50,7 +50,7 @@ def bring(network):
         if planned.present:
             return planned.present, notes
         emit = lambda event: notes.append(event.message) if isinstance(event, Note) else None  # noqa: E731
-        return deliver(item, planned.offer, network, emit), notes
+        return install_item(item, planned.offer, network, emit), notes
 
     return run
 
@@ -267,4 +267,4 @@ def test_a_file_named_to_lead_elsewhere_lands_in_its_own_folder(site, network, m
     site.put_version(9, "../../x", b"data")
     item = Item("c", None, (parse_ref("civitai:1@9"),), models / "other" / "civitai-1-9", in_folder=True)
     (planned,) = make_plan([item], network).items
-    assert deliver(item, planned.offer, network, ignore).path == models / "other" / "civitai-1-9" / "x"
+    assert install_item(item, planned.offer, network, ignore).path == models / "other" / "civitai-1-9" / "x"

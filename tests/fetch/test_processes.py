@@ -16,7 +16,7 @@ from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import UsageError
 from animdiff_cli.fetch import transfer as transfers
 from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.install import deliver
+from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.part import bytes_waiting
 from animdiff_cli.fetch.plan import make_plan
@@ -40,7 +40,7 @@ def fetch_whole(url: str, target: Path, sha256: str | None) -> None:
 def fetch_item(url: str, target: Path) -> None:
     item = Item("toy", None, (ModelRef("url", url),), target)
     (planned,) = make_plan([item], Network()).items
-    deliver(item, planned.offer, Network(), ignore)
+    install_item(item, planned.offer, Network(), ignore)
 
 
 def fetch_on_a_full_disk(url: str, target: Path) -> None:

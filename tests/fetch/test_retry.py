@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.fetch.retry import Patience, asked_wait_s
+from animdiff_cli.fetch.retry import RetryPolicy, asked_wait_s
 
 
 @given(st.integers(1, 100), st.floats(0, 1e4))
 def test_a_wait_is_bounded_and_ends(tries, asked):
-    wait = Patience().wait_s(tries, asked)
+    wait = RetryPolicy().wait_s(tries, asked)
     assert (wait is None) == (tries >= 6 or asked > 300)
     assert wait is None or asked <= wait <= max(30, asked)
 

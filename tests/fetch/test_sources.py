@@ -170,7 +170,7 @@ def test_a_passing_fault_of_a_site_is_asked_again(site, network):
 
 
 def test_a_hub_that_is_not_there_is_named(network):
-    gone = Network(hub="http://127.0.0.1:9", patience=network.patience)
+    gone = Network(hub="http://127.0.0.1:9", retry_policy=network.retry_policy)
     with pytest.raises(NetworkError, match=r"no connection to 127\.0\.0\.1"):
         find_offer(parse_ref("hf:org/repo/f.ckpt"), gone)
 

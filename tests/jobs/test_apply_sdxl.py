@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from animdiff_cli import generate
 from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.patches import lay_over, open_overlay
+from animdiff_cli.diffusion.patches import apply_patches, open_patches
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights
@@ -84,8 +84,8 @@ def test_an_embedding_of_sd15_is_refused(large, numbers, tmp_path):
 
 def test_a_vae_of_ones_own_stays_in_float32_where_half_precision_would_overflow(toy_sdxl_model):
     plan = DevicePlan("cpu", 0, "fp16")
-    overlay = open_overlay(toy_sdxl_model, vae=toy_sdxl_model / "vae")
-    parts = load_components(toy_sdxl_model, plan, lambda parts: lay_over(parts, overlay, plan), needs_vae=False)
+    overlay = open_patches(toy_sdxl_model, vae=toy_sdxl_model / "vae")
+    parts = load_components(toy_sdxl_model, plan, lambda parts: apply_patches(parts, overlay, plan), needs_vae=False)
     assert (parts.vae.dtype, parts.unet.dtype) == (torch.float32, torch.float16)
 
 

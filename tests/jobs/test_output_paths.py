@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.output_paths import choose_targets
+from animdiff_cli.jobs.output_paths import choose_output_paths
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def clip(prompt="a fox", seed=7, **settings):
 
 
 def names(output, *formats, clips=(), overwrite=False):
-    targets = choose_targets(clips or [clip()], output, formats, overwrite=overwrite)
+    targets = choose_output_paths(clips or [clip()], output, formats, overwrite=overwrite)
     return [path.as_posix() for files in targets.files for path in files.values()]
 
 

@@ -37,7 +37,7 @@ def hot_model(toy_model, tmp_path):
 def test_a_vae_that_overflows_in_half_precision_is_run_in_float32(hot_model):
     latents = torch.randn(1, 4, 5, 8, 8, generator=torch.Generator().manual_seed(1))
     said = []
-    frames = decode(load_components(hot_model, HALF).vae, latents, chunk_size=2, say=said.append)
+    frames = decode(load_components(hot_model, HALF).vae, latents, chunk_size=2, report=said.append)
     assert said == ["the VAE overflows in fp16: decoding in float32"] or "float16" in said[0]
     assert len(said) == 1
     assert frames.shape == (5, 64, 64, 3) and frames.std() > 1

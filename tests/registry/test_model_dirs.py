@@ -4,7 +4,7 @@ import pytest
 
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.registry.model_dirs import Shelf, shelves
+from animdiff_cli.registry.model_dirs import ModelDir, model_dirs
 from animdiff_cli.registry.store import locate, locate_any
 
 
@@ -52,13 +52,13 @@ def test_a_model_folder_is_one_model_and_not_its_files(put):
     put("models/base/mine/unet/diffusion_pytorch_model.safetensors")
     folder = put("models/base/mine/model_index.json").parent
     assert locate(parse_ref("mine"), "base").path == folder
-    assert [found.path for found in shelves()[0].found] == [folder]
+    assert [found.path for found in model_dirs()[0].found] == [folder]
 
 
 @pytest.mark.parametrize("name", ["x.ckpt.part", "x.ckpt.part.jsonl", ".x.ckpt.lock", ".x.ckpt", "x.ckpt.new", "x.txt"])
 def test_parts_locks_and_hidden_files_are_no_weights(put, name):
     put(f"models/lora/{name}")
-    assert shelves()[0].found == ()
+    assert model_dirs()[0].found == ()
     with pytest.raises(NotFound):
         locate(parse_ref("x"), "lora")
 
@@ -115,7 +115,7 @@ def test_a_file_name_typed_where_it_is_not_is_told_the_name_alone(put, tmp_path,
 def test_links_that_lead_in_a_circle_end(put, person):
     path = put("models/lora/sub/x.safetensors")
     (person / "models/lora/sub/again").symlink_to(person / "models/lora")
-    assert [found.path.name for found in shelves()[0].found] == [path.name]
+    assert [found.path.name for found in model_dirs()[0].found] == [path.name]
 
 
 def test_links_to_other_folders_are_followed(put, person):
@@ -126,7 +126,7 @@ def test_links_to_other_folders_are_followed(put, person):
 
 
 def test_a_folder_that_is_not_there_holds_nothing(person):
-    assert Shelf(person / "nowhere").found == ()
+    assert ModelDir(person / "nowhere").found == ()
 
 
 @pytest.mark.parametrize("text", ["./" + "a" * 400, "/" + "b/" * 3000 + "x.ckpt"])

@@ -7,7 +7,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.outputs.read import read_clip
-from animdiff_cli.training.distributed import Processes
+from animdiff_cli.training.distributed import DistributedContext
 from animdiff_cli.training.journal import read_rows
 from animdiff_cli.weights.files import read_tensors
 
@@ -93,6 +93,6 @@ def test_the_examples_are_files_a_launcher_takes():
 def test_a_run_of_one_process_needs_no_launcher(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "ACCELERATE_USE_FSDP"):
         monkeypatch.delenv(name, raising=False)
-    here = Processes.from_environment()
-    assert here == Processes(0, 1, 0) and here.is_first
+    here = DistributedContext.from_environment()
+    assert here == DistributedContext(0, 1, 0) and here.is_first
     assert here.mean(torch.tensor([2.0])).tolist() == [2.0]

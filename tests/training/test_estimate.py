@@ -11,8 +11,8 @@ from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.motion import MotionModule, plug
 from animdiff_cli.training.activations import kept_numbers, largest_part
 from animdiff_cli.training.estimate import remedies
-from animdiff_cli.training.gradient_checkpointing import recompute_activations
-from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
+from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
+from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
 from animdiff_cli.weights.model_configs import shipped
 
 SIDE = 64  # latent pixels: pictures of 512
@@ -39,9 +39,9 @@ def count_kept(base, stage, frames, *, recompute):
             motion.requires_grad_(stage == "motion-module")
             plug(unet, motion)
         if stage != "motion-module":
-            LowRank.new(image_projections(unet) if motion is None else motion_projections(motion), 64)
+            LoraLayers.new(image_projections(unet) if motion is None else motion_projections(motion), 64)
         if recompute:
-            recompute_activations(unet, motion)
+            enable_gradient_checkpointing(unet, motion)
         modules = [module for module in (unet, motion) if module is not None]
         weights = {p.untyped_storage()._cdata for module in modules for p in module.parameters()}
 

@@ -4,7 +4,7 @@ import pytest
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.train import run_training
-from animdiff_cli.training.distributed import Processes
+from animdiff_cli.training.distributed import DistributedContext
 from animdiff_cli.training.fsdp import Sharding
 
 from .conftest import ToyClips
@@ -25,7 +25,7 @@ def test_a_launchers_wish_that_cannot_be_fulfilled_is_refused(monkeypatch, varia
     for name, value in (ASKED | variables).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=message) as refused:
-        Processes.from_environment()
+        DistributedContext.from_environment()
     assert refused.value.hint
 
 
@@ -35,8 +35,8 @@ def test_a_launcher_is_understood(monkeypatch):
         monkeypatch.setenv(name, value)
     assert Sharding.from_environment() == Sharding(reshard=True)
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
-    assert Processes.from_environment().sharding == Sharding(reshard=False)
-    assert not Processes.from_environment().sharded  # one process has nothing to share
+    assert DistributedContext.from_environment().sharding == Sharding(reshard=False)
+    assert not DistributedContext.from_environment().sharded  # one process has nothing to share
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,7 @@ def test_a_launcher_is_understood(monkeypatch):
 def test_what_cannot_be_sharded_is_refused_before_anything_loads(make_plan, stage, settings, message):
     events = []
     with pytest.raises(UsageError, match=message) as refused:
-        run_training(make_plan(stage, **settings), ToyClips(), events.append, processes=Processes(0, 2, 0, Sharding()))
+        run_training(
+            make_plan(stage, **settings), ToyClips(), events.append, processes=DistributedContext(0, 2, 0, Sharding())
+        )
     assert "--multi_gpu" in refused.value.hint and not events

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from animdiff_cli.motion import plug
-from animdiff_cli.training.gradient_checkpointing import recompute_activations
-from animdiff_cli.training.low_rank import LowRank, motion_projections
+from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
+from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 
 
 def gradients(unet, motion, branches):
@@ -35,13 +35,13 @@ def test_recomputing_gives_the_same_gradients_from_far_less_memory(make_unet, ma
     unet = make_unet().requires_grad_(False)
     motion = make_motion(unet, version).requires_grad_(False)
     plug(unet, motion)
-    branches = LowRank.new(motion_projections(motion), 4)
+    branches = LoraLayers.new(motion_projections(motion), 4)
     for branch in branches.branches.values():
         branch.up.data.normal_(generator=torch.Generator().manual_seed(1))
     plain, plain_bytes = gradients(unet, motion, branches)
     unet.enable_gradient_checkpointing()
     built_in, built_in_bytes = gradients(unet, motion, branches)
-    recompute_activations(unet, motion)
+    enable_gradient_checkpointing(unet, motion)
     ours, our_bytes = gradients(unet, motion, branches)
     for name, gradient in plain.items():
         assert gradient.abs().max() > 0

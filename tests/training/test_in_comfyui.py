@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.training.export import save_low_rank
-from animdiff_cli.training.low_rank import LowRank, motion_projections
+from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 
 
 def changes_by_evolveds_rules(tensors):
@@ -30,7 +30,7 @@ def changes_by_evolveds_rules(tensors):
 @pytest.mark.parametrize("version", ["v2", "v3"])
 def test_evolved_finds_a_weight_for_every_pair_and_adds_what_was_trained(make_unet, make_motion, tmp_path, version):
     motion = make_motion(make_unet(dtype=torch.float32), version)
-    branches = LowRank.new(motion_projections(motion), 4, scale=0.5)
+    branches = LoraLayers.new(motion_projections(motion), 4, scale=0.5)
     generator = torch.Generator().manual_seed(3)
     for branch in branches.branches.values():
         branch.up.data.copy_(torch.randn(branch.up.shape, generator=generator))

@@ -4,7 +4,7 @@ import pytest
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.training.journal import Journal, Row, check_tensorboard, draw_curve, read_rows, smoothed
-from animdiff_cli.training.optimiser import lr_factor
+from animdiff_cli.training.optimizer import lr_factor
 
 
 def test_losses_read_back_to_the_last_bit(tmp_path):

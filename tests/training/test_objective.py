@@ -5,7 +5,7 @@ import torch
 
 from animdiff_cli.training.objective import (
     add_noise,
-    alpha_bars,
+    alphas_cumprod,
     debiased,
     motion_loss,
     mse,
@@ -23,7 +23,7 @@ def test_the_schedules_are_the_official_ones():
     linear = torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64)
     scaled = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     for name, betas in (("linear", linear), ("scaled_linear", scaled)):
-        torch.testing.assert_close(alpha_bars(name).double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(alphas_cumprod(name).double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
 
 
 def test_noise_and_signal_share_the_power():
@@ -43,10 +43,10 @@ def test_from_noisy_latents_and_velocity_follow_clean_latents_and_noise():
 
 def test_hiding_noise_shows_nothing_of_the_clip_and_leads_back_to_it():
     latents, shown = torch.randn(2, 3, 4, 8, 8), torch.randn(2, 3, 4, 8, 8)
-    alpha_bar = alpha_bars("linear")[[920, 999]]
-    noise = noise_hiding(latents, shown, alpha_bar)
-    assert torch.allclose(add_noise(latents, noise, alpha_bar), shown, atol=1e-5)
-    signal, rest = (share.sqrt().view(-1, 1, 1, 1, 1) for share in (alpha_bar, 1 - alpha_bar))
+    alpha_cumprod = alphas_cumprod("linear")[[920, 999]]
+    noise = noise_hiding(latents, shown, alpha_cumprod)
+    assert torch.allclose(add_noise(latents, noise, alpha_cumprod), shown, atol=1e-5)
+    signal, rest = (share.sqrt().view(-1, 1, 1, 1, 1) for share in (alpha_cumprod, 1 - alpha_cumprod))
     assert torch.allclose((shown - rest * noise) / signal, latents, atol=1e-3)
 
 

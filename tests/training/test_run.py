@@ -15,7 +15,7 @@ from animdiff_cli.motion import load_motion_module
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.training.journal import read_rows
-from animdiff_cli.training.low_rank import LowRank, motion_projections
+from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
 from animdiff_cli.weights.identify import identify
 
@@ -36,7 +36,7 @@ def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):
     assert json.loads(info.metadata["animdiff.data"])["count"] == 3
     assert "/" not in about["config"]["model"]  # where things lie here is nobody's business
     motion = load_motion_module(plan.motion_module)
-    trained = LowRank.load(motion_projections(motion), result.path)
+    trained = LoraLayers.load(motion_projections(motion), result.path)
     assert all(branch.up.abs().max() > 0 for branch in trained.branches.values())
     left = sorted(path.relative_to(plan.out).as_posix() for path in plan.out.rglob("*") if path.is_file())
     assert left == [

@@ -20,11 +20,11 @@ from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
 from animdiff_cli.motion import load_motion_module, plug
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.training.data.batches import Feed
+from animdiff_cli.training.data.batches import BatchLoader
 from animdiff_cli.training.data.latents import LatentCache
 from animdiff_cli.training.data.texts import TextCache
-from animdiff_cli.training.objective import add_noise, alpha_bars
-from animdiff_cli.training.sample_schedule import Draws
+from animdiff_cli.training.objective import add_noise, alphas_cumprod
+from animdiff_cli.training.sample_schedule import SampleSchedule
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.weights.files import read_tensors
 from animdiff_cli.weights.identify import identify
@@ -50,60 +50,60 @@ def make_large_plan(make_plan, toy_sdxl_model, toy_sdxl_motion_file):
 
 
 @pytest.fixture
-def feed(toy_sdxl_model, tmp_path):
+def loader(toy_sdxl_model, tmp_path):
     """Read one wide clip; returns the feed and the model's parts."""
     parts = load_components(toy_sdxl_model, DevicePlan("cpu", 0, "fp32"))
     clips = ToyClips(1, sizes=[WIDE])
-    made = Feed(
+    made = BatchLoader(
         clips=clips,
-        draws=Draws(num_clips=1, caption_dropout=0.5),
+        draws=SampleSchedule(num_clips=1, caption_dropout=0.5),
         latents=LatentCache(tmp_path / "latents", "vae"),
         texts=TextCache.of(tmp_path / "texts", parts),
         scaling_factor=parts.vae.config.scaling_factor,
         device=torch.device("cpu"),
-        alpha_bars=alpha_bars("scaled_linear"),
+        alphas_cumprod=alphas_cumprod("scaled_linear"),
     )
     made.latents.fill(clips, [(0, 0)], parts.vae)
     made.texts.fill([clips.items[0].caption, None, ""], parts)
     return made, parts
 
 
-def first(feed, *, dropped):
+def first(loader, *, dropped):
     """The first batch whose caption is dropped, or is not."""
-    place = next(place for place in range(99) if feed.draws.at(place).drop_caption == dropped)
-    return feed.batches([place])[0]
+    place = next(place for place in range(99) if loader.draws.at(place).drop_caption == dropped)
+    return loader.batches([place])[0]
 
 
-def test_a_clip_is_told_as_a_render_tells_it(feed):
-    feed, parts = feed
-    batch, silent = first(feed, dropped=False), first(feed, dropped=True)
+def test_a_clip_is_told_as_a_render_tells_it(loader):
+    loader, parts = loader
+    batch, silent = first(loader, dropped=False), first(loader, dropped=True)
     told = sdxl.condition(parts, "clip number 0", "", 7.5, sdxl.sizes_of(*WIDE))
     assert torch.equal(batch.text, told.positive) and torch.equal(silent.text, told.negative)
     assert torch.equal(torch.cat([silent.pooled, batch.pooled]), told.added.pooled)
     assert torch.equal(torch.cat([silent.sizes, batch.sizes]), told.added.sizes)
     assert batch.sizes.tolist() == [[64, 128, 0, 0, 64, 128]]
-    assert not silent.text.any() and feed.texts.read("").tokens.any()
+    assert not silent.text.any() and loader.texts.read("").tokens.any()
 
 
-def test_what_is_cut_off_a_caption_is_said_once(feed):
-    feed, parts = feed
+def test_what_is_cut_off_a_caption_is_said_once(loader):
+    loader, parts = loader
     said = []
-    feed.texts.fill(["x" * 75 + "left out"], parts, said.append)
+    loader.texts.fill(["x" * 75 + "left out"], parts, said.append)
     assert len(said) == 1 and "left out" in said[0]
 
 
-def test_other_encoders_find_no_text_of_these(feed, tmp_path):
-    feed, parts = feed
+def test_other_encoders_find_no_text_of_these(loader, tmp_path):
+    loader, parts = loader
     with torch.no_grad():
         parts.text_encoder_2.text_projection.weight.add_(1)
-    assert TextCache.of(tmp_path / "texts", parts).encoder_digest != feed.texts.encoder_digest
+    assert TextCache.of(tmp_path / "texts", parts).encoder_digest != loader.texts.encoder_digest
     said_otherwise = replace(parts, zeros_for_empty=False)
-    assert TextCache.of(tmp_path / "texts", said_otherwise).encoder_digest != feed.texts.encoder_digest
+    assert TextCache.of(tmp_path / "texts", said_otherwise).encoder_digest != loader.texts.encoder_digest
 
 
-def test_the_loss_is_that_of_the_stock_unet_told_the_same_of_every_frame(feed, toy_sdxl_motion_file):
-    feed, parts = feed
-    batch = first(feed, dropped=False)
+def test_the_loss_is_that_of_the_stock_unet_told_the_same_of_every_frame(loader, toy_sdxl_motion_file):
+    loader, parts = loader
+    batch = first(loader, dropped=False)
     motion = load_motion_module(toy_sdxl_motion_file)
     motion.requires_grad_(True)
     plug(parts.unet, motion)
@@ -115,9 +115,9 @@ def test_the_loss_is_that_of_the_stock_unet_told_the_same_of_every_frame(feed, t
         predicted = parts.unet(noisy[0], batch.timesteps, text, added_cond_kwargs=rows).sample
     share_text(parts.unet)
     passes = Passes.around(parts.unet, "epsilon", clip_betas="scaled_linear", clip_beta_end=0.02)
-    loss = passes.over_clips(batch, motion, 0.0, 1.0)
+    loss = passes.video_loss(batch, motion, 0.0, 1.0)
     torch.testing.assert_close(loss, (predicted - batch.noise[0]).square().mean(), rtol=1e-5, atol=0)
-    other = passes.over_clips(replace(batch, sizes=batch.sizes * 2), motion, 0.0, 1.0)
+    other = passes.video_loss(replace(batch, sizes=batch.sizes * 2), motion, 0.0, 1.0)
     assert abs(other - loss) > 1e-7
 
 
@@ -230,8 +230,8 @@ def test_hotshots_module_is_told_the_sizes_it_was_trained_on(make_large_plan, cl
     assert losses(other) != on_its_own_sizes
 
 
-def test_a_clip_that_is_hidden_reaches_the_model_as_noise_alone(feed):
-    plain, _ = feed
+def test_a_clip_that_is_hidden_reaches_the_model_as_noise_alone(loader):
+    plain, _ = loader
     hiding = replace(plain, draws=replace(plain.draws, from_noise=0.99))
     batch = hiding.batches([0])[0]
     draw = hiding.draws.at(0)
@@ -239,6 +239,6 @@ def test_a_clip_that_is_hidden_reaches_the_model_as_noise_alone(feed):
     generator = torch.Generator().manual_seed(draw.noise_seed)
     torch.randn(batch.latents.shape[1:], generator=generator)  # with which the latents were drawn
     noise = torch.randn(batch.latents.shape[1:], generator=generator)
-    shown = add_noise(batch.latents, batch.noise, hiding.alpha_bars[batch.timesteps])
+    shown = add_noise(batch.latents, batch.noise, hiding.alphas_cumprod[batch.timesteps])
     assert torch.allclose(shown[0], noise, atol=1e-5)
     assert not torch.allclose(batch.noise[0], noise, atol=1e-3)

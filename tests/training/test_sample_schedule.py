@@ -1,28 +1,28 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.training.sample_schedule import Draws, positions_of
+from animdiff_cli.training.sample_schedule import SampleSchedule, positions_of
 
 counts = st.integers(1, 12)
 
 
 @given(clips=counts, seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 5))
 def test_every_epoch_takes_every_clip_once(clips, seed, epoch):
-    draws = Draws(clips, seed=seed)
+    draws = SampleSchedule(clips, seed=seed)
     taken = [draws.at(position).index for position in range(epoch * clips, (epoch + 1) * clips)]
     assert sorted(taken) == list(range(clips))
 
 
 @given(clips=counts, variants=st.integers(1, 4), seed=st.integers(0, 99))
 def test_so_many_epochs_show_every_variant_of_every_clip(clips, variants, seed):
-    draws = Draws(clips, variants, seed)
+    draws = SampleSchedule(clips, variants, seed)
     seen = {(draws.at(p).index, draws.at(p).variant) for p in range(clips * variants)}
     assert seen == {(index, variant) for index in range(clips) for variant in range(variants)}
 
 
 @given(clips=counts, variants=st.integers(1, 4), first=st.integers(0, 50), length=st.integers(0, 20))
 def test_what_is_encoded_beforehand_is_what_the_steps_take(clips, variants, first, length):
-    draws = Draws(clips, variants, seed=3)
+    draws = SampleSchedule(clips, variants, seed=3)
     positions = range(first, first + length)
     assert draws.pairs(positions) == list(
         dict.fromkeys((draws.at(position).index, draws.at(position).variant) for position in positions)
@@ -41,20 +41,20 @@ def test_processes_share_the_samples_that_one_would_take(step, batch, accumulati
 
 
 def test_numbers_differ_from_sample_to_sample_and_with_the_seed():
-    draws, others = Draws(4, seed=1), Draws(4, seed=2)
+    draws, others = SampleSchedule(4, seed=1), SampleSchedule(4, seed=2)
     noise = {d.at(position).noise_seed for d in (draws, others) for position in range(100)}
     assert len(noise) == 200
-    assert draws.at(17) == Draws(4, seed=1).at(17)
+    assert draws.at(17) == SampleSchedule(4, seed=1).at(17)
 
 
 def test_captions_are_dropped_as_often_as_asked():
-    dropped = sum(Draws(4, caption_dropout=0.1).at(position).drop_caption for position in range(5000))
+    dropped = sum(SampleSchedule(4, caption_dropout=0.1).at(position).drop_caption for position in range(5000))
     assert 400 < dropped < 600
-    assert not any(Draws(4).at(position).drop_caption for position in range(100))
+    assert not any(SampleSchedule(4).at(position).drop_caption for position in range(100))
 
 
 def test_a_share_of_clips_is_learned_where_sampling_begins():
-    draws, plain = Draws(4, from_noise=0.25), Draws(4)
+    draws, plain = SampleSchedule(4, from_noise=0.25), SampleSchedule(4)
     hidden = [draws.at(position) for position in range(2000) if draws.at(position).from_noise]
     assert 400 < len(hidden) < 600
     assert {draw.timestep // 100 for draw in hidden} == {9}

@@ -17,7 +17,7 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.events import Trained
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
-from animdiff_cli.training.distributed import Processes
+from animdiff_cli.training.distributed import DistributedContext
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import SIZES, ToyClips
@@ -31,7 +31,7 @@ def tell_held(event):
 
 
 if __name__ == "__main__":
-    here = Processes.from_environment()
+    here = DistributedContext.from_environment()
     with here.together(torch.device("cpu")):
         for config in json.loads(Path(sys.argv[1]).read_text()):
             processes = here if config["stage"] == "motion-module" else replace(here, sharding=None)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.motion import MotionModule, MotionSpec
-from animdiff_cli.motion.module import PositionCode, TemporalBlock
+from animdiff_cli.motion.module import PositionalEncoding, TemporalBlock
 from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
 from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY
 
@@ -34,7 +34,7 @@ class TemporalConvolution(nn.Module):
         # one position wide, for a convolution over pictures takes [B, D, F, P] as it lies in memory
         self.taps = nn.Conv2d(width, width, kernel_size=(3, 1), padding=(1, 0), bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
-        self.pos_encoder = PositionCode(width, max_frames)
+        self.pos_encoder = PositionalEncoding(width, max_frames)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`tokens`: [B, F, P, D], P spatial positions."""

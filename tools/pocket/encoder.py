@@ -24,7 +24,7 @@ from animdiff_cli.paths import pocket_dir
 from animdiff_cli.weights.folder_writer import whole_folder
 from tools.pocket.captions import word
 from tools.pocket.labelled import SIDE, Labelled, draw_labelled
-from tools.pocket.latents import tokenise
+from tools.pocket.latents import tokenize
 from tools.pocket.tokenizer import MAX_LENGTH, load_tokenizer
 from tools.pocket.world import COLOURS, OBJECTS, PLACES, VERSION
 
@@ -146,7 +146,7 @@ def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: Labelled) -> Ret
         for image, label in zip(images, data.labels, strict=True):
             named = [OBJECTS[label[0]], COLOURS[label[1]], PLACES[label[2]]]
             texts = [_plain(*named[:part], other, *named[part + 1 :]) for other in words]
-            features = _text_features(model, tokenise(tokenizer, texts))
+            features = _text_features(model, tokenize(tokenizer, texts))
             right += int((features @ image).argmax()) == label[part]
         hits.append(float(right / len(images)))
     return Retrieval(*hits, images=len(images))
@@ -187,7 +187,7 @@ def _pairs(
     labels = data.labels[chosen]
     texts = [word(OBJECTS[kind], COLOURS[colour], PLACES[place], rng) for kind, colour, place in labels]
     same = (labels[:, None] == labels[None]).all(axis=2)
-    return pixels(data.images[chosen]), tokenise(tokenizer, texts), torch.from_numpy(same)
+    return pixels(data.images[chosen]), tokenize(tokenizer, texts), torch.from_numpy(same)
 
 
 def _loss(model: CLIPModel, images: Tensor, tokens: Tensor, same: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def prepare_clips(chunks: Sequence[Chunk], vae: AutoencoderKL, tokenizer: CLIPTo
             return Clips(saved["latents"], saved["tokens"], saved["no_words"])
     latents = torch.cat([encode_chunk(vae, chunk) for chunk in chunks])
     wordings = [wording for chunk in chunks for clip in chunk.captions() for wording in clip]
-    clips = Clips(latents, tokenise(tokenizer, wordings).view(len(latents), -1, 77), tokenise(tokenizer, [""])[0])
+    clips = Clips(latents, tokenize(tokenizer, wordings).view(len(latents), -1, 77), tokenize(tokenizer, [""])[0])
     partial = file.with_suffix(".part")
     contents = {"chunks": len(chunks), "latents": clips.latents, "tokens": clips.tokens, "no_words": clips.no_words}
     torch.save(contents, partial)
@@ -67,7 +67,7 @@ def encode_chunk(vae: AutoencoderKL, chunk: Chunk) -> Tensor:
     return torch.cat(parts).half().cpu().unflatten(0, frames.shape[:2])
 
 
-def tokenise(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """Tokenise to ids [N, 77], padded and cut. Equal texts are tokenised once: there are few distinct captions."""
     distinct = sorted(set(texts))
     padded = tokenizer(distinct, padding="max_length", truncation=True, max_length=77, return_tensors="pt")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from animdiff_cli.motion import MotionModule, plug
-from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS, alpha_bars
+from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS, alphas_cumprod
 from tools.pocket.architecture import build_vae
 from tools.pocket.data import render_clips
 from tools.pocket.loop import Budget, Stage, Trained, train
@@ -115,7 +115,7 @@ def _decoder_stage(workshop: Workshop) -> DecoderStage:
 def _image_stage(workshop: Workshop) -> ImageStage:
     clips, (unet, text_encoder) = workshop.clips(), workshop.fresh_image_model()
     workshop.compile(unet)
-    schedule = alpha_bars(STILL_BETAS, workshop.device)
+    schedule = alphas_cumprod(STILL_BETAS, workshop.device)
     scale = workshop.scale
     return ImageStage(
         unet, text_encoder, clips, schedule, workshop.generator(), scale.image_batch, peak_lr=scale.image_lr
@@ -129,7 +129,7 @@ def _motion_stage(workshop: Workshop) -> MotionStage:
         motion = MotionModule.from_unet(unet, version="v3")
     plug(unet, motion)
     workshop.compile(unet)
-    schedule = alpha_bars(CLIP_BETAS, workshop.device)
+    schedule = alphas_cumprod(CLIP_BETAS, workshop.device)
     scale = workshop.scale
     return MotionStage(
         unet,

@@ -18,7 +18,7 @@ from torch import Tensor
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.motion import load_motion_module, plug
-from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS, alpha_bars
+from animdiff_cli.training.objective import CLIP_BETAS, STILL_BETAS, alphas_cumprod
 from tools.pocket.card import model_card
 from tools.pocket.data import Chunk, render_clips
 from tools.pocket.latents import Clips, prepare_clips
@@ -153,7 +153,7 @@ def _image_stage(bench: Bench) -> ImageStage:
     unet, text_encoder = bench.parts.unet.train().requires_grad_(True), bench.parts.text_encoder
     if bench.style is None:
         text_encoder.train().requires_grad_(True)
-    schedule = alpha_bars(STILL_BETAS, bench.parts.plan.device)
+    schedule = alphas_cumprod(STILL_BETAS, bench.parts.plan.device)
     return ImageStage(
         unet, text_encoder, bench.clips(), schedule, bench.generator(), bench.batch, peak_lr=bench.learning_rate
     )
@@ -167,7 +167,7 @@ def _motion_stage(bench: Bench) -> MotionStage:
         motion.train(),
         parts.text_encoder,
         bench.clips(),
-        alpha_bars(CLIP_BETAS, parts.plan.device),
+        alphas_cumprod(CLIP_BETAS, parts.plan.device),
         bench.generator(),
         bench.batch,
         peak_lr=bench.learning_rate,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from animdiff_cli.motion import MotionModule, plug, unplug
 from tools.pocket.architecture import LATENT_CHANNELS, NUM_FRAMES, build_scheduler
-from tools.pocket.latents import to_pixels, tokenise
+from tools.pocket.latents import to_pixels, tokenize
 from tools.pocket.save import MOTION_FILE
 from tools.pocket.workshop import Workshop
 from tools.pocket.world import COLOURS, OBJECTS, PLACES
@@ -76,7 +76,7 @@ def draw(bundle: Bundle, prompts: Sequence[str], *, motion: bool, seed: int = 0,
     scheduler = build_scheduler(motion=motion)
     scheduler.set_timesteps(steps)
     unet, device = pipeline.unet, pipeline.unet.device
-    tokens = tokenise(pipeline.tokenizer, [*[""] * len(prompts), *prompts]).to(device)
+    tokens = tokenize(pipeline.tokenizer, [*[""] * len(prompts), *prompts]).to(device)
     text = pipeline.text_encoder(tokens)[0].repeat_interleave(num_frames, dim=0)
     side = unet.config.sample_size
     noise = torch.randn(

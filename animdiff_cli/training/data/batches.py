@@ -12,7 +12,7 @@ from animdiff_cli.training.data.clips import Clips
 from animdiff_cli.training.data.latents import LatentCache, Moments
 from animdiff_cli.training.data.texts import TextCache
 from animdiff_cli.training.objective import noise_hiding
-from animdiff_cli.training.sample_schedule import Draw, Draws
+from animdiff_cli.training.sample_schedule import SampleSchedule, ScheduledSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +36,29 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class BatchLoader:
     """Reads cached clips and draws their noise. Noise comes from CPU generators: the same on every device."""
 
     clips: Clips
-    draws: Draws
+    draws: SampleSchedule
     latents: LatentCache
     texts: TextCache
     scaling_factor: float
     device: torch.device
-    alpha_bars: Tensor  # [1000] of the schedule that is trained on
+    alphas_cumprod: Tensor  # [1000] of the schedule that is trained on
     noise_offset: float = 0.0
     #: what SDXL is told of clips by their height and width
     sizes: Callable[[int, int], Sizes] = sizes_of
 
     def batches(self, positions: Iterable[int]) -> list[Batch]:
         """Return the samples at `positions`, those of one size in one batch."""
-        groups: dict[tuple[object, ...], list[Draw]] = {}
+        groups: dict[tuple[object, ...], list[ScheduledSample]] = {}
         for draw in map(self.draws.at, positions):
             # clips are masked alike within a batch, or the LoRA would have to be switched per clip
             groups.setdefault((self.clips.items[draw.index].bucket, draw.mask_spatial), []).append(draw)
         return [self._batch(draws) for draws in groups.values()]
 
-    def _batch(self, draws: list[Draw]) -> Batch:
+    def _batch(self, draws: list[ScheduledSample]) -> Batch:
         samples = [self._sample(draw) for draw in draws]
         latents, noise = (torch.stack(column) for column in zip(*samples, strict=True))
         items = [self.clips.items[draw.index] for draw in draws]
@@ -80,7 +80,7 @@ class Feed:
             sizes=self._there(torch.tensor(sizes, dtype=torch.float32)) if pooled else None,
         )
 
-    def _sample(self, draw: Draw) -> tuple[Tensor, Tensor]:
+    def _sample(self, draw: ScheduledSample) -> tuple[Tensor, Tensor]:
         """Draw latents from the posterior, and noise like them: both [F, 4, h, w]."""
         moments: Moments = self.latents.read(self.clips, draw.index, draw.variant)
         generator = torch.Generator().manual_seed(draw.noise_seed)
@@ -88,7 +88,7 @@ class Feed:
         latents = (mean + std * torch.randn(mean.shape, generator=generator)) * self.scaling_factor
         noise = torch.randn(mean.shape, generator=generator)
         if draw.from_noise:
-            return latents, noise_hiding(latents, noise, self.alpha_bars[draw.timestep])
+            return latents, noise_hiding(latents, noise, self.alphas_cumprod[draw.timestep])
         if self.noise_offset > 0:
             noise = noise + self.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=generator)
         return latents, noise

@@ -9,7 +9,7 @@ from animdiff_cli.training.data.timeline import Pace, Timeline, clip_frames, cli
 
 
 @dataclass(frozen=True, slots=True)
-class Cutting:
+class ClipSample:
     """One clip, not yet decoded: its frames, and the move of the camera over them."""
 
     frames: tuple[int, ...]
@@ -39,7 +39,7 @@ def pace_of(config: DataConfig) -> Pace:
     return Pace(config.num_frames, config.stride, config.fps)
 
 
-def choose(config: DataConfig, timeline: Timeline, key: str, draw: int) -> Cutting:
+def choose(config: DataConfig, timeline: Timeline, key: str, draw: int) -> ClipSample:
     """Draw a start, a place, a speed and a side; the same `key` and `draw` give the same on every machine."""
     # a string seeds through sha512, and `random()` is the method whose numbers Python promises to keep
     chance = random.Random(f"{key}/{draw}")
@@ -47,7 +47,7 @@ def choose(config: DataConfig, timeline: Timeline, key: str, draw: int) -> Cutti
     starts = clip_starts(timeline, pace_of(config), avoid_cuts=config.avoid_cuts)
     first = starts[int(start * len(starts))]
     slowest, fastest = config.shot_speed
-    return Cutting(
+    return ClipSample(
         frames=tuple(clip_frames(timeline, pace_of(config), first, avoid_cuts=config.avoid_cuts)),
         place=(across, down),
         speed=slowest + (fastest - slowest) * speed,

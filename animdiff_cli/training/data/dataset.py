@@ -15,11 +15,11 @@ from animdiff_cli.core.events import Emit, Note, Prepared, ignore
 from animdiff_cli.errors import NotFound
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
 from animdiff_cli.training.data import decode, pictures
-from animdiff_cli.training.data.clip_sampling import Cutting, choose, pace_of
+from animdiff_cli.training.data.clip_sampling import ClipSample, choose, pace_of
 from animdiff_cli.training.data.crop import crop, working_size
 from animdiff_cli.training.data.find import find
 from animdiff_cli.training.data.media import NO_MOTION, Media, Skip, digest_of
-from animdiff_cli.training.data.probe_cache import remembered
+from animdiff_cli.training.data.probe_cache import cached_probe
 from animdiff_cli.training.data.timeline import Timeline, why_unusable
 
 #: raised whenever the same footage and settings would give other frames
@@ -59,7 +59,7 @@ class Dataset:
         """What video `index` is said to show; empty where nobody says."""
         return self.items[index].caption
 
-    def cutting(self, index: int, draw: int) -> Cutting:
+    def cutting(self, index: int, draw: int) -> ClipSample:
         """Which frames clip `draw` of video `index` takes, and how the camera moves over them."""
         item = self.items[index]
         return choose(self.config, item.timeline, item.key, draw)
@@ -131,7 +131,7 @@ def _examined(media: Media, config: DataConfig, stop: Event) -> ClipSource | str
     try:
         digest = digest_of(media)
         if media.kind == "video":
-            timeline = remembered(digest, lambda: decode.look(media, stop))
+            timeline = cached_probe(digest, lambda: decode.look(media, stop))
         else:
             timeline = pictures.look(media, config.fps)
         reason = why_unusable(timeline, pace_of(config), avoid_cuts=config.avoid_cuts)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.training.data.clips import Clips
-from animdiff_cli.training.data.prefetch import ahead
+from animdiff_cli.training.data.prefetch import prefetch
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
 #: raised whenever the same inputs would be encoded differently
@@ -49,7 +49,7 @@ class LatentCache:
         """Encode every (clip, variant) that is not there yet. Raises `DeviceError` if the VAE overflows in float32."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [pair for pair in pairs if not self._path(clips, *pair).is_file()]
-        with closing(ahead(lambda pair: clips.frames(*pair), missing)) as decoded:
+        with closing(prefetch(lambda pair: clips.frames(*pair), missing)) as decoded:
             for done, (pair, frames) in enumerate(zip(missing, decoded, strict=True), start=1):
                 moments = encode_clip(vae, frames)
                 write_tensors({"mean": moments.mean, "std": moments.std}, self._path(clips, *pair), {})

@@ -7,10 +7,10 @@ from typing import TypeVar
 Asked, Made = TypeVar("Asked"), TypeVar("Made")
 
 
-def ahead(make: Callable[[Asked], Made], asked: Iterable[Asked]) -> Generator[Made, None, None]:
+def prefetch(make: Callable[[Asked], Made], asked: Iterable[Asked]) -> Generator[Made, None, None]:
     """Yield `make` of each in order, one of them ahead in a thread. What it raises is raised where it is due.
 
-    >>> list(ahead(abs, [-1, -2]))
+    >>> list(prefetch(abs, [-1, -2]))
     [1, 2]
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:

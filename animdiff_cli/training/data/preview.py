@@ -63,7 +63,7 @@ def _row(frames: Frames, text: str) -> Image.Image:
     shown = np.unique(np.linspace(0, len(frames) - 1, min(COLUMNS, len(frames))).round().astype(int))
     across = max(round(ROW * width / height), 1)
     row = Image.new("RGB", (across * len(shown), LINE + ROW), "white")
-    ImageDraw.Draw(row).text((3, 2), text, "black", font=ImageFont.load_default(11))
+    ImageDraw.ScheduledSample(row).text((3, 2), text, "black", font=ImageFont.load_default(11))
     for column, index in enumerate(shown):
         row.paste(Image.fromarray(frames[index]).resize((across, ROW)), (column * across, LINE))
     return row

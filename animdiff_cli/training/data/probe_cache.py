@@ -13,7 +13,7 @@ from animdiff_cli.training.data.timeline import Timeline
 VERSION = 1
 
 
-def remembered(digest: str, look: Callable[[], Timeline]) -> Timeline:
+def cached_probe(digest: str, look: Callable[[], Timeline]) -> Timeline:
     """Return what was seen of the video with this sha256, or look now and keep it.
 
     A damaged or missing note is made anew; a cache that cannot be written costs time, nothing else.

@@ -33,16 +33,16 @@ class TextCache:
         return cls(folder, digest)
 
     def fill(
-        self, captions: Iterable[str | None], parts: Components, say: Callable[[str], None] = lambda message: None
+        self, captions: Iterable[str | None], parts: Components, report: Callable[[str], None] = lambda message: None
     ) -> None:
-        """Encode every caption that is not there yet. What is cut off one is told to `say`, once."""
+        """Encode every caption that is not there yet. What is cut off one is told to `report`, once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for caption in dict.fromkeys(captions):
             if not self._path(caption).is_file():
                 cut: set[str] = set()  # two tokenizers say the same
                 text = read_text(parts, caption, cut.add)
                 for message in sorted(cut):
-                    say(message)
+                    report(message)
                 tensors = {"text": text.tokens} | ({} if text.pooled is None else {"pooled": text.pooled})
                 kept = {name: tensor[0].cpu().contiguous() for name, tensor in tensors.items()}
                 write_tensors(kept, self._path(caption), {})
@@ -56,9 +56,9 @@ class TextCache:
         return self.folder / f"{digest_of(VERSION, caption, self.encoder_digest)}.safetensors"
 
 
-def read_text(parts: Components, caption: str | None, say: Callable[[str], None] = lambda message: None) -> Text:
+def read_text(parts: Components, caption: str | None, report: Callable[[str], None] = lambda message: None) -> Text:
     """Encode one caption as a render does; no text at all is zeros where the image model was trained so."""
     if not parts.is_sdxl:
-        return Text(encode_prompt(parts.tokenizer, parts.text_encoder, caption or "", say=say))
-    text = encode_both(parts, caption or "", say=say)
+        return Text(encode_prompt(parts.tokenizer, parts.text_encoder, caption or "", report=report))
+    text = encode_both(parts, caption or "", report=report)
     return text.zeros() if caption is None and parts.zeros_for_empty else text

@@ -17,7 +17,7 @@ from animdiff_cli.training.objective import (
     CLIP_BETAS,
     STILL_BETAS,
     add_noise,
-    alpha_bars,
+    alphas_cumprod,
     motion_loss,
     mse,
     snr_weights,
@@ -57,29 +57,29 @@ class Passes:
             unet=unet,
             autocast=None if unet.dtype == torch.float32 else unet.dtype,
             prediction="v_prediction" if prediction == "v_prediction" else "epsilon",
-            still_alpha_bars=alpha_bars(still_betas, unet.device, beta_end=still_beta_end),
-            clip_alpha_bars=alpha_bars(clip_betas, unet.device, beta_end=clip_beta_end),
+            still_alpha_bars=alphas_cumprod(still_betas, unet.device, beta_end=still_beta_end),
+            clip_alpha_bars=alphas_cumprod(clip_betas, unet.device, beta_end=clip_beta_end),
             snr_gamma=snr_gamma,
         )
 
-    def over_clips(self, batch: Batch, motion: MotionModule, debias: float, scale: float) -> Tensor:
+    def video_loss(self, batch: Batch, motion: MotionModule, debias: float, scale: float) -> Tensor:
         """Predict the noise of whole clips (AnimateDiff, equation 7)."""
-        alpha_bar = self.clip_alpha_bars[batch.timesteps]
-        wanted = target(batch.latents, batch.noise, alpha_bar, self.prediction)
+        alpha_cumprod = self.clip_alpha_bars[batch.timesteps]
+        wanted = target(batch.latents, batch.noise, alpha_cumprod, self.prediction)
         with motion.frames(batch.latents.shape[1]):
-            predicted = self._predict(add_noise(batch.latents, batch.noise, alpha_bar), batch)
-            weights = snr_weights(alpha_bar, self.snr_gamma, self.prediction)
+            predicted = self._predict(add_noise(batch.latents, batch.noise, alpha_cumprod), batch)
+            weights = snr_weights(alpha_cumprod, self.snr_gamma, self.prediction)
             return _backward(motion_loss(predicted, wanted, batch.frame, debias, weights), scale)
 
-    def over_stills(self, batch: Batch, scale: float) -> Tensor:
+    def image_loss(self, batch: Batch, scale: float) -> Tensor:
         """Predict the noise of one frame of each clip, motion unplugged (AnimateDiff, equation 2)."""
-        alpha_bar = self.still_alpha_bars[batch.timesteps]
+        alpha_cumprod = self.still_alpha_bars[batch.timesteps]
         chosen = torch.arange(len(batch), device=batch.frame.device), batch.frame
         latents, noise = batch.latents[chosen].unsqueeze(1), batch.noise[chosen].unsqueeze(1)
         with unplugged(self.unet):
-            predicted = self._predict(add_noise(latents, noise, alpha_bar), batch)
-            wanted = target(latents, noise, alpha_bar, self.prediction)
-            return _backward(mse(predicted, wanted, torch.ones_like(alpha_bar)), scale)
+            predicted = self._predict(add_noise(latents, noise, alpha_cumprod), batch)
+            wanted = target(latents, noise, alpha_cumprod, self.prediction)
+            return _backward(mse(predicted, wanted, torch.ones_like(alpha_cumprod)), scale)
 
     def _predict(self, noisy: Tensor, batch: Batch) -> Tensor:
         """Run the UNet over [B, F, 4, h, w]. Text [B, L, D] serves all frames of its clip (`share_text`)."""

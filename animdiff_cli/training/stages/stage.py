@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from animdiff_cli.motion import MotionModule
 from animdiff_cli.training.data.batches import Batch
-from animdiff_cli.training.low_rank import LowRank
+from animdiff_cli.training.lora_layers import LoraLayers
 from animdiff_cli.training.stages.passes import Passes
 
 
@@ -42,8 +42,8 @@ class MotionLora:
 
     passes: Passes
     motion: MotionModule
-    temporal: LowRank
-    spatial: LowRank | None
+    temporal: LoraLayers
+    spatial: LoraLayers | None
     lr: float
     spatial_lr: float
     debias: float
@@ -59,10 +59,10 @@ class MotionLora:
         spatial = self.spatial
         if spatial and not batch.mask_spatial:
             with self.temporal.used(enabled=False):
-                self.passes.over_stills(batch, scale)
+                self.passes.image_loss(batch, scale)
         switched = spatial.used(enabled=not batch.mask_spatial, trained=False) if spatial else nullcontext()
         with switched:
-            return self.passes.over_clips(batch, self.motion, self.debias, scale)
+            return self.passes.video_loss(batch, self.motion, self.debias, scale)
 
     def without_spatial(self) -> AbstractContextManager[None]:
         """Run what is inside as the result will run: the spatial LoRA is off."""
@@ -74,7 +74,7 @@ class DomainAdapter:
     """Stage 1: LoRA on the image model's attentions, on single frames, motion unplugged."""
 
     passes: Passes
-    adapter: LowRank
+    adapter: LoraLayers
     lr: float
     groups: tuple[Group, ...] = field(init=False)
 
@@ -83,7 +83,7 @@ class DomainAdapter:
 
     def backward(self, batch: Batch, scale: float) -> Tensor:
         """Learn what single frames of the videos look like."""
-        return self.passes.over_stills(batch, scale)
+        return self.passes.image_loss(batch, scale)
 
 
 @dataclass(slots=True)
@@ -101,4 +101,4 @@ class WholeMotionModule:
 
     def backward(self, batch: Batch, scale: float) -> Tensor:
         """Learn motion priors."""
-        return self.passes.over_clips(batch, self.motion, self.debias, scale)
+        return self.passes.video_loss(batch, self.motion, self.debias, scale)

@@ -18,7 +18,7 @@ CAPTION_DROPOUT = 0.1  # the share of samples that teach the unconditional half 
 
 @dataclass
 class ImageStage:
-    """Predict the noise on single frames' latents. `alpha_bars`: [1000], the image model's own schedule.
+    """Predict the noise on single frames' latents. `alphas_cumprod`: [1000], the image model's own schedule.
 
     A `text_encoder` that is frozen stays as it is.
     """
@@ -26,7 +26,7 @@ class ImageStage:
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     clips: Clips
-    alpha_bars: Tensor
+    alphas_cumprod: Tensor
     generator: torch.Generator
     batch: int
     peak_lr: float
@@ -39,13 +39,13 @@ class ImageStage:
 
     def draw(self) -> tuple[Tensor, ...]:
         """Draw noisy frames [B, 4, h, w], their timesteps [B], token ids [B, 77] and noise."""
-        device, generator = self.alpha_bars.device, self.generator
+        device, generator = self.alphas_cumprod.device, self.generator
         clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
         frame = torch.randint(self.clips.latents.shape[1], (self.batch,), generator=generator, device=device)
-        timestep = torch.randint(len(self.alpha_bars), (self.batch,), generator=generator, device=device)
+        timestep = torch.randint(len(self.alphas_cumprod), (self.batch,), generator=generator, device=device)
         latents = self.clips.latents[clip, frame].float()
         noise = draw_noise(latents, generator)
-        noisy = add_noise(latents, noise, self.alpha_bars[timestep])
+        noisy = add_noise(latents, noise, self.alphas_cumprod[timestep])
         words = self.clips.draw_words(clip, CAPTION_DROPOUT, generator)
         return noisy.to(self.unet.dtype), timestep, words, noise
 

@@ -22,7 +22,7 @@ keeps their laws."""
 
 @dataclass
 class MotionStage:
-    """Predict the noise on clips, one timestep per clip. `alpha_bars`: [1000], the paper's linear schedule.
+    """Predict the noise on clips, one timestep per clip. `alphas_cumprod`: [1000], the paper's linear schedule.
 
     `unet` is frozen, has `motion` plugged in and shares each clip's text among its frames; `text_encoder` is frozen. A
     share of `noisy_share` of the timesteps is drawn from `NOISY` on, the rest below. Each clip counts by its
@@ -34,7 +34,7 @@ class MotionStage:
     motion: MotionModule
     text_encoder: CLIPTextModel
     clips: Clips
-    alpha_bars: Tensor
+    alphas_cumprod: Tensor
     generator: torch.Generator
     batch: int
     peak_lr: float
@@ -52,19 +52,19 @@ class MotionStage:
 
     def draw(self) -> tuple[Tensor, ...]:
         """Draw noisy clips [B*F, 4, h, w], their timesteps [B*F], texts [B, 77, D], noise and weights [B]."""
-        device, generator = self.alpha_bars.device, self.generator
+        device, generator = self.alphas_cumprod.device, self.generator
         clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
         timestep = self._draw_timesteps()
         latents = self.clips.latents[clip].float()
         # the noise offset differs from frame to frame: so do the means of the noise inference starts from
         noise = draw_noise(latents, generator)
-        alpha_bar = self.alpha_bars[timestep]
-        noisy = add_noise(latents, noise, alpha_bar).flatten(0, 1).to(self.unet.dtype)
+        alpha_cumprod = self.alphas_cumprod[timestep]
+        noisy = add_noise(latents, noise, alpha_cumprod).flatten(0, 1).to(self.unet.dtype)
         with torch.no_grad():
             text = self.text_encoder(self.clips.draw_words(clip, CAPTION_DROPOUT, generator))[0]
-        weight = torch.ones_like(alpha_bar)
+        weight = torch.ones_like(alpha_cumprod)
         if self.max_weight is not None:
-            weight = ((1 - alpha_bar) / alpha_bar).clamp(max=self.max_weight)
+            weight = ((1 - alpha_cumprod) / alpha_cumprod).clamp(max=self.max_weight)
         return noisy, timestep.repeat_interleave(latents.shape[1]), text, noise, weight
 
     def loss(self, noisy: Tensor, timestep: Tensor, text: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class MotionStage:
         return (errors * weight).mean()
 
     def _draw_timesteps(self) -> Tensor:
-        device, generator, last = self.alpha_bars.device, self.generator, len(self.alpha_bars)
+        device, generator, last = self.alphas_cumprod.device, self.generator, len(self.alphas_cumprod)
         place = torch.rand(self.batch, generator=generator, device=device)
         if self.noisy_share is None:
             return (place * last).long()

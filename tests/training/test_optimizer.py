@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from animdiff_cli.training.optimiser import Optimiser
+from animdiff_cli.training.optimizer import Optimizer
 from animdiff_cli.training.stages.stage import Group
 
 
 @pytest.fixture
 def make_optimiser(make_plan):
     def make(weight):
-        return Optimiser(
+        return Optimizer(
             [Group({"weight": weight}, 0.1)],
             make_plan("motion-module", ema=0.0).config,
             torch.device("cpu"),

@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.motion import MotionModule, MotionSpec, plug
 from animdiff_cli.training.export import low_rank_tensors, save_low_rank
-from animdiff_cli.training.low_rank import LowRank, image_projections, motion_projections
+from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
 from animdiff_cli.weights.identify import identify
 
 #: block, temporal transformers in it, and their width, as in v2_lora_PanLeft.ckpt and its seven siblings
@@ -40,7 +40,7 @@ def run(unet, motion=None, frames=3):
 def test_untrained_branches_change_nothing_and_no_name(make_unet):
     unet = make_unet()
     names, before = list(unet.state_dict()), run(unet)
-    branches = LowRank.new(image_projections(unet), 4)
+    branches = LoraLayers.new(image_projections(unet), 4)
     assert torch.equal(run(unet), before)
     assert list(unet.state_dict()) == names
     assert len(branches.branches) == 4 * 2 * sum(".attn1.to_q.weight" in name for name in names)
@@ -51,7 +51,7 @@ def test_branches_do_what_adding_their_product_to_the_weights_does(make_unet, ma
     motion = make_motion(unet)
     plug(unet, motion)
     layers = {**image_projections(unet), **motion_projections(motion)}
-    branches = fill(LowRank.new(layers, 4, scale=0.5))
+    branches = fill(LoraLayers.new(layers, 4, scale=0.5))
     branched = run(unet, motion)
     branches.detach()
     plain = run(unet, motion)
@@ -64,7 +64,7 @@ def test_branches_do_what_adding_their_product_to_the_weights_does(make_unet, ma
 def test_branches_are_switched_off_and_kept_from_learning_for_a_while(make_unet):
     unet = make_unet().requires_grad_(False)
     before = run(unet)
-    branches = fill(LowRank.new(image_projections(unet), 2))
+    branches = fill(LoraLayers.new(image_projections(unet), 2))
     with branches.used(enabled=False):
         assert torch.equal(run(unet), before)
     latents, text = torch.randn(1, 4, 8, 8).double(), torch.randn(1, 5, 24).double()
@@ -78,12 +78,12 @@ def test_branches_are_switched_off_and_kept_from_learning_for_a_while(make_unet)
 def test_a_saved_motion_lora_is_known_for_what_it_is_and_loads_again(make_unet, make_motion, tmp_path, layout):
     unet = make_unet()
     motion = make_motion(unet, "v2")
-    branches = fill(LowRank.new(motion_projections(motion), 4, scale=0.25))
+    branches = fill(LoraLayers.new(motion_projections(motion), 4, scale=0.25))
     path = tmp_path / "lora.safetensors"
     save_low_rank(branches, path, kind="motion-lora", version="v2", layout=layout, metadata={"animdiff.rank": "4"})
     info = identify(path)
     assert (info.kind, info.version, info.rank, info.format) == ("motion-lora", "v2", 4, layout)
-    loaded = LowRank.load(motion_projections(motion), path)
+    loaded = LoraLayers.load(motion_projections(motion), path)
     for name, branch in branches.branches.items():
         again = loaded.branches[name]
         torch.testing.assert_close(again.up @ again.down, 0.25 * branch.up @ branch.down, rtol=5e-3, atol=1e-3)
@@ -120,7 +120,7 @@ def low_rank_tensors_of(layers, rank):
         name: torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
         for name, layer in layers.items()
     }
-    branches = LowRank.new(stand_ins, rank)
+    branches = LoraLayers.new(stand_ins, rank)
     for branch in branches.branches.values():
         branch.to_empty(device="cpu")
     return low_rank_tensors(branches, "original")
@@ -130,10 +130,10 @@ def test_a_lora_of_another_model_is_refused_before_anything_is_attached(make_une
     unet = make_unet()
     motion = make_motion(unet, "v2")
     path = tmp_path / "v2.safetensors"
-    save_low_rank(LowRank.new(motion_projections(motion), 2), path, kind="motion-lora", version="v2")
+    save_low_rank(LoraLayers.new(motion_projections(motion), 2), path, kind="motion-lora", version="v2")
     v3 = make_motion(make_unet(), "v3")
     with pytest.raises(IntegrityError, match="mid_block"):
-        LowRank.load(motion_projections(v3), path)
+        LoraLayers.load(motion_projections(v3), path)
     wider = make_motion(make_unet("sdxl"), "v3")
     with pytest.raises(IntegrityError, match=r"wide|does not have"):
-        LowRank.load(motion_projections(wider), path)
+        LoraLayers.load(motion_projections(wider), path)

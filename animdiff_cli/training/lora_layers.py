@@ -23,7 +23,7 @@ from animdiff_cli.weights.motion import diffusers_name
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
-class Branch(nn.Module):
+class LoraLayer(nn.Module):
     """down [rank, in] and up [out, rank], float32. `up` starts at zero, so an untrained branch changes nothing."""
 
     def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator) -> None:
@@ -33,13 +33,13 @@ class Branch(nn.Module):
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=layer.weight.device))
 
 
-class LowRank:
+class LoraLayers:
     """Branches on named layers, switched together. Names are those of diffusers, within the UNet.
 
     `scale` multiplies what the branches add. Parameters are float32 whatever the layers compute in.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Linear], branches: Mapping[str, Branch], scale: float = 1.0) -> None:
+    def __init__(self, layers: Mapping[str, nn.Linear], branches: Mapping[str, LoraLayer], scale: float = 1.0) -> None:
         self.branches = dict(branches)
         self.scale = scale
         self._enabled, self._trained = True, True
@@ -48,13 +48,13 @@ class LowRank:
         ]
 
     @classmethod
-    def new(cls, layers: Mapping[str, nn.Linear], rank: int, *, scale: float = 1.0, seed: int = 0) -> "LowRank":
+    def new(cls, layers: Mapping[str, nn.Linear], rank: int, *, scale: float = 1.0, seed: int = 0) -> "LoraLayers":
         """Attach untrained branches. `scale` is alpha / rank."""
         generator = torch.Generator().manual_seed(seed)
-        return cls(layers, {name: Branch(layer, rank, generator) for name, layer in layers.items()}, scale)
+        return cls(layers, {name: LoraLayer(layer, rank, generator) for name, layer in layers.items()}, scale)
 
     @classmethod
-    def load(cls, layers: Mapping[str, nn.Linear], path: Path, scale: float = 1.0) -> "LowRank":
+    def load(cls, layers: Mapping[str, nn.Linear], path: Path, scale: float = 1.0) -> "LoraLayers":
         """Attach frozen branches from a LoRA file of any layout. Raises `IntegrityError` where it does not fit."""
         return cls(layers, _read_branches(layers, path), scale).freeze()
 
@@ -66,7 +66,7 @@ class LowRank:
             for side, parameter in branch.named_parameters()
         }
 
-    def freeze(self) -> "LowRank":
+    def freeze(self) -> "LoraLayers":
         """Take no more gradients."""
         for parameter in self.parameters().values():
             parameter.requires_grad_(False)
@@ -88,7 +88,7 @@ class LowRank:
             handle.remove()
         self._handles.clear()
 
-    def _hook(self, branch: Branch) -> Callable[..., Tensor | None]:
+    def _hook(self, branch: LoraLayer) -> Callable[..., Tensor | None]:
         def add(_layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._enabled:
                 return None
@@ -116,7 +116,7 @@ def image_projections(unet: Any) -> dict[str, nn.Linear]:
     }
 
 
-def _read_branches(layers: Mapping[str, nn.Linear], path: Path) -> dict[str, Branch]:
+def _read_branches(layers: Mapping[str, nn.Linear], path: Path) -> dict[str, LoraLayer]:
     file = open_weights(path)
     names = read_names(file)
     alphas = read_alphas(file, names)
@@ -134,12 +134,12 @@ def _read_branches(layers: Mapping[str, nn.Linear], path: Path) -> dict[str, Bra
     return {name: _branch(layers[name], half, f"{path.name}: `{name}`") for name, half in halves.items()}
 
 
-def _branch(layer: nn.Linear, half: Mapping[str, Tensor], source: str) -> Branch:
+def _branch(layer: nn.Linear, half: Mapping[str, Tensor], source: str) -> LoraLayer:
     rank = half["down"].shape[0]
     wanted = (layer.in_features, layer.out_features)
     if (half["down"].shape[1], half["up"].shape[0]) != wanted:
         raise IntegrityError(f"{source} is {half['down'].shape[1]} wide, this model's layer is {wanted[0]}")
-    branch = Branch(layer, rank, torch.Generator())
+    branch = LoraLayer(layer, rank, torch.Generator())
     factor = float(half["alpha"]) / rank if "alpha" in half else 1.0
     with torch.no_grad():
         branch.down.copy_(half["down"])

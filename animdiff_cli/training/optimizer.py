@@ -32,7 +32,7 @@ def lr_factor(step: int, total: int, warmup: int, schedule: LrSchedule) -> float
     return rise * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-class Optimiser:
+class Optimizer:
     """AdamW, gradient scaling for fp16, clipping and averaging of a stage's parameters, all of them float32."""
 
     def __init__(self, groups: Sequence[Group], config: TrainConfig, device: torch.device, dtype: torch.dtype) -> None:
