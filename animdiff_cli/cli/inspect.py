@@ -40,20 +40,20 @@ def _holds_weights(file: Path) -> bool:
 
 
 def _print_card(file: Path, *, with_hash: bool, as_json: bool) -> None:
+    from animdiff_cli.files.hashing import sha256_of
     from animdiff_cli.weights.card import alias_of, card_lines
-    from animdiff_cli.weights.fingerprint import hash_file
     from animdiff_cli.weights.identify import identify
 
     info = identify(file)
     if as_json:
-        digest = hash_file(file) if with_hash else None
+        digest = sha256_of(file) if with_hash else None
         alias = alias_of(digest) if digest else None
         print_json({"file": str(file), **info.record(), "sha256": digest, "alias": alias})
         return
     for name, value in card_lines(info):
         print(f"{name:<12} {value}", flush=True)
     if with_hash:  # last, because it alone takes time
-        digest = hash_file(file)
+        digest = sha256_of(file)
         print(f"{'sha256':<12} {digest}")
         if alias := alias_of(digest):
             print(f"{'known as':<12} {alias}")

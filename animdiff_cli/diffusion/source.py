@@ -1,6 +1,5 @@
 """An image model on disk, looked at and not yet read: a diffusers folder, or one file as Civitai and A1111 have it."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
@@ -78,7 +78,7 @@ class ModelSource:
         return loaded
 
     def _recorded(self, name: str) -> dict[str, Any]:
-        text: Any = json.loads(kept_configs(self.contents.metadata).get(name, "{}"))
+        text: Any = parse_json(kept_configs(self.contents.metadata).get(name, "{}"))
         return text if isinstance(text, dict) else {}
 
 
@@ -104,7 +104,7 @@ def forget_model() -> None:
 def read_config(path: Path) -> dict[str, Any]:
     """Read one part's JSON config. Raises `IntegrityError` if it is not JSON."""
     try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = read_json(path)
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
     return config if isinstance(config, dict) else {}

@@ -5,8 +5,8 @@ import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from animdiff_cli import refusals
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files import os_errors
 
 ELSEWHERE = "choose another folder: `export ANIMDIFF_MODELS=…`"
 FREE_SPACE = "free some space, then run it again"
@@ -16,7 +16,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 def readable_failures(path: Path) -> AbstractContextManager[None]:
     """Turn what the operating system refuses in the models folder into a `UsageError` that names `path`."""
     hints = {errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE}
-    return refusals.readable_failures("use", path, hint=ELSEWHERE, hints=hints, kept="; what has arrived is kept")
+    return os_errors.readable_failures("use", path, hint=ELSEWHERE, hints=hints, kept="; what has arrived is kept")
 
 
 def free_bytes(folder: Path) -> int:

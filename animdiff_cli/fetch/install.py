@@ -18,6 +18,7 @@ from animdiff_cli.fetch.receipt import make_receipt, read_receipt, receipt_path,
 from animdiff_cli.fetch.remote import Digest, Remote
 from animdiff_cli.fetch.sources import find_offer
 from animdiff_cli.fetch.transfer import part_path, transfer
+from animdiff_cli.files.atomic import atomic_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +163,11 @@ def _take_from_cache(remote: Remote, cached: Path, target: Path) -> Digest | Non
         check(remote, digest, cached)
     except IntegrityError:
         return None
-    fresh = target.with_name(f"{target.name}.new")
-    fresh.unlink(missing_ok=True)
     try:
-        _link(cached.resolve(), fresh)
+        with atomic_write(target) as hidden:
+            _link(cached.resolve(), hidden)
     except OSError:
         return None
-    fresh.replace(target)
     return digest
 
 

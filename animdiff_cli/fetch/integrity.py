@@ -6,15 +6,14 @@ from pathlib import Path
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.fetch.http import host
 from animdiff_cli.fetch.remote import Digest, Remote
+from animdiff_cli.files.hashing import sha256_of
 
 _PAGE_BEGINNINGS = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 
 def digest_of(path: Path) -> Digest:
     """Hash a file that is here; flat memory at any size."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Digest(sha256, path.stat().st_size)
+    return Digest(sha256_of(path), path.stat().st_size)
 
 
 def check(remote: Remote, digest: Digest, path: Path) -> None:

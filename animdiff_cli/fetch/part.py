@@ -15,6 +15,8 @@ from typing import IO
 
 from animdiff_cli.fetch.disk_writer import DiskWriter
 from animdiff_cli.fetch.spans import Span, frontier, gaps, merge, total
+from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.untrusted import parse_json
 
 PIECE = 1 << 20  # bytes hashed at a time
 
@@ -124,9 +126,7 @@ class Part:
     def _open_journal(self) -> IO[bytes]:
         """Write the journal anew: a line that was cut short must not run into the next one."""
         lines = [json.dumps(asdict(self.identity)) if self.identity else "null", *map(json.dumps, self.spans)]
-        fresh = self.journal_path.with_name(f"{self.journal_path.name}.new")
-        fresh.write_text("".join(f"{line}\n" for line in lines))
-        fresh.replace(self.journal_path)
+        atomic_write_text(self.journal_path, "".join(f"{line}\n" for line in lines))
         return self.journal_path.open("ab", buffering=0)
 
     def _forget_hash(self) -> None:
@@ -144,13 +144,13 @@ def _read_journal(path: Path, size: int) -> tuple[Identity | None, tuple[Span, .
     """Read as far as the journal makes sense; spans beyond the `size` of the file are not believed."""
     try:
         first, *lines = path.read_text().splitlines()
-        identity = Identity(**json.loads(first))
+        identity = Identity(**parse_json(first))
     except (OSError, ValueError, TypeError):
         return None, ()
     spans = []
     for line in lines:
         try:
-            start, stop = json.loads(line)
+            start, stop = parse_json(line)
         except (ValueError, TypeError):
             break
         if 0 <= start < stop <= size:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from animdiff_cli.fetch.remote import Digest
+from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.registry.sidecar import read_fields, sidecar_path
 
 
@@ -46,10 +47,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     """Put a receipt beside `path`, whole or not at all. What a person wrote there stays."""
     told = {key: value for key, value in asdict(receipt).items() if value not in (None, {})}
     told |= {key: value for key, value in read_fields(path).items() if key not in KEYS}
-    final = receipt_path(path)
-    fresh = final.with_name(f"{final.name}.new")
-    fresh.write_text(f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
-    fresh.replace(final)
+    atomic_write_text(receipt_path(path), f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
 
 
 def read_receipt(path: Path) -> Receipt | None:

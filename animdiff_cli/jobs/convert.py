@@ -8,10 +8,11 @@ from typing import Any
 
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.atomic import atomic_write
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.weights.contents import Layouted, by_reason
 from animdiff_cli.weights.convert import MERGES, Target, choose_layout, layout
-from animdiff_cli.weights.folder_writer import whole_folder
 from animdiff_cli.weights.header import DTYPE_BYTES
 from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.info import WeightsInfo
@@ -95,7 +96,8 @@ def convert_weights(plan: ConvertPlan) -> Converted:
         broken = write_stream(plan.laid_out.files[""], plan.output, metadata)
         return Converted(plan.output, plan.totals(), broken)
     found: list[str] = []
-    with whole_folder(plan.output) as folder:
+    with readable_output_failures(plan.output, "-o"), atomic_write(plan.output) as folder:
+        folder.mkdir(parents=True)
         for name, tensors in plan.laid_out.files.items():
             target = folder / (name or MODEL_FILE)
             target.parent.mkdir(parents=True, exist_ok=True)

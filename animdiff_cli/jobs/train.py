@@ -19,6 +19,9 @@ from animdiff_cli.diffusion.build import Components, load_components, model_file
 from animdiff_cli.diffusion.memory import is_out_of_memory
 from animdiff_cli.diffusion.sdxl import sizes_of
 from animdiff_cli.errors import DeviceError
+from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.hashing import sha256_of_files
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
 from animdiff_cli.jobs.train_report import Gallery, make_report, metadata_of, open_gallery, prompts_of
 from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage, sharded
@@ -36,8 +39,6 @@ from animdiff_cli.training.loop import Run, resume
 from animdiff_cli.training.objective import alphas_cumprod
 from animdiff_cli.training.optimizer import Optimizer, check_8bit
 from animdiff_cli.training.sample_schedule import SampleSchedule, positions_of
-from animdiff_cli.weights.fingerprint import hash_files
-from animdiff_cli.weights.stream import whole
 
 #: activations are recomputed where keeping them would take more than this share of what is free
 COMFORTABLE = 0.5
@@ -175,10 +176,10 @@ def _identity(plan: TrainPlan, clips: Clips, here: DistributedContext) -> Identi
             "dtype": plan.device.dtype,
             "samples per step": config.batch * config.accumulation * here.world,
             "clips": clips_digest([f"{item.key} {item.caption}" for item in clips.items]),
-            "model": hash_files(model_files(plan.model), root),
-            "motion_module": hash_files([motion], motion.parent) if motion else None,
+            "model": sha256_of_files(model_files(plan.model), root),
+            "motion_module": sha256_of_files([motion], motion.parent) if motion else None,
             "network": plan.network.name,
-            "domain_adapter": [hash_files([adapter[0]], adapter[0].parent), adapter[1]] if adapter else None,
+            "domain_adapter": [sha256_of_files([adapter[0]], adapter[0].parent), adapter[1]] if adapter else None,
         }
     )
 
@@ -256,9 +257,8 @@ def _finish(
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    with readable_output_failures(path, "-o"):
+        atomic_write_text(path, text)
 
 
 @contextmanager

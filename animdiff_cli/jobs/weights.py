@@ -10,11 +10,11 @@ from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
 from animdiff_cli.diffusion.patches import ModelPatches, ScaledWeights, model_base, open_patches
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.recipe import PARTS, WeightHashes
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
 from animdiff_cli.motion.lora import open_motion_lora
 from animdiff_cli.registry.store import locate
-from animdiff_cli.weights.fingerprint import hash_file
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.kind_checks import require_base, require_kind
@@ -132,7 +132,7 @@ def _hashes(paths: list[Path]) -> Mapping[str, str]:
         for file in files:
             name = file.relative_to(root).as_posix()
             number = sum(known.partition("#")[0] == name for known in found)
-            found[f"{name}#{number + 1}" if number else name] = hash_file(file)
+            found[f"{name}#{number + 1}" if number else name] = sha256_of(file)
     return found
 
 

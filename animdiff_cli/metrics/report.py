@@ -7,10 +7,11 @@ from html import escape
 from pathlib import Path
 
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.metrics.figures import NONE, ClipFigures, columns, mean_values, told
 from animdiff_cli.metrics.measures import Measure
 from animdiff_cli.outputs import write_clip
-from animdiff_cli.outputs.atomic import partial, readable_failures, supersede
 from animdiff_cli.outputs.read import read_clip
 
 #: files a browser plays as they are; others are written anew
@@ -44,11 +45,8 @@ def report_path(path: Path, *, overwrite: bool = False) -> Path:
 def write_report(clips: Sequence[ClipFigures], notes: Sequence[str], path: Path) -> Path:
     """Write the report to `path`, whole or not at all. Raises `UsageError` where that place cannot be written."""
     page = render(clips, [_media(clip) for clip in clips], notes)
-    with readable_failures(path, "--report"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial(path) as hidden:
-            hidden.write_text(page, encoding="utf-8", newline="\n")
-            supersede(hidden, path)
+    with readable_output_failures(path, "--report"):
+        atomic_write_text(path, page, newline="\n")
     return path
 
 

@@ -1,6 +1,5 @@
 """Motion modules from files, and to files."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.motion.module import MotionModule, PositionalEncoding
 from animdiff_cli.motion.spec import TRAITS, MotionSpec, MotionVersion
 from animdiff_cli.weights import files
@@ -139,7 +139,7 @@ def _recorded_frames(file: files.WeightFile, path: Path) -> int | None:
     if not config.is_file():
         return None
     try:
-        told = json.loads(config.read_text(encoding="utf-8")).get("motion_max_seq_length")
+        told = read_json(config).get("motion_max_seq_length")
     except (ValueError, AttributeError):
         return None
     return told if isinstance(told, int) and 0 < told <= MOST_FRAMES else None

@@ -46,7 +46,7 @@ class DecodeError(AnimdiffError):
     exit_code = 3
 
 
-def loader(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, arguments: Sequence[str]) -> bytes:
+def encode(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, arguments: Sequence[str]) -> bytes:
     """Run ffmpeg with frames as its first input, one at a time, and return what it wrote to stdout.
 
     `size` is (width, height) in pixels and must be that of every frame; `rate` is in frames per second. stdout must

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from animdiff_cli.core.timing import gif_delays
-from animdiff_cli.outputs.ffmpeg import EncodeError, Frames, loader, url
+from animdiff_cli.outputs.ffmpeg import EncodeError, Frames, encode, url
 
 #: error diffusion keeps colours truest; confining it to what changed keeps the still parts of a clip from flickering
 DITHER = "dither=sierra2_4a:diff_mode=rectangle"
@@ -41,7 +41,7 @@ def write_gif(frames: Frames, fps: float, path: Path, recipe: str) -> None:
     palette = "data:image/png;base64," + base64.b64encode(_palette(frames)).decode()
     dithered = ["-i", palette, "-lavfi", f"[0][1]paletteuse={DITHER}", "-fps_mode", "passthrough"]
     height, width = frames.shape[1:3]
-    loader(frames, (width, height), PLACEHOLDER_RATE, [*dithered, "-loop", "0", "-f", "gif", url(path)])
+    encode(frames, (width, height), PLACEHOLDER_RATE, [*dithered, "-loop", "0", "-f", "gif", url(path)])
     path.write_bytes(retime(path.read_bytes(), delays, recipe))
 
 
@@ -83,7 +83,7 @@ def _palette(frames: Frames) -> bytes:
     sample = sampled(frames)
     height, width = sample[0].shape[:2]
     arguments = ["-vf", "palettegen", "-f", "image2pipe", "-c:v", "png", "pipe:1"]
-    return loader(sample, (width, height), PLACEHOLDER_RATE, arguments)
+    return encode(sample, (width, height), PLACEHOLDER_RATE, arguments)
 
 
 def _comment(text: str) -> bytes:

@@ -22,6 +22,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.untrusted import parse_json
 from animdiff_cli.outputs.ffmpeg import EncodeError, probe
 
 KEYWORD = "animdiff"
@@ -128,8 +129,8 @@ _CARRIERS: tuple[tuple[re.Pattern[bytes], Callable[[Path], str | None]], ...] = 
 
 def _parse(text: str | None, path: Path) -> dict[str, Any]:
     try:
-        recipe = json.loads((text or "").removeprefix("\ufeff"))
-    except (ValueError, RecursionError):
+        recipe = parse_json((text or "").removeprefix("\ufeff"))
+    except ValueError:
         recipe = None
     if not isinstance(recipe, dict) or not isinstance(recipe.get(KEYWORD), int):
         raise NoRecipe(

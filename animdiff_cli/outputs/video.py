@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from animdiff_cli.core.timing import frame_rate
-from animdiff_cli.outputs.ffmpeg import Frames, loader, url
+from animdiff_cli.outputs.ffmpeg import Frames, encode, url
 from animdiff_cli.outputs.provenance import ffmetadata
 
 #: Left alone, ffmpeg converts with BT.601 and labels nothing; players then guess by picture size and shift the colours.
@@ -52,7 +52,7 @@ def _write(frames: Frames, fps: float, path: Path, recipe: str, codec: Codec) ->
         tags.write_text(ffmetadata(recipe), encoding="ascii", newline="\n")
         described = ["-f", "ffmetadata", "-i", url(tags), "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
         arguments = [*described, *codec.options, "-f", codec.container, url(path)]
-        loader(even, (width + width % 2, height + height % 2), frame_rate(fps), arguments)
+        encode(even, (width + width % 2, height + height % 2), frame_rate(fps), arguments)
 
 
 def _even(frame: Frames) -> Frames:

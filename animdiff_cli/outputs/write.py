@@ -11,7 +11,8 @@ import numpy as np
 from animdiff_cli.core.choices import Format
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs.atomic import claim, partial, readable_failures, supersede
+from animdiff_cli.files.atomic import claim, hidden_sibling, replace
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.frames import require_replaceable, write_frames
 from animdiff_cli.outputs.gif import write_gif
@@ -51,11 +52,11 @@ def write_clip(
     """
     _require_clip(frames)
     check_fps(fps, format)
-    with readable_failures(path):
+    with readable_output_failures(path):
         if overwrite:
             _require_replaceable(path, format)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial(path) as hidden:
+        with hidden_sibling(path) as hidden:
             WRITERS[format](frames, fps, hidden, recipe_text(recipe))
             return _publish(hidden, path, overwrite)
 
@@ -123,7 +124,7 @@ def _require_replaceable(path: Path, format: Format) -> None:
 
 def _publish(hidden: Path, path: Path, overwrite: bool) -> Path:
     if overwrite:
-        supersede(hidden, path)
+        replace(hidden, path)
         return path
     while True:
         target = free_path(path)

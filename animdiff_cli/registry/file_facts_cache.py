@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli import paths
+from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.files.untrusted import read_json
 
 
 def remember(path: Path, what: str, find_out: Callable[[], Any]) -> Any:
@@ -32,12 +35,7 @@ def remember(path: Path, what: str, find_out: Callable[[], Any]) -> Any:
 
 def remembered_sha256(path: Path) -> str:
     """Tell a file's sha256, without reading it again where it was read before."""
-    return str(remember(path, "sha256", lambda: _hash(path)))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(remember(path, "sha256", lambda: sha256_of(path)))
 
 
 def _kept(path: Path) -> Path:
@@ -47,18 +45,12 @@ def _kept(path: Path) -> Path:
 
 def _read(kept: Path, state: list[Any]) -> dict[str, Any]:
     try:
-        record = json.loads(kept.read_text(encoding="utf-8"))
+        record = read_json(kept)
         return dict(record["facts"]) if record["state"] == state else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
 def _write(kept: Path, record: dict[str, Any]) -> None:
-    fresh = kept.with_name(f"{kept.name}.{os.getpid()}.new")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(record), encoding="utf-8")
-        fresh.replace(kept)
-    except OSError:  # a cache that cannot be written costs time, nothing else
-        with suppress(OSError):
-            fresh.unlink()
+    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        atomic_write_text(kept, json.dumps(record))

@@ -4,13 +4,13 @@ Layout: `models--org--repo/refs/<branch>` holds a commit, `snapshots/<commit>/<f
 and the etag of a large file is its sha256. https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from animdiff_cli import paths
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
+from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.registry.model_dirs import is_model_folder
 
 #: parts of a model with weights, where its `model_index.json` lists them
@@ -77,7 +77,7 @@ def _is_whole(snapshot: Path) -> bool:
     if not is_model_folder(snapshot):
         return False
     try:
-        index = json.loads((snapshot / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(snapshot / "model_index.json")
     except (OSError, ValueError):
         return _has_weights(snapshot)  # one part alone, such as a VAE
     weighted = [part for part in _PARTS if part in index]

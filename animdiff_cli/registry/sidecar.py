@@ -4,7 +4,6 @@
 what a catalog entry would say: description, base, license, trigger words, recommended settings.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from animdiff_cli.config.values import check
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.registry.catalog import Base, CatalogEntry, first_fault
 
 
@@ -58,7 +58,7 @@ def read_sidecar(path: Path) -> Sidecar:
 def read_fields(path: Path) -> Mapping[str, Any]:
     """Read all that the sidecar of `path` holds, a receipt included; nothing where it cannot be read."""
     try:
-        fields = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+        fields = read_json(sidecar_path(path))
     except (OSError, ValueError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -13,7 +13,7 @@ from animdiff_cli import paths
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.refusals import readable_failures
+from animdiff_cli.files.os_errors import readable_failures
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.external_models import find_elsewhere
 from animdiff_cli.registry.hubcache import in_hub_cache

@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from animdiff_cli.config.yamlfile import parse_yaml
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.refusals import readable_failures
+from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.os_errors import readable_failures
 from animdiff_cli.registry.catalog import CatalogEntry, check_catalog, load_catalog, user_catalog
 
 HEADER = "# Your own models. Same schema as the shipped catalog; `animdiff models add` writes here, and so may you.\n"
@@ -105,6 +106,4 @@ def _joined(before: str, after: str) -> str:
 def _write(path: Path, text: str) -> None:
     """Put the file in place when it is whole, and only if it can be read again."""
     check_catalog(parse_yaml(text, str(path)), path)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    atomic_write_text(path, text)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.stream import whole
+from animdiff_cli.files.atomic import atomic_write
+from animdiff_cli.files.os_errors import readable_output_failures
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
 
@@ -45,12 +45,11 @@ class Checkpoints:
 
         A process killed at any moment leaves every earlier checkpoint whole, and this one whole or absent.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}.pt"
-        with whole(path) as partial, partial.open("wb") as file:
-            torch.save({"step": step, "identity": _plain(identity.values), **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with readable_output_failures(path, "-o"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path, sync=True) as hidden:
+                torch.save({"step": step, "identity": _plain(identity.values), **state}, hidden)
         for _, old in self.listed()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path

@@ -12,7 +12,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.stream import whole
+from animdiff_cli.files.atomic import atomic_write, atomic_write_text
+from animdiff_cli.files.os_errors import readable_output_failures
 
 HEADER = ("step", "loss", "lr")
 SIZE, MARGIN = (960, 480), 56
@@ -52,8 +53,9 @@ class Journal:
     def draw(self) -> None:
         """Draw the curve beside the CSV."""
         if len(self.rows) > 1:
-            with whole(self.path.with_suffix(".png")) as partial:
-                draw_curve(self.rows).save(partial, format="PNG")
+            path = self.path.with_suffix(".png")
+            with readable_output_failures(path, "-o"), atomic_write(path) as hidden:
+                draw_curve(self.rows).save(hidden, format="PNG")
 
     def close(self) -> None:
         """Close the files."""
@@ -94,7 +96,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 def draw_curve(rows: Sequence[Row]) -> Image.Image:
     """Draw losses over steps, raw and smoothed. At least two rows."""
     image = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.ScheduledSample(image)
+    pen = ImageDraw.Draw(image)
     losses = [row.loss for row in rows]
     low, high = 0.0, max(sorted(losses)[int(0.99 * (len(losses) - 1))], 1e-9) * 1.05
     first, last = rows[0].step, rows[-1].step
@@ -128,8 +130,8 @@ def _as_csv(rows: Sequence[Row], *, header: bool = True) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with readable_output_failures(path, "-o"):
+        atomic_write_text(path, text)
 
 
 def check_tensorboard() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli.errors import IntegrityError
+from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.completeness import check_part
 from animdiff_cli.weights.contents import Contents, Layouted
@@ -65,7 +66,7 @@ def part_config(part: str, contents: Contents, base: str, source: str) -> dict[s
     """Describe a part as its folder did, if the file remembers, or else by its tensors' shapes."""
     try:
         if recorded := kept_configs(contents.metadata).get(f"{part}/config.json"):
-            config = json.loads(recorded)
+            config = parse_json(recorded)
             return config if isinstance(config, dict) else {}
         return PARTS[part][1](part_tensors(contents, part), base)
     except (KeyError, ValueError, IndexError, StopIteration) as error:
@@ -105,7 +106,7 @@ def recorded_configs(folder: Path) -> dict[str, str]:
 def kept_configs(metadata: Mapping[str, str]) -> dict[str, str]:
     """Read the configs a single file remembers of its folder, and of them only names this program writes itself."""
     try:
-        table = json.loads(metadata.get(CONFIGS_KEY, "{}"))
+        table = parse_json(metadata.get(CONFIGS_KEY, "{}"))
     except ValueError:
         return {}
     if not isinstance(table, dict):
@@ -126,7 +127,7 @@ def _is_clip(files: list[Path]) -> bool:
     """Tell CLIP's vocabulary, which ships with this program, from any other by its number of words."""
     for path in files:
         if path.name in ("vocab.json", "tokenizer.json"):
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = read_json(path)
             words = table["model"]["vocab"] if path.name == "tokenizer.json" else table
             return len(words) == CLIP_TOKENS
     return False

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from animdiff_cli.errors import IntegrityError
+from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.files import WeightFile, open_weights
 from animdiff_cli.weights.lazy import Lazy
 
@@ -46,7 +47,7 @@ def _adapter_settings(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}", hint="get the LoRA again") from error
     if not isinstance(config, dict) or config.get("use_rslora"):

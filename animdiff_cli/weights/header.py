@@ -4,7 +4,6 @@ Format: 8 bytes of length, that much JSON, then the tensors back to back.
 https://huggingface.co/docs/safetensors/index#format
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from animdiff_cli.errors import IntegrityError
+from animdiff_cli.files.untrusted import parse_json
 
 #: no published header comes near; the format's own reader refuses more
 MAX_HEADER_BYTES = 100_000_000
@@ -70,8 +70,8 @@ def read_header(path: Path) -> Header:
 
 def _parse(text: bytes, path: Path) -> dict[str, Any]:
     try:
-        entries = json.loads(text.decode("utf-8"), object_pairs_hook=lambda pairs: _unique(pairs, path))
-    except (ValueError, RecursionError) as error:
+        entries = parse_json(text.decode("utf-8"), object_pairs_hook=lambda pairs: _unique(pairs, path))
+    except ValueError as error:
         _refuse(path, f"its header is not JSON: {str(error)[:80]}")
     if not isinstance(entries, dict):
         _refuse(path, "its header is not a table of tensors")

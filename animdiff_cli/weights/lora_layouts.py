@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from animdiff_cli.errors import IntegrityError
+from animdiff_cli.files.untrusted import parse_json
 from animdiff_cli.weights.contents import Layouted, refuse_keys
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.folders import PEFT_KEY
@@ -162,7 +163,7 @@ def _peft_alphas(settings: Mapping[str, object], names: Mapping[LoraName, Lazy])
 
 def _json(file: WeightFile, key: str) -> dict[str, object]:
     try:
-        table = json.loads(file.metadata[key])
+        table = parse_json(file.metadata[key])
     except ValueError as error:
         raise IntegrityError(f"{file.path.name}: its metadata `{key}` is not JSON") from error
     if not isinstance(table, dict) or (key == ALPHAS_KEY and not _is_alphas(table)):

@@ -1,24 +1,17 @@
 """Writes safetensors one stretch of rows at a time: the header first, then the tensors, whole or not at all."""
 
-import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from animdiff_cli.errors import UsageError
+from animdiff_cli.files.atomic import atomic_write
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.weights.header import DTYPE_BYTES, METADATA
 from animdiff_cli.weights.lazy import Lazy, torch_dtype
 
 #: read, cast and written at once; small beside any weight file, large beside a system call
 STRETCH_BYTES = 8 << 20
-#: what a full or forbidden disk is answered with
-REMEDIES = {
-    errno.ENOSPC: "free some space, or choose another disk with `-o`",
-    errno.EDQUOT: "free some space, or choose another disk with `-o`",
-}
 
 
 def write_stream(tensors: Mapping[str, Lazy], path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -28,26 +21,9 @@ def write_stream(tensors: Mapping[str, Lazy], path: Path, metadata: Mapping[str,
     """
     # widest numbers first, as the format's own writer does, so that every tensor is aligned to its numbers
     ordered = dict(sorted(tensors.items(), key=lambda item: (-DTYPE_BYTES[item[1].dtype], item[0])))
-    with whole(path) as partial, partial.open("wb") as file:
+    with readable_output_failures(path, "-o"), atomic_write(path, sync=True) as hidden, hidden.open("wb") as file:
         file.write(_header(ordered, metadata))
-        broken = tuple(name for name, tensor in ordered.items() if not _write_rows(tensor, file))
-        file.flush()
-        os.fsync(file.fileno())
-    return broken
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a hidden neighbour to write to, which takes `path`'s name at the end; on failure nothing is left."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        hint = REMEDIES.get(error.errno or 0, "choose another place with `-o`")
-        raise UsageError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        return tuple(name for name, tensor in ordered.items() if not _write_rows(tensor, file))
 
 
 def stretches(tensor: Lazy, stretch_bytes: int = STRETCH_BYTES) -> Iterator[tuple[int, int]]:

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from animdiff_cli import generate
 from animdiff_cli.core.events import Note
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.weights.fingerprint import hash_file
 from tests.jobs.conftest import UNET
 
 
@@ -237,8 +237,8 @@ def test_a_recipe_holds_every_reference_and_hash_and_renders_again(
     clip = generate("a fox, my-cat", **small | {"motion_module": v2_motion}, **applied)
     clip.save(tmp_path / "clip.gif")
     recipe = read_recipe(tmp_path / "clip.gif")
-    assert recipe["weights"]["loras"] == {"style.safetensors": hash_file(lora), "style.safetensors#2": hash_file(lora)}
-    assert recipe["weights"]["motion_loras"] == {"pan.ckpt": hash_file(pan)}
+    assert recipe["weights"]["loras"] == {"style.safetensors": sha256_of(lora), "style.safetensors#2": sha256_of(lora)}
+    assert recipe["weights"]["motion_loras"] == {"pan.ckpt": sha256_of(pan)}
     assert set(recipe["weights"]) == {"model", "motion_module", *applied} - {"lora_alpha_mode"}
     again = generate(**json.loads(json.dumps(recipe["config"])))
     assert far(again, clip) == 0

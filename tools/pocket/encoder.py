@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from animdiff_cli.diffusion.device import probe_machine
+from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.metrics.clip import DEVIATION, MEAN
 from animdiff_cli.paths import pocket_dir
-from animdiff_cli.weights.folder_writer import whole_folder
 from tools.pocket.captions import word
 from tools.pocket.labelled import SIDE, Labelled, draw_labelled
 from tools.pocket.latents import tokenize
@@ -160,7 +160,8 @@ def pixels(images: np.ndarray) -> Tensor:
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[str, object]) -> None:
     """Write the folder that `--clip` takes, whole or not at all, replacing an earlier one."""
-    with whole_folder(folder) as unfinished:
+    with atomic_write(folder) as unfinished:
+        unfinished.mkdir(parents=True)
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         preparation = {"image_mean": MEAN, "image_std": DEVIATION, "size": SIDE, "crop_size": SIDE, "resample": 3}

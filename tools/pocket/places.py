@@ -15,7 +15,7 @@ def paint_place(place: str, seed: int, side: int) -> Image.Image:
     """Paint the place as an RGB image of `side` pixels each way; `seed` draws its details."""
     stops, painter = PLACE_PAINTERS[place]
     image = gradient(stops, side)
-    painter(ImageDraw.ScheduledSample(image, "RGBA"), np.random.default_rng(seed), side)
+    painter(ImageDraw.Draw(image, "RGBA"), np.random.default_rng(seed), side)
     return image
 
 

@@ -23,4 +23,4 @@ def cast_shadow(canvas: Image.Image, kind: str, pose: Pose, size: float, *, marg
     opacity = round(80 * (1 - 0.6 * lifted))
     centre = (pose.x * side + margin, (GROUND + 0.005) * side + margin)
     shadow = ellipse(centre, across, across * 0.22).ravel().tolist()
-    ImageDraw.ScheduledSample(canvas, "RGBA").polygon(shadow, fill=(24, 20, 40, opacity))
+    ImageDraw.Draw(canvas, "RGBA").polygon(shadow, fill=(24, 20, 40, opacity))

@@ -18,6 +18,7 @@ from animdiff_cli.config.train_layers import assignment_layer, file_layer
 from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.files.hashing import sha256_of_files
 from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.generate import plan_renders
 from animdiff_cli.jobs.recipe import WeightHashes
@@ -26,7 +27,6 @@ from animdiff_cli.jobs.train_plan import TrainPlan, plan_training
 from animdiff_cli.motion import plug
 from animdiff_cli.training.data.dataset import scan
 from animdiff_cli.training.network import MotionNetwork
-from animdiff_cli.weights.fingerprint import hash_files
 from tools.pocket.convolution import ConvolutionModule, load_convolution, save_convolution
 
 NETWORK = MotionNetwork("temporal convolution", ConvolutionModule, save_convolution)
@@ -87,7 +87,7 @@ def load_conv_animator(path: Path, model: str = "pocket", device: str = "auto", 
     animator = load_animator(plan.weights, plan.device, num_frames=plan.configs[0].num_frames)
     plug(animator.components.unet, network)
     hashes: Future[WeightHashes] = Future()
-    told = {"temporal_convolution": hash_files([path], path.parent)}
+    told = {"temporal_convolution": sha256_of_files([path], path.parent)}
     hashes.set_result({**animator.hashes.result(), **told})
     return replace(animator, motion=network, hashes=hashes)
 

@@ -39,8 +39,8 @@ def _mark(side: int) -> tuple[np.ndarray, np.ndarray]:
     large = side * DRAWN_LARGER
     tone, cover = Image.new("L", (large, large)), Image.new("L", (large, large))
     middle, radius = np.array(CENTRE) * large, RADIUS * large
-    _disc(ImageDraw.ScheduledSample(cover), middle, radius, 255)
-    pen = ImageDraw.ScheduledSample(tone)
+    _disc(ImageDraw.Draw(cover), middle, radius, 255)
+    pen = ImageDraw.Draw(tone)
     corners = [middle + 0.80 * radius * np.array([math.cos(a), math.sin(a)]) for a in (0, math.tau / 3, -math.tau / 3)]
     pen.polygon([tuple(corner) for corner in corners], fill=255)
     return (

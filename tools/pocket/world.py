@@ -108,7 +108,7 @@ def _draw(scene: Scene, pose: Pose, backdrop: Image.Image, style: Style, margin:
     cast_shadow(canvas, scene.kind, pose, scene.size, margin=margin)
     half = scene.size * side / 2
     pen = Pen(
-        canvas=ImageDraw.ScheduledSample(canvas, "RGBA"),
+        canvas=ImageDraw.Draw(canvas, "RGBA"),
         style=style,
         colour=style.palette[scene.colour],
         matrix=rotation(pose.angle) * np.asarray(pose.stretch) * half,

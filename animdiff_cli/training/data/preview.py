@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from animdiff_cli.core.naming import slug
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs.atomic import claim, partial, readable_failures
+from animdiff_cli.files.atomic import claim, hidden_sibling
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.gif import write_gif
 from animdiff_cli.outputs.provenance import recipe_text
@@ -32,9 +33,9 @@ def preview(dataset: Dataset, out: Path, count: int = 8) -> tuple[Path, ...]:
     """
     if count < 1:
         raise UsageError(f"cannot preview {count} clips", hint="give a number from 1")
-    with readable_failures(out):
+    with readable_output_failures(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with partial(out) as hidden:
+        with hidden_sibling(out) as hidden:
             hidden.mkdir()
             names = _fill(dataset, hidden, count)
             target = free_path(out)
@@ -63,7 +64,7 @@ def _row(frames: Frames, text: str) -> Image.Image:
     shown = np.unique(np.linspace(0, len(frames) - 1, min(COLUMNS, len(frames))).round().astype(int))
     across = max(round(ROW * width / height), 1)
     row = Image.new("RGB", (across * len(shown), LINE + ROW), "white")
-    ImageDraw.ScheduledSample(row).text((3, 2), text, "black", font=ImageFont.load_default(11))
+    ImageDraw.Draw(row).text((3, 2), text, "black", font=ImageFont.load_default(11))
     for column, index in enumerate(shown):
         row.paste(Image.fromarray(frames[index]).resize((across, ROW)), (column * across, LINE))
     return row

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from animdiff_cli.outputs.atomic import partial
+from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.paths import cache_dir
 from animdiff_cli.training.data.timeline import Timeline
 
@@ -23,15 +24,12 @@ def cached_probe(digest: str, look: Callable[[], Timeline]) -> Timeline:
         return _read(note)
     timeline = look()
     with suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with partial(note) as hidden:
-            hidden.write_text(_text(timeline), encoding="ascii")
-            hidden.replace(note)
+        atomic_write_text(note, _text(timeline))
     return timeline
 
 
 def _read(note: Path) -> Timeline:
-    seen = json.loads(note.read_text(encoding="ascii"))
+    seen = read_json(note)
     times = tuple(float(time) for time in seen["times"])
     return Timeline(int(seen["width"]), int(seen["height"]), times, tuple(int(cut) for cut in seen["cuts"]))
 

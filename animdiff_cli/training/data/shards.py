@@ -3,7 +3,6 @@
 A video is decoded where it lies inside its archive, so a shard is never unpacked and any clip of it is at hand at once.
 """
 
-import json
 import re
 import tarfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.untrusted import parse_json
 from animdiff_cli.training.data.media import NO_MOTION, Found, Media, Skip, captioned, kind_of, one_line
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -88,7 +88,7 @@ def _caption(raw: bytes, suffix: str) -> str | None:
     if suffix == ".txt":
         return one_line(text) or None
     try:
-        record = json.loads(text)
+        record = parse_json(text)
     except ValueError:
         return None
     return captioned(record) if isinstance(record, Mapping) else None

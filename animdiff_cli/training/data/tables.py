@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.untrusted import parse_json
 from animdiff_cli.training.data.media import CAPTION_KEYS, GONE, NO_MOTION, Found, Media, Skip, captioned, kind_of
 
 #: names under which a list applies to the folder it lies in
@@ -58,7 +59,7 @@ def _rows(table: Path) -> Iterator[Mapping[str, object]]:
                 return
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    row = json.loads(line)
+                    row = parse_json(line)
                     if not isinstance(row, dict):
                         raise UsageError(f"`{table}`, line {number}: not an object", hint=_EXAMPLE)
                     yield row

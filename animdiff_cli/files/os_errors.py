@@ -1,13 +1,13 @@
-"""What the operating system refuses (full disk, no permission, a name too long), told as something to do."""
+"""Errors of the operating system (full disk, no permission, name too long) as `UsageError`s with a hint."""
 
 import errno
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from animdiff_cli.errors import UsageError
 
-#: what the system said → what happened, in words
+#: errno: what happened, in words
 WORDS: Mapping[int, str] = {
     errno.ENOSPC: "no space left on the disk",
     errno.EDQUOT: "your disk quota is used up",
@@ -20,6 +20,15 @@ WORDS: Mapping[int, str] = {
     errno.EISDIR: "a folder of that name is in the way",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "its links lead in a circle",
+}
+
+
+#: errno: what to do when an output cannot be written; `{flag}` is the option that chose its path
+OUTPUT_HINTS: Mapping[int, str] = {
+    errno.ENOSPC: "free some space, or choose another disk with `{flag}`",
+    errno.EDQUOT: "free some space, or choose another disk with `{flag}`",
+    errno.EFBIG: "render fewer frames, or a smaller picture",
+    errno.ENAMETOOLONG: "choose a shorter one with `{flag}`",
 }
 
 
@@ -39,3 +48,9 @@ def readable_failures(
         full = code in (errno.ENOSPC, errno.EDQUOT)
         message = f"cannot {verb} `{path}`: {why}{kept if full else ''}"
         raise UsageError(message, hint=(hints or {}).get(code, hint)) from error
+
+
+def readable_output_failures(path: Path, flag: str = "--output") -> AbstractContextManager[None]:
+    """Turn an `OSError` while writing the output `path` into a `UsageError`. `flag`: the option that chose the path."""
+    hints = {code: hint.format(flag=flag) for code, hint in OUTPUT_HINTS.items()}
+    return readable_failures("write", path, hint=f"choose another place with `{flag}`", hints=hints)

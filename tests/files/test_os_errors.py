@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.refusals import WORDS, readable_failures
+from animdiff_cli.files.os_errors import WORDS, readable_failures
 
 
 def test_a_name_that_is_too_long_is_told_in_words(tmp_path):

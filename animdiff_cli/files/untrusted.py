@@ -1,0 +1,41 @@
+"""JSON from files that this program did not write: limited in size and depth."""
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: far above any config, index, sidecar or recipe; a safetensors header has its own limit
+MAX_BYTES = 16 << 20
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> Any:
+    """Read and parse a JSON file. Raises `OSError`, or `ValueError` as `read_bytes` and `parse_json` do."""
+    return parse_json(read_bytes(path, max_bytes=max_bytes))
+
+
+def parse_json(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Parse JSON in UTF-8. Raises `ValueError` if it is not JSON, is nested too deeply or holds too long a number."""
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return json.loads(decoded, object_pairs_hook=object_pairs_hook)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a regular file of at most `max_bytes` bytes.
+
+    Raises `OSError` if it cannot be read, `ValueError` if it is larger, or a device, pipe or socket.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # before opening: opening a pipe waits for its writer
+        if path.is_dir():
+            raise IsADirectoryError(21, os.strerror(21), str(path))
+        raise ValueError("not a regular file")
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"larger than {max_bytes} bytes")
+    return content
