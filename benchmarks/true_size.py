@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from animdiff_cli.core.model_parts import networks_of
 from animdiff_cli.motion.module import MotionModule
 from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.weights.checkpoint import convert_checkpoint
-from animdiff_cli.weights.checkpoint_folder import PARTS_OF
 from animdiff_cli.weights.completeness import expected_shapes
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.identify import describe
@@ -115,7 +115,7 @@ def _noise(dtype: str) -> Tensor:
 def _checkpoint(base: str, path: Path) -> Path:
     tensors = {
         f"{part}.{key}": invented(key, shape)
-        for part in PARTS_OF[base]
+        for part in networks_of(base)
         for key, shape in expected_shapes(part, shipped(base, part)).items()
     }
     folder = WeightFile(path.parent / "nowhere", "diffusers folder", tensors, {})

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from animdiff_cli.core.model_parts import NETWORKS, TOKENIZERS, parts_of, tokenizers_of
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model, read_config
 from animdiff_cli.diffusion.text import check_tokenizer
@@ -17,18 +18,6 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.completeness import describe_network
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.materialise import materialise
-
-#: parts a Stable Diffusion folder must have, and the files of which one proves each is there
-REQUIRED = {
-    "unet": ("config.json",),
-    "vae": ("config.json",),
-    "text_encoder": ("config.json",),
-    "tokenizer": ("tokenizer.json", "vocab.json"),
-    "scheduler": ("scheduler_config.json",),
-}
-#: and what one of SDXL has besides, told by the first
-REQUIRED_SDXL = {"text_encoder_2": ("config.json",), "tokenizer_2": ("tokenizer.json", "vocab.json")}
-WEIGHTED = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +47,19 @@ class Components:
 
 def check_model_folder(folder: Path, *, needs_vae: bool = True) -> None:
     """Raise `IntegrityError` unless `folder` is a whole Stable Diffusion folder. Loads nothing."""
-    required: Mapping[str, tuple[str, ...]] = REQUIRED | (REQUIRED_SDXL if is_sdxl(folder) else {})
-    if not needs_vae:
-        required = {part: proofs for part, proofs in required.items() if part != "vae"}
+    base = "sdxl" if is_sdxl(folder) else "sd15"
+    required = [part for part in parts_of(base) if needs_vae or part.name != "vae"]
     missing = [
-        f"{part}/{proofs[0]}"
-        for part, proofs in required.items()
-        if not any((folder / part / proof).is_file() for proof in proofs)
+        f"{part.name}/{part.markers[0]}"
+        for part in required
+        if not any((folder / part.name / marker).is_file() for marker in part.markers)
     ]
-    weighted = [part for part in WEIGHTED if part in required]
-    missing += [f"{part}/*.safetensors" for part in weighted if not missing and not weight_files(folder / part)]
+    networks = [part.name for part in required if part.weights_stem]
+    missing += [f"{part}/*.safetensors" for part in networks if not missing and not weight_files(folder / part)]
     if missing:
         raise IntegrityError(
             f"{folder} is not a diffusers folder of Stable Diffusion: {', '.join(missing)} missing",
-            hint=f"the folder holds model_index.json, {', '.join(f'{part}/' for part in required)}",
+            hint=f"the folder holds model_index.json, {', '.join(f'{part.name}/' for part in required)}",
         )
 
 
@@ -104,7 +92,7 @@ def check_model(model: Path, *, needs_vae: bool = True) -> None:
 def is_sdxl(model: Path) -> bool:
     """Tell an SDXL model by its second text encoder. Reads no weights."""
     if model.is_dir():
-        return any((model / part).is_dir() for part in REQUIRED_SDXL)
+        return any((model / part.name).is_dir() for part in parts_of("sdxl") if "sd15" not in part.bases)
     return open_model(model).base == "sdxl"
 
 
@@ -115,7 +103,7 @@ def part_config(model: Path, part: str) -> dict[str, Any]:
 
 def model_files(model: Path) -> list[Path]:
     """List the weight files that `load_components` reads."""
-    return [path for part in WEIGHTED for path in weight_files(model / part)] if model.is_dir() else [model]
+    return [path for part in NETWORKS for path in weight_files(model / part)] if model.is_dir() else [model]
 
 
 def load_components(
@@ -137,14 +125,15 @@ def load_components(
     where = plan.device if apply_patches is None else torch.device("cpu")
     with silence_libraries():
         parts = {part: load_part(source, part, plan, where) for part in source.parts if needs_vae or part != "vae"}
-        parts |= dict(zip(("tokenizer", "tokenizer_2"), source.tokenizers(), strict=False))
+        parts |= dict(zip(tokenizers_of(source.base), source.tokenizers(), strict=True))
     if apply_patches is not None:
         apply_patches(parts)
-    for part in WEIGHTED:
+    for part in NETWORKS:
         if part in parts:
             parts[part] = to_channels_last(parts[part].to(plan.device).eval().requires_grad_(False))
-    for number in ("", "_2") if "text_encoder_2" in parts else ("",):
-        check_tokenizer(parts[f"tokenizer{number}"], parts[f"text_encoder{number}"])
+    for encoder, tokenizer in TOKENIZERS.items():
+        if encoder in parts:
+            check_tokenizer(parts[tokenizer], parts[encoder])
     scheduler = source.scheduler()
     forget_model()
     return Components(

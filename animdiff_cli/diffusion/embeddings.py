@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from animdiff_cli.core.model_parts import MODEL_PARTS
 from animdiff_cli.core.words import with_word_as
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.identify import describe, open_any
@@ -20,7 +21,7 @@ from animdiff_cli.weights.lazy import Lazy
 #: where A1111's containers keep their vectors; diffusers' name theirs after the token
 A1111_KEYS = ("string_to_param.*", "emb_params")
 #: SDXL files hold one matrix per text encoder
-SDXL_KEYS: Mapping[str, str] = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+SDXL_KEYS = {part.name: part.embedding_key for part in MODEL_PARTS if part.embedding_key}
 #: no text encoder here reads more
 MAX_VECTORS = 75
 

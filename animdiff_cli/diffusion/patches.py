@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from animdiff_cli.core.choices import LoraAlphaMode
+from animdiff_cli.core.model_parts import LORA_PARTS, TOKENIZERS, networks_of
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, open_embedding
@@ -26,10 +27,6 @@ from animdiff_cli.weights.lora_apply import bake, open_lora
 from animdiff_cli.weights.lora_fit import Fitted, Shapes, fit
 from animdiff_cli.weights.lora_merge import Merge
 from animdiff_cli.weights.model_configs import shipped
-
-#: parts that LoRAs change, and the tokenizer of those that read text
-TEXT_PARTS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
-BAKED_PARTS = ("unet", *TEXT_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +85,12 @@ def apply_patches(parts: dict[str, Any], overlay: ModelPatches, plan: DevicePlan
         parts["vae"] = load_vae(overlay.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
     if overlay.merges:
         weights: dict[str, Tensor] = {}
-        for part in BAKED_PARTS:
+        for part in LORA_PARTS:
             if part in parts:
                 weights |= {_canonical(part, name): tensor for name, tensor in parts[part].named_parameters()}
         bake(weights, overlay.merges)
     if overlay.embeddings:
-        for part, tokenizer in TEXT_PARTS.items():
+        for part, tokenizer in TOKENIZERS.items():
             if part in parts:
                 add_embeddings(parts[tokenizer], parts[part], overlay.embeddings, part)
 
@@ -140,7 +137,7 @@ def _is_attention(module: str) -> bool:
 
 
 def _encoders(model: Path) -> list[str]:
-    return ["text_encoder", "text_encoder_2"] if is_sdxl(model) else ["text_encoder"]
+    return [part for part in networks_of("sdxl" if is_sdxl(model) else "sd15") if part in TOKENIZERS]
 
 
 def _own_vae(model: Path) -> Mapping[str, Any]:
@@ -150,4 +147,4 @@ def _own_vae(model: Path) -> Mapping[str, Any]:
 
 
 def _canonical(part: str, name: str) -> str:
-    return f"{part}.{with_model_prefix(name) if part in TEXT_PARTS else name}"
+    return f"{part}.{with_model_prefix(name) if part in TOKENIZERS else name}"

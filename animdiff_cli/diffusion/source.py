@@ -6,13 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from animdiff_cli.core.model_parts import BASES, networks_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
-    PARTS_OF,
-    TOKENIZERS_OF,
     check_whole,
     kept_configs,
     part_config,
@@ -27,7 +26,7 @@ from animdiff_cli.weights.lazy import Lazy
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSource:
-    """What a model is made of. `base` is a key of `PARTS_OF`."""
+    """What a model is made of. `base` is one of `BASES`."""
 
     path: Path
     base: str
@@ -36,7 +35,7 @@ class ModelSource:
     @property
     def parts(self) -> tuple[str, ...]:
         """Name the networks of this base, in the order they are read."""
-        return PARTS_OF[self.base]
+        return networks_of(self.base)
 
     def config(self, part: str) -> dict[str, Any]:
         """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
@@ -67,10 +66,10 @@ class ModelSource:
         from transformers import CLIPTokenizer
 
         if self.path.is_dir():
-            folders = [self.path / part for part in TOKENIZERS_OF[self.base]]
+            folders = [self.path / part for part in tokenizers_of(self.base)]
             return [CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in folders]
         loaded = []
-        for part in TOKENIZERS_OF[self.base]:
+        for part in tokenizers_of(self.base):
             with TemporaryDirectory() as folder:
                 for name, text in tokenizer_of(part, self.contents, self.base, self.path.name).items():
                     (Path(folder) / name).write_bytes(text)
@@ -124,7 +123,7 @@ def _look_at(path: Path) -> ModelSource:
     file = open_any(path)
     info = describe(file)
     require_kind(info, "base", path)
-    if info.base not in PARTS_OF:
+    if info.base not in BASES:
         base = info.base or "an unknown base"
         raise UsageError(
             f"{path.name} is an image model of {base}; this version renders Stable Diffusion 1.5 and SDXL",

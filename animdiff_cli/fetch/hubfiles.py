@@ -8,12 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from animdiff_cli.core.model_parts import BASES, MODEL_PARTS
 from animdiff_cli.errors import UsageError
 
-#: folders of a Stable Diffusion repository that rendering needs
-COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-#: of those, the ones no model is without
-ESSENTIAL = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 #: what a single component may need to read words and pictures
 BESIDE_WEIGHTS = (
     "merges.txt",
@@ -56,13 +53,14 @@ def choose_files(names: Iterable[str], repo: str) -> tuple[str, ...]:
 
 def _pipeline(names: list[str], repo: str) -> list[str]:
     chosen: list[str] = []
-    for component in COMPONENTS:
-        inside = [name for name in names if PurePosixPath(name).parent.as_posix() == component]
+    for part in MODEL_PARTS:
+        inside = [name for name in names if PurePosixPath(name).parent.as_posix() == part.name]
         own = [name for name in inside if _NOT_WEIGHTS.fullmatch(PurePosixPath(name).name) and "index" not in name]
         weights = _weights(inside)
-        if component in ESSENTIAL and not (own and (weights or component in ("tokenizer", "scheduler"))):
+        is_essential = part.bases == BASES
+        if is_essential and not (own and (weights or part.weights_stem is None)):
             raise UsageError(
-                f"`hf:{repo}` has no usable `{component}`",
+                f"`hf:{repo}` has no usable `{part.name}`",
                 hint=f"name a single-file checkpoint of it: `hf:{repo}/FILE.safetensors`",
             )
         chosen += own + weights

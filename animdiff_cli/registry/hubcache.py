@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from animdiff_cli import paths
+from animdiff_cli.core.model_parts import NETWORKS
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.registry.model_dirs import is_model_folder
 
-#: parts of a model with weights, where its `model_index.json` lists them
-_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
@@ -80,7 +79,7 @@ def _is_whole(snapshot: Path) -> bool:
         index = read_json(snapshot / "model_index.json")
     except (OSError, ValueError):
         return _has_weights(snapshot)  # one part alone, such as a VAE
-    weighted = [part for part in _PARTS if part in index]
+    weighted = [part for part in NETWORKS if part in index]
     others = [snapshot / "tokenizer", snapshot / "scheduler" / "scheduler_config.json"]
     return bool(weighted) and all(_has_weights(snapshot / p) for p in weighted) and all(o.exists() for o in others)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from animdiff_cli.core.model_parts import BASES, NETWORKS
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights import ldm_clip, ldm_unet, ldm_vae
 from animdiff_cli.weights.checkpoint_folder import check_whole, layout_folder, part_tensors, recorded_configs
@@ -34,7 +35,7 @@ RESTORED = "index counted from zero, as the file had it"
 
 def convert_checkpoint(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge] = ()) -> Layouted:
     """Write a whole model as one file (`original`) or a folder (`diffusers`), LoRAs baked in."""
-    if info.base not in ("sd15", "sdxl"):
+    if info.base not in BASES:
         raise UsageError(f"{file.path.name} is a {info.base} model, which has no motion modules")
     contents = read_checkpoint(file)
     check_whole(contents, info.base, file.path.name)
@@ -120,7 +121,7 @@ def _vae(key: str, tensor: Lazy, levels: int) -> dict[str, Lazy]:
 
 
 def _one_file(contents: Contents, base: str, source: str) -> Layouted:
-    parts = {part: part_tensors(contents, part) for part in ("unet", "vae", "text_encoder", "text_encoder_2")}
+    parts = {part: part_tensors(contents, part) for part in NETWORKS}
     tensors = {f"model.diffusion_model.{key}": t for key, t in _original_unet(parts["unet"], source).items()}
     tensors |= {f"first_stage_model.{key}": t for key, t in _original_vae(parts["vae"], source).items()}
     prefix = ldm_clip.PREFIX[base]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from animdiff_cli.core.model_parts import MODEL_PARTS, TOKENIZERS, networks_of, parts_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
@@ -14,18 +15,13 @@ from animdiff_cli.weights.contents import Contents, Layouted
 from animdiff_cli.weights.info import KIND_KEY
 from animdiff_cli.weights.lazy import Lazy
 
-#: parts of a folder: file of its weights, and how its config follows from them
-PARTS: Mapping[str, tuple[str, Callable[[Mapping[str, Lazy], str], dict[str, Any]]]] = {
-    "unet": ("diffusion_pytorch_model.safetensors", model_configs.unet),
-    "vae": ("diffusion_pytorch_model.safetensors", model_configs.vae),
-    "text_encoder": ("model.safetensors", model_configs.text_encoder),
-    "text_encoder_2": (
-        "model.safetensors",
-        lambda tensors, base: model_configs.text_encoder(tensors, base, "text_encoder_2"),
-    ),
+#: how the config of a part follows from its tensors and base
+CONFIGS: Mapping[str, Callable[[Mapping[str, Lazy], str], dict[str, Any]]] = {
+    "unet": model_configs.unet,
+    "vae": model_configs.vae,
+    "text_encoder": model_configs.text_encoder,
+    "text_encoder_2": lambda tensors, base: model_configs.text_encoder(tensors, base, "text_encoder_2"),
 }
-PARTS_OF = {"sd15": ("unet", "vae", "text_encoder"), "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2")}
-TOKENIZERS_OF = {"sd15": ("tokenizer",), "sdxl": ("tokenizer", "tokenizer_2")}
 CLIP_TOKENS = 49408
 #: a folder's own configs, and a tokenizer other than CLIP's, kept in the metadata of the file it becomes
 CONFIGS_KEY = "animdiff.configs"
@@ -39,15 +35,15 @@ def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
     kept = kept_configs(contents.metadata)
     configs = {"model_index.json": _json(_index(base, kept))}
     configs["scheduler/scheduler_config.json"] = _json(model_configs.shipped(base, "scheduler"))
-    for part in PARTS_OF[base]:
-        tensors = part_tensors(contents, part)
+    for part in filter(lambda part: part.weights_stem, parts_of(base)):
+        tensors = part_tensors(contents, part.name)
         if not tensors:
-            raise IntegrityError(f"{source} has no {part}", hint="`--to original` keeps what is there")
-        files[f"{part}/{PARTS[part][0]}"] = tensors
-        configs[f"{part}/config.json"] = _json(part_config(part, contents, base, source))
-    for part in TOKENIZERS_OF[base]:
-        named = tokenizer_of(part, contents, base, source)
-        configs |= {f"{part}/{name}": text for name, text in named.items()}
+            raise IntegrityError(f"{source} has no {part.name}", hint="`--to original` keeps what is there")
+        files[f"{part.name}/{part.weights_stem}.safetensors"] = tensors
+        configs[f"{part.name}/config.json"] = _json(part_config(part.name, contents, base, source))
+    for tokenizer in tokenizers_of(base):
+        named = tokenizer_of(tokenizer, contents, base, source)
+        configs |= {f"{tokenizer}/{name}": text for name, text in named.items()}
     configs |= {name: text.encode() for name, text in kept.items()}
     metadata = {key: value for key, value in contents.metadata.items() if key != CONFIGS_KEY}
     return Layouted(
@@ -57,7 +53,7 @@ def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
 
 def check_whole(contents: Contents, base: str, source: str) -> None:
     """Raise `IntegrityError` that names what a part lacks. A part that is missing altogether is not complained of."""
-    for part in PARTS_OF[base]:
+    for part in networks_of(base):
         if tensors := part_tensors(contents, part):
             check_part(part, tensors, part_config(part, contents, base, source), source)
 
@@ -68,7 +64,7 @@ def part_config(part: str, contents: Contents, base: str, source: str) -> dict[s
         if recorded := kept_configs(contents.metadata).get(f"{part}/config.json"):
             config = parse_json(recorded)
             return config if isinstance(config, dict) else {}
-        return PARTS[part][1](part_tensors(contents, part), base)
+        return CONFIGS[part](part_tensors(contents, part), base)
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise IntegrityError(f"{source}: its {part} is incomplete ({error})", hint="get the model again") from error
 
@@ -96,7 +92,7 @@ def recorded_configs(folder: Path) -> dict[str, str]:
         if path.name in _CONFIG_NAMES
     }
     own: dict[str, str] = {}
-    for part in ("tokenizer", "tokenizer_2"):
+    for part in TOKENIZERS.values():
         files = [path for name in _TOKENIZER_NAMES if (path := folder / part / name).is_file()]
         if files and not _is_clip(files):
             own |= {f"{part}/{path.name}": path.read_text(encoding="utf-8") for path in files}
@@ -111,8 +107,7 @@ def kept_configs(metadata: Mapping[str, str]) -> dict[str, str]:
         return {}
     if not isinstance(table, dict):
         return {}
-    folders = (*PARTS, "scheduler", "tokenizer", "tokenizer_2")
-    names = {f"{folder}/{name}" for folder in folders for name in (*_CONFIG_NAMES, *_TOKENIZER_NAMES)}
+    names = {f"{part.name}/{name}" for part in MODEL_PARTS for name in (*_CONFIG_NAMES, *_TOKENIZER_NAMES)}
     return {name: text for name, text in table.items() if name in names and isinstance(text, str)}
 
 

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
+from animdiff_cli.core.model_parts import NETWORKS
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.files import WeightFile, open_weights
 from animdiff_cli.weights.lazy import Lazy
 
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 ADAPTER_CONFIG = "adapter_config.json"
 #: where diffusers keeps the settings of peft
 PEFT_KEY = "lora_adapter_metadata"
@@ -20,7 +20,7 @@ def open_folder(folder: Path) -> WeightFile:
 
     Raises `IntegrityError` if it holds no weights.
     """
-    parts = {part: found for part in PARTS if (found := weight_files(folder / part))}
+    parts = {part: found for part in NETWORKS if (found := weight_files(folder / part))}
     if not parts:
         return _merged(folder, {"": weight_files(folder)})
     return _merged(folder, {f"{part}.": files for part, files in parts.items()})

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from animdiff_cli.core.model_parts import LORA_PARTS, MODEL_PARTS, PartName
 from animdiff_cli.weights import ldm_unet
 from animdiff_cli.weights.kohya import dotted, underscored
 from animdiff_cli.weights.motion import diffusers_name, official_name
 
 Layout = Literal["original", "diffusers", "kohya", "peft"]
-Part = Literal["unet", "text_encoder", "text_encoder_2"]
 
 #: what follows the module's name in kohya's files, LyCORIS' families included
 KOHYA_ROLES = {
@@ -41,16 +41,11 @@ DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
 }
 #: ResNets per level of every base, for kohya's files that name modules by the original's numbering
 LAYERS = 2
-KOHYA_PARTS: Mapping[str, Part] = {
-    "unet": "unet",
-    "te": "text_encoder",
-    "te1": "text_encoder",
-    "te2": "text_encoder_2",
-}
-_KOHYA = re.compile(r"lora_(unet|te|te1|te2)_([^.]+)\.(.+)")
+KOHYA_PARTS = {prefix: part.name for part in MODEL_PARTS for prefix in part.kohya}
+_KOHYA = re.compile(rf"lora_({'|'.join(KOHYA_PARTS)})_([^.]+)\.(.+)")
 _PROCESSOR = re.compile(r"(unet\.)?(.+)\.processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
 _DOTTED = re.compile(
-    r"(?:base_model\.model\.)?(?:(unet|text_encoder_2|text_encoder)\.)?(.+?)\.("
+    rf"(?:base_model\.model\.)?(?:({'|'.join(LORA_PARTS)})\.)?(.+?)\.("
     + "|".join(re.escape(suffix) for suffix in sorted(DOTTED_ROLES, key=len, reverse=True))
     + ")"
 )
@@ -64,7 +59,7 @@ class LoraName:
     Roles: down, up, mid, alpha, magnitude, and LyCORIS' own (`hada_w1_a`, `lokr_w2`, `dora_scale` …).
     """
 
-    part: Part
+    part: PartName
     module: str
     role: str
 
@@ -132,7 +127,7 @@ def _dotted(key: str) -> tuple[Layout, LoraName] | None:
     match = _DOTTED.fullmatch(key)
     if match is None:
         return None
-    part: Part = next((part for part in get_args(Part) if part == match[1]), "unet")
+    part: PartName = next((part for part in LORA_PARTS if part == match[1]), "unet")
     layout, role = DOTTED_ROLES[match[3]]
     module = match[2] if part == "unet" or match[2].startswith("text_") else f"text_model.{match[2]}"
     return layout, LoraName(part, diffusers_name(module) or module, role)
@@ -140,13 +135,9 @@ def _dotted(key: str) -> tuple[Layout, LoraName] | None:
 
 def _spell_kohya(name: LoraName, two_encoders: bool) -> str | None:
     role = {role: suffix for suffix, role in KOHYA_ROLES.items()}.get(name.role)
-    encoders: Mapping[Part, str] = {
-        "text_encoder": "te1" if two_encoders else "te",
-        "text_encoder_2": "te2",
-        "unet": "unet",
-    }
+    prefix = next(part.kohya[-1 if two_encoders else 0] for part in MODEL_PARTS if part.name == name.part)
     module = official_name(name.module) or name.module
-    return role and f"lora_{encoders[name.part]}_{underscored(module)}.{role}"
+    return role and f"lora_{prefix}_{underscored(module)}.{role}"
 
 
 def _spell_original(name: LoraName) -> str | None:
