@@ -3,32 +3,28 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import Tensor
 
+from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.motion.module import MotionModule, PositionalEncoding
-from animdiff_cli.motion.spec import TRAITS, MotionSpec, MotionVersion
+from animdiff_cli.motion.spec import TRAITS, MotionSpec
 from animdiff_cli.weights import files
 from animdiff_cli.weights.folders import weight_files
-from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
+from animdiff_cli.weights.info import VERSION_KEY
 from animdiff_cli.weights.lazy import Lazy, torch_dtype
 from animdiff_cli.weights.materialise import materialise
 from animdiff_cli.weights.motion import (
     MotionLayout,
-    in_hotshot_names,
     is_position,
     missing_weights,
     read_layout,
     to_official,
 )
+from animdiff_cli.weights.motion_version import ARCHITECTURES, detect_family, is_pia, motion_frames
 from animdiff_cli.weights.positions import sinusoid
-
-#: longer than any published module, shorter than what would fill the memory
-MOST_FRAMES = 4096
 
 
 def load_motion_module(
@@ -92,20 +88,6 @@ def save_motion_module(motion: MotionModule, path: Path, metadata: Mapping[str, 
     files.write_tensors(tensors, path, {VERSION_KEY: motion.spec.version} | dict(metadata or {}))
 
 
-def detect_version(layout: MotionLayout, source: str = "motion module") -> MotionVersion:
-    """Tell the versions apart by mid block, number of levels and position length, in that order."""
-    if layout.mid:
-        return "v2"
-    if len(layout.block("down_blocks")) == 3:
-        return "hotshot" if layout.max_frames == TRAITS["hotshot"].max_frames else "sdxl"
-    if layout.max_frames is None:
-        raise UsageError(
-            f"{source} keeps no position code, so v1 and v3 cannot be told apart",
-            hint="say which it is: `--set motion_version=v3`",
-        )
-    return "v1" if layout.max_frames == TRAITS["v1"].max_frames else "v3"
-
-
 def describe(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
     """Turn what the tensors tell into the layout to build."""
     return MotionSpec(
@@ -118,42 +100,21 @@ def describe(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
 
 
 def _read_spec(file: files.WeightFile, path: Path, version: MotionVersion | None) -> MotionSpec:
-    _refuse_picture(file, path.name)
-    layout = read_layout(to_official(file.tensors))
-    if layout.max_frames is None:
-        layout = replace(layout, max_frames=_recorded_frames(file, path))
-    recorded = file.metadata.get(VERSION_KEY)
-    if version is None and recorded in get_args(MotionVersion):
-        version = recorded  # type: ignore[assignment]
-    elif version is None and in_hotshot_names(file.tensors):
-        version = "hotshot"
-    return describe(layout, version or detect_version(layout, path.name))
-
-
-def _recorded_frames(file: files.WeightFile, path: Path) -> int | None:
-    """Read the length of a position code that was left out: from the file's metadata, or its folder's config."""
-    recorded = file.metadata.get(FRAMES_KEY, "")
-    if recorded.isdecimal() and 0 < int(recorded) <= MOST_FRAMES:
-        return int(recorded)
-    config = path / "config.json"
-    if not config.is_file():
-        return None
-    try:
-        told = read_json(config).get("motion_max_seq_length")
-    except (ValueError, AttributeError):
-        return None
-    return told if isinstance(told, int) and 0 < told <= MOST_FRAMES else None
-
-
-def _refuse_picture(file: files.WeightFile, source: str) -> None:
-    conv_in = file.tensors.get("conv_in.weight")
-    is_training = any(".resnets." in key for key in file.tensors)
-    if conv_in is not None and not is_training:
+    max_frames = motion_frames(file, path)
+    family = detect_family(file.tensors, file.metadata, max_frames)
+    if family == "pia" or is_pia(file.tensors):
         raise UsageError(
-            f"{source} is a PIA module: it moves a given picture ({conv_in.shape[1]} input channels), which this"
-            " version cannot render",
-            hint="use one that renders from a prompt: `--motion-module mm-v3`",
+            f"{path.name} is a PIA module: it animates an input image, which this version does not support",
+            hint="use a text-to-video module: `--motion-module mm-v3`",
         )
+    layout = replace(read_layout(to_official(file.tensors)), max_frames=max_frames)
+    version = version or (ARCHITECTURES[family] if family else None)
+    if version is None:
+        raise UsageError(
+            f"{path.name} has no positional encoding, so v1 and v3 cannot be told apart",
+            hint="name the version: `--set motion_version=v3`",
+        )
+    return describe(layout, version)
 
 
 def _check_complete(found: Mapping[str, Lazy], expected: Mapping[str, Tensor], source: str) -> None:

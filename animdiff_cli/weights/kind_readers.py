@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from animdiff_cli.registry.catalog import Base, Family
+from animdiff_cli.core.choices import Base, Family
 from animdiff_cli.weights.files import WeightFile
-from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, FRAMES_KEY, VERSION_KEY
+from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
 from animdiff_cli.weights.lora_names import LoraName, family, parse
-from animdiff_cli.weights.motion import in_hotshot_names, official_name
+from animdiff_cli.weights.motion_version import detect_family, motion_frames
 
 #: width of the text that cross-attention reads, by base
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
@@ -25,8 +25,6 @@ BASE_MARKS = {
     "cond_stage_model.transformer.": "sd15",
     "text_encoder.": "sd15",
 }
-V1_FRAMES, V2_FRAMES, HOTSHOT_FRAMES = 24, 32, 24
-_POSITIONS = (".pos_encoder.pe", ".pos_embed.pe", ".positional_encoding")
 _CROSS = re.compile(r".*attn2[._](?:processor\.)?to_k[._].*")
 
 
@@ -51,12 +49,17 @@ def plain(file: WeightFile) -> Details:
 def motion_module(file: WeightFile) -> Details:
     """Read version, frames and layout of a motion module; of a training checkpoint around one, too."""
     keys = [key.removeprefix("module.") for key in file.tensors]
-    frames = _frames(file)
-    base = _level_base(file)
-    version, notes = _motion_version(file, keys, frames, base)
+    frames = motion_frames(file)
+    base = _recorded_base(file, _level_base(file))
+    version = detect_family(file.tensors, file.metadata, frames)
+    notes: tuple[str, ...] = ()
+    if version is None:
+        notes += ("no positional encoding: v1 and v3 cannot be told apart",)
+    elif version == "lcm" and file.metadata.get(VERSION_KEY) != version:
+        notes += ("no positional encoding: AnimateLCM, or a v2 module from diffusers",)
     if any(".resnets." in key for key in keys):
-        notes += ("a training checkpoint: the whole UNet around its motion module",)
-    return Details(_motion_format(keys), _recorded_base(file, base), version, max_frames=frames, notes=notes)
+        notes += ("a training checkpoint: the whole UNet with its motion module",)
+    return Details(_motion_format(keys), base, version, max_frames=frames, notes=notes)
 
 
 def motion_lora(file: WeightFile) -> Details:
@@ -83,7 +86,7 @@ def sparsectrl(file: WeightFile) -> Details:
     simplified = any(key.endswith("controlnet_cond_embedding.weight") for key in file.tensors)
     notes = ("condition: " + ("rgb" if simplified else "scribble"),)
     keys = [key.removeprefix("module.") for key in file.tensors]
-    return Details(_motion_format(keys), _level_base(file), "v3", max_frames=_frames(file), notes=notes)
+    return Details(_motion_format(keys), _level_base(file), "v3", max_frames=motion_frames(file), notes=notes)
 
 
 def lora(file: WeightFile) -> Details:
@@ -173,38 +176,6 @@ def _level_base(file: WeightFile) -> str | None:
     if any(".input_blocks.10." in key for key in file.tensors):
         return "sd15"
     return LEVELS.get(max(levels, default=-1))
-
-
-def _frames(file: WeightFile) -> int | None:
-    found = [tensor.shape[-2] for key, tensor in file.tensors.items() if key.endswith(_POSITIONS) and tensor.shape]
-    recorded = file.metadata.get(FRAMES_KEY, "")
-    return max(found, default=int(recorded) if recorded.isdecimal() and len(recorded) < 5 else None)
-
-
-def _motion_version(
-    file: WeightFile, keys: list[str], frames: int | None, base: str | None
-) -> tuple[str | None, tuple[str, ...]]:
-    """Decide as every loader does: mid block, levels, positions, in that order; what is recorded goes first."""
-    recorded = file.metadata.get(VERSION_KEY)
-    if recorded in get_args(Family):
-        return recorded, ()
-    if in_hotshot_names(keys):
-        return "hotshot", ()
-    if "conv_in.weight" in keys and not any(".resnets." in key for key in keys):
-        return "pia", ()
-    if any(key.startswith("mid_block.") and official_name(key) for key in keys):
-        return _version_with_middle(frames)
-    if base == "sdxl":
-        return ("hotshot" if frames == HOTSHOT_FRAMES else "sdxl"), ()
-    if frames is None:
-        return None, ("without position code: v1 and v3 cannot be told apart",)
-    return ("v1" if frames <= V1_FRAMES else "v3"), ()
-
-
-def _version_with_middle(frames: int | None) -> tuple[str, tuple[str, ...]]:
-    if frames is None:
-        return "lcm", ("without position code: AnimateLCM, or a v2 module from diffusers",)
-    return ("long", ()) if frames > V2_FRAMES else ("v2", ())
 
 
 def _motion_format(keys: list[str]) -> str:

@@ -12,6 +12,7 @@ from animdiff_cli.weights.info import FRAMES_KEY, KIND_KEY, VERSION_KEY, Weights
 from animdiff_cli.weights.lazy import FLOATS, Lazy
 from animdiff_cli.weights.motion import SHARED_POSITION_SUFFIX, diffusers_name, is_position, official_name
 from animdiff_cli.weights.motion_shapes import check_motion
+from animdiff_cli.weights.motion_version import recorded_frames
 from animdiff_cli.weights.positions import is_sinusoid, position_code
 
 #: number format of the position code in the file it was dropped from
@@ -95,12 +96,10 @@ def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> Conte
 
 
 def _recorded(file: WeightFile) -> dict[str, str]:
-    """Believe of the metadata what can be true."""
-    fitting: Mapping[str, Callable[[str], bool]] = {
-        FRAMES_KEY: lambda text: text.isdecimal() and len(text) < 5 and int(text) > 0,
-        POSITION_DTYPE_KEY: lambda text: text in FLOATS.values(),
-    }
-    return {key: file.metadata[key] for key, fits in fitting.items() if fits(file.metadata.get(key, ""))}
+    """Return the recorded length and dtype of the positional encoding, where they are plausible."""
+    frames, dtype = recorded_frames(file.metadata), file.metadata.get(POSITION_DTYPE_KEY, "")
+    facts = {FRAMES_KEY: str(frames)} if frames else {}
+    return facts | ({POSITION_DTYPE_KEY: dtype} if dtype in FLOATS.values() else {})
 
 
 def _keep_learned(tensors: dict[str, Lazy], name: str, tensor: Lazy, key: str, file: WeightFile) -> None:
