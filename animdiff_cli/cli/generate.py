@@ -24,8 +24,9 @@ from animdiff_cli.cli.options import (
 )
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import watching
-from animdiff_cli.core.choices import Dtype, Format, LoraAlphaMode, Scheduler
+from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
 from animdiff_cli.core.events import Note, Writing, Written
+from animdiff_cli.core.formats import FORMATS, Format
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from animdiff_cli.jobs.output_paths import OutputPaths
 
 SCALED = "<ref[@scale]>"
-SCHEDULERS, FORMATS = get_args(Scheduler), get_args(Format)
+SCHEDULERS = get_args(Scheduler)
 
 
 def _option(*names: str, help: str, panel: str, **more: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-Format = Literal["gif", "mp4", "webm", "webp", "apng", "frames"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 Scheduler = Literal[
     "ddim",

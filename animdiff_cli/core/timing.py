@@ -3,24 +3,24 @@
 from fractions import Fraction
 from itertools import pairwise
 
+from animdiff_cli.core.formats import FORMATS, Format
 from animdiff_cli.errors import UsageError
 
-#: players show a GIF delay below 2 centiseconds as 10, so faster clips would crawl
-MAX_GIF_FPS = 50
 #: a GIF delay is 16 bits of centiseconds, eleven minutes at most
 MIN_FPS = 1 / 600
 
 
-def check_fps(fps: float, format: str) -> None:
-    """Refuse a frame rate that files of this format cannot keep. Raises `UsageError`."""
-    if format == "gif" and fps > MAX_GIF_FPS:
+def check_fps(fps: float, format: Format) -> None:
+    """Raise `UsageError` for a frame rate that files of this format cannot store."""
+    limit = FORMATS[format].max_fps
+    if limit is not None and fps > limit:
         raise UsageError(
-            f"a GIF cannot play faster than {MAX_GIF_FPS} frames per second, and this clip has {fps:g}",
-            hint=f"write a video with `--format mp4`, or slow the clip down with `--fps {MAX_GIF_FPS}`",
+            f"{format} supports at most {limit:g} frames per second, got {fps:g}",
+            hint=f"write a video with `--format mp4`, or lower the rate with `--fps {limit:g}`",
         )
     if not MIN_FPS <= fps < float("inf"):
         raise UsageError(
-            f"{fps:g} frames per second cannot be stored: a frame lasts ten minutes at most", hint="try `--fps 8`"
+            f"{fps:g} frames per second cannot be stored: a frame lasts at most ten minutes", hint="try `--fps 8`"
         )
 
 

@@ -1,45 +1,43 @@
-"""Which clips and stills the words of a command line mean."""
+"""Expand the paths of a command line to clips and images."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from animdiff_cli.core.formats import CLIP_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.outputs.provenance import RECIPE_FILE
-from animdiff_cli.outputs.read import ANIMATED, STILLS, VIDEOS, is_animation, still_files
-
-#: suffixes of pictures that are clips only if they hold more than one frame
-AMBIGUOUS = (".png", ".webp")
+from animdiff_cli.outputs.read import is_animation, list_images
 
 
 def find_clips(paths: Iterable[Path]) -> list[Path]:
-    """List the clips that files and folders stand for, each once, folders in the order of their names.
+    """List the clips in files and folders without duplicates, those of a folder by name.
 
-    A folder that holds clips, or folders of frames, stands for those; one that holds only stills is a clip itself.
-    Raises `NotFound` for what is not there, `UsageError` for what is no clip.
+    A folder with clips or folders of frames is expanded; a folder with only images is itself a clip.
+    Raises `NotFound` if a path does not exist, `UsageError` if it is not a clip.
     """
     found = [clip for path in paths for clip in _expand(path.expanduser())]
     return list(dict.fromkeys(found))
 
 
-def find_stills(paths: Sequence[Path]) -> list[Path]:
-    """List pictures, those in folders by name. Raises `NotFound`, `UsageError` for a folder without any."""
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """List images, those of a folder by name. Raises `NotFound`, or `UsageError` for a folder without images."""
     found: list[Path] = []
     for path in (path.expanduser() for path in paths):
-        files = still_files(path) if path.is_dir() else [path]
+        files = list_images(path) if path.is_dir() else [path]
         if not path.exists():
-            raise NotFound(f"no picture `{path}`", hint="check the path given as `--reference`")
+            raise NotFound(f"no image `{path}`", hint="check the path of `--reference`")
         if not files:
-            raise UsageError(f"`{path}` holds no pictures", hint="give PNG, JPEG or WebP stills")
+            raise UsageError(f"`{path}` contains no images", hint="give PNG, JPEG or WebP images")
         found += files
     return found
 
 
 def _expand(path: Path) -> list[Path]:
     if path.is_file():
-        if path.suffix.lower() not in (*ANIMATED, *VIDEOS):
+        if path.suffix.lower() not in CLIP_SUFFIXES:
             raise UsageError(
-                f"`{path}` is no clip: nothing here reads `{path.suffix or path.name}`",
-                hint="give a gif, mp4, webm, webp, apng, a folder of frames, or a folder of clips",
+                f"`{path}` is not a clip: unsupported suffix `{path.suffix or path.name}`",
+                hint=f"give a {FILE_FORMATS} file, a folder of frames, or a folder of clips",
             )
         return [path]
     if not path.is_dir():
@@ -49,16 +47,14 @@ def _expand(path: Path) -> list[Path]:
     inside = sorted(entry for entry in path.iterdir() if entry.name[0] != "." and _is_clip(entry))
     if inside:
         return inside
-    if still_files(path):
+    if list_images(path):
         return [path]
-    raise UsageError(f"`{path}` holds no clips", hint="give a folder of gif, mp4, webm, webp or apng files, or frames")
+    raise UsageError(f"`{path}` contains no clips", hint=f"give a folder of {FILE_FORMATS} files, or of frames")
 
 
 def _is_clip(entry: Path) -> bool:
-    """Tell the clips in a folder from stills and everything else."""
+    """Return True for clips in a folder, False for single images and other files."""
     suffix = entry.suffix.lower()
     if entry.is_dir():
         return (entry / RECIPE_FILE).is_file()
-    if suffix in AMBIGUOUS:
-        return is_animation(entry)
-    return suffix in (*ANIMATED, *VIDEOS) and suffix not in STILLS
+    return suffix in CLIP_SUFFIXES and (suffix not in IMAGE_SUFFIXES or is_animation(entry))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from animdiff_cli import paths
 from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import env_layer
+from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import free_bytes, in_words, readable_failures
@@ -21,8 +22,6 @@ from animdiff_cli.registry.model_dirs import ModelDir
 from animdiff_cli.registry.places import is_there, place
 
 Status = Literal["ok", "note", "broken"]
-#: what the formats of `--format` are encoded with; the others need no encoder of ffmpeg's
-ENCODERS = {"mp4": "libx264", "webm": "libvpx-vp9", "gif": "gif"}
 #: a checkpoint and its motion module
 ROOM_FOR_ONE = 4_000_000_000
 REINSTALL = "run `pip install --force-reinstall {}`"
@@ -116,14 +115,15 @@ def _available() -> int | None:
 
 def _ffmpeg() -> Iterator[Finding]:
     told, encoders = list_encoders()
-    missing = [format for format, encoder in ENCODERS.items() if encoder not in encoders]
+    needed = {name: row.encoder for name, row in FORMATS.items() if row.encoder}
+    missing = [name for name, encoder in needed.items() if encoder not in encoders]
     if missing:
         remedy = REINSTALL.format("imageio-ffmpeg")
         yield Finding(
             "ffmpeg", "broken", f"{told}, without the encoder of {', '.join(missing)}", remedy, NotFound.exit_code
         )
         return
-    yield Finding("ffmpeg", "ok", f"{told}; {', '.join(ENCODERS.values())}")
+    yield Finding("ffmpeg", "ok", f"{told}; {', '.join(needed.values())}")
 
 
 def _miniature() -> Iterator[Finding]:

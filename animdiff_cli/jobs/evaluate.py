@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from animdiff_cli.core.events import Emit, Loading, Measuring, Note, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.jobs.clip_files import find_clips, find_stills
+from animdiff_cli.jobs.clip_files import find_clips, find_images
 from animdiff_cli.metrics.camera import CameraMotion
 from animdiff_cli.metrics.figures import ClipFigures, mean_values
 from animdiff_cli.metrics.flow import load_opencv
@@ -17,7 +17,7 @@ from animdiff_cli.metrics.measures import BY_KEY
 from animdiff_cli.metrics.similarity import require_match
 from animdiff_cli.metrics.temporal import Frames
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.outputs.read import Footage, read_clip, read_still
+from animdiff_cli.outputs.read import DecodedClip, read_clip, read_image
 from animdiff_cli.registry.store import locate
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def plan_evaluation(
         clips=found,
         prompts=_prompts(prompts, recipes, found),
         recipes=recipes,
-        stills=tuple(find_stills(references)),
+        stills=tuple(find_images(references)),
         encoder=_encoder(clip) if clip is not None else None,
         against=against,
         device=device,
@@ -170,7 +170,7 @@ def measure(plan: EvaluationPlan, emit: Emit = ignore) -> Evaluation:
 
 
 def _figures(
-    plan: EvaluationPlan, index: int, footage: Footage, other: Footage | None, meter: _Meter | None
+    plan: EvaluationPlan, index: int, footage: DecodedClip, other: DecodedClip | None, meter: _Meter | None
 ) -> ClipFigures:
     frames, path = footage.frames, plan.clips[index]
     raw: dict[str, float | None] = {}
@@ -217,7 +217,7 @@ def _load_meter(plan: EvaluationPlan, emit: Emit) -> _Meter:
         import torch
 
         # one by one, because stills need not share a size
-        stills = torch.cat([encoder.images(read_still(path)[None]) for path in plan.stills])
+        stills = torch.cat([encoder.images(read_image(path)[None]) for path in plan.stills])
     return _Meter(encoder, stills, emit)
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.choices import Format
 from animdiff_cli.core.events import Emit, Note, ignore
+from animdiff_cli.core.formats import Format, format_of
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
@@ -26,7 +26,7 @@ from animdiff_cli.jobs.prompt_embeddings import with_named_embeddings
 from animdiff_cli.jobs.recipe import differing_weights
 from animdiff_cli.jobs.unused_options import missing_companion_loras, reject_unused_embeddings, reject_unused_flags
 from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
-from animdiff_cli.outputs import format_of, read_recipe, write_clip
+from animdiff_cli.outputs import read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
 

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
 
 from animdiff_cli import paths
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.choices import Format
+from animdiff_cli.core.formats import Format, format_of, parse_format
 from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
-from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs import check_output, format_of, free_path, output_paths
+from animdiff_cli.outputs import check_output, free_path, output_paths
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 
 NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
@@ -48,7 +46,7 @@ def choose_output_paths(
     place cannot be written.
     """
     place = _place(output)
-    wanted = [_format(name) for name in dict.fromkeys(formats)] or [place.format or "gif"]
+    wanted = [parse_format(name) for name in dict.fromkeys(formats)] or [place.format or "gif"]
     if place.format and place.format not in wanted:
         raise UsageError(
             f"`{output}` asks for {place.format}, `--format` for {', '.join(wanted)}",
@@ -59,17 +57,6 @@ def choose_output_paths(
         for format, path in chosen.items():
             check_output(path, format, config.fps, overwrite=overwrite)
     return OutputPaths(files, overwrite)
-
-
-def _format(name: str) -> Format:
-    for known in get_args(Format):
-        if name == known:
-            return known
-    formats = get_args(Format)
-    raise UsageError(
-        f"unknown output format `{name}`",
-        hint=did_you_mean(name, formats, otherwise=f"formats are {', '.join(formats)}"),
-    )
 
 
 def _place(output: str | None) -> _Place:

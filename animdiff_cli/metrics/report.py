@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from animdiff_cli.core.formats import MEDIA_TYPES
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import readable_output_failures
@@ -14,16 +15,6 @@ from animdiff_cli.metrics.measures import Measure
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
 
-#: files a browser plays as they are; others are written anew
-PLAYABLE = {
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".png": "image/png",
-    ".apng": "image/apng",
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".webm": "video/webm",
-}
 REPORT_FILE = "report.html"
 #: small clips are shown at a multiple of their size that comes near this, px
 SHOWN_WIDTH = 320
@@ -158,7 +149,7 @@ def _definition(measure: Measure) -> str:
 
 def _media(clip: ClipFigures) -> str:
     """Embed a clip: as it is where browsers play it, else as WebP."""
-    kind = PLAYABLE.get(clip.path.suffix.lower()) if clip.path.is_file() else None
+    kind = MEDIA_TYPES.get(clip.path.suffix.lower()) if clip.path.is_file() else None
     if kind:
         return _element(clip, kind, clip.path.read_bytes())
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The bundled ffmpeg: raw frames in through a pipe and a file out, or a file in and raw frames out."""
+"""Run the bundled ffmpeg: encode raw frames from a pipe to a file, or decode a file to raw frames."""
 
 import errno
 import os
@@ -17,18 +17,18 @@ import numpy.typing as npt
 
 from animdiff_cli.errors import AnimdiffError
 
-#: clips travel through this room as uint8 `[F, H, W, 3]`, one frame as `[H, W, 3]`, sRGB
+#: a clip as uint8 `[F, H, W, 3]`, or a frame as `[H, W, 3]`, sRGB
 Frames = npt.NDArray[np.uint8]
 
-#: refusals of the operating system that ffmpeg passes on in its own words
-SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+#: errors of the operating system that ffmpeg reports as text
+SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
-#: what ffmpeg says of a file it cannot show → what that means; the first that is found counts
-COMPLAINTS = (
-    ("matches no streams", "it holds no pictures"),
+#: (text in ffmpeg's log for a file it cannot decode, reason to report); the first match counts
+DECODE_ERRORS = (
+    ("matches no streams", "it has no video stream"),
     ("No such file or directory", "there is no such file"),
     ("Permission denied", "permission denied"),
-    ("moov atom not found", "cut off or damaged: its index is missing"),
+    ("moov atom not found", "incomplete or damaged: its index is missing"),
     ("Invalid data found when processing input", "not a video, or damaged"),
     ("End of file", "not a video, or damaged"),
 )
@@ -37,50 +37,50 @@ REINSTALL = "run `pip install --force-reinstall imageio-ffmpeg`"
 
 
 class EncodeError(AnimdiffError):
-    """ffmpeg failed. The message ends in the last lines it said."""
+    """ffmpeg failed to encode. The message ends in the last lines of its log."""
 
 
 class DecodeError(AnimdiffError):
-    """A file that cannot be shown. The message is why, without the name of the file."""
+    """A file cannot be decoded. The message is the reason, without the name of the file."""
 
     exit_code = 3
 
 
 def encode(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, arguments: Sequence[str]) -> bytes:
-    """Run ffmpeg with frames as its first input, one at a time, and return what it wrote to stdout.
+    """Run ffmpeg with `frames` piped to its first input, and return its stdout.
 
-    `size` is (width, height) in pixels and must be that of every frame; `rate` is in frames per second. stdout must
-    stay below the size of a pipe (4 KiB): it is read when the last frame is in. Raises `EncodeError` when ffmpeg
-    fails by itself, `OSError` when the operating system refuses: a full disk, a folder without permission.
+    `size` is (width, height) in pixels, the same for every frame; `rate` is in frames per second. stdout must fit
+    into a pipe buffer (4 KiB), because it is read after the last frame was written. Raises `EncodeError` if ffmpeg
+    fails, `OSError` if the operating system refuses, as for a full disk or missing permission.
     """
     width, height = size
-    picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(rate)]
-    command = [_program(), "-v", "error", "-nostdin", "-y", *picture, "-i", "pipe:0", *arguments]
-    # a file, because an unread stderr pipe would stop ffmpeg once it is full
+    raw_input = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(rate)]
+    command = [_program(), "-v", "error", "-nostdin", "-y", *raw_input, "-i", "pipe:0", *arguments]
+    # log to a file: ffmpeg would block on a full stderr pipe that nobody reads
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         with process:
             try:
-                out = _converse(process, frames)
+                out = _exchange(process, frames)
             except BaseException:
                 process.kill()
                 raise
-        _check(process.returncode, _tail(log))
+        _check(process.returncode, _read_log(log))
     return out
 
 
-def probe(path: Path, arguments: Sequence[str]) -> bytes:
-    """Run ffmpeg on a file and return its stdout, of any length. Raises `EncodeError`."""
-    command = [_program(), "-v", "error", "-nostdin", "-i", url(path), *arguments, "pipe:1"]
+def read_file(path: Path, arguments: Sequence[str]) -> bytes:
+    """Run ffmpeg with `path` as its input, and return its whole stdout. Raises `EncodeError`."""
+    command = [_program(), "-v", "error", "-nostdin", "-i", file_url(path), *arguments, "pipe:1"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     _check(done.returncode, done.stderr.decode(errors="replace").strip())
     return done.stdout
 
 
-def drain(arguments: Sequence[str], size: int, take: Callable[[bytes], None]) -> str:
-    """Run ffmpeg and hand its stdout to `take` in pieces of `size` bytes; return what it said, its log included.
+def stream_output(arguments: Sequence[str], chunk_size: int, consume: Callable[[bytes], None]) -> str:
+    """Run ffmpeg, pass its stdout to `consume` in chunks of `chunk_size` bytes, and return its log.
 
-    Nothing but one piece is held in memory. Raises `DecodeError`.
+    Holds one chunk in memory at a time. An incomplete last chunk is dropped. Raises `DecodeError`.
     """
     command = [_program(), "-hide_banner", "-nostats", "-nostdin", *arguments, "pipe:1"]
     with tempfile.TemporaryFile() as log:
@@ -88,22 +88,22 @@ def drain(arguments: Sequence[str], size: int, take: Callable[[bytes], None]) ->
         with process:
             assert process.stdout is not None
             try:
-                while len(piece := process.stdout.read(size)) == size:
-                    take(piece)
+                while len(chunk := process.stdout.read(chunk_size)) == chunk_size:
+                    consume(chunk)
             except BaseException:
                 process.kill()
                 raise
-        said = _tail(log)
+        text = _read_log(log)
     if process.returncode:
-        raise DecodeError(_reason(said))
-    return said
+        raise DecodeError(_decode_error(text))
+    return text
 
 
 def list_encoders() -> tuple[str, frozenset[str]]:
-    """Ask ffmpeg for its version, as `ffmpeg 7.0.2`, and the names of its encoders. Raises `EncodeError`."""
-    asked = [_program(), "-hide_banner", "-encoders"]
+    """Return ffmpeg's version, such as `ffmpeg 7.0.2`, and the names of its video encoders. Raises `EncodeError`."""
+    command = [_program(), "-hide_banner", "-encoders"]
     try:
-        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except OSError as error:
         raise EncodeError(f"the bundled ffmpeg does not run: {error}", hint=REINSTALL) from error
     _check(done.returncode, done.stderr.strip())
@@ -112,8 +112,8 @@ def list_encoders() -> tuple[str, frozenset[str]]:
     return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}", names
 
 
-def url(path: Path) -> str:
-    """`path` so that ffmpeg cannot take it for a flag or a protocol: names like `-x.mp4` and `a:b.mp4` are fine."""
+def file_url(path: Path) -> str:
+    """Return `path` as a URL for ffmpeg, which would parse `-x.mp4` as an option and `a:b.mp4` as a protocol."""
     return f"file:{path.absolute()}"
 
 
@@ -124,9 +124,9 @@ def _program() -> str:
         raise EncodeError("the bundled ffmpeg is missing", hint=REINSTALL) from error
 
 
-def _converse(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> bytes:
+def _exchange(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> bytes:
     assert process.stdin is not None and process.stdout is not None
-    # a broken pipe means that ffmpeg gave up; its exit status and last words say why
+    # a broken pipe means that ffmpeg exited early; the caller checks its exit status and log
     with suppress(BrokenPipeError):
         for frame in frames:
             process.stdin.write(np.ascontiguousarray(frame).data)
@@ -135,34 +135,35 @@ def _converse(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> byt
     return process.stdout.read()
 
 
-def _tail(log: IO[bytes]) -> str:
+def _read_log(log: IO[bytes]) -> str:
     log.seek(0)
     return log.read().decode(errors="replace").strip()
 
 
-def _reason(said: str) -> str:
-    for sign, meaning in COMPLAINTS:
-        if sign in said:
-            return meaning
-    last_words = said.splitlines()[-1:] or ["ffmpeg said nothing"]
-    return f"ffmpeg cannot read it: {last_words[0].strip()}"
+def _decode_error(log: str) -> str:
+    """Translate the log of a failed decoding into a reason."""
+    for text, reason in DECODE_ERRORS:
+        if text in log:
+            return reason
+    last_line = log.splitlines()[-1:] or ["no message"]
+    return f"ffmpeg cannot decode it: {last_line[0].strip()}"
 
 
-def _check(status: int, said: str) -> None:
+def _check(status: int, log: str) -> None:
     if status == 0:
         return
-    _raise_system_failure(status, said)
-    last_words = " · ".join(said.splitlines()[-5:]) or "it said nothing"
+    _raise_system_error(status, log)
+    last_lines = " · ".join(log.splitlines()[-5:]) or "no message"
     raise EncodeError(
-        f"ffmpeg ended with status {status}: {last_words}",
+        f"ffmpeg failed with status {status}: {last_lines}",
         hint="`--format frames` needs no encoder and keeps every frame",
     )
 
 
-def _raise_system_failure(status: int, said: str) -> None:
-    """Raise what Python itself would have raised where the operating system refused to write."""
+def _raise_system_error(status: int, log: str) -> None:
+    """Raise the `OSError` behind a failure of ffmpeg, if the operating system refused to write."""
     if status < 0 and -status == getattr(signal, "SIGXFSZ", None):
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    for code in SYSTEM_FAILURES:
-        if os.strerror(code) in said:
+    for code in SYSTEM_ERRORS:
+        if os.strerror(code) in log:
             raise OSError(code, os.strerror(code))

@@ -1,4 +1,4 @@
-"""A folder of PNGs: every frame as it was decoded, and the recipe beside them."""
+"""A folder of PNG frames, with the recipe as `recipe.json`."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from animdiff_cli.outputs.provenance import RECIPE_FILE, png_info
 def write_frames(frames: Frames, fps: float, path: Path, recipe: str) -> None:
     """Write `[F, H, W, 3]` to the new folder `path` as `00000.png` … and `recipe.json`.
 
-    Each PNG carries the recipe too. A folder has no speed of its own: `fps` is left to the recipe.
+    Each PNG stores the recipe too. `fps` is not used: a folder has no frame rate, only its recipe does.
     """
     path.mkdir()
     info = png_info(recipe)
@@ -23,10 +23,10 @@ def write_frames(frames: Frames, fps: float, path: Path, recipe: str) -> None:
 
 
 def require_replaceable(folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but frames and a recipe: `--overwrite` must not empty a home."""
+    """Raise `UsageError` if a folder contains anything but frames and a recipe: `--overwrite` would delete it."""
     for entry in folder.iterdir():
         if entry.is_dir() or not (entry.name == RECIPE_FILE or re.fullmatch(r"\d{5,}\.png", entry.name)):
             raise UsageError(
-                f"`{folder}` holds more than frames (`{entry.name}`), so it is not replaced",
+                f"`{folder}` contains more than frames (`{entry.name}`), so it is not replaced",
                 hint="choose another folder with `--output`, or leave out `--overwrite`",
             )

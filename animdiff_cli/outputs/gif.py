@@ -1,4 +1,4 @@
-"""GIF: ffmpeg chooses the palette and compresses, then delays and recipe are written into its blocks."""
+"""Write GIF: ffmpeg chooses a palette and encodes, then exact delays and the recipe are patched into the file."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from animdiff_cli.core.timing import gif_delays
-from animdiff_cli.outputs.ffmpeg import EncodeError, Frames, encode, url
+from animdiff_cli.outputs.ffmpeg import EncodeError, Frames, encode, file_url
 
-#: error diffusion keeps colours truest; confining it to what changed keeps the still parts of a clip from flickering
+#: error diffusion gives the best colours; limiting it to the changed rectangle keeps still parts from flickering
 DITHER = "dither=sierra2_4a:diff_mode=rectangle"
-#: choosing colours takes time with every pixel, and half a million tell as much as all of them
+#: palette generation takes time per pixel, and half a million give the same palette as all
 PALETTE_PIXELS = 2**19
-#: any rate that is whole centiseconds: `retime` puts the true delays in afterwards
+#: any rate in whole centiseconds: `set_delays` writes the exact delays afterwards
 PLACEHOLDER_RATE = Fraction(25)
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
@@ -22,39 +22,39 @@ GRAPHIC_CONTROL, COMMENT = 0xF9, 0xFE
 
 
 class Block(NamedTuple):
-    """One block of a GIF: what it is, and where it lies."""
+    """One block of a GIF: its type and its byte range."""
 
     kind: int
-    label: int  # of an extension, else 0
+    label: int  # 0 unless an extension
     start: int
     end: int
 
 
 def write_gif(frames: Frames, fps: float, path: Path, recipe: str) -> None:
-    """Write `[F, H, W, 3]` as a GIF that loops forever, with exactly F pictures and a total of F / fps ± 5 ms.
+    """Write `[F, H, W, 3]` as a GIF that loops forever: exactly F images, F / fps seconds ± 5 ms.
 
-    One palette of 255 colours for the whole clip, and one for transparency where nothing changed.
+    Uses one palette for the whole clip: 255 colours, and one index for unchanged, transparent pixels.
     Raises `UsageError` above 50 fps.
     """
     delays = gif_delays(len(frames), fps)
-    # one kilobyte, small enough to travel in an argument
+    # one kilobyte, small enough for a command-line argument
     palette = "data:image/png;base64," + base64.b64encode(_palette(frames)).decode()
     dithered = ["-i", palette, "-lavfi", f"[0][1]paletteuse={DITHER}", "-fps_mode", "passthrough"]
     height, width = frames.shape[1:3]
-    encode(frames, (width, height), PLACEHOLDER_RATE, [*dithered, "-loop", "0", "-f", "gif", url(path)])
-    path.write_bytes(retime(path.read_bytes(), delays, recipe))
+    encode(frames, (width, height), PLACEHOLDER_RATE, [*dithered, "-loop", "0", "-f", "gif", file_url(path)])
+    path.write_bytes(set_delays(path.read_bytes(), delays, recipe))
 
 
-def retime(gif: bytes, delays: Sequence[int], comment: str) -> bytes:
-    """The same GIF with the given delay (centiseconds) for each picture, and an ASCII comment before the first.
+def set_delays(gif: bytes, delays: Sequence[int], comment: str) -> bytes:
+    """Return a GIF with the given delay (centiseconds) for each image, and an ASCII comment before the first.
 
-    Raises `EncodeError` unless there is one delay per picture.
+    Raises `EncodeError` unless there is one delay per image.
     """
     blocks = list(_blocks(gif))
     controls = [block for block in blocks if block.label == GRAPHIC_CONTROL]
-    pictures = sum(block.kind == IMAGE for block in blocks)
-    if not len(controls) == pictures == len(delays):
-        raise EncodeError(f"ffmpeg wrote {pictures} pictures for {len(delays)} frames")
+    images = sum(block.kind == IMAGE for block in blocks)
+    if not len(controls) == images == len(delays):
+        raise EncodeError(f"ffmpeg wrote {images} images for {len(delays)} frames")
     timed = bytearray(gif)
     for control, delay in zip(controls, delays, strict=True):
         # introducer, label, size and flags come first
@@ -63,10 +63,10 @@ def retime(gif: bytes, delays: Sequence[int], comment: str) -> bytes:
     return bytes(timed[:first]) + _comment(comment) + bytes(timed[first:])
 
 
-def sampled(frames: Frames) -> list[Frames]:
-    """Every frame thinned to a grid that shifts from frame to frame, about `PALETTE_PIXELS` pixels in all.
+def subsample(frames: Frames) -> list[Frames]:
+    """Return about `PALETTE_PIXELS` pixels of a clip: each frame on a regular grid that shifts from frame to frame.
 
-    Views `[H / step, W / step, 3]`, rounded down; the whole frames of a small clip.
+    Returns views `[H // step, W // step, 3]`; step is 1 for small clips.
     """
     num_frames, height, width = frames.shape[:3]
     step = min(ceil(sqrt(num_frames * height * width / PALETTE_PIXELS)), height, width)
@@ -79,8 +79,8 @@ def sampled(frames: Frames) -> list[Frames]:
 
 
 def _palette(frames: Frames) -> bytes:
-    """A PNG of 16×16 colours chosen for the whole clip."""
-    sample = sampled(frames)
+    """Generate the palette of a clip: a PNG of 16×16 pixels."""
+    sample = subsample(frames)
     height, width = sample[0].shape[:2]
     arguments = ["-vf", "palettegen", "-f", "image2pipe", "-c:v", "png", "pipe:1"]
     return encode(sample, (width, height), PLACEHOLDER_RATE, arguments)
@@ -99,14 +99,14 @@ def _blocks(gif: bytes) -> Iterator[Block]:
         if kind == EXTENSION:
             end = _after_data(gif, at + 2)
         else:
-            # descriptor of ten bytes, colour table, one byte of code size
+            # ten bytes of descriptor, colour table, one byte of code size
             end = _after_data(gif, at + 10 + _table_size(gif[at + 9]) + 1)
         yield Block(kind, gif[at + 1] if kind == EXTENSION else 0, at, end)
         at = end
 
 
 def _table_size(flags: int) -> int:
-    """Bytes of the colour table that a packed field announces."""
+    """Return the size of the colour table in bytes, from its packed field."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 

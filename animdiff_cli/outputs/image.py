@@ -1,4 +1,4 @@
-"""Animated pictures that Pillow writes: WebP (small) and APNG (lossless)."""
+"""Write WebP (small) and APNG (lossless) with Pillow."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from animdiff_cli.outputs.provenance import exif, png_info
 
 
 def write_webp(frames: Frames, fps: float, path: Path, recipe: str) -> None:
-    """Write `[F, H, W, 3]` as a lossy WebP that loops forever, each frame shown from its exact millisecond.
+    """Write `[F, H, W, 3]` as a lossy WebP that loops forever. Frame times are exact to the millisecond.
 
-    libwebp folds a frame that equals the one before it into a longer showing of that one, and one frame is a still.
+    libwebp merges a frame that equals the previous one into it, with a longer duration. One frame becomes a still.
     """
-    first, *rest = _pictures(frames)
+    first, *rest = _to_pillow(frames)
     first.save(
         path,
         "WEBP",
@@ -30,11 +30,11 @@ def write_webp(frames: Frames, fps: float, path: Path, recipe: str) -> None:
 
 
 def write_apng(frames: Frames, fps: float, path: Path, recipe: str) -> None:
-    """Write `[F, H, W, 3]` as a lossless APNG of exactly F frames that loops forever; one frame is a plain PNG.
+    """Write `[F, H, W, 3]` as a lossless APNG of exactly F frames that loops forever. One frame becomes a plain PNG.
 
-    A delay is a fraction of seconds, so every frame lasts exactly 1 / fps.
+    APNG stores delays as fractions of a second, so every frame lasts exactly 1 / fps.
     """
-    first, *rest = _pictures(frames)
+    first, *rest = _to_pillow(frames)
     first.save(
         path,
         "PNG",
@@ -42,11 +42,11 @@ def write_apng(frames: Frames, fps: float, path: Path, recipe: str) -> None:
         append_images=rest,
         duration=1000 / fps,
         loop=0,
-        # Pillow merges equal neighbours that blend alike; over opaque pixels the two ways look the same
+        # Pillow merges equal neighbours with the same blend mode; opaque pixels look the same in both modes
         blend=[Blend.OP_OVER if index % 2 else Blend.OP_SOURCE for index in range(len(frames))],
         pnginfo=png_info(recipe),
     )
 
 
-def _pictures(frames: Frames) -> list[Image.Image]:
+def _to_pillow(frames: Frames) -> list[Image.Image]:
     return [Image.fromarray(frame) for frame in frames]

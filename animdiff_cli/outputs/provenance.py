@@ -1,14 +1,14 @@
-"""The recipe inside every file: how each format carries it, and how to get it back.
+"""Store the recipe in output files, and read it back.
 
-The recipe is one JSON object in plain ASCII whose first key is `animdiff`, the version of the layout. It lives in
+The recipe is one JSON object in plain ASCII. Its first key is `animdiff`, the version of the recipe layout.
 
-| format | place |
-|---|---|
-| gif | comment extension |
-| png, apng | `iTXt` chunk with the keyword `animdiff` |
-| webp | EXIF `ImageDescription` |
-| mp4, webm | the tag `comment` |
-| frames | `recipe.json`, and every PNG |
+| carrier | formats | location |
+|---|---|---|
+| gif-comment | gif | comment extension |
+| png-text | png, apng | `iTXt` chunk with the keyword `animdiff` |
+| webp-exif | webp | EXIF `ImageDescription` |
+| video-comment | mp4, webm | metadata tag `comment` |
+| json | frames | `recipe.json`, and every PNG |
 """
 
 import json
@@ -21,79 +21,78 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
+from animdiff_cli.core.formats import FORMATS, RecipeCarrier
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json
-from animdiff_cli.outputs.ffmpeg import EncodeError, probe
+from animdiff_cli.outputs.ffmpeg import EncodeError, read_file
 
 KEYWORD = "animdiff"
 VERSION = 1
 RECIPE_FILE = "recipe.json"
 
-_ASK_FOR_ANOTHER = "give a clip that animdiff wrote: gif, mp4, webm, webp, png, a frames folder or its recipe.json"
+_HINT = "give a file written by animdiff: gif, mp4, webm, webp, png, a frames folder or its recipe.json"
 
 
 class NoRecipe(NotFound):
-    """A sound file that carries no recipe of ours."""
+    """A valid file without an animdiff recipe."""
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """The recipe as files carry it. ASCII, so that no container can spoil prompts in any script; no line breaks."""
+    """Serialize a recipe as one line of ASCII JSON, which every container stores unchanged whatever the script."""
     return json.dumps({KEYWORD: VERSION, **recipe}, allow_nan=False)
 
 
 def png_info(text: str) -> PngInfo:
-    """The chunk that a PNG or APNG carries."""
+    """Return the text chunk for a PNG or APNG."""
     info = PngInfo()
     info.add_itxt(KEYWORD, text)
     return info
 
 
 def exif(text: str) -> Image.Exif:
-    """The EXIF block that a WebP carries."""
+    """Return the EXIF block for a WebP."""
     block = Image.Exif()
     block[ExifTags.Base.ImageDescription] = text
     return block
 
 
 def ffmetadata(text: str) -> str:
-    """The tags of an mp4 or webm in ffmpeg's metadata format, which escapes `=`, `;`, `#`, backslashes and newlines."""
+    """Return the tags of an mp4 or webm in ffmpeg's metadata format, with special characters escaped."""
     return ";FFMETADATA1\ncomment=" + re.sub(r"([=;#\\\n])", r"\\\1", text) + "\n"
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in a file or frames folder, as it was given to the writer plus the key `animdiff`.
+    """Read the recipe of a file or frames folder: what was passed to the writer, plus the key `animdiff`.
 
-    The content decides, not the suffix. Raises `NotFound` when there is no such file, `NoRecipe` when it carries none,
-    `UsageError` when it is damaged, of another kind, or from a later version.
+    The format is detected from the content, not the suffix. Raises `NotFound` if the file does not exist, `NoRecipe` if
+    it has no recipe, `UsageError` if it is damaged, in an unknown format, or from a later version.
     """
     path = path / RECIPE_FILE if path.is_dir() else path
     try:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise NotFound(
-            f"cannot read `{path}`: {(error.strerror or str(error)).lower()}", hint=_ASK_FOR_ANOTHER
-        ) from error
-    return _parse(_carrier(head, path)(path), path)
+        raise NotFound(f"cannot read `{path}`: {(error.strerror or str(error)).lower()}", hint=_HINT) from error
+    return _parse(_detect_carrier(head, path)(path), path)
 
 
-def _carrier(head: bytes, path: Path) -> Callable[[Path], str | None]:
-    for signature, read in _CARRIERS:
-        if signature.match(head):
-            return read
-    raise UsageError(f"`{path}` is not a file that animdiff writes", hint=_ASK_FOR_ANOTHER)
+def _detect_carrier(head: bytes, path: Path) -> Callable[[Path], str | None]:
+    for row in FORMATS.values():
+        if row.signature.match(head):
+            return _READERS[row.carrier]
+    raise UsageError(f"`{path}` is not in a format that animdiff writes", hint=_HINT)
 
 
 def _from_json(path: Path) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _from_picture(path: Path) -> str | None:
+def _from_picture(path: Path, pillow_format: str, extract: Callable[[Image.Image], object]) -> str | None:
     try:
-        # Pillow also warns of damage; what comes out, or the refusal, says it better
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=tuple(_PICTURE_TEXT)) as picture:
-            found = _PICTURE_TEXT[picture.format or ""](picture)
-    # Pillow lets what a damaged file provokes through as it comes
+        # Pillow also warns about damage, but the error below is clearer
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=(pillow_format,)) as picture:
+            found = extract(picture)
+    # Pillow raises any of these for a damaged file
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
         raise _damaged(path) from error
     found = found.decode("ascii", errors="replace") if isinstance(found, bytes) else found
@@ -102,29 +101,24 @@ def _from_picture(path: Path) -> str | None:
 
 def _from_video(path: Path) -> str | None:
     try:
-        said = probe(path, ["-f", "ffmetadata"]).decode(errors="replace")
+        metadata = read_file(path, ["-f", "ffmetadata"]).decode(errors="replace")
     except (EncodeError, OSError) as error:
         raise _damaged(path) from error
-    # Matroska shouts its keys
-    found = re.search(r"^comment=((?:\\.|[^\\\n])*)", said, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    # Matroska writes keys in capitals
+    found = re.search(r"^comment=((?:\\.|[^\\\n])*)", metadata, re.IGNORECASE | re.MULTILINE | re.DOTALL)
     return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found else None
 
 
-#: what Pillow calls a format → where its recipe is; a damaged file may hold anything there
-_PICTURE_TEXT: dict[str, Callable[[Image.Image], object]] = {
-    "GIF": lambda picture: picture.info.get("comment"),
-    "PNG": lambda picture: picture.info.get(KEYWORD),
-    "WEBP": lambda picture: picture.getexif().get(ExifTags.Base.ImageDescription),
+#: how to read each carrier; a damaged file may yield any type
+_READERS: Mapping[RecipeCarrier, Callable[[Path], str | None]] = {
+    "gif-comment": lambda path: _from_picture(path, "GIF", lambda picture: picture.info.get("comment")),
+    "png-text": lambda path: _from_picture(path, "PNG", lambda picture: picture.info.get(KEYWORD)),
+    "webp-exif": lambda path: _from_picture(
+        path, "WEBP", lambda picture: picture.getexif().get(ExifTags.Base.ImageDescription)
+    ),
+    "video-comment": _from_video,
+    "json": _from_json,
 }
-#: how a file begins → how to get at what it carries
-_CARRIERS: tuple[tuple[re.Pattern[bytes], Callable[[Path], str | None]], ...] = (
-    (re.compile(rb"GIF8[79]a"), _from_picture),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), _from_picture),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), _from_picture),
-    (re.compile(rb"....ftyp", re.DOTALL), _from_video),
-    (re.compile(rb"\x1a\x45\xdf\xa3"), _from_video),
-    (re.compile(rb"(\xef\xbb\xbf)?\s*\{"), _from_json),
-)
 
 
 def _parse(text: str | None, path: Path) -> dict[str, Any]:
@@ -134,16 +128,16 @@ def _parse(text: str | None, path: Path) -> dict[str, Any]:
         recipe = None
     if not isinstance(recipe, dict) or not isinstance(recipe.get(KEYWORD), int):
         raise NoRecipe(
-            f"`{path}` carries no animdiff recipe",
-            hint="programs that re-encode a clip drop it: give the original file",
+            f"`{path}` has no animdiff recipe",
+            hint="re-encoding a clip removes its recipe: give the original file",
         )
     if recipe[KEYWORD] > VERSION:
         raise UsageError(
-            f"`{path}` was made by a later animdiff (recipe version {recipe[KEYWORD]})",
+            f"`{path}` was written by a later animdiff (recipe version {recipe[KEYWORD]})",
             hint="upgrade with `pip install --upgrade animdiff`",
         )
     return recipe
 
 
 def _damaged(path: Path) -> UsageError:
-    return UsageError(f"`{path}` is damaged or cut off", hint=_ASK_FOR_ANOTHER)
+    return UsageError(f"`{path}` is damaged or incomplete", hint=_HINT)

@@ -1,4 +1,4 @@
-"""MP4 (H.264) and WebM (VP9): 8-bit 4:2:0, in BT.709 and labelled so."""
+"""Write MP4 (H.264) and WebM (VP9): 8-bit 4:2:0, BT.709, with colour tags."""
 
 import tempfile
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from animdiff_cli.core.timing import frame_rate
-from animdiff_cli.outputs.ffmpeg import Frames, encode, url
+from animdiff_cli.outputs.ffmpeg import Frames, encode, file_url
 from animdiff_cli.outputs.provenance import ffmetadata
 
-#: Left alone, ffmpeg converts with BT.601 and labels nothing; players then guess by picture size and shift the colours.
+#: By default ffmpeg converts with BT.601 and writes no tags; players then guess from the size, and colours shift.
 BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
@@ -19,43 +19,43 @@ BT709 = (
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A container and what ffmpeg is told to fill it."""
+    """A container and the ffmpeg options for its video stream."""
 
     container: str
     options: tuple[str, ...]
 
 
-#: the index first, so that a page can play the clip while it loads
+#: faststart puts the index first, so that browsers can play the clip while it loads
 MP4 = Codec("mp4", ("-c:v", "libx264", "-crf", "17", "-preset", "medium", "-movflags", "+faststart"))
-#: without `-b:v 0` the quality would be capped by a default bit rate
+#: without `-b:v 0` a default bit rate limits the quality
 WEBM = Codec(
     "webm", ("-c:v", "libvpx-vp9", "-crf", "20", "-b:v", "0", "-deadline", "good", "-cpu-used", "3", "-row-mt", "1")
 )
 
 
 def write_mp4(frames: Frames, fps: float, path: Path, recipe: str) -> None:
-    """Write `[F, H, W, 3]` as H.264. An odd width or height gains one pixel, a copy of the last column or row."""
+    """Write `[F, H, W, 3]` as H.264. Odd sides are padded by one pixel, a copy of the last column or row."""
     _write(frames, fps, path, recipe, MP4)
 
 
 def write_webm(frames: Frames, fps: float, path: Path, recipe: str) -> None:
-    """Write `[F, H, W, 3]` as VP9. An odd width or height gains one pixel, a copy of the last column or row."""
+    """Write `[F, H, W, 3]` as VP9. Odd sides are padded by one pixel, a copy of the last column or row."""
     _write(frames, fps, path, recipe, WEBM)
 
 
 def _write(frames: Frames, fps: float, path: Path, recipe: str, codec: Codec) -> None:
     height, width = frames.shape[1:3]
-    even = (_even(frame) for frame in frames)
+    even = (_pad_to_even(frame) for frame in frames)
     with tempfile.TemporaryDirectory() as folder:
-        # a file, because one argument holds no more than 128 KiB
+        # a file, because an argument is limited to 128 KiB
         tags = Path(folder, "tags")
         tags.write_text(ffmetadata(recipe), encoding="ascii", newline="\n")
-        described = ["-f", "ffmetadata", "-i", url(tags), "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
-        arguments = [*described, *codec.options, "-f", codec.container, url(path)]
+        metadata = ["-f", "ffmetadata", "-i", file_url(tags), "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
+        arguments = [*metadata, *codec.options, "-f", codec.container, file_url(path)]
         encode(even, (width + width % 2, height + height % 2), frame_rate(fps), arguments)
 
 
-def _even(frame: Frames) -> Frames:
-    """4:2:0 halves both sides. Scaling would blur every pixel, cropping would lose some."""
+def _pad_to_even(frame: Frames) -> Frames:
+    """Pad odd sides by one pixel: 4:2:0 halves both sides. Scaling would blur every pixel, cropping would lose some."""
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

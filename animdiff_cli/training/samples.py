@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.formats import format_of
 from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.denoise import Conditioning, denoise
@@ -18,7 +19,7 @@ from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import Text
 from animdiff_cli.motion import plugged
-from animdiff_cli.outputs import format_of, write_clip
+from animdiff_cli.outputs import write_clip
 
 Frames = NDArray[np.uint8]
 

@@ -83,7 +83,7 @@ def test_a_picture_by_another_program_has_nothing_to_render_again(animdiff, here
     Image.new("RGB", (8, 8)).save(here / "holiday.gif")
     result = animdiff("generate", "--from", "holiday.gif")
     assert result.exit_code == 3
-    assert "carries no animdiff recipe" in result.stderr
+    assert "has no animdiff recipe" in result.stderr
 
 
 def test_a_recipe_with_a_setting_nobody_knows_says_which(animdiff, fox, here):

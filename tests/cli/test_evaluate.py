@@ -171,7 +171,7 @@ def test_torch_is_loaded_for_clip_alone(clip, here):
         ([], 2, "evaluate --help"),
         (["no.gif"], 3, "check the path"),
         (["notes.txt"], 2, "give a gif, mp4"),
-        (["empty"], 2, "holds no clips"),
+        (["empty"], 2, "contains no clips"),
         (["broken.gif"], 2, "damaged"),
         (["fox.gif", "--against", "no.gif"], 3, "check the path"),
         (["fox.gif", "--against", "short.gif"], 2, "fox.gif: clips of 4 frames"),

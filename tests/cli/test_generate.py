@@ -1,15 +1,12 @@
 import json
 from itertools import product
-from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from animdiff_cli.core.choices import Format
+from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.outputs import read_recipe
-
-FORMATS = get_args(Format)
 
 
 def test_every_prompt_is_rendered_with_every_seed_and_weights_load_once(animdiff, toy):

@@ -48,7 +48,7 @@ def page(tmp_path, filmed):
         found = evaluate(paths)
         text = write_report(found.clips, found.notes, tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         parsed = Nesting()
-        parsed.loader(text)
+        parsed.feed(text)
         assert parsed.open == []
         return text, parsed.seen
 

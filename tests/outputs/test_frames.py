@@ -48,7 +48,7 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(stranger, tmp_path,
     kept = tmp_path / "home" / stranger
     kept.parent.mkdir(parents=True)
     kept.write_text("years of work")
-    with pytest.raises(UsageError, match="holds more than frames"):
+    with pytest.raises(UsageError, match="contains more than frames"):
         write_clip(make_clip(), 8, tmp_path / "home", "frames", {}, overwrite=True)
     assert kept.read_text() == "years of work"
     assert names(tmp_path) == ["home"]

@@ -9,7 +9,7 @@ from PIL import Image
 from animdiff_cli.core.timing import gif_delays
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import EncodeError, write_clip
-from animdiff_cli.outputs.gif import PALETTE_PIXELS, retime, sampled
+from animdiff_cli.outputs.gif import PALETTE_PIXELS, set_delays, subsample
 
 
 def test_gif_plays_at_exactly_eight_frames_per_second(tmp_path, make_clip, decode_picture):
@@ -65,7 +65,7 @@ def test_flat_colours_of_a_large_clip_survive_the_thinned_palette(tmp_path, char
 @given(st.integers(1, 64), st.integers(1, 2000), st.integers(1, 2000))
 def test_the_palette_sees_the_same_number_of_pixels_from_every_frame(num_frames, height, width):
     clip = np.broadcast_to(np.uint8(0), (num_frames, height, width, 3))
-    sample = sampled(clip)
+    sample = subsample(clip)
     assert len(sample) == num_frames
     assert len({frame.shape for frame in sample}) == 1
     assert min(sample[0].shape) >= 1
@@ -93,5 +93,5 @@ def test_sixty_frames_per_second_are_refused_and_leave_nothing(tmp_path, make_cl
 
 def test_a_delay_too_few_is_noticed(tmp_path, make_clip):
     gif = write_clip(make_clip(4), 8, tmp_path / "a.gif", "gif", {}).read_bytes()
-    with pytest.raises(EncodeError, match="4 pictures for 3 frames"):
-        retime(gif, [10, 10, 10], "{}")
+    with pytest.raises(EncodeError, match="4 images for 3 frames"):
+        set_delays(gif, [10, 10, 10], "{}")

@@ -98,7 +98,7 @@ def test_no_foreign_bytes_crash_the_reader(raw, head, tmp_path):
 def test_a_picture_by_another_program_carries_none(suffix, tmp_path):
     path = tmp_path / f"theirs.{suffix}"
     Image.new("RGB", (8, 8)).save(path)
-    with pytest.raises(NoRecipe, match="carries no animdiff recipe") as refusal:
+    with pytest.raises(NoRecipe, match="has no animdiff recipe") as refusal:
         read_recipe(path)
     assert refusal.value.exit_code == 3
 

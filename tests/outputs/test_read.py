@@ -6,10 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.outputs import read, write_clip
-from animdiff_cli.outputs.read import is_animation, read_clip, read_stills
-from animdiff_cli.outputs.write import WRITERS, suffix_of
+from animdiff_cli.outputs.read import is_animation, read_clip, read_images
+from animdiff_cli.outputs.write import WRITERS
 
 LOSSLESS = ("apng", "frames")
 
@@ -17,7 +18,7 @@ LOSSLESS = ("apng", "frames")
 @pytest.mark.parametrize("format", list(WRITERS))
 def test_every_format_comes_back(format, tmp_path, make_clip):
     clip = make_clip(5, 32, 48)
-    footage = read_clip(write_clip(clip, 8, tmp_path / f"clip{suffix_of(format)}", format, {}))
+    footage = read_clip(write_clip(clip, 8, tmp_path / f"clip{FORMATS[format].suffix}", format, {}))
     assert footage.frames.shape == clip.shape
     error = np.abs(footage.frames.astype(int) - clip)
     assert error.max() == 0 if format in LOSSLESS else error.mean() < 6
@@ -27,7 +28,7 @@ def test_every_format_comes_back(format, tmp_path, make_clip):
 @pytest.mark.parametrize("format", ["gif", "webp", "apng"])
 def test_frames_that_were_folded_into_one_are_unfolded(format, tmp_path, make_clip):
     clip = make_clip(8)[[0, 0, 0, 1, 2, 2, 3, 4]]
-    footage = read_clip(write_clip(clip, 10, tmp_path / f"clip{suffix_of(format)}", format, {}))
+    footage = read_clip(write_clip(clip, 10, tmp_path / f"clip{FORMATS[format].suffix}", format, {}))
     assert len(footage.frames) == 8
     assert footage.fps == pytest.approx(10)
     assert np.array_equal(footage.frames[4], footage.frames[5])
@@ -50,7 +51,7 @@ def test_frames_of_several_sizes_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
     Image.new("RGB", (8, 9)).save(tmp_path / "2.png")
     with pytest.raises(UsageError, match=r"8x9 pixels, `1\.png` 8x8"):
-        read_stills(tmp_path)
+        read_images(tmp_path)
 
 
 def test_a_single_picture_is_a_clip_of_one_frame(tmp_path):
@@ -77,7 +78,7 @@ def test_what_is_not_there_is_not_found(tmp_path):
 def test_a_clip_longer_than_memory_is_refused(tmp_path, make_clip, monkeypatch):
     monkeypatch.setattr(read, "MAX_BYTES", 3 * 32 * 48 * 3)
     for name, format in (("a.gif", "gif"), ("a.mp4", "mp4")):
-        with pytest.raises(UsageError, match="too long: 3 frames"):
+        with pytest.raises(UsageError, match="too long: at most 3 frames"):
             read_clip(write_clip(make_clip(4), 8, tmp_path / name, format, {}))
         assert len(read_clip(write_clip(make_clip(3), 8, tmp_path / f"short-{name}", format, {})).frames) == 3
 
@@ -85,13 +86,13 @@ def test_a_clip_longer_than_memory_is_refused(tmp_path, make_clip, monkeypatch):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), format=st.sampled_from(["gif", "webp", "apng"]))
 def test_a_picture_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_path, make_clip):
-    path = tmp_path / f"good{suffix_of(format)}"
+    path = tmp_path / f"good{FORMATS[format].suffix}"
     if not path.exists():
         write_clip(make_clip(2, 8, 8), 8, path, format, {})
     raw = bytearray(path.read_bytes())
     for place in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=20)):
         raw[place] = data.draw(st.integers(0, 255))
-    damaged = tmp_path / f"damaged{suffix_of(format)}"
+    damaged = tmp_path / f"damaged{FORMATS[format].suffix}"
     damaged.write_bytes(raw)
     try:
         assert read_clip(damaged).frames.ndim == 4

@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from animdiff_cli.core.formats import format_of
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import claim
-from animdiff_cli.outputs import check_output, format_of, free_path, output_paths, read_recipe, write_all, write_clip
+from animdiff_cli.outputs import check_output, free_path, output_paths, read_recipe, write_all, write_clip
 from animdiff_cli.outputs.write import WRITERS
 
 NOISE = "numpy.random.default_rng(0).integers(0, 256, (400, 256, 256, 3), dtype=numpy.uint8)"
@@ -23,6 +24,7 @@ def run_writer(setup, call):
     code = f"""
 import numpy, pathlib, resource, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from animdiff_cli.core.formats import format_of
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import write_clip
 frames = {NOISE}

@@ -9,7 +9,7 @@ from threading import Event
 
 import numpy as np
 
-from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, drain, url
+from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, file_url, stream_output
 from animdiff_cli.training.data.media import Media
 from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, Changes, find_cuts
 from animdiff_cli.training.data.timeline import Timeline, seconds_before
@@ -37,7 +37,7 @@ def look(media: Media, stop: Event | None = None) -> Timeline:
     # `showinfo` comes before the scaling, after ffmpeg has turned the picture upright
     filters = f"showinfo=checksum=0,scale={WIDTH}:{HEIGHT}:flags=area"
     # several files are looked at side by side, so one thread each
-    said = drain(["-threads", "1", *_input(media), *_output(filters)], WIDTH * HEIGHT * 3, take)
+    said = stream_output(["-threads", "1", *_input(media), *_output(filters)], WIDTH * HEIGHT * 3, take)
     shown = _shown(said)
     if not shown:
         raise DecodeError("it holds no pictures")
@@ -83,7 +83,7 @@ def _found(
 
     seek = ["-ss", f"{moment:.6f}"] if moment else []
     output = [*_output(filters), "-frames:v", str(len(wanted))]
-    said = drain([*seek, *_input(media), *output], width * height * 3, take)
+    said = stream_output([*seek, *_input(media), *output], width * height * 3, take)
     # frames count their time from the moment that was sought
     seen = [moment + time for time in _times(said)]
     expected = [timeline.times[index] for index in wanted]
@@ -99,12 +99,12 @@ def _shown(said: str) -> list[re.Match[str]]:
 
 
 def _input(media: Media) -> list[str]:
-    return ["-i", url(media.path) if media.span is None else _inside(media.path, media.span)]
+    return ["-i", file_url(media.path) if media.span is None else _inside(media.path, media.span)]
 
 
 def _inside(archive: Path, span: tuple[int, int]) -> str:
     """Bytes of an archive as a file of their own: ffmpeg seeks in them without unpacking."""
-    return f"subfile,,start,{span[0]},end,{span[1]},,:{url(archive)}"
+    return f"subfile,,start,{span[0]},end,{span[1]},,:{file_url(archive)}"
 
 
 def _output(filters: str) -> list[str]:

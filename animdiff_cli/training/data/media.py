@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv"}
-)
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+from animdiff_cli.core import formats
+
+VIDEO_SUFFIXES = formats.VIDEO_SUFFIXES | {".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv"}
+PICTURE_SUFFIXES = formats.IMAGE_SUFFIXES | {".tif", ".tiff"}
 
 Kind = Literal["video", "still", "frames"]
 #: what was left out, and why: (name, reason)

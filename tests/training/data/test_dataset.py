@@ -107,7 +107,7 @@ def test_a_mixed_folder_uses_what_it_can_and_names_the_rest(videos, config, coun
     assert set(reasons) == {"short.mp4", "broken.mp4", "sound.mp4", "photo.jpg"}
     assert reasons["short.mp4"] == "too short: it has 3 frames, a clip of 8 takes 29"
     assert "damaged" in reasons["broken.mp4"]
-    assert reasons["sound.mp4"] == "it holds no pictures"
+    assert reasons["sound.mp4"] == "it has no video stream"
     for name, reason in reasons.items():
         assert f"skipped {name}: {reason}" in notes.messages
 

@@ -114,7 +114,7 @@ def test_a_broken_file_says_that_it_is(tmp_path, counting, write_video):
     whole = write_video(counting(30), tmp_path / "a.mp4").read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DecodeError, match="cut off or damaged"):
+    with pytest.raises(DecodeError, match="incomplete or damaged"):
         decode.look(media(cut))
     noise = tmp_path / "noise.mkv"
     noise.write_bytes(bytes(range(256)) * 40)
@@ -129,7 +129,7 @@ def test_a_broken_file_says_that_it_is(tmp_path, counting, write_video):
 def test_a_file_of_sound_alone_says_that_it_is(real, tmp_path, ffmpeg):
     sound = tmp_path / "sound.mp4"
     ffmpeg("-i", real("bigbuckbunny"), "-vn", "-c", "copy", sound)
-    with pytest.raises(DecodeError, match="holds no pictures"):
+    with pytest.raises(DecodeError, match="no video stream"):
         decode.look(media(sound))
 
 
