@@ -1,49 +1,54 @@
-"""`animdiff models`: what weights there are, where, and whether they are still what they were."""
+"""`animdiff models`: list, show, verify, remove and add models."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from animdiff_cli.cli.command import Command
-from animdiff_cli.cli.model_lines import card_lines, table
 from animdiff_cli.cli.models_add import BaseOpt, KindOpt, add
 from animdiff_cli.cli.options import MODELS, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json
 
 if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
-    from animdiff_cli.jobs.remove import Removal
+    from animdiff_cli.jobs.models import ModelDetails, ModelInfo
+    from animdiff_cli.jobs.models_remove import Removal
+    from animdiff_cli.jobs.models_verify import VerifyResult
 
-app = typer.Typer(no_args_is_help=True, help="What weights there are, here and to be had.")
+app = typer.Typer(no_args_is_help=True, help="List local and downloadable weights.")
 
-WORTH_SAYING = 100_000_000  # bytes: less is read before a line about it
+HEADER = ("NAME", "KIND", "BASE", "SIZE", "LOCATION")
+LOCATIONS = {"bundled": "bundled", "store": "local", "hub-cache": "Hub cache", None: "not downloaded"}
+#: file properties that `models show` prints; `animdiff inspect` prints all
+FILE_PROPERTIES = ("format", "dtype", "parameters", "rank", "max_frames", "container")
 VERDICTS = {
     "ok": "ok",
     "differs": "DIFFERS",
-    "recorded": "recorded: nothing to compare with until now",
-    "unknown": "no hash to compare with",
+    "recorded": "hash recorded, none was known",
+    "unknown": "no known hash",
 }
+LARGE_FILE = 100_000_000  # bytes; reading a larger file is announced
 
-
-NameArg = Annotated[str, typer.Argument(metavar="NAME", help="An alias, a file's name, an address or a path.")]
+Section = tuple[str, list[tuple[str, str]]]  # title, (label, value) lines
+NameArg = Annotated[str, typer.Argument(metavar="NAME", help="Alias, file name, remote reference or path.")]
 
 
 @app.command("list", cls=Command)
 def list_(
     all_: Annotated[
-        bool, typer.Option("--all", rich_help_panel=MODELS, help="Those that could be fetched, too.")
+        bool, typer.Option("--all", rich_help_panel=MODELS, help="Include models that can be downloaded.")
     ] = False,
     kind: KindOpt = None,
     base: BaseOpt = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """List the weights on this machine."""
-    from animdiff_cli.jobs.inventory import list_models
+    """List the models on this machine."""
+    from animdiff_cli.jobs.models import list_models
 
-    emit = _saying(quiet=quiet or json_)
-    models = list(list_models(everything=all_, kind=kind, base=base, emit=emit))
+    models = list(list_models(everything=all_, kind=kind, base=base, emit=_reporter(quiet=quiet or json_)))
     if json_:
         for model in models:
             print_json(model.record())
@@ -51,29 +56,29 @@ def list_(
     if quiet:
         print("\n".join(model.name for model in models), end="\n" if models else "")
         return
-    print("\n".join(table(models)))
-    _talk([f"note: {model.name}: {model.problem}" for model in models if model.problem])
+    print("\n".join(_table(models)))
+    _print_stderr(*(f"note: {model.name}: {model.problem}" for model in models if model.problem))
     if not all_:
-        chosen = (f" --{key} {value}" for key, value in (("kind", kind), ("base", base)) if value)
-        _talk([f"hint: what could be fetched: `animdiff models list --all{''.join(chosen)}`"])
+        filters = (f" --{key} {value}" for key, value in (("kind", kind), ("base", base)) if value)
+        _print_stderr(f"hint: to list downloadable models too: `animdiff models list --all{''.join(filters)}`")
 
 
 @app.command(cls=Command)
 def show(name: NameArg, json_: JsonOpt = False) -> None:
-    """Print all that is known of one set of weights."""
-    from animdiff_cli.jobs.card import card_of
+    """Print all information about one model."""
+    from animdiff_cli.jobs.models import model_details
 
-    card = card_of(name)
+    details = model_details(name)
     if json_:
-        print_json(card.record())
+        print_json(details.record())
     else:
-        print("\n".join(card_lines(card)))
+        print("\n".join(_details_lines(details)))
 
 
 @app.command(cls=Command)
 def path(name: NameArg, json_: JsonOpt = False) -> None:
-    """Print where the weights lie. Exit code 3 if they are not on this machine."""
-    from animdiff_cli.jobs.inventory import find_model, require_path
+    """Print a model's local path. Exits with code 3 if it is not on this machine."""
+    from animdiff_cli.jobs.models import find_model, require_path
 
     found = require_path(find_model(name))
     print_json({"name": name, "path": str(found)}) if json_ else print(found)
@@ -82,102 +87,173 @@ def path(name: NameArg, json_: JsonOpt = False) -> None:
 @app.command(cls=Command)
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Which; without names, all that are here.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Models to verify. Default: all local models.")
     ] = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Hash weights again and compare. Needs no network. Exit code 5 if one differs."""
-    from animdiff_cli.errors import IntegrityError
-    from animdiff_cli.jobs.verify import verify as check
+    """Hash models and compare with known hashes, offline. Exits with code 5 if one differs."""
+    from animdiff_cli.jobs.models_verify import verify as verify_models
 
-    damaged, seen = [], 0
-    for verified in check(names or [], _saying(quiet=quiet or json_)):
-        seen += 1
+    damaged, count = [], 0
+    for result in verify_models(names or [], _reporter(quiet=quiet or json_)):
+        count += 1
         if json_:
-            print_json(
-                {
-                    "name": verified.name,
-                    "path": str(verified.path),
-                    "verdict": verified.verdict,
-                    "sha256": verified.sha256,
-                    "expected": verified.expected,
-                    "file": verified.lost,
-                }
-            )
+            print_json(result.record())
         else:
-            lost = f": {verified.lost}" if verified.lost else ""
-            print(f"{verified.name}  {VERDICTS[verified.verdict]}{lost}", flush=True)
-        if verified.verdict == "differs":
-            damaged.append(verified)
-    if not seen and not (json_ or quiet):
-        _talk(["nothing to verify: only what is bundled is here"])
+            failed = f": {result.failed_file}" if result.failed_file else ""
+            print(f"{result.name}  {VERDICTS[result.verdict]}{failed}", flush=True)
+        if result.verdict == "differs":
+            damaged.append(result)
+    if not count and not (json_ or quiet):
+        _print_stderr("nothing to verify: all local models are bundled")
     if damaged:
-        first = damaged[0]
-        hint = f"`animdiff models rm {first.name}`, then `animdiff fetch {first.name}`"
-        many = f"{len(damaged)} of these are not what they were: " if len(damaged) > 1 else ""
-        told = f"{first.path} is not what it was" if len(damaged) == 1 else ", ".join(d.name for d in damaged)
-        raise IntegrityError(many + told, hint=hint if first.is_own else "get it again from where it came")
+        _raise_damaged(damaged)
 
 
 @app.command(cls=Command)
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="What to remove.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models to remove.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", rich_help_panel=MODELS, help="Do not ask.")] = False,
     forget: Annotated[
-        bool, typer.Option("--forget", rich_help_panel=MODELS, help="Take the alias out of your catalog, too.")
+        bool, typer.Option("--forget", rich_help_panel=MODELS, help="Also remove the alias from your catalog.")
     ] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Remove weights from animdiff's models folder. Prints what was removed."""
+    """Remove models from animdiff's models folder. Prints the removed paths."""
     from animdiff_cli.errors import UsageError
-    from animdiff_cli.jobs.remove import plan_removal, remove
+    from animdiff_cli.jobs.models_remove import plan_removal, remove
 
     planned = plan_removal(names, forget=forget)
     if not yes:
         if json_ or not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("removing needs a yes, and nobody can be asked here", hint="add `--yes`")
+            raise UsageError("`--json` cannot ask" if json_ else "not a terminal", hint="confirm with `--yes`")
         if not typer.confirm(_question(planned), err=True):
             raise typer.Exit
-    emit = _saying(quiet=quiet or json_)
+    report = _reporter(quiet=quiet or json_)
     for removal in planned:
         size = removal.bytes
-        remove(removal, emit)
+        remove(removal, report)
         removed = [str(path) for path in removal.paths]
         if json_:
             print_json({"name": removal.name, "removed": removed, "bytes": size, "forgotten": removal.alias})
         elif removed:
             print("\n".join(removed))
         if removal.alias and not (json_ or quiet):
-            _talk([f"`{removal.alias}` is no longer in your catalog"])
+            _print_stderr(f"removed `{removal.alias}` from your catalog")
 
 
 app.command(cls=Command)(add)
 
 
-def _question(planned: "tuple[Removal, ...]") -> str:
+def _table(models: "Sequence[ModelInfo]") -> Iterator[str]:
+    """Format models in columns. Nothing is truncated, so that names can be copied."""
+    rows = [HEADER, *(_row(model) for model in models)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for name, kind, base, size, location in rows:
+        yield f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {base:<{widths[2]}}  {size:>{widths[3]}}  {location}"
+
+
+def _row(model: "ModelInfo") -> tuple[str, str, str, str, str]:
+    location = LOCATIONS.get(model.where) or str(model.path and model.path.parent)
+    return model.name, model.kind or "?", model.base or "?", _size(model.bytes), location
+
+
+def _details_lines(details: "ModelDetails") -> Iterator[str]:
+    """Format model details in titled sections of labelled lines."""
+    metadata = details.model.metadata
+    yield details.model.name
+    if metadata.description:
+        yield f"  {metadata.description}"
+    sections = (
+        _model_section(details),
+        _file_section(details),
+        _properties_section(details),
+        ("Recommended", [(key, _value(value)) for key, value in metadata.recommended.items()]),
+        ("Requires", [(alias, "local" if is_local else "not downloaded") for alias, is_local in details.requirements]),
+    )
+    width = max(len(label) for _, lines in sections for label, _ in lines)
+    for title, lines in sections:
+        if lines:
+            yield ""
+            yield f"  {title}"
+            yield from (f"    {label:<{width}}  {text}" for label, text in lines)
+
+
+def _model_section(details: "ModelDetails") -> Section:
+    model = details.model
+    fields = {
+        "aliases": ", ".join(model.entry.aliases) if model.entry else "",
+        "kind": model.kind,
+        "base": model.base,
+        "version": model.version or (details.info.version if details.info else None),
+        "license": model.metadata.license,
+        "trigger words": ", ".join(model.metadata.trigger_words),
+        "problem": model.problem,
+    }
+    return "Model", [(label, text) for label, text in fields.items() if text]
+
+
+def _file_section(details: "ModelDetails") -> Section:
+    model, receipt = details.model, details.receipt
+    lines = [("path", str(model.path) if model.path else f"not downloaded: `animdiff fetch {model.name}`")]
+    if model.bytes is not None:
+        lines.append(("size", _size(model.bytes)))
+    if details.sha256:
+        lines.append(("sha256", details.sha256))
+    sources = list(model.entry.sources) if model.entry else []
+    lines += [("source", source) for source in sources or ([receipt.source] if receipt else [])]
+    if receipt:
+        lines.append(("recorded", receipt.date))
+    return "File", lines
+
+
+def _properties_section(details: "ModelDetails") -> Section:
+    record = details.info.record() if details.info else {}
+    known = [(key.replace("_", " "), record[key]) for key in FILE_PROPERTIES if record.get(key) is not None]
+    return "Weights", [(label, f"{value:,}" if isinstance(value, int) else str(value)) for label, value in known]
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _size(size: int | None) -> str:
     from animdiff_cli.fetch.disk import in_words
 
+    return "?" if size is None else in_words(size)
+
+
+def _raise_damaged(damaged: "list[VerifyResult]") -> None:
+    from animdiff_cli.errors import IntegrityError
+
+    first = damaged[0]
+    names = ", ".join(result.name for result in damaged)
+    message = f"{first.path} has changed" if len(damaged) == 1 else f"{len(damaged)} models have changed: {names}"
+    again = f"run `animdiff models rm {first.name}`, then `animdiff fetch {first.name}`"
+    raise IntegrityError(message, hint=again if first.is_own else "download it again from its source")
+
+
+def _question(planned: "tuple[Removal, ...]") -> str:
     names = ", ".join(removal.name for removal in planned)
-    return f"remove {names} ({in_words(sum(removal.bytes for removal in planned))})?"
+    return f"remove {names} ({_size(sum(removal.bytes for removal in planned))})?"
 
 
-def _talk(lines: list[str]) -> None:
+def _print_stderr(*lines: str) -> None:
     for line in lines:
         print(line, file=sys.stderr)
 
 
-def _saying(*, quiet: bool) -> "Emit":
-    """Say notes, and which large file is being read."""
+def _reporter(*, quiet: bool) -> "Emit":
+    """Return an event handler that prints notes and the large file being read."""
     from animdiff_cli.core.events import Checking, Event, Note, ignore
-    from animdiff_cli.fetch.disk import in_words
 
     def report(event: Event) -> None:
         match event:
-            case Checking(name, size) if size > WORTH_SAYING:
-                _talk([f"reading {name}, {in_words(size)}"])
+            case Checking(name, size) if size > LARGE_FILE:
+                _print_stderr(f"reading {name}, {_size(size)}")
             case Note(message):
-                _talk([f"note: {message}"])
+                _print_stderr(f"note: {message}")
 
     return ignore if quiet else report

@@ -12,7 +12,7 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.sources import understand
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
-from animdiff_cli.registry.places import place, place_ref
+from animdiff_cli.registry.model_dirs import download_path, ref_download_path
 from animdiff_cli.registry.recommend import with_recommended
 
 #: group → kind; `base` is the one whose plural does not say what it is
@@ -81,7 +81,7 @@ def requirements(entry: CatalogEntry) -> tuple[CatalogEntry, ...]:
 
 def of_entry(entry: CatalogEntry) -> Item:
     """The item that a catalog entry stands for."""
-    return Item(entry.alias, entry, tuple(parse_ref(source) for source in entry.sources), place(entry))
+    return Item(entry.alias, entry, tuple(parse_ref(source) for source in entry.sources), download_path(entry))
 
 
 def _items(word: str, network: Network, *, scaled: bool = False) -> tuple[Item, ...]:
@@ -95,7 +95,7 @@ def _items(word: str, network: Network, *, scaled: bool = False) -> tuple[Item, 
             return ()  # a preset may name a file of one's own: nothing to fetch
         raise UsageError(f"`{word}` is a path: there is nothing to fetch", hint="use it as it is: `--model PATH`")
     ref = understand(ref, network)
-    return (Item(str(ref), None, (ref,), place_ref(ref), in_folder=ref.source != "hf"),)
+    return (Item(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.source != "hf"),)
 
 
 def _find(alias: str) -> CatalogEntry:

@@ -10,10 +10,9 @@ from animdiff_cli.fetch.items import Item
 from animdiff_cli.fetch.receipt import Receipt, make_receipt, read_receipt, receipt_path, write_receipt
 from animdiff_cli.fetch.remote import Digest
 from animdiff_cli.registry.catalog import CatalogEntry
-from animdiff_cli.registry.external_models import find_on_shelves
-from animdiff_cli.registry.model_dirs import ModelDir, model_dirs
-from animdiff_cli.registry.places import held
-from animdiff_cli.registry.store import not_here
+from animdiff_cli.registry.external_models import find_in_model_dirs
+from animdiff_cli.registry.model_dirs import ModelDir, model_dirs, weights_in_folder
+from animdiff_cli.registry.store import not_downloaded
 
 FOUND_HERE = "found on this machine"
 
@@ -36,7 +35,7 @@ def find_present(item: Item, among: Sequence[ModelDir] | None = None) -> Fetched
     `among` are shelves that were looked through already. Raises IntegrityError for a file that is not the one that
     was fetched, or not the one the catalog describes; NotFound for one that can come from nowhere.
     """
-    path = held(item.target) if item.in_folder else item.target
+    path = weights_in_folder(item.target) if item.in_folder else item.target
     entry = item.entry
     if path is None or not path.exists():
         return _elsewhere(item, entry, model_dirs() if among is None else among) if entry else None
@@ -54,8 +53,8 @@ def find_present(item: Item, among: Sequence[ModelDir] | None = None) -> Fetched
 def _elsewhere(item: Item, entry: CatalogEntry, among: Sequence[ModelDir]) -> Fetched | None:
     """Find an entry's weights in the folder of another program: nothing is written there, not even a receipt."""
     if not entry.sources:
-        raise not_here(entry)
-    path = find_on_shelves(entry, among)
+        raise not_downloaded(entry)
+    path = find_in_model_dirs(entry, among)
     return None if path is None else Fetched(item.name, path, entry.sha256, size_of(path), True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from animdiff_cli.fetch.remote import Digest
 from animdiff_cli.files.atomic import atomic_write_text
-from animdiff_cli.registry.sidecar import read_fields, sidecar_path
+from animdiff_cli.registry.metadata import metadata_path, read_metadata_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ KEYS = frozenset(field.name for field in fields(Receipt))
 
 def receipt_path(path: Path) -> Path:
     """Where the receipt of a file or folder lies."""
-    return sidecar_path(path)
+    return metadata_path(path)
 
 
 def make_receipt(source: str, digests: Mapping[str, Digest], *, revision: str | None, is_folder: bool) -> Receipt:
@@ -46,13 +46,13 @@ def make_receipt(source: str, digests: Mapping[str, Digest], *, revision: str | 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Put a receipt beside `path`, whole or not at all. What a person wrote there stays."""
     told = {key: value for key, value in asdict(receipt).items() if value not in (None, {})}
-    told |= {key: value for key, value in read_fields(path).items() if key not in KEYS}
+    told |= {key: value for key, value in read_metadata_json(path).items() if key not in KEYS}
     atomic_write_text(receipt_path(path), f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
 
 
 def read_receipt(path: Path) -> Receipt | None:
     """Read the receipt of a file or folder; None where there is none that can be read."""
-    told = {key: value for key, value in read_fields(path).items() if key in KEYS}
+    told = {key: value for key, value in read_metadata_json(path).items() if key in KEYS}
     try:
         return Receipt(**{"sha256": None, **told})
     except TypeError:  # a sidecar without a receipt

@@ -17,9 +17,8 @@ from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import free_bytes, in_words, readable_failures
 from animdiff_cli.outputs.ffmpeg import list_encoders
-from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog
-from animdiff_cli.registry.model_dirs import ModelDir
-from animdiff_cli.registry.places import is_there, place
+from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog_path
+from animdiff_cli.registry.model_dirs import ModelDir, download_path, is_present
 
 Status = Literal["ok", "note", "broken"]
 #: a checkpoint and its motion module
@@ -129,7 +128,7 @@ def _ffmpeg() -> Iterator[Finding]:
 def _miniature() -> Iterator[Finding]:
     for alias in ("pocket", "pocket-motion"):
         entry = next(entry for entry in read_catalog(CATALOG).entries if entry.alias == alias)
-        if not is_there(place(entry)):
+        if not is_present(download_path(entry)):
             raise NotFound(f"`{alias}` is missing from this installation", hint=REINSTALL.format("animdiff"))
     yield Finding("miniature", "ok", "here")
 
@@ -139,7 +138,7 @@ def _models() -> Iterator[Finding]:
     with readable_failures(folder):
         free = free_bytes(folder)
         _require_writable(folder)
-        count = len(ModelDir(folder, is_own=True).found)
+        count = len(ModelDir(folder, is_own=True).weights)
     found = f"{folder}: {count} model{'s' * (count != 1)}, {in_words(free)} free on the disk"
     if free < ROOM_FOR_ONE:
         remedy = "free some space, or choose another disk: `export ANIMDIFF_MODELS=…`"
@@ -166,7 +165,7 @@ def _other_folders() -> Iterator[Finding]:
             why = "may not be read" if folder.exists() else "is not there"
             yield Finding("other folder", "note", f"{folder} {why}", "correct `ANIMDIFF_EXTRA_MODELS`, or unset it")
             continue
-        count = len(ModelDir(folder).found)
+        count = len(ModelDir(folder).weights)
         remedy = None if count else "name the program's folder, or the one its models are in"
         yield Finding("other folder", "ok" if count else "note", f"{folder}: {count} models", remedy)
     cache = paths.hub_cache_dir()
@@ -178,15 +177,17 @@ def _other_folders() -> Iterator[Finding]:
 def _catalog() -> Iterator[Finding]:
     read_catalog(CATALOG)
     catalog = load_catalog()
-    own = f", {len(catalog.own)} of your own in {user_catalog()}" if catalog.own else ""
-    lost = [entry for entry in catalog.entries if entry.path and not is_there(place(entry))]
+    own = f", {len(catalog.user_aliases)} of your own in {user_catalog_path()}" if catalog.user_aliases else ""
+    lost = [entry for entry in catalog.entries if entry.path and not is_present(download_path(entry))]
     dangling = [(e.alias, name) for e in catalog.entries for name in e.requires if name not in catalog]
     if lost:
         remedy = f"say where it is now: `animdiff models add {lost[0].alias} PATH --overwrite`"
         yield Finding("catalog", "note", f"`{lost[0].alias}` should be at {lost[0].path}, and is not", remedy)
     elif dangling:
         alias, name = dangling[0]
-        yield Finding("catalog", "note", f"`{alias}` needs `{name}`, which nobody knows", f"correct {user_catalog()}")
+        yield Finding(
+            "catalog", "note", f"`{alias}` needs `{name}`, which nobody knows", f"correct {user_catalog_path()}"
+        )
     else:
         yield Finding("catalog", "ok", f"{len(catalog.entries)} models{own}")
 

@@ -11,7 +11,7 @@ from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import Item, expand, items_for_preset, requirements
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
 from animdiff_cli.fetch.presence import Fetched
-from animdiff_cli.registry.store import is_here
+from animdiff_cli.registry.store import is_local
 
 __all__ = ["Fetched", "Plan", "Planned", "fetch", "plan_fetch"]
 
@@ -61,5 +61,5 @@ def _still_needed(plan: Plan) -> list[str]:
     """Name what the fetched weights are of no use without and that is not here either."""
     entries = [planned.item.entry for planned in plan.items if planned.item.entry]
     needed = {entry.alias: entry for fetched in entries for entry in requirements(fetched)}
-    absent = [alias for alias, entry in needed.items() if not is_here(entry)]
+    absent = [alias for alias, entry in needed.items() if not is_local(entry)]
     return [f"to use it you also need `{alias}`: `animdiff fetch {alias}`" for alias in absent]

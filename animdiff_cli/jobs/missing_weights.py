@@ -11,7 +11,7 @@ from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.items import requirements
 from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
-from animdiff_cli.registry.store import is_here, locate
+from animdiff_cli.registry.store import is_local, locate
 
 #: settings that name weights, and the kind each names
 KINDS: Mapping[str, Kind] = {
@@ -41,7 +41,7 @@ def absent_weights(settings: Mapping[str, object]) -> list[str]:
     aliases = (ref.target for _, ref in named if ref.source == "alias")
     entries = [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]
     required = [entry for named_entry in entries for entry in requirements(named_entry)]
-    absent += [entry.alias for entry in required if not _has_other(entry, settings) and not is_here(entry)]
+    absent += [entry.alias for entry in required if not _has_other(entry, settings) and not is_local(entry)]
     return list(dict.fromkeys(absent))
 
 

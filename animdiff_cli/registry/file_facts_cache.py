@@ -1,7 +1,7 @@
-"""What was once found out about a large file, kept as long as the file stays as it is.
+"""A cache of facts about large files (hash, kind), valid while the file's size and date do not change.
 
-Hashing two gigabytes takes seconds, and files of other programs have no place beside them to write it down. Kept in
-the cache folder, one JSON file per weight file; whatever is lost there is found out again.
+Hashing two gigabytes takes seconds, and nothing may be written beside the files of other programs. The cache folder
+holds one JSON file per weight file. A lost or damaged entry is computed again.
 """
 
 import hashlib
@@ -18,39 +18,39 @@ from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.files.untrusted import read_json
 
 
-def remember(path: Path, what: str, find_out: Callable[[], Any]) -> Any:
-    """Return what is known of `path` under the name `what`, JSON values only; where nothing is, find it out.
+def cached_fact(path: Path, key: str, compute: Callable[[], Any]) -> Any:
+    """Return the JSON value cached for `path` under `key`; compute and cache it if there is none.
 
-    A file of another size or date is another file. Raises whatever `find_out` raises, and OSError if it is gone.
+    Raises whatever `compute` raises, and OSError if `path` does not exist.
     """
     status = path.stat()
     state = [os.path.realpath(path), status.st_size, status.st_mtime_ns]
-    kept = _kept(path)
-    facts = _read(kept, state)
-    if what not in facts:
-        facts = {**facts, what: find_out()}
-        _write(kept, {"state": state, "facts": facts})
-    return facts[what]
+    cache_file = _cache_file(path)
+    facts = _read(cache_file, state)
+    if key not in facts:
+        facts = {**facts, key: compute()}
+        _write(cache_file, {"state": state, "facts": facts})
+    return facts[key]
 
 
-def remembered_sha256(path: Path) -> str:
-    """Tell a file's sha256, without reading it again where it was read before."""
-    return str(remember(path, "sha256", lambda: sha256_of(path)))
+def cached_sha256(path: Path) -> str:
+    """Return a file's sha256. Reads the file only if it changed since its hash was cached."""
+    return str(cached_fact(path, "sha256", lambda: sha256_of(path)))
 
 
-def _kept(path: Path) -> Path:
+def _cache_file(path: Path) -> Path:
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
     return paths.cache_dir() / "weights" / f"{name}.json"
 
 
-def _read(kept: Path, state: list[Any]) -> dict[str, Any]:
+def _read(cache_file: Path, state: list[Any]) -> dict[str, Any]:
     try:
-        record = read_json(kept)
+        record = read_json(cache_file)
         return dict(record["facts"]) if record["state"] == state else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
-def _write(kept: Path, record: dict[str, Any]) -> None:
-    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        atomic_write_text(kept, json.dumps(record))
+def _write(cache_file: Path, record: dict[str, Any]) -> None:
+    with suppress(OSError):  # without a writable cache, facts are computed every time
+        atomic_write_text(cache_file, json.dumps(record))

@@ -1,15 +1,16 @@
-"""Shelves: the folders that weights lie in, ours and those of ComfyUI and A1111, and what lies there by name.
+"""Model directories: the layout of animdiff's own, those of ComfyUI and A1111, and the weights they hold.
 
-| folder of                   | where its kinds lie                                                              |
+| directory of                | folders by kind                                                                  |
 |-----------------------------|----------------------------------------------------------------------------------|
 | animdiff                    | `base`, `motion-module`, `lora` …: the names of the kinds                        |
 | ComfyUI, or its `models`    | `models/checkpoints`, `loras`, `animatediff_models`, `animatediff_motion_lora` … |
 | A1111, or its `models`      | `models/Stable-diffusion`, `Lora`, `VAE`, `ControlNet`; `embeddings`             |
-| anything else               | weights in the folder itself, of whatever kind they are                          |
+| anything else               | weights of any kind in the directory itself                                      |
 
-Nothing is opened here and nothing written: whose folder it is decides what is in it.
+Files are listed by name. Nothing is opened, nothing is written.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import get_args
 
 from animdiff_cli import paths
-from animdiff_cli.core.refs import WEIGHT_SUFFIXES
-from animdiff_cli.registry.catalog import Kind
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
+from animdiff_cli.registry.catalog import CatalogEntry, Kind
 
 #: folder name in lower case → kind
 KIND_FOLDERS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)} | {
@@ -36,62 +37,62 @@ KIND_FOLDERS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)} | {
     "animatediff_models": "motion-module",
     "animatediff_motion_lora": "motion-lora",
 }
-#: places further in, below the folder that a person names
+#: folders deeper inside a directory that the user names → kind; None: it has a subfolder per kind
 INNER_FOLDERS: Mapping[str, Kind | None] = {
-    "models": None,  # of ComfyUI and A1111: has folders of kinds in it
+    "models": None,  # of ComfyUI and A1111
     "extensions/sd-webui-animatediff/model": "motion-module",
     "custom_nodes/ComfyUI-AnimateDiff-Evolved/models": "motion-module",
     "custom_nodes/ComfyUI-AnimateDiff-Evolved/motion_lora": "motion-lora",
 }
-#: kinds that other programs keep in the folder of another one
+#: kind → the kind whose folder other programs keep it in
 KEPT_WITH: Mapping[Kind, Kind] = {"motion-lora": "lora", "domain-adapter": "lora", "sparsectrl": "controlnet"}
 
-#: what tells the folder of one model from a folder of many
+#: files that mark a folder as one model in diffusers' layout
 MODEL_CONFIGS = ("model_index.json", "config.json")
-#: endings of what a download puts beside weights: receipts, parts, and files on their way
-BESIDE = (".json", ".part", ".part.jsonl", ".new")
+#: suffixes of metadata files and unfinished downloads beside weights
+COMPANION_SUFFIXES = (".json", ".part", ".part.jsonl", ".new")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Weights on a shelf. `kind` is what the folder says; None where it says nothing."""
+class LocalWeights:
+    """A weight file or model folder. `kind` follows from its parent folder; None if that folder takes any kind."""
 
     path: Path
     kind: Kind | None
 
     @property
     def name(self) -> str:
-        """What it goes by: a file's name without its suffix, a model folder's name."""
+        """The name to type: a file's name without its suffix, or a model folder's name."""
         return self.path.stem if self.path.suffix.lower() in WEIGHT_SUFFIXES else self.path.name
 
     def may_be(self, kind: Kind) -> bool:
-        """True if nothing about where it lies speaks against this kind."""
+        """True if weights of this kind are kept in this folder."""
         return self.kind in (None, kind, KEPT_WITH.get(kind))
 
 
 @dataclass(frozen=True)
 class ModelDir:
-    """One folder of weights and all that lies in it, looked through once."""
+    """One model directory, listed once. `is_own`: it is animdiff's own models folder."""
 
     root: Path
     is_own: bool = False
 
     @cached_property
-    def found(self) -> tuple[Found, ...]:
-        """Everything on this shelf, by path; nothing where the folder is not there or may not be read."""
-        each = {item.path: item for folder, kind in self._places() for item in _walk(folder, kind)}
+    def weights(self) -> tuple[LocalWeights, ...]:
+        """All weights in this directory, by path; empty if it does not exist or cannot be read."""
+        each = {item.path: item for folder, kind in self._folders() for item in _walk(folder, kind)}
         return tuple(item for _, item in sorted(each.items()))
 
-    def named(self, name: str, kind: Kind | None = None) -> list[Found]:
-        """List what goes by a name, letter case aside, and may be of a kind."""
+    def named(self, name: str, kind: Kind | None = None) -> list[LocalWeights]:
+        """Return the weights with a name, ignoring case, that may be of `kind`."""
         wanted = name.lower()
-        return [f for f in self.found if f.name.lower() == wanted and (kind is None or f.may_be(kind))]
+        return [w for w in self.weights if w.name.lower() == wanted and (kind is None or w.may_be(kind))]
 
-    def _places(self) -> Iterator[tuple[Path, Kind | None]]:
-        """List the folders to look into, and what kind each says it holds."""
-        own_kind = None if self.is_own else KIND_FOLDERS.get(self.root.name.lower())
-        if own_kind:
-            yield self.root, own_kind
+    def _folders(self) -> Iterator[tuple[Path, Kind | None]]:
+        """Yield the folders to list and the kind that each holds."""
+        root_kind = None if self.is_own else KIND_FOLDERS.get(self.root.name.lower())
+        if root_kind:
+            yield self.root, root_kind
             return
         yield self.root, None
         inner = {} if self.is_own else INNER_FOLDERS
@@ -108,46 +109,89 @@ class ModelDir:
 
 
 def model_dirs() -> tuple[ModelDir, ...]:
-    """List our own models folder, then those of other programs in the order they were named."""
+    """Return animdiff's models folder, then those of other programs in the order the user named them."""
     own = paths.models_dir()
     others = (ModelDir(folder) for folder in paths.extra_models_dirs() if folder != own)
     return (ModelDir(own, is_own=True), *others)
 
 
-def is_beside(name: str) -> bool:
-    """True for the name of what a download puts beside weights, and of hidden files."""
-    return name.startswith(".") or name.endswith(BESIDE)
+def download_path(entry: CatalogEntry) -> Path:
+    """Return the path that an entry's file or folder is downloaded to, or bundled at. It need not exist."""
+    if entry.bundled is not None:
+        return paths.pocket_dir() / entry.bundled
+    if entry.path is not None:
+        return paths.expanded(entry.path)
+    return paths.models_dir() / entry.kind / entry.store_name
+
+
+def ref_download_path(ref: ModelRef) -> Path:
+    """Return the path that an `hf:`, `civitai:` or `https:` reference is downloaded to. It need not exist.
+
+    For the Hub it is the file or repository itself. For other sites it is a folder with one file, because the site
+    chooses the file name; `weights_in_folder` returns that file.
+    """
+    if ref.source == "hf":
+        parts = [*ref.target.split("/"), *(f"@{ref.revision}".split("/") if ref.revision else [])]
+        name = "--".join([*parts, *(ref.file.split("/") if ref.file else [])])
+    elif ref.source == "civitai":
+        name = f"civitai-{ref.target}-{ref.revision}"
+    else:
+        host = ref.target.partition("//")[2].partition("/")[0].replace(":", "-")
+        # a hash, because URLs contain characters that file names cannot
+        name = f"{host}-{hashlib.sha256(ref.target.encode()).hexdigest()[:10]}"
+    return refs_dir() / name
+
+
+def refs_dir() -> Path:
+    """Return the folder of downloads that are not in the catalog."""
+    return paths.models_dir() / "other"
+
+
+def weights_in_folder(folder: Path) -> Path | None:
+    """Return the one weight file in a folder from `ref_download_path`; None if there is none."""
+    names = folder.iterdir() if folder.is_dir() else ()
+    return next((path for path in names if path.is_file() and not is_companion_file(path.name)), None)
+
+
+def is_present(path: Path) -> bool:
+    """True for a file, and for a folder that is not empty."""
+    return any(path.iterdir()) if path.is_dir() else path.is_file()
+
+
+def is_companion_file(name: str) -> bool:
+    """True for the name of a metadata file, an unfinished download or a hidden file."""
+    return name.startswith(".") or name.endswith(COMPANION_SUFFIXES)
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Tell the folder of one model, in diffusers' layout, from a folder of many."""
-    # unlike Path.is_file, this one never raises for a folder that may not be read
+    """True if a folder is one model in diffusers' layout."""
+    # unlike Path.is_file, os.path.isfile never raises for a folder without read permission
     return any(os.path.isfile(folder / config) for config in MODEL_CONFIGS)  # noqa: PTH113
 
 
-def _walk(folder: Path, kind: Kind | None) -> Iterator[Found]:
-    """Look through a folder of a kind with all below it; where no kind is known, at the folder itself alone."""
+def _walk(folder: Path, kind: Kind | None) -> Iterator[LocalWeights]:
+    """Yield the weights in a folder: recursively if its kind is known, else only at its top level."""
     seen: set[str] = set()
     for at, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(at)
-        if real in seen:  # a link that leads back up
+        if real in seen:  # a symlink to a parent folder
             folders.clear()
             continue
         seen.add(real)
         for name in files:
-            if name.lower().endswith(WEIGHT_SUFFIXES) and not is_beside(name):
-                yield Found(Path(at, name), kind)
+            if name.lower().endswith(WEIGHT_SUFFIXES) and not is_companion_file(name):
+                yield LocalWeights(Path(at, name), kind)
         if kind is None:
             folders.clear()
             continue
-        models = [name for name in folders if not is_beside(name) and is_model_folder(Path(at, name))]
-        yield from (Found(Path(at, name), kind) for name in models)
-        folders[:] = [name for name in folders if not is_beside(name) and name not in models]
+        models = [name for name in folders if not is_companion_file(name) and is_model_folder(Path(at, name))]
+        yield from (LocalWeights(Path(at, name), kind) for name in models)
+        folders[:] = [name for name in folders if not is_companion_file(name) and name not in models]
 
 
 def _subfolders(root: Path) -> list[Path]:
     try:
         with os.scandir(root) as entries:
             return sorted(Path(entry) for entry in entries if entry.is_dir())
-    except OSError:  # not there, or not readable: `animdiff doctor` says so
+    except OSError:  # missing or not readable: `animdiff doctor` reports it
         return []

@@ -6,7 +6,7 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.registry.catalog import Kind, load_catalog
-from animdiff_cli.registry.sidecar import read_sidecar
+from animdiff_cli.registry.metadata import read_metadata
 from animdiff_cli.registry.store import locate
 
 
@@ -48,5 +48,5 @@ def _layers(name: object, kind: Kind) -> list[Layer]:
         path = locate(parse_ref(name), kind).path
     except AnimdiffError:
         return []
-    recommended = read_sidecar(path).recommended
+    recommended = read_metadata(path).recommended
     return [Layer(f"recommended for `{name}`", recommended)] if recommended else []

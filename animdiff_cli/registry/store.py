@@ -1,7 +1,7 @@
-"""The store: where the file behind a reference lies on this machine.
+"""Resolve model references to local files.
 
-A name is looked up in the catalog first; then among what lies in our own models folder, where files may have been
-put by hand; then in the folders of other programs, in the order they were named.
+A name is looked up in the catalog, then in animdiff's models folder, then in model directories of other programs in
+the order the user named them.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,32 @@ from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.os_errors import readable_failures
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
-from animdiff_cli.registry.external_models import find_elsewhere
-from animdiff_cli.registry.hubcache import in_hub_cache
-from animdiff_cli.registry.model_dirs import Found, ModelDir, model_dirs
-from animdiff_cli.registry.places import held, is_there, place, place_ref
-from animdiff_cli.registry.sidecar import read_fields
+from animdiff_cli.registry.external_models import find_external
+from animdiff_cli.registry.hub_cache import find_in_hub_cache
+from animdiff_cli.registry.metadata import read_metadata_json
+from animdiff_cli.registry.model_dirs import (
+    LocalWeights,
+    ModelDir,
+    download_path,
+    is_present,
+    model_dirs,
+    ref_download_path,
+    weights_in_folder,
+)
 
-__all__ = ["KIND_FLAGS", "Located", "find", "here", "is_here", "locate", "locate_any", "not_here", "require_model"]
+__all__ = [
+    "KIND_FLAGS",
+    "Located",
+    "find_local",
+    "is_local",
+    "local_entries",
+    "locate",
+    "locate_any",
+    "not_downloaded",
+    "require_model",
+]
 
-#: the flag a kind is given with; kinds without one are not applied by any command yet
+#: kind → flag of `generate`; no command applies the other kinds yet
 KIND_FLAGS = {
     "base": "--model",
     "motion-module": "--motion-module",
@@ -38,72 +55,72 @@ KIND_FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A file or folder of weights that is here, and its catalog entry where it has one."""
+    """A local weight file or model folder, and its catalog entry if it has one."""
 
     path: Path
     entry: CatalogEntry | None
 
 
 def locate(ref: ModelRef, kind: Kind) -> Located:
-    """Find the weights behind a reference; nothing is loaded or fetched.
+    """Return the local path of a reference. Nothing is loaded or downloaded.
 
-    Raises NotFound where they are not on this machine, UsageError where a name means another kind or two files, or
-    where the system refuses to look.
+    Raises NotFound if it is not on this machine, UsageError if a name is ambiguous or of another kind, or if a folder
+    cannot be read.
     """
     return _locate(ref, kind)
 
 
 def locate_any(ref: ModelRef) -> Located:
-    """Find the weights behind a reference whatever their kind. Raises as `locate`."""
+    """Return the local path of a reference of any kind. Raises like `locate`."""
     return _locate(ref, None)
 
 
-def find(entry: CatalogEntry, among: Sequence[ModelDir] | None = None) -> Path | None:
-    """Find an entry's file or folder: where it belongs, where it was fetched to by address, or elsewhere.
+def find_local(entry: CatalogEntry, dirs: Sequence[ModelDir] | None = None) -> Path | None:
+    """Return the local path of an entry: downloaded by alias, downloaded by reference, or external; None if missing.
 
-    `among` are shelves that were looked through already, for those who ask for many entries.
+    Pass `dirs` (from `model_dirs`) to look up many entries without listing the folders again.
     """
-    belongs = place(entry)
-    if is_there(belongs):
-        return belongs
-    by_address = (_at(place_ref(ref), ref) for ref in map(parse_ref, entry.sources))
-    for path in by_address:
-        if path is not None and entry.sha256 in (None, read_fields(path).get("sha256")):
-            return path
-    return find_elsewhere(entry, model_dirs() if among is None else among)
+    path = download_path(entry)
+    if is_present(path):
+        return path
+    by_ref = (_downloaded(ref) for ref in map(parse_ref, entry.sources))
+    for path_of_ref in by_ref:
+        if path_of_ref is not None and entry.sha256 in (None, read_metadata_json(path_of_ref).get("sha256")):
+            return path_of_ref
+    return find_external(entry, model_dirs() if dirs is None else dirs)
 
 
-def here(kind: Kind) -> list[CatalogEntry]:
-    """List the catalog entries of a kind that are on this machine, bundled ones included."""
-    among = model_dirs()
-    return [entry for entry in load_catalog().of_kind(kind) if find(entry, among) is not None]
+def local_entries(kind: Kind) -> list[CatalogEntry]:
+    """Return the catalog entries of a kind that are on this machine, including bundled ones."""
+    dirs = model_dirs()
+    return [entry for entry in load_catalog().of_kind(kind) if find_local(entry, dirs) is not None]
 
 
-def is_here(entry: CatalogEntry) -> bool:
+def is_local(entry: CatalogEntry) -> bool:
     """True if an entry's file or folder is on this machine."""
-    return find(entry) is not None
+    return find_local(entry) is not None
 
 
 def require_model(name: str | None) -> str:
-    """Return the image model that was named; with none named, raise NotFound with one that could be."""
+    """Return `name`. Raises NotFound if it is empty, with a model to use as a hint."""
     if name:
         return name
-    downloaded = [entry.alias for entry in here("base") if entry.bundled is None]
+    downloaded = [entry.alias for entry in local_entries("base") if entry.bundled is None]
     if downloaded:
-        raise NotFound("no image model was named", hint=f"on this machine there is: `--model {downloaded[0]}`")
+        raise NotFound("no image model given", hint=f"a local one: `--model {downloaded[0]}`")
     raise NotFound(
-        "no image model was named",
-        hint='try the bundled miniature: `animdiff generate --model pocket --prompt "a red rocket in the night sky"`',
+        "no image model given",
+        hint='try the bundled model: `animdiff generate --model pocket --prompt "a red rocket in the night sky"`',
     )
 
 
-def not_here(entry: CatalogEntry) -> NotFound:
-    """Say that an entry is not on this machine, and how it comes here."""
+def not_downloaded(entry: CatalogEntry) -> NotFound:
+    """Return the error for an entry that is not on this machine, with the command that gets it."""
     if entry.bundled is not None:
-        return NotFound(f"`{entry.alias}` is missing from this installation", hint="install animdiff again")
+        return NotFound(f"`{entry.alias}` is missing from this installation", hint="reinstall animdiff")
     if entry.path is not None:
-        hint = f"say where it is now: `animdiff models add {entry.alias} PATH --overwrite`"
-        return NotFound(f"`{entry.alias}` should be at {entry.path}, and is not", hint=hint)
+        hint = f"set its new path: `animdiff models add {entry.alias} PATH --overwrite`"
+        return NotFound(f"`{entry.alias}` was not found at {entry.path}", hint=hint)
     return NotFound(f"`{entry.alias}` is not on this machine", hint=f"run `animdiff fetch {entry.alias}`")
 
 
@@ -112,46 +129,48 @@ def _locate(ref: ModelRef, kind: Kind | None) -> Located:
         if ref.source == "path":
             return Located(_existing(paths.expanded(ref.target)), None)
         if ref.source != "alias":
-            return Located(_fetched(replace(ref, scale=None)), None)
+            return Located(_remote(replace(ref, scale=None)), None)
         if ref.target in load_catalog():
-            return _catalogued(load_catalog().find(ref.target), kind)
-        return Located(_on_shelves(ref.target, kind), None)
+            return _from_catalog(load_catalog().find(ref.target), kind)
+        return Located(_from_model_dirs(ref.target, kind), None)
 
 
-def _catalogued(entry: CatalogEntry, kind: Kind | None) -> Located:
+def _from_catalog(entry: CatalogEntry, kind: Kind | None) -> Located:
     if kind not in (None, entry.kind):
         raise _wrong_kind(entry.alias, entry.kind, kind)
-    path = find(entry)
+    path = find_local(entry)
     if path is None:
-        raise not_here(entry)
+        raise not_downloaded(entry)
     return Located(path, entry)
 
 
-def _on_shelves(name: str, kind: Kind | None) -> Path:
-    """Find a file or model folder by its name, letter case aside. The first shelf that has it counts."""
-    among = model_dirs()
-    for shelf in among:
-        found = shelf.named(name, kind)
-        if len(found) > 1:
-            raise _ambiguous(name, found)
-        if found:
-            return found[0].path
-    others = [found.kind for shelf in among for found in shelf.named(name) if found.kind]
-    if others:
-        raise _wrong_kind(name, others[0], kind)
-    raise _unknown(name, among, kind)
+def _from_model_dirs(name: str, kind: Kind | None) -> Path:
+    """Find a file or model folder by name, ignoring case. The first directory that has it wins."""
+    dirs = model_dirs()
+    for folder in dirs:
+        matches = folder.named(name, kind)
+        if len(matches) > 1:
+            raise _ambiguous(name, matches)
+        if matches:
+            return matches[0].path
+    other_kinds = [weights.kind for folder in dirs for weights in folder.named(name) if weights.kind]
+    if other_kinds:
+        raise _wrong_kind(name, other_kinds[0], kind)
+    raise _unknown(name, dirs, kind)
 
 
-def _fetched(ref: ModelRef) -> Path:
-    path = _at(place_ref(ref), ref) or in_hub_cache(ref)
+def _remote(ref: ModelRef) -> Path:
+    path = _downloaded(ref) or find_in_hub_cache(ref)
     if path is None:
         raise NotFound(f"`{ref}` is not on this machine", hint=f"run `animdiff fetch {ref}`")
     return path
 
 
-def _at(place: Path, ref: ModelRef) -> Path | None:
-    path = place if ref.source == "hf" else held(place)
-    return path if path is not None and is_there(path) else None
+def _downloaded(ref: ModelRef) -> Path | None:
+    """Return what `animdiff fetch` downloaded for a reference; None if nothing."""
+    target = ref_download_path(ref)
+    path = target if ref.source == "hf" else weights_in_folder(target)
+    return path if path is not None and is_present(path) else None
 
 
 def _existing(path: Path) -> Path:
@@ -160,39 +179,40 @@ def _existing(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         raise _no_such_path(path) from None
     if not path.exists():
-        raise NotFound(f"`{path}` is a link to something that is gone", hint="check the path")
+        raise NotFound(f"`{path}` is a broken symlink", hint="check the path")
     return path
 
 
 def _no_such_path(path: Path) -> NotFound:
     if path.parent == Path() and path.suffix.lower() in WEIGHT_SUFFIXES:
-        for found in (found for shelf in model_dirs() for found in shelf.found):
-            if found.path.name == path.name:
-                return NotFound(f"no file or folder `{path}` here", hint=f"by its name alone: `{found.name}`")
+        for weights in (weights for folder in model_dirs() for weights in folder.weights):
+            if weights.path.name == path.name:
+                message = f"no file or folder `{path}` in the current folder"
+                return NotFound(message, hint=f"to use {weights.path}, type `{weights.name}`")
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, siblings, otherwise="check the path, or name an alias such as `pocket`")
+    hint = did_you_mean(path.name, siblings, otherwise="check the path, or use an alias such as `pocket`")
     return NotFound(f"no file or folder `{path}`", hint=hint)
 
 
 def _readable(ref: ModelRef) -> AbstractContextManager[None]:
-    return readable_failures("look for", Path(ref.target), hint="check the path, and who may read it")
+    return readable_failures("look for", Path(ref.target), hint="check the path and its permissions")
 
 
-def _ambiguous(name: str, found: Sequence[Found]) -> UsageError:
-    both = " and ".join(str(each.path) for each in found[:2])
-    return UsageError(f"`{name}` names {len(found)} files: {both}", hint=f"give the path: `{found[0].path}`")
+def _ambiguous(name: str, matches: Sequence[LocalWeights]) -> UsageError:
+    two = " and ".join(str(weights.path) for weights in matches[:2])
+    return UsageError(f"{len(matches)} files match `{name}`: {two}", hint=f"use the path: `{matches[0].path}`")
 
 
-def _unknown(name: str, among: Sequence[ModelDir], kind: Kind | None) -> NotFound:
-    """Say that nobody knows a name, and which one of the catalog or on a shelf is near."""
+def _unknown(name: str, dirs: Sequence[ModelDir], kind: Kind | None) -> NotFound:
+    """Return the error for an unknown name, with the closest alias or file name as a hint."""
     catalog = load_catalog()
     known = [alias for entry in catalog.entries for alias in (entry.alias, *entry.aliases)]
-    known += [found.name for shelf in among for found in shelf.found if kind is None or found.may_be(kind)]
-    hint = did_you_mean(name, known, otherwise=f"for a file or folder of this name, type `./{name}`")
+    known += [w.name for folder in dirs for w in folder.weights if kind is None or w.may_be(kind)]
+    hint = did_you_mean(name, known, otherwise=f"for a file or folder with this name, type `./{name}`")
     return NotFound(f"unknown model alias `{name}`", hint=hint)
 
 
 def _wrong_kind(name: str, found: Kind, wanted: Kind | None) -> UsageError:
     flag = KIND_FLAGS.get(found)
-    hint = f"use it as `{flag} {name}`" if flag else f"name one whose kind is {wanted}"
-    return UsageError(f"the kind of `{name}` is {found}, not {wanted}", hint=hint)
+    hint = f"pass it as `{flag} {name}`" if flag else f"choose one of kind {wanted}"
+    return UsageError(f"`{name}` is of kind {found}, not {wanted}", hint=hint)

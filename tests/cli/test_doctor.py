@@ -5,7 +5,7 @@ import json
 import pytest
 
 from animdiff_cli import paths
-from animdiff_cli.registry.catalog import user_catalog
+from animdiff_cli.registry.catalog import user_catalog_path
 
 
 def report(result):
@@ -59,18 +59,18 @@ def test_what_is_out_of_order_has_a_remedy_and_a_broken_thing_its_code(
 
 
 def test_a_broken_catalog_of_ones_own_is_told_and_the_rest_still_looked_at(animdiff, no_tokens):
-    user_catalog().parent.mkdir(parents=True)
-    user_catalog().write_text("- alias: mine\n")
+    user_catalog_path().parent.mkdir(parents=True)
+    user_catalog_path().write_text("- alias: mine\n")
     result = animdiff("doctor")
     assert result.exit_code == 2
-    assert f"BROKEN  catalog        {user_catalog()}: `mine`" in result.stdout
+    assert f"BROKEN  catalog        {user_catalog_path()}: `mine`" in result.stdout
     assert "offline" in result.stdout
     assert result.stderr == "1 broken: catalog\n"
 
 
 def test_a_file_of_ones_own_that_is_gone_is_noted(animdiff, no_tokens):
-    user_catalog().parent.mkdir(parents=True)
-    user_catalog().write_text("- {alias: mine, kind: lora, base: sd15, description: x, path: /gone.ckpt}\n")
+    user_catalog_path().parent.mkdir(parents=True)
+    user_catalog_path().write_text("- {alias: mine, kind: lora, base: sd15, description: x, path: /gone.ckpt}\n")
     finding = report(animdiff("doctor", "--json"))["catalog"]
     assert finding["status"] == "note"
     assert finding["remedy"] == "say where it is now: `animdiff models add mine PATH --overwrite`"

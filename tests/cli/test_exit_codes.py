@@ -110,7 +110,7 @@ def test_3_for_a_clip_that_is_not_here(animdiff):
 def test_with_nothing_given_the_bundled_model_is_offered(animdiff):
     result = animdiff("generate")
     assert result.exit_code == 3
-    assert "hint: try the bundled miniature: `animdiff generate --model pocket" in result.stderr
+    assert "hint: try the bundled model: `animdiff generate --model pocket" in result.stderr
 
 
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])

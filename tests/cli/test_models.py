@@ -1,4 +1,4 @@
-"""`animdiff models` as it is typed: real files, what it prints where, and the code it ends with."""
+"""`animdiff models` end to end: files, output and exit codes."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from animdiff_cli import paths
-from animdiff_cli.registry.catalog import load_catalog, user_catalog
+from animdiff_cli.registry.catalog import load_catalog, user_catalog_path
 
 MODULE = paths.PACKAGE / "pocket" / "motion_module.safetensors"
 SHA256 = hashlib.sha256(MODULE.read_bytes()).hexdigest()
@@ -22,13 +22,13 @@ RUN = [sys.executable, "-c", "from animdiff_cli.cli import main; main()"]
 
 @pytest.fixture
 def models(here):
-    """The models folder of one's own."""
+    """The models folder."""
     return paths.models_dir()
 
 
 @pytest.fixture
 def module(models):
-    """A motion module that was put there by hand."""
+    """A motion module copied into the models folder."""
     path = models / "motion-module" / "Ink_Motion.safetensors"
     path.parent.mkdir(parents=True)
     shutil.copy(MODULE, path)
@@ -37,7 +37,7 @@ def module(models):
 
 @pytest.fixture
 def comfy(here, monkeypatch):
-    """The models of ComfyUI: a motion module."""
+    """A motion module in a ComfyUI folder."""
     path = here.parent / "ComfyUI" / "models" / "animatediff_models" / "theirs.safetensors"
     path.parent.mkdir(parents=True)
     shutil.copy(MODULE, path)
@@ -49,16 +49,16 @@ def json_lines(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_the_list_shows_what_is_here_and_says_how_to_see_the_rest(animdiff, module, comfy):
+def test_list_shows_local_models_and_hints_at_all(animdiff, module, comfy):
     result = animdiff("models", "list")
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
     assert rows.keys() == {"NAME", *BUNDLED, "Ink_Motion", "theirs"}
-    assert rows["Ink_Motion"] == ["motion-module", "pocket", "6.35", "MB", "here"]
+    assert rows["Ink_Motion"] == ["motion-module", "pocket", "6.35", "MB", "local"]
     assert rows["theirs"][-1] == str(comfy.parent)
     assert "animdiff models list --all" in result.stderr
 
 
-def test_all_adds_what_could_be_fetched_and_filters_choose(animdiff, module):
+def test_all_adds_downloadable_models_and_filters_select(animdiff, module):
     records = json_lines(animdiff("models", "list", "--all", "--json"))
     assert len(records) > 70
     assert {record["name"] for record in records if record["here"]} == {*BUNDLED, "Ink_Motion"}
@@ -67,7 +67,7 @@ def test_all_adds_what_could_be_fetched_and_filters_choose(animdiff, module):
     assert {(record["kind"], record["base"]) for record in chosen} == {("motion-module", "sdxl")}
 
 
-def test_quiet_prints_names_that_can_be_typed(animdiff, module, comfy):
+def test_quiet_prints_names_that_resolve(animdiff, module, comfy):
     shutil.copy(module, module.with_name("with a space.safetensors"))
     names = animdiff("models", "list", "-q").stdout.splitlines()
     assert str(module.with_name("with a space.safetensors")) in names
@@ -75,14 +75,14 @@ def test_quiet_prints_names_that_can_be_typed(animdiff, module, comfy):
         assert animdiff("models", "path", name).exit_code == 0, name
 
 
-def test_a_file_of_two_places_is_listed_under_two_names_that_mean_one_each(animdiff, module, comfy):
+def test_copies_in_two_folders_are_listed_under_distinct_names(animdiff, module, comfy):
     shutil.copy(module, comfy.with_name(module.name))
     names = animdiff("models", "list", "-q").stdout.splitlines()
     found = [animdiff("models", "path", name).stdout.strip() for name in names if "Ink_Motion" in name]
     assert found == [str(module), str(comfy.with_name(module.name))]
 
 
-def test_a_damaged_file_is_listed_with_what_is_wrong(animdiff, models):
+def test_a_damaged_file_is_listed_with_its_problem(animdiff, models):
     path = models / "lora" / "cut.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(MODULE.read_bytes()[:1000])
@@ -91,35 +91,35 @@ def test_a_damaged_file_is_listed_with_what_is_wrong(animdiff, models):
     assert "note: cut: cut.safetensors is not a whole safetensors file" in result.stderr
 
 
-def test_a_file_in_the_wrong_folder_is_listed_as_what_it_is(animdiff, models):
+def test_a_file_in_the_wrong_folder_is_listed_with_its_real_kind(animdiff, models):
     (models / "lora").mkdir(parents=True)
     shutil.copy(MODULE, models / "lora" / "mm.safetensors")
     (record,) = [r for r in json_lines(animdiff("models", "list", "--json")) if r["name"] == "mm"]
-    assert (record["kind"], record["problem"]) == ("motion-module", "lies among lora files, but is a motion-module")
+    assert (record["kind"], record["problem"]) == ("motion-module", "a motion-module in the folder of lora files")
 
 
-def test_a_card_tells_what_the_catalog_the_sidecar_and_the_file_know(animdiff, module):
+def test_show_combines_catalog_metadata_and_file(animdiff, module):
     module.with_name(f"{module.name}.json").write_text('{"recommended": {"steps": 6}, "trigger_words": ["zzz"]}')
-    card = animdiff("models", "show", "ink_motion").stdout
-    for told in ("motion-module", str(module), "fp16", "zzz", "steps", "max frames"):
-        assert told in card
+    shown = animdiff("models", "show", "ink_motion").stdout
+    for text in ("motion-module", str(module), "fp16", "zzz", "steps", "max frames"):
+        assert text in shown
     record = json_lines(animdiff("models", "show", "--json", "mm-v3"))[0]
     assert (record["here"], record["bytes"], record["inside"]) == (False, 1673262583, None)
     assert record["sources"][0].startswith("hf:guoyww/animatediff/v3_sd15_mm.ckpt@")
 
 
-def test_a_card_names_what_is_needed_too(animdiff):
-    assert re.search(r"Needs\n +mm-v2 +not here", animdiff("models", "show", "zoom-in").stdout)
+def test_show_lists_required_models(animdiff):
+    assert re.search(r"Requires\n +mm-v2 +not downloaded", animdiff("models", "show", "zoom-in").stdout)
 
 
-def test_a_path_is_printed_alone_and_3_says_how_it_comes_here(animdiff, module):
+def test_path_prints_only_the_path_and_exits_with_3_if_missing(animdiff, module):
     assert animdiff("models", "path", "ink_motion").stdout == f"{module}\n"
     missing = animdiff("models", "path", "mm-v3")
     assert (missing.exit_code, missing.stdout) == (3, "")
     assert "hint: run `animdiff fetch mm-v3`" in missing.stderr
 
 
-def test_a_hand_added_file_renders_with_the_settings_of_its_sidecar(animdiff, module):
+def test_a_copied_file_renders_with_the_settings_of_its_metadata_file(animdiff, module):
     module.with_name(f"{module.name}.json").write_text('{"recommended": {"steps": 6}}')
     words = ["--model", "pocket", "--motion-module", "ink_motion", "--prompt", "a red rocket"]
     result = animdiff("generate", *words, "--dry-run")
@@ -128,28 +128,28 @@ def test_a_hand_added_file_renders_with_the_settings_of_its_sidecar(animdiff, mo
     assert "steps: 6" in shown and "# recommended for `ink_motion`" in shown
 
 
-def test_what_came_without_a_hash_is_trusted_once_and_from_then_on_compared(animdiff, module):
+def test_a_file_without_a_known_hash_is_trusted_on_first_use(animdiff, module):
     first = animdiff("models", "verify")
     assert first.exit_code == 0
     assert "recorded" in first.stdout and "trusted on first use" in first.stderr
     assert animdiff("models", "verify", "-q").stdout == "Ink_Motion  ok\n"
-    spoil(module)
+    damage(module)
     damaged = animdiff("models", "verify")
     assert damaged.exit_code == 5
     assert damaged.stdout == "Ink_Motion  DIFFERS\n"
     assert "animdiff models rm Ink_Motion" in damaged.stderr
 
 
-def spoil(path):
+def damage(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
 
 
-def test_verify_says_every_verdict_before_it_fails(animdiff, module, models):
+def test_verify_prints_every_verdict_before_failing(animdiff, module, models):
     shutil.copy(module, module.with_name("other.safetensors"))
     animdiff("models", "verify")
-    spoil(module)
+    damage(module)
     result = animdiff("models", "verify", "--json")
     records = json_lines(result)
     assert [(record["name"], record["verdict"]) for record in records] == [("Ink_Motion", "differs"), ("other", "ok")]
@@ -160,14 +160,14 @@ def test_verify_says_every_verdict_before_it_fails(animdiff, module, models):
 def test_a_folder_is_verified_file_by_file(animdiff, models):
     folder = models / "base" / "mine"
     shutil.copytree(paths.PACKAGE / "pocket", folder)
-    assert "mine  recorded" in animdiff("models", "verify", "mine").stdout
-    spoil(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    assert "mine  hash recorded" in animdiff("models", "verify", "mine").stdout
+    damage(folder / "vae" / "diffusion_pytorch_model.safetensors")
     result = animdiff("models", "verify", "mine")
     assert result.exit_code == 5
     assert result.stdout == "mine  DIFFERS: vae/diffusion_pytorch_model.safetensors\n"
 
 
-def test_nothing_is_written_into_the_folders_of_other_programs(animdiff, comfy):
+def test_nothing_is_written_to_folders_of_other_programs(animdiff, comfy):
     before = sorted(comfy.parents[2].rglob("*"))
     for words in (["list"], ["verify"], ["show", "theirs"], ["path", "theirs"]):
         assert animdiff("models", *words).exit_code == 0
@@ -175,7 +175,7 @@ def test_nothing_is_written_into_the_folders_of_other_programs(animdiff, comfy):
     assert sorted(comfy.parents[2].rglob("*")) == before
 
 
-def test_what_lies_in_the_hub_cache_is_listed_and_verified_by_the_name_of_its_blob(animdiff, here):
+def test_a_model_in_the_hub_cache_is_listed_and_verified_by_its_blob_name(animdiff, here):
     cache = paths.hub_cache_dir() / "models--manshoety--AD_Stabilized_Motion"
     blob, link = cache / "blobs" / SHA256, cache / "snapshots" / "c0ffee" / "mm-Stabilized_high.pth"
     for path in (blob, link, cache / "refs" / "main"):
@@ -186,13 +186,13 @@ def test_what_lies_in_the_hub_cache_is_listed_and_verified_by_the_name_of_its_bl
     assert re.search(r"mm-stabilized-high .* Hub cache\n", animdiff("models", "list").stdout)
     assert animdiff("models", "path", "mm-stabilized-high").stdout == f"{link}\n"
     assert animdiff("models", "verify").stdout == "mm-stabilized-high  ok\n"
-    spoil(blob)
+    damage(blob)
     assert animdiff("models", "verify").exit_code == 5
     assert animdiff("models", "rm", "mm-stabilized-high", "--yes").exit_code == 2
     assert blob.exists()
 
 
-def test_what_no_catalog_knows_in_the_hub_cache_is_listed_by_what_to_type_and_strangers_are_not(animdiff):
+def test_uncatalogued_weights_in_the_hub_cache_are_listed_and_unknown_files_are_not(animdiff):
     root = paths.hub_cache_dir() / "models--some--motions"
     file = root / "snapshots" / "c0ffee" / "ink" / "motion.safetensors"
     file.parent.mkdir(parents=True)
@@ -206,55 +206,55 @@ def test_what_no_catalog_knows_in_the_hub_cache_is_listed_by_what_to_type_and_st
     assert animdiff("models", "path", "hf:some/motions/ink/motion.safetensors").stdout.strip() == str(file)
 
 
-def test_rm_takes_the_sidecar_and_parts_with_it_and_prints_what_went(animdiff, module):
-    beside = [module.with_name(f"{module.name}{end}") for end in (".json", ".part", ".part.jsonl")]
-    for path in beside:
+def test_rm_also_removes_metadata_and_partial_downloads_and_prints_paths(animdiff, module):
+    companions = [module.with_name(f"{module.name}{end}") for end in (".json", ".part", ".part.jsonl")]
+    for path in companions:
         path.write_text("{}")
     result = animdiff("models", "rm", "ink_motion", "--yes")
     assert result.exit_code == 0
-    assert set(result.stdout.splitlines()) == {str(module), *map(str, beside)}
-    assert not [path for path in (module, *beside) if path.exists()]
+    assert set(result.stdout.splitlines()) == {str(module), *map(str, companions)}
+    assert not [path for path in (module, *companions) if path.exists()]
     assert animdiff("models", "rm", "ink_motion", "--yes").exit_code == 3
 
 
-def test_rm_asks_for_a_yes_and_without_a_terminal_insists_on_it(animdiff, module):
+def test_rm_needs_yes_without_a_terminal(animdiff, module):
     result = animdiff("models", "rm", "ink_motion")
     assert (result.exit_code, module.exists()) == (2, True)
-    assert "add `--yes`" in result.stderr
+    assert result.stderr == "error: not a terminal\nhint: confirm with `--yes`\n"
 
 
 @pytest.mark.parametrize(("answer", "is_left"), [("n", True), ("", True), ("y", False)])
-def test_on_a_terminal_rm_asks_and_no_means_no(module, answer, is_left):
+def test_rm_asks_on_a_terminal(module, answer, is_left):
     master, terminal = pty.openpty()
     child = subprocess.Popen([*RUN, "models", "rm", "ink_motion"], stdin=terminal, stderr=terminal, stdout=terminal)
     os.close(terminal)
     os.write(master, f"{answer}\n".encode())
-    said = b""
+    output = b""
     try:
         while chunk := os.read(master, 1024):
-            said += chunk
-    except OSError:  # how Linux says that the other end is closed
+            output += chunk
+    except OSError:  # Linux raises this when the other end is closed
         pass
     os.close(master)
     assert child.wait() == 0
-    assert b"remove ink_motion (6.35 MB)? [y/N]" in said
+    assert b"remove ink_motion (6.35 MB)? [y/N]" in output
     assert module.exists() == is_left
 
 
 @pytest.mark.parametrize("folder", ["", "motion-module"])
-def test_rm_removes_models_and_never_a_folder_of_them(animdiff, module, models, folder):
+def test_rm_refuses_a_folder_of_models(animdiff, module, models, folder):
     result = animdiff("models", "rm", str(models / folder), "--yes")
     assert result.exit_code == 2
     assert module.exists()
 
 
-def test_what_is_bundled_stays(animdiff):
+def test_rm_refuses_bundled_models(animdiff):
     result = animdiff("models", "rm", "pocket", "--yes")
     assert result.exit_code == 2
     assert (paths.PACKAGE / "pocket" / "model_index.json").is_file()
 
 
-def test_a_name_of_ones_own_brings_its_settings_and_the_hash_of_the_file(animdiff, comfy):
+def test_add_stores_recommended_settings_and_the_file_hash(animdiff, comfy):
     settings = ["--set", "steps=4", "--set", "scheduler=euler", "--trigger", "ink on paper"]
     added = json_lines(animdiff("models", "add", "Ink", comfy, *settings, "--json"))[0]
     assert (added["alias"], added["kind"], added["version"]) == ("ink", "motion-module", "v3")
@@ -266,24 +266,24 @@ def test_a_name_of_ones_own_brings_its_settings_and_the_hash_of_the_file(animdif
     assert "ink on paper" in animdiff("models", "show", "ink").stdout
 
 
-def test_an_alias_that_is_taken_needs_overwrite(animdiff, comfy):
+def test_an_alias_in_use_needs_overwrite(animdiff, comfy):
     refused = animdiff("models", "add", "mm-v3", "theirs")
     assert refused.exit_code == 2 and "--overwrite" in refused.stderr
     assert animdiff("models", "add", "mm-v3", "theirs", "--overwrite").exit_code == 0
     assert animdiff("models", "path", "mm-v3").stdout == f"{comfy}\n"
 
 
-def test_forget_takes_the_name_out_and_leaves_the_file(animdiff, comfy):
+def test_forget_removes_the_alias_and_keeps_the_file(animdiff, comfy):
     animdiff("models", "add", "ink", "theirs")
     refused = animdiff("models", "rm", "ink", "--yes")
     assert refused.exit_code == 2 and "--forget" in refused.stderr
     assert animdiff("models", "rm", "ink", "--forget", "--yes").exit_code == 0
-    assert comfy.exists() and "alias: ink" not in user_catalog().read_text()
+    assert comfy.exists() and "alias: ink" not in user_catalog_path().read_text()
     assert animdiff("models", "rm", "mm-v3", "--forget", "--yes").exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["x", "hf:org/repo/f.ckpt"], 2, "animdiff fetch hf:org/repo/f.ckpt"),
         (["x", "hf:org/repo/f.ckpt", "--kind", "lora"], 2, "--base sd15"),
@@ -292,28 +292,28 @@ def test_forget_takes_the_name_out_and_leaves_the_file(animdiff, comfy):
         (["x.ckpt", "theirs"], 2, "cannot be an alias"),
         (["x", "theirs", "--set", "stepps=3"], 2, "did you mean `steps`?"),
         (["x", "theirs", "--kind", "lora"], 2, "is a motion-module, not a lora"),
-        (["x", "theirs", "--base", "sdxl"], 2, "is made for pocket, not for sdxl"),
+        (["x", "theirs", "--base", "sdxl"], 2, "is pocket, not sdxl"),
         (["x", "theirs", "--requires", "mm-v9"], 3, "unknown model alias"),
         (["x", "theirs", "--kind", "lorra"], 2, "'lorra' is not one of"),
     ],
 )
-def test_what_cannot_be_added_says_why_and_adds_nothing(animdiff, comfy, words, code, said):
+def test_an_invalid_add_is_refused_and_writes_nothing(animdiff, comfy, words, code, message):
     result = animdiff("models", "add", *words)
     assert (result.exit_code, result.stdout) == (code, "")
-    assert said in result.stderr
-    assert not user_catalog().exists()
+    assert message in result.stderr
+    assert not user_catalog_path().exists()
 
 
-def test_what_is_still_to_be_fetched_can_be_named_beforehand(animdiff):
+def test_a_model_can_be_added_before_it_is_downloaded(animdiff):
     words = ["--kind", "lora", "--base", "sd15", "--requires", "mm_sd_v15_v2"]
     result = animdiff("models", "add", "ghibli", "civitai:54233@1", *words)
     assert result.exit_code == 0
     missing = animdiff("models", "path", "ghibli")
     assert (missing.exit_code, "run `animdiff fetch ghibli`" in missing.stderr) == (3, True)
-    assert re.search(r"Needs\n +mm-v2 +not here", animdiff("models", "show", "ghibli").stdout)
+    assert re.search(r"Requires\n +mm-v2 +not downloaded", animdiff("models", "show", "ghibli").stdout)
 
 
-def test_a_models_folder_that_the_system_refuses_is_no_traceback(animdiff, monkeypatch):
+def test_an_unusable_models_folder_is_a_usage_error(animdiff, monkeypatch):
     monkeypatch.setenv("ANIMDIFF_MODELS", "/" + "a" * 400)
     for words in (["list"], ["path", "mm-v3"], ["show", "mm-v3"], ["verify"], ["rm", "mm-v3", "-y"]):
         result = animdiff("models", *words)
@@ -321,7 +321,7 @@ def test_a_models_folder_that_the_system_refuses_is_no_traceback(animdiff, monke
         assert "the name is too long" in result.stderr
 
 
-def test_listing_does_not_wait_for_torch(module):
+def test_list_does_not_import_torch(module):
     code = "import sys; from animdiff_cli.cli import app; app(standalone_mode=False); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "models", "list"], capture_output=True, text=True, check=True)
     assert "Ink_Motion" in done.stdout and done.stdout.endswith("False\n")

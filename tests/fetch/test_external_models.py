@@ -13,7 +13,7 @@ from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import of_entry
 from animdiff_cli.fetch.plan import make_dry_plan, make_plan
 from animdiff_cli.jobs.fetch import fetch
-from animdiff_cli.jobs.remove import plan_removal, remove
+from animdiff_cli.jobs.models_remove import plan_removal, remove
 from animdiff_cli.registry.catalog import CatalogEntry
 from animdiff_cli.registry.user_catalog import add_entry
 
@@ -65,7 +65,7 @@ def test_what_lies_in_the_folder_of_another_program_is_not_fetched_and_not_touch
 def test_a_file_of_ones_own_that_is_gone_cannot_be_fetched(network, tmp_path):
     lost = CatalogEntry(alias="lost", kind="lora", base="sd15", description="x", path=str(tmp_path / "lost.ckpt"))
     for plan in (make_plan, make_dry_plan):
-        with pytest.raises(NotFound, match="`lost` should be at"):
+        with pytest.raises(NotFound, match="`lost` was not found at"):
             plan([of_entry(lost)], network)
 
 

@@ -1,4 +1,4 @@
-"""Atomic writes leave a whole file or what was there before."""
+"""Atomic writes leave the complete new file or the old one."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_replaced_whole(tmp_path):
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "stale").touch()
@@ -26,7 +26,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_text_is_utf8_and_missing_folders_are_made(tmp_path):
+def test_text_is_utf8_and_missing_folders_are_created(tmp_path):
     path = tmp_path / "new" / "a.json"
     atomic_write_text(path, "é\n", newline="\n")
     assert path.read_bytes() == b"\xc3\xa9\n"

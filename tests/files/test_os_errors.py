@@ -1,4 +1,4 @@
-"""What the operating system refuses becomes two lines that help."""
+"""OS errors become UsageErrors with a reason and a hint."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.files.os_errors import WORDS, readable_failures
 
 
-def test_a_name_that_is_too_long_is_told_in_words(tmp_path):
+def test_a_name_that_is_too_long_is_reported(tmp_path):
     path = tmp_path / ("a" * 400)
     with pytest.raises(UsageError, match=r"cannot write `.*`: the name is too long") as refusal:  # noqa: SIM117
         with readable_failures("write", path, hint="choose another"):
@@ -18,20 +18,20 @@ def test_a_name_that_is_too_long_is_told_in_words(tmp_path):
     assert refusal.value.hint == "choose another"
 
 
-def test_a_hint_for_this_failure_comes_before_the_general_one_and_a_full_disk_says_what_is_kept():
+def test_a_specific_hint_precedes_the_general_one_and_a_full_disk_reports_what_is_kept():
     with pytest.raises(UsageError, match=r"no space left on the disk; all is kept$") as refusal:  # noqa: SIM117
         with readable_failures("use", Path("x"), hint="h", hints={errno.ENOSPC: "free some"}, kept="; all is kept"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert refusal.value.hint == "free some"
 
 
-def test_a_failure_without_words_of_ours_keeps_the_systems():
+def test_an_unlisted_error_keeps_the_text_of_the_system():
     assert errno.EIO not in WORDS
     with pytest.raises(UsageError, match="input/output error"):  # noqa: SIM117
         with readable_failures("read", Path("x"), hint="h"):
             raise OSError(errno.EIO, "Input/output error")
 
 
-def test_a_bug_stays_a_bug():
+def test_other_exceptions_pass_through():
     with pytest.raises(ZeroDivisionError), readable_failures("read", Path("x"), hint="h"):
         _ = 1 / 0

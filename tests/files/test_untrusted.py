@@ -1,4 +1,4 @@
-"""JSON of strangers: regular files of a limited size and depth only."""
+"""Untrusted JSON: only regular files of limited size and depth are read."""
 
 import os
 
@@ -8,7 +8,7 @@ from animdiff_cli.files.untrusted import parse_json, read_bytes, read_json
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, b"\xff\xfe", "{", ""])
-def test_what_is_no_sound_json_is_a_value_error(text):
+def test_invalid_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)
 
@@ -18,7 +18,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
     assert read_json(tmp_path / "a.json") == {"a": 1}
 
 
-def test_pipes_devices_and_large_files_are_refused_unread(tmp_path):
+def test_pipes_devices_and_large_files_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"0" * 11)
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path / "large"):

@@ -1,4 +1,4 @@
-"""A person's folders: their models, their own catalog, and those of other programs."""
+"""A user's folders: models, catalog, cache, and model directories of other programs."""
 
 import os
 
@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.fixture
-def person(tmp_path, monkeypatch):
-    """Empty folders of one's own; returns the folder that all are in."""
+def user_dir(tmp_path, monkeypatch):
+    """Use empty models, config and cache folders; returns their parent folder."""
     for name, folder in {"MODELS": "models", "CONFIG": "config", "CACHE": "cache"}.items():
         monkeypatch.setenv(f"ANIMDIFF_{name}", str(tmp_path / folder))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -16,11 +16,11 @@ def person(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def put(person):
-    """Put a file below the person's folder, weights unless told otherwise; returns its path."""
+def write_file(user_dir):
+    """Return a function that writes a file below `user_dir` and returns its path."""
 
     def write(name, content=b"weights"):
-        path = person / name
+        path = user_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return path
@@ -29,10 +29,10 @@ def put(person):
 
 
 @pytest.fixture
-def use(person, monkeypatch):
-    """Name folders of other programs, in this order."""
+def use_dirs(user_dir, monkeypatch):
+    """Return a function that sets the model directories of other programs, in this order."""
 
     def name(*folders):
-        monkeypatch.setenv("ANIMDIFF_EXTRA_MODELS", os.pathsep.join(str(person / folder) for folder in folders))
+        monkeypatch.setenv("ANIMDIFF_EXTRA_MODELS", os.pathsep.join(str(user_dir / folder) for folder in folders))
 
     return name
