@@ -28,8 +28,9 @@ from animdiff_cli.jobs.train_stages import Built, build_motion, build_stage, sha
 from animdiff_cli.training.checkpoint import Checkpoints, Identity, clips_digest
 from animdiff_cli.training.cuda_graphs import check_graphs
 from animdiff_cli.training.data.batches import BatchLoader
-from animdiff_cli.training.data.clips import Clips
-from animdiff_cli.training.data.latents import LatentCache, digest_of_module
+from animdiff_cli.training.data.dataset import ClipDataset
+from animdiff_cli.training.data.latents import LatentCache, sha256_of_module
+from animdiff_cli.training.data.sample_schedule import SampleSchedule, positions_of
 from animdiff_cli.training.data.texts import TextCache
 from animdiff_cli.training.distributed import DistributedContext
 from animdiff_cli.training.estimate import estimate, free_bytes, remedies
@@ -38,7 +39,6 @@ from animdiff_cli.training.journal import Journal, check_tensorboard
 from animdiff_cli.training.loop import Run, resume
 from animdiff_cli.training.objective import alphas_cumprod
 from animdiff_cli.training.optimizer import Optimizer, check_8bit
-from animdiff_cli.training.sample_schedule import SampleSchedule, positions_of
 
 #: activations are recomputed where keeping them would take more than this share of what is free
 COMFORTABLE = 0.5
@@ -54,7 +54,7 @@ class TrainResult:
 
 def run_training(
     plan: TrainPlan,
-    clips: Clips,
+    clips: ClipDataset,
     emit: Emit = ignore,
     *,
     processes: DistributedContext | None = None,
@@ -89,7 +89,7 @@ def run_training(
 
 def _train(
     plan: TrainPlan,
-    clips: Clips,
+    clips: ClipDataset,
     parts: Components,
     built: Built,
     here: DistributedContext,
@@ -120,14 +120,14 @@ def _train(
 
 
 def _make_run(
-    plan: TrainPlan, clips: Clips, parts: Components, built: Built, here: DistributedContext, emit: Emit
+    plan: TrainPlan, clips: ClipDataset, parts: Components, built: Built, here: DistributedContext, emit: Emit
 ) -> Run:
     config, device = plan.config, plan.device.device
     folder = paths.cache_dir() / "training"
     loader = BatchLoader(
         clips=clips,
-        draws=_draws(plan, len(clips.items)),
-        latents=LatentCache(folder / "latents", digest_of_module(parts.vae)),
+        schedule=_draws(plan, len(clips.items)),
+        latents=LatentCache(folder / "latents", sha256_of_module(parts.vae)),
         texts=TextCache.of(folder / "texts", parts),
         scaling_factor=parts.vae.config.scaling_factor,
         device=device,
@@ -162,7 +162,7 @@ def _draws(plan: TrainPlan, num_clips: int) -> SampleSchedule:
     )
 
 
-def _identity(plan: TrainPlan, clips: Clips, here: DistributedContext) -> Identity:
+def _identity(plan: TrainPlan, clips: ClipDataset, here: DistributedContext) -> Identity:
     """Gather what decides the steps: settings, pixels and weights. How samples are spread over processes does not."""
     config = plan.config
     free = FREE_ON_RESUME - ({"steps"} if config.lr_schedule == "cosine" else set())
@@ -184,7 +184,7 @@ def _identity(plan: TrainPlan, clips: Clips, here: DistributedContext) -> Identi
     )
 
 
-def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, here: DistributedContext, emit: Emit) -> bool:
+def _settle_memory(plan: TrainPlan, clips: ClipDataset, built: Built, here: DistributedContext, emit: Emit) -> bool:
     """Say what a step will take, and recompute activations where that was asked for or memory is short."""
     parts = here.world if here.sharded else 1
     config, dtype = plan.config, plan.device.torch_dtype
@@ -213,7 +213,9 @@ def _settle_memory(plan: TrainPlan, clips: Clips, built: Built, here: Distribute
     return recompute
 
 
-def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gallery: Gallery, start: int) -> None:
+def _fill_caches(
+    run: Run, plan: TrainPlan, clips: ClipDataset, parts: Components, gallery: Gallery, start: int
+) -> None:
     """Encode what the steps from `start` on and the samples need; processes share the clips among them."""
     config, here, emit = plan.config, run.processes, run.emit
     if here.is_first:
@@ -225,7 +227,7 @@ def _fill_caches(run: Run, plan: TrainPlan, clips: Clips, parts: Components, gal
         next(iter(positions_of(step, 0, config.batch * here.world, config.accumulation)))
         for step in (start, config.steps)
     )
-    pairs = run.loader.draws.pairs(range(first, last))[here.rank :: here.world]
+    pairs = run.loader.schedule.pairs(range(first, last))[here.rank :: here.world]
     run.loader.latents.fill(clips, pairs, parts.vae, lambda done, total: emit(Prepared("latents", done, total)))
     here.wait()
 
@@ -241,7 +243,7 @@ def _release(parts: Components) -> None:
 
 
 def _finish(
-    run: Run, plan: TrainPlan, clips: Clips, built: Built, gallery: Gallery, journal: Journal | None
+    run: Run, plan: TrainPlan, clips: ClipDataset, built: Built, gallery: Gallery, journal: Journal | None
 ) -> TrainResult:
     report: dict[str, Any] = {}
     with run.as_result():

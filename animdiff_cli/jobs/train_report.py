@@ -17,7 +17,7 @@ from animdiff_cli.jobs.recipe import PACKAGES
 from animdiff_cli.jobs.train_plan import TrainPlan, sample_settings
 from animdiff_cli.jobs.train_stages import Built
 from animdiff_cli.registry.catalog import load_catalog
-from animdiff_cli.training.data.clips import Clips
+from animdiff_cli.training.data.dataset import ClipDataset
 from animdiff_cli.training.journal import Row, smoothed
 from animdiff_cli.training.leak import compare
 from animdiff_cli.training.samples import Sampler, sample_path
@@ -51,7 +51,7 @@ class Gallery:
                 self.sampler.write(config, frames, path, about)
             self.emit(Written(path, path.stat().st_size))
 
-    def leak(self, clips: Clips) -> Mapping[str, Any] | None:
+    def leak(self, clips: ClipDataset) -> Mapping[str, Any] | None:
         """Measure how much of the clips' looks a MotionLoRA took over; None for other stages."""
         temporal, stills = self.built.result, self.settings[: self.plan.config.leak_stills]
         if not isinstance(self.built.stage, MotionLora) or temporal is None or not stills:
@@ -76,7 +76,7 @@ class Gallery:
 
 def open_gallery(
     plan: TrainPlan,
-    clips: Clips,
+    clips: ClipDataset,
     built: Built,
     vae: Any,
     prediction_type: str,
@@ -92,14 +92,18 @@ def open_gallery(
     return Gallery(plan, built, sampler, tuple(_prompted(settings, prompt) for prompt in prompts), emit)
 
 
-def prompts_of(plan: TrainPlan, clips: Clips) -> tuple[str, ...]:
+def prompts_of(plan: TrainPlan, clips: ClipDataset) -> tuple[str, ...]:
     """Return the prompts samples show: those asked for, or the first two captions."""
     captions = dict.fromkeys(item.caption for item in clips.items)
     return plan.config.sample_prompts or tuple(captions)[:2]
 
 
 def make_report(
-    plan: TrainPlan, clips: Clips, rows: Sequence[Row], identity: Mapping[str, object], leak: Mapping[str, Any] | None
+    plan: TrainPlan,
+    clips: ClipDataset,
+    rows: Sequence[Row],
+    identity: Mapping[str, object],
+    leak: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Say what was trained on what, how the loss went, and with which versions. Holds no clock."""
     losses = [row.loss for row in rows]

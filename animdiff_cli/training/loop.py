@@ -15,12 +15,12 @@ from animdiff_cli.training.checkpoint import Checkpoints, Identity
 from animdiff_cli.training.cuda_graphs import Backward, Graphs
 from animdiff_cli.training.data.batches import Batch, BatchLoader
 from animdiff_cli.training.data.prefetch import prefetch
+from animdiff_cli.training.data.sample_schedule import positions_of
 from animdiff_cli.training.distributed import DistributedContext
 from animdiff_cli.training.fsdp import Shards
 from animdiff_cli.training.interrupts import deferred_interrupts
 from animdiff_cli.training.journal import Journal, Row
 from animdiff_cli.training.optimizer import Optimizer
-from animdiff_cli.training.sample_schedule import positions_of
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages.stage import Stage
 

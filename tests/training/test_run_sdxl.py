@@ -22,9 +22,9 @@ from animdiff_cli.motion import load_motion_module, plug
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.training.data.batches import BatchLoader
 from animdiff_cli.training.data.latents import LatentCache
+from animdiff_cli.training.data.sample_schedule import SampleSchedule
 from animdiff_cli.training.data.texts import TextCache
 from animdiff_cli.training.objective import add_noise, alphas_cumprod
-from animdiff_cli.training.sample_schedule import SampleSchedule
 from animdiff_cli.training.stages.passes import Passes
 from animdiff_cli.weights.files import read_tensors
 from animdiff_cli.weights.identify import identify
@@ -56,7 +56,7 @@ def loader(toy_sdxl_model, tmp_path):
     clips = ToyClips(1, sizes=[WIDE])
     made = BatchLoader(
         clips=clips,
-        draws=SampleSchedule(num_clips=1, caption_dropout=0.5),
+        schedule=SampleSchedule(num_clips=1, caption_dropout=0.5),
         latents=LatentCache(tmp_path / "latents", "vae"),
         texts=TextCache.of(tmp_path / "texts", parts),
         scaling_factor=parts.vae.config.scaling_factor,
@@ -70,7 +70,7 @@ def loader(toy_sdxl_model, tmp_path):
 
 def first(loader, *, dropped):
     """The first batch whose caption is dropped, or is not."""
-    place = next(place for place in range(99) if loader.draws.at(place).drop_caption == dropped)
+    place = next(place for place in range(99) if loader.schedule.at(place).drop_caption == dropped)
     return loader.batches([place])[0]
 
 
@@ -232,9 +232,9 @@ def test_hotshots_module_is_told_the_sizes_it_was_trained_on(make_large_plan, cl
 
 def test_a_clip_that_is_hidden_reaches_the_model_as_noise_alone(loader):
     plain, _ = loader
-    hiding = replace(plain, draws=replace(plain.draws, from_noise=0.99))
+    hiding = replace(plain, schedule=replace(plain.schedule, from_noise=0.99))
     batch = hiding.batches([0])[0]
-    draw = hiding.draws.at(0)
+    draw = hiding.schedule.at(0)
     assert draw.from_noise
     generator = torch.Generator().manual_seed(draw.noise_seed)
     torch.randn(batch.latents.shape[1:], generator=generator)  # with which the latents were drawn

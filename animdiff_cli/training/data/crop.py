@@ -1,4 +1,4 @@
-"""From footage to clips: what the camera sees of each frame, at the size that is trained."""
+"""Crop decoded footage to the camera's view of each frame, at the training size."""
 
 from collections.abc import Sequence
 from math import cos, radians, sin
@@ -10,10 +10,10 @@ from animdiff_cli.core.shots import Window
 from animdiff_cli.outputs.ffmpeg import Frames
 
 
-def working_size(windows: Sequence[Window], width: int, height: int, bucket: tuple[int, int]) -> tuple[int, int]:
-    """The smallest (width, height) to decode footage at that no window of a clip has to be enlarged from.
+def decoding_size(windows: Sequence[Window], width: int, height: int, bucket: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest (width, height) to decode footage at without having to enlarge any window of a clip.
 
-    Never more than its own: enlarging is left to `crop`. `bucket` is (height, width).
+    Never larger than the footage: `crop` enlarges where necessary. `bucket` is (height, width).
     """
     smallest = min(window.width for window in windows)
     scale = min(bucket[1] / smallest, 1.0)
@@ -21,32 +21,35 @@ def working_size(windows: Sequence[Window], width: int, height: int, bucket: tup
 
 
 def crop(frames: Frames, windows: Sequence[Window], bucket: tuple[int, int]) -> Frames:
-    """Show frame by frame what the windows see: uint8 `[F, h, w, 3]` in, `[F, H, W, 3]` out, `bucket` being (H, W).
+    """Crop each frame to its window and resize to `bucket` (H, W): uint8 `[F, h, w, 3]` to `[F, H, W, 3]`.
 
-    Windows may lie between pixels, so slow moves do not jerk. Downscaling averages, so zooms do not shimmer.
+    Window edges may lie between pixels, so slow moves are smooth. Downscaling averages, so zooms do not shimmer.
     """
     pairs = zip(frames, windows, strict=True)
     return np.stack(
-        [_turned(frame, window, bucket) if window.angle else _upright(frame, window, bucket) for frame, window in pairs]
+        [
+            _rotated(frame, window, bucket) if window.angle else _upright(frame, window, bucket)
+            for frame, window in pairs
+        ]
     )
 
 
 def _upright(frame: Frames, window: Window, bucket: tuple[int, int]) -> Frames:
     height, width = frame.shape[:2]
     (left, top), _, (right, bottom), _ = window.corners()
-    # sums of rounded numbers may stick out by a billionth, which Pillow refuses
+    # rounding errors can exceed the frame by a billionth, which Pillow refuses
     box = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
     return np.asarray(Image.fromarray(frame).resize((bucket[1], bucket[0]), Image.Resampling.BICUBIC, box=box))
 
 
-def _turned(frame: Frames, window: Window, bucket: tuple[int, int]) -> Frames:
-    """Sample a turned window: each pixel of the picture asks for its place in the frame."""
+def _rotated(frame: Frames, window: Window, bucket: tuple[int, int]) -> Frames:
+    """Sample a rotated window with an affine transform from output pixels to frame pixels."""
     height, width = bucket
-    across, down = window.width / width, window.height / height
-    turn, rise = cos(radians(window.angle)), sin(radians(window.angle))
+    scale_x, scale_y = window.width / width, window.height / height
+    cosine, sine = cos(radians(window.angle)), sin(radians(window.angle))
     (left, top), *_ = window.corners()
-    places = (across * turn, -down * rise, left, across * rise, down * turn, top)
+    matrix = (scale_x * cosine, -scale_y * sine, left, scale_x * sine, scale_y * cosine, top)
     picture = Image.fromarray(frame).transform(
-        (width, height), Image.Transform.AFFINE, places, Image.Resampling.BICUBIC
+        (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
     )
     return np.asarray(picture)

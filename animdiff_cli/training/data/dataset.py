@@ -1,4 +1,4 @@
-"""A folder of videos as training clips: looked through once, then any clip of it on demand, always the same."""
+"""A data set of training clips: scanned once, then any clip on demand, the same on every machine."""
 
 import hashlib
 import os
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
+from typing import Protocol
 
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.buckets import bucket_for
@@ -15,38 +16,65 @@ from animdiff_cli.core.events import Emit, Note, Prepared, ignore
 from animdiff_cli.errors import NotFound
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
 from animdiff_cli.training.data import decode, pictures
-from animdiff_cli.training.data.clip_sampling import ClipSample, choose, pace_of
-from animdiff_cli.training.data.crop import crop, working_size
+from animdiff_cli.training.data.clip_sampling import ClipSample, FrameSpacing, sample_clip, why_unusable
+from animdiff_cli.training.data.crop import crop, decoding_size
 from animdiff_cli.training.data.find import find
-from animdiff_cli.training.data.media import NO_MOTION, Media, Skip, digest_of
-from animdiff_cli.training.data.probe_cache import cached_probe
-from animdiff_cli.training.data.timeline import Timeline, why_unusable
+from animdiff_cli.training.data.media import NO_MOTION, Media, Skip, Timeline, sha256_of_media
+from animdiff_cli.training.data.probe import probe
 
-#: raised whenever the same footage and settings would give other frames
+#: increment when the same footage and settings would give other frames
 VERSION = 1
-#: settings that decide which frames come out; where the footage lies and what it shows does not
-DECIDING = frozenset(DataConfig.model_fields) - {"videos", "video_folder", "caption", "limit"}
-#: names told one by one before the rest is counted
-NAMED = 10
-#: videos handed to the workers at once, so that `limit` does not look through a whole archive
+#: settings that decide the frames of a clip: all except paths, captions and the number of videos
+FRAME_SETTINGS = frozenset(DataConfig.model_fields) - {"videos", "video_folder", "caption", "limit"}
+#: number of skipped files that are reported by name; the rest is counted
+MAX_REPORTED = 10
+#: videos per batch of the worker threads, so that `limit` does not probe a whole archive
 BATCH = 32
+
+
+class Clip(Protocol):
+    """One item of a data set, not decoded yet."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def caption(self) -> str: ...
+    @property
+    def bucket(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Digest of the file's content and of every setting that decides its frames."""
+        ...
+
+
+class ClipDataset(Protocol):
+    """The part of a data set that training needs. `Dataset` implements it."""
+
+    @property
+    def items(self) -> Sequence[Clip]: ...
+    def frames(self, index: int, variant: int) -> Frames:
+        """Decode variant `variant` of item `index`: uint8 `[F, H, W, 3]`. Equal on every machine."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSource:
     """One usable video."""
 
-    name: str  # relative to what was asked for
+    name: str  # relative to the path the user gave
     caption: str
     bucket: tuple[int, int]  # height and width of its clips in pixels
-    key: str  # sha256 over its bytes and every setting that decides its frames
+    key: str  # sha256 of its bytes and of every setting that decides its frames
     media: Media
     timeline: Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Every usable video of a place, in a fixed order. Made by `scan`."""
+    """Every usable video of a folder, list or archive, in a fixed order. Created by `scan`."""
 
     config: DataConfig
     items: tuple[ClipSource, ...]
@@ -56,46 +84,47 @@ class Dataset:
         return len(self.items)
 
     def caption(self, index: int) -> str:
-        """What video `index` is said to show; empty where nobody says."""
+        """Return the caption of video `index`; empty if it has none."""
         return self.items[index].caption
 
-    def cutting(self, index: int, draw: int) -> ClipSample:
-        """Which frames clip `draw` of video `index` takes, and how the camera moves over them."""
+    def clip_sample(self, index: int, variant: int) -> ClipSample:
+        """Return the frame numbers and camera move of variant `variant` of video `index`."""
         item = self.items[index]
-        return choose(self.config, item.timeline, item.key, draw)
+        return sample_clip(self.config, item.timeline, item.key, variant)
 
-    def frames(self, index: int, draw: int) -> Frames:
-        """Decode clip `draw` of video `index`: uint8 `[F, H, W, 3]`, `[H, W]` being its bucket.
+    def frames(self, index: int, variant: int) -> Frames:
+        """Decode variant `variant` of video `index`: uint8 `[F, H, W, 3]`, where `[H, W]` is its bucket.
 
-        A draw depends on the content of the video, not on its number: adding a video changes no clip of the others.
-        Raises `DecodeError` when the file is no longer what `scan` saw.
+        A clip depends on the content of the video, not on its index: adding a video changes no clip of the others.
+        Raises `DecodeError` if the file has changed since `scan`.
         """
-        item, cutting = self.items[index], self.cutting(index, draw)
-        whole = (item.timeline.width, item.timeline.height)
-        size = working_size(cutting.windows(self.config, *whole, item.bucket), *whole, item.bucket)
+        item, sample = self.items[index], self.clip_sample(index, variant)
+        full = (item.timeline.width, item.timeline.height)
+        size = decoding_size(sample.windows(self.config, *full, item.bucket), *full, item.bucket)
         try:
-            footage = _read(item, cutting.frames, size)
+            footage = _read_frames(item, sample.frames, size)
         except (DecodeError, OSError) as error:
-            said = error.strerror if isinstance(error, OSError) else error
-            hint = "it has changed since it was looked at, or is damaged: take it out, then run the same command again"
-            raise DecodeError(f"`{item.name}` cannot be read any more: {said}", hint=hint) from error
-        # mirrored before the camera moves, so a pan to the right stays one
-        footage = footage[:, :, ::-1] if cutting.mirrored else footage
-        # windows are laid out anew: the size was rounded, and a turned window must not stick out by a pixel
-        return crop(footage, cutting.windows(self.config, *size, item.bucket), item.bucket)
+            reason = error.strerror if isinstance(error, OSError) else error
+            hint = "the file has changed or is damaged: remove it, then run the same command again"
+            raise DecodeError(f"cannot read `{item.name}` any more: {reason}", hint=hint) from error
+        # mirrored before the camera moves, so that a pan to the right stays one
+        footage = footage[:, :, ::-1] if sample.mirrored else footage
+        # windows are computed again: `size` was rounded, and a rotated window must not exceed the frame
+        return crop(footage, sample.windows(self.config, *size, item.bucket), item.bucket)
 
 
 def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
-    """Look through all footage once; say what cannot be used and why, and go on without it.
+    """Probe all footage; report files that cannot be used and leave them out.
 
-    Raises `NotFound` where nothing is left, and what `find` raises. Each video is decoded once, then remembered.
+    Raises `NotFound` if no usable video is left, and whatever `find` raises. Each video is decoded once; the result is
+    cached.
     """
     found = find(config)
     items: list[ClipSource] = []
     skipped = list(found.skipped)
     total = min(len(found.media), config.limit or len(found.media))
-    # closed at once, also where `emit` raises: what is still being looked through is let go
-    with closing(_looked_through(found.media, config)) as outcomes:
+    # `closing` stops the workers at once, also if `emit` raises
+    with closing(_probe_all(found.media, config)) as outcomes:
         for media, outcome in outcomes:
             if isinstance(outcome, str):
                 skipped.append((media.name, outcome))
@@ -105,36 +134,33 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
             if len(items) == config.limit:
                 break
     if items or len(skipped) > 1:
-        _tell_skipped(skipped, emit)
+        _report_skipped(skipped, emit)
     if not items:
-        raise _nothing_left(config, skipped)
-    _tell_captions(config, items, emit)
+        raise _nothing_usable(config, skipped)
+    _report_captions(config, items, emit)
     small = sum(min(item.timeline.width, item.timeline.height) < config.size for item in items)
     if small:
         emit(Note(f"{small} of {len(items)} videos are smaller than {config.size} pixels and are enlarged"))
     return Dataset(config, tuple(items), tuple(skipped))
 
 
-def _looked_through(media: Sequence[Media], config: DataConfig) -> Generator[tuple[Media, ClipSource | str]]:
+def _probe_all(media: Sequence[Media], config: DataConfig) -> Generator[tuple[Media, ClipSource | str]]:
     workers, stop = ThreadPoolExecutor(os.cpu_count()), Event()
     try:
         for first in range(0, len(media), BATCH):
             batch = media[first : first + BATCH]
-            yield from zip(batch, workers.map(lambda item: _examined(item, config, stop), batch), strict=True)
-    finally:  # also on Ctrl-C, and when enough were found
+            yield from zip(batch, workers.map(lambda item: _probe(item, config, stop), batch), strict=True)
+    finally:  # also on Ctrl-C, and when `limit` is reached
         stop.set()
         workers.shutdown(cancel_futures=True)
 
 
-def _examined(media: Media, config: DataConfig, stop: Event) -> ClipSource | str:
-    """A usable video, or the reason why it is none."""
+def _probe(media: Media, config: DataConfig, stop: Event) -> ClipSource | str:
+    """Return a usable video, or the reason why it is not usable."""
     try:
-        digest = digest_of(media)
-        if media.kind == "video":
-            timeline = cached_probe(digest, lambda: decode.look(media, stop))
-        else:
-            timeline = pictures.look(media, config.fps)
-        reason = why_unusable(timeline, pace_of(config), avoid_cuts=config.avoid_cuts)
+        sha256 = sha256_of_media(media)
+        timeline = probe(media, sha256, config.fps, stop)
+        reason = why_unusable(timeline, FrameSpacing.of(config), avoid_cuts=config.avoid_cuts)
         if reason:
             return reason
     except DecodeError as error:
@@ -142,47 +168,47 @@ def _examined(media: Media, config: DataConfig, stop: Event) -> ClipSource | str
     except OSError as error:
         return (error.strerror or str(error)).lower()
     bucket = bucket_for(timeline.width, timeline.height, config.size, square=config.square)
-    return ClipSource(media.name, media.caption or config.caption or "", bucket, _key(digest, config), media, timeline)
+    return ClipSource(media.name, media.caption or config.caption or "", bucket, _key(sha256, config), media, timeline)
 
 
-def _key(digest: str, config: DataConfig) -> str:
-    settings = config.model_dump_json(include=set(DECIDING))
-    return hashlib.sha256(f"{VERSION} {digest} {settings}".encode()).hexdigest()
+def _key(sha256: str, config: DataConfig) -> str:
+    settings = config.model_dump_json(include=set(FRAME_SETTINGS))
+    return hashlib.sha256(f"{VERSION} {sha256} {settings}".encode()).hexdigest()
 
 
-def _read(item: ClipSource, frames: Sequence[int], size: tuple[int, int]) -> Frames:
+def _read_frames(item: ClipSource, frames: Sequence[int], size: tuple[int, int]) -> Frames:
     if item.media.kind == "video":
-        return decode.read(item.media, item.timeline, frames, size)
-    return pictures.read(item.media, frames, size)
+        return decode.read_frames(item.media, item.timeline, frames, size)
+    return pictures.read_frames(item.media, frames, size)
 
 
-def _tell_skipped(skipped: Sequence[Skip], emit: Emit) -> None:
-    for name, reason in skipped[:NAMED]:
+def _report_skipped(skipped: Sequence[Skip], emit: Emit) -> None:
+    for name, reason in skipped[:MAX_REPORTED]:
         emit(Note(f"skipped {name}: {reason}"))
-    if len(skipped) > NAMED:
-        rest = Counter(reason for _, reason in skipped[NAMED:])
+    if len(skipped) > MAX_REPORTED:
+        rest = Counter(reason for _, reason in skipped[MAX_REPORTED:])
         reasons = ", ".join(f"{count} because {reason}" for reason, count in rest.most_common(3))
-        emit(Note(f"skipped {len(skipped) - NAMED} more: {reasons}"))
+        emit(Note(f"skipped {len(skipped) - MAX_REPORTED} more: {reasons}"))
 
 
-def _tell_captions(config: DataConfig, items: Sequence[ClipSource], emit: Emit) -> None:
-    bare = sum(not item.media.caption for item in items)
-    if bare and not config.caption:
-        remedy = "give `--caption`, or `name.txt` beside `name.mp4`"
-        emit(Note(f"{bare} of {len(items)} videos have no caption and train with an empty one: {remedy}"))
-    if config.caption and not bare:
-        emit(Note("every video has a caption of its own, so `--caption` has no effect"))
+def _report_captions(config: DataConfig, items: Sequence[ClipSource], emit: Emit) -> None:
+    uncaptioned = sum(not item.media.caption for item in items)
+    if uncaptioned and not config.caption:
+        remedy = "add `--caption`, or `name.txt` beside `name.mp4`"
+        emit(Note(f"{uncaptioned} of {len(items)} videos have no caption and train with an empty one: {remedy}"))
+    if config.caption and not uncaptioned:
+        emit(Note("every video has its own caption, so `--caption` has no effect"))
 
 
-def _nothing_left(config: DataConfig, skipped: Sequence[Skip]) -> NotFound:
+def _nothing_usable(config: DataConfig, skipped: Sequence[Skip]) -> NotFound:
     reasons = [reason for _, reason in skipped]
     if NO_MOTION in reasons:
-        hint = "make a move from stills: `--shot zoom-in`"
+        hint = "add a camera move to still images: `--shot zoom-in`"
     elif any(reason.startswith("too short") for reason in reasons):
-        hint = "give longer videos, or lower `--stride`"
+        hint = "use longer videos, or lower `--stride`"
     else:
-        hint = "play one of them to see what it holds"
+        hint = "check with a player whether the videos can be played"
     name, reason = skipped[0]
     if len(skipped) == 1:
-        return NotFound(f"`{config.videos}` has no usable video; {name}: {reason}", hint=hint)
-    return NotFound(f"none of the {len(skipped)} videos in `{config.videos}` can be used; {name}: {reason}", hint=hint)
+        return NotFound(f"no usable video in `{config.videos}`; {name}: {reason}", hint=hint)
+    return NotFound(f"none of the {len(skipped)} videos in `{config.videos}` is usable; {name}: {reason}", hint=hint)

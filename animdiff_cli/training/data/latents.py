@@ -1,7 +1,7 @@
-"""Latents, computed once and kept on disk, so that the VAE leaves memory.
+"""Cache of VAE latents on disk, so that the VAE can leave memory during training.
 
-An entry is named by a digest of everything it depends on: pixels, settings, and the weights of the encoder. A changed
-video, VAE or number format therefore never finds a stale entry.
+The name of an entry is a digest of everything it depends on: pixels, settings and VAE weights. A changed video, VAE or
+dtype therefore never finds a stale entry.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.training.data.clips import Clips
+from animdiff_cli.outputs.ffmpeg import Frames
+from animdiff_cli.training.data.dataset import ClipDataset
 from animdiff_cli.training.data.prefetch import prefetch
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
-#: raised whenever the same inputs would be encoded differently
+#: increment when the same inputs would be encoded differently
 VERSION = 1
-#: pixels the VAE encodes at once: 4 frames of 512²
+#: pixels per VAE call: 4 frames of 512²
 CHUNK = 4 * 512 * 512
 OnEntry = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Mean and deviation of the VAE's posterior per frame, float16 [F, 4, h, w], not yet scaled."""
+    """Mean and standard deviation of the VAE's posterior per frame, float16 `[F, 4, h, w]`, unscaled."""
 
     mean: Tensor
     std: Tensor
@@ -38,15 +38,19 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class LatentCache:
-    """Posterior moments of clips encoded by one VAE."""
+    """Posterior moments of clips, encoded by one VAE."""
 
     folder: Path
     vae_digest: str
 
     def fill(
-        self, clips: Clips, pairs: Iterable[tuple[int, int]], vae: Any, on_entry: OnEntry = lambda done, total: None
+        self,
+        clips: ClipDataset,
+        pairs: Iterable[tuple[int, int]],
+        vae: Any,
+        on_entry: OnEntry = lambda done, total: None,
     ) -> None:
-        """Encode every (clip, variant) that is not there yet. Raises `DeviceError` if the VAE overflows in float32."""
+        """Encode every missing (index, variant). Raises `DeviceError` if the VAE overflows even in float32."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [pair for pair in pairs if not self._path(clips, *pair).is_file()]
         with closing(prefetch(lambda pair: clips.frames(*pair), missing)) as decoded:
@@ -55,27 +59,27 @@ class LatentCache:
                 write_tensors({"mean": moments.mean, "std": moments.std}, self._path(clips, *pair), {})
                 on_entry(done, len(missing))
 
-    def read(self, clips: Clips, index: int, variant: int) -> Moments:
+    def read(self, clips: ClipDataset, index: int, variant: int) -> Moments:
         """Read one entry."""
         tensors = read_tensors(self._path(clips, index, variant))
         return Moments(tensors["mean"], tensors["std"])
 
-    def _path(self, clips: Clips, index: int, variant: int) -> Path:
-        name = digest_of(VERSION, clips.items[index].key, variant, self.vae_digest)
+    def _path(self, clips: ClipDataset, index: int, variant: int) -> Path:
+        name = sha256_of_values(VERSION, clips.items[index].key, variant, self.vae_digest)
         return self.folder / f"{name}.safetensors"
 
 
 @torch.no_grad()
-def encode_clip(vae: Any, frames: NDArray[np.uint8]) -> Moments:
-    """Encode frames uint8 [F, H, W, 3] one chunk at a time; in float32 where the VAE overflows in less."""
+def encode_clip(vae: Any, frames: Frames) -> Moments:
+    """Encode frames uint8 `[F, H, W, 3]` in chunks. Switches the VAE to float32 if it overflows in less."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    at_once = max(1, CHUNK // (pixels.shape[2] * pixels.shape[3]))
-    parts = [_encode(vae, chunk) for chunk in pixels.split(at_once)]
-    return Moments(torch.cat([mean for mean, _ in parts]), torch.cat([std for _, std in parts]))
+    chunk_frames = max(1, CHUNK // (pixels.shape[2] * pixels.shape[3]))
+    moments = [_encode(vae, chunk) for chunk in torch.split(pixels, chunk_frames)]
+    return Moments(torch.cat([mean for mean, _ in moments]), torch.cat([std for _, std in moments]))
 
 
-def digest_of_module(module: torch.nn.Module) -> str:
-    """Digest a module's weights: names, shapes and bits, not the file they came from."""
+def sha256_of_module(module: torch.nn.Module) -> str:
+    """Hash a module's weights by name, shape, dtype and bits, independent of the file they came from."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -83,21 +87,21 @@ def digest_of_module(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def digest_of(*parts: object) -> str:
-    """Digest a few values by their printed form."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def sha256_of_values(*values: object) -> str:
+    """Hash values by their `repr`."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
 def _encode(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    mean, std = _moments(vae, pixels)
+    mean, std = _posterior(vae, pixels)
     if not (mean.isfinite().all() and std.isfinite().all()) and vae.dtype != torch.float32:
         vae.to(torch.float32)
-        mean, std = _moments(vae, pixels)
+        mean, std = _posterior(vae, pixels)
     if not mean.isfinite().all():
-        raise DeviceError("the VAE's latents hold NaN or infinity", hint="its weights are damaged: get them again")
+        raise DeviceError("the VAE's latents contain NaN or infinity", hint="its weights are damaged: fetch them again")
     return mean.half().cpu(), std.half().cpu()
 
 
-def _moments(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _posterior(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     posterior = vae.encode((pixels.to(vae.device).float() / 127.5 - 1).to(vae.dtype)).latent_dist
     return posterior.mean.float(), posterior.std.float()

@@ -1,4 +1,4 @@
-"""Stills and folders of frames through Pillow, upright and opaque."""
+"""Read still images and folders of frames with Pillow, upright and opaque."""
 
 import io
 from collections.abc import Sequence
@@ -7,23 +7,22 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
-from animdiff_cli.training.data.media import Media
-from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, Changes, find_cuts
-from animdiff_cli.training.data.timeline import Timeline
+from animdiff_cli.training.data.media import Media, Timeline
+from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, FrameChanges, find_cuts
 
-#: a folder of frames has no speed of its own; without `fps` its frames count as this many per second
+#: default frame rate of a folder of frames
 FRAMES_PER_SECOND = 8.0
 
-#: Pillow lets what a damaged file provokes through as it comes
+#: exceptions that damaged files cause in Pillow
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 
 
-def look(media: Media, fps: float | None = None) -> Timeline:
-    """Open a still, or every picture of a folder of frames: size, times and cuts. Raises `DecodeError`."""
+def probe(media: Media, fps: float | None = None) -> Timeline:
+    """Open a still, or every picture of a folder; return size, frame times and cuts. Raises `DecodeError`."""
     if media.kind == "still":
         width, height = _open(media, 0).size
         return Timeline(width, height, (0.0,))
-    changes = Changes()
+    changes = FrameChanges()
     sizes = set()
     for index, name in enumerate(media.frames):
         picture = _open(media, index)
@@ -33,16 +32,16 @@ def look(media: Media, fps: float | None = None) -> Timeline:
         changes.add(np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX)))
     width, height = sizes.pop()
     times = tuple(index / (fps or FRAMES_PER_SECOND) for index in range(len(media.frames)))
-    return Timeline(width, height, times, find_cuts(changes.levels, changes.colours))
+    return Timeline(width, height, times, find_cuts(changes.levels, changes.colors))
 
 
-def read(media: Media, frames: Sequence[int], size: tuple[int, int]) -> Frames:
-    """Open the numbered frames at `size` (width, height): uint8 `[F, H, W, 3]`. Raises `DecodeError`."""
-    opened = {index: _array(_open(media, index), size) for index in sorted(set(frames))}
+def read_frames(media: Media, frames: Sequence[int], size: tuple[int, int]) -> Frames:
+    """Read the numbered frames at `size` (width, height): uint8 `[F, H, W, 3]`. Raises `DecodeError`."""
+    opened = {index: _resize(_open(media, index), size) for index in sorted(set(frames))}
     return np.stack([opened[index] for index in frames])
 
 
-def _array(picture: Image.Image, size: tuple[int, int]) -> Frames:
+def _resize(picture: Image.Image, size: tuple[int, int]) -> Frames:
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
 
 
@@ -56,17 +55,17 @@ def _open(media: Media, index: int) -> Image.Image:
                 return _opaque(ImageOps.exif_transpose(picture))
     except _DAMAGE as error:
         where = f"`{media.frames[index]}` " if media.kind == "frames" else ""
-        raise DecodeError(f"{where}cannot be opened: {_why(error)}") from error
+        raise DecodeError(f"{where}cannot be opened: {_reason(error)}") from error
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error).lower()
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
-    """Put a picture with transparency on white: below it hides whatever colour its maker left."""
+    """Convert to RGB, compositing transparency over white: the color of transparent pixels is arbitrary."""
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
-    ground = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(ground, layer).convert("RGB")
+    background = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(background, layer).convert("RGB")

@@ -1,24 +1,25 @@
-"""The next batches are read while the device computes with the last ones."""
+"""Load the next item in a thread while the current one is used."""
 
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Asked, Made = TypeVar("Asked"), TypeVar("Made")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
-def prefetch(make: Callable[[Asked], Made], asked: Iterable[Asked]) -> Generator[Made, None, None]:
-    """Yield `make` of each in order, one of them ahead in a thread. What it raises is raised where it is due.
+def prefetch(load: Callable[[Input], Output], inputs: Iterable[Input]) -> Generator[Output, None, None]:
+    """Yield `load(value)` of each input in order, loading one ahead. Raises an exception at the item that caused it.
 
     >>> list(prefetch(abs, [-1, -2]))
     [1, 2]
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        waiting = None
-        for one in asked:
-            following = thread.submit(make, one)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        pending: Future[Output] | None = None
+        for value in inputs:
+            following = thread.submit(load, value)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from animdiff_cli.metrics.camera import camera_motion
-from animdiff_cli.training.data.folder import look_in
+from animdiff_cli.training.data.find import find_in_folder
 from tools.pocket.footage import WIDE_MARGIN, Footage, draw_footage, draw_piece, main
 from tools.pocket.shadow import ON_THE_GROUND
 from tools.pocket.world import OBJECTS, random_scene, render
@@ -17,7 +17,7 @@ STILLS, CLIPS = Footage("stills"), Footage("clips")
 
 def test_training_finds_every_still_with_its_caption(tmp_path):
     draw_footage(tmp_path, STILLS, 3)
-    found = look_in(tmp_path, stills=True)
+    found = find_in_folder(tmp_path, stills=True)
     assert [(media.kind, media.caption) for media in found.media] == [
         ("still", draw_piece(STILLS, number)[1]) for number in range(3)
     ]
@@ -27,7 +27,7 @@ def test_training_finds_every_still_with_its_caption(tmp_path):
 
 def test_training_finds_every_clip_as_sixteen_frames_with_its_caption(tmp_path):
     draw_footage(tmp_path, CLIPS, 2)
-    found = look_in(tmp_path, stills=False)
+    found = find_in_folder(tmp_path, stills=False)
     assert [(media.kind, media.caption, len(media.frames)) for media in found.media] == [
         ("frames", draw_piece(CLIPS, number)[1], 16) for number in range(2)
     ]
@@ -97,4 +97,4 @@ def test_clips_of_a_moving_camera_have_no_caption_and_the_others_stay_what_they_
         assert moves or (words == told and np.array_equal(frames, still))
         assert not moves or str(camera_motion(frames)) != "still"
     draw_footage(tmp_path, filmed, 6)
-    assert [media.caption is None for media in look_in(tmp_path, stills=False).media] == moving
+    assert [media.caption is None for media in find_in_folder(tmp_path, stills=False).media] == moving

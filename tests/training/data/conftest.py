@@ -1,4 +1,4 @@
-"""Footage at toy size: clips whose frames carry their number, real ones, and what containers do to them."""
+"""Small videos whose frames show their number, in any container."""
 
 import subprocess
 
@@ -8,21 +8,21 @@ import pytest
 
 from animdiff_cli.config.data_config import DataConfig
 
-#: black and white squares that spell the number of a frame, least bit first, in Gray's code: from one frame to the
-#: next a single square changes, so counting never looks like a cut
+#: black and white squares encode the number of a frame as a Gray code, least significant bit first: a single square
+#: changes from one frame to the next, so counting never looks like a cut
 BITS, SIDE = 8, 12
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Keep what is remembered inside the test."""
+    """Keep the cache inside the test's folder."""
     monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / ".cache"))
     return tmp_path / ".cache"
 
 
 @pytest.fixture
 def counting():
-    """Frames that count: uint8 `[F, height, 96, 3]`, the number `start + frame` written in squares on top."""
+    """Numbered frames: uint8 `[F, height, 96, 3]`, with `start + frame` in squares at the top."""
 
     def build(num_frames=70, *, start=0, height=48, ground=(90, 120, 60)):
         clip = np.full((num_frames, height, BITS * SIDE, 3), ground, np.uint8)
@@ -38,14 +38,14 @@ def counting():
 
 @pytest.fixture
 def count():
-    """Read the numbers back from frames of any size with the squares on top."""
+    """Read the numbers of frames of any size with squares at the top."""
 
     def read(frames):
         height, width = frames.shape[1:3]
         row = frames[:, round(height / 8)].mean(axis=-1)
         places = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
         squares = row[:, places] > 128
-        # a bit of the number is the parity of its square and all above
+        # a bit of the number is the parity of its square and all higher ones
         bits = np.cumsum(squares[:, ::-1], axis=1)[:, ::-1] % 2
         return [int(number) for number in bits @ (1 << np.arange(BITS))]
 
@@ -54,7 +54,7 @@ def count():
 
 @pytest.fixture
 def ffmpeg():
-    """Run the bundled ffmpeg on files, or on bytes given as `pipe`."""
+    """Run the bundled ffmpeg on files, or on bytes passed as `pipe`."""
 
     def run(*arguments, pipe=b""):
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
@@ -65,7 +65,7 @@ def ffmpeg():
 
 @pytest.fixture
 def write_video(ffmpeg):
-    """Write frames as any container ffmpeg knows, with a key frame every 12, and return where it is."""
+    """Write frames to a container chosen by suffix, with a key frame every 12 frames; return the path."""
 
     def write(frames, path, fps=8.0, *options):
         height, width = frames.shape[1:3]
@@ -81,7 +81,7 @@ def write_video(ffmpeg):
 
 @pytest.fixture
 def config(tmp_path):
-    """Settings for small clips of the videos in `videos/`."""
+    """Build settings for small clips of the videos in `videos/`."""
 
     def build(**given):
         values = {"videos": tmp_path / "videos", "num_frames": 8, "stride": 4, "size": 48, "square": False}
@@ -92,7 +92,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def notes():
-    """A watcher that keeps what it is told."""
+    """Collect the emitted events."""
 
     class Kept(list):
         def __call__(self, event):

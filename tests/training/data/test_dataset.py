@@ -1,4 +1,4 @@
-"""A folder of videos as training clips: the same on every machine, whole or told why not, quick to refuse."""
+"""A folder of videos as training clips: deterministic, with a reason for every file that is skipped."""
 
 import hashlib
 from itertools import pairwise
@@ -26,8 +26,8 @@ def test_clips_take_every_stride_th_frame_from_many_starts(videos, config, count
     assert len(data) == 1
     assert data.items[0].bucket == (48, 96)
     starts = set()
-    for draw in range(12):
-        frames = data.frames(0, draw)
+    for variant in range(12):
+        frames = data.frames(0, variant)
         assert (frames.dtype, frames.shape) == (np.uint8, (8, 48, 96, 3))
         taken = count(frames)
         assert taken == list(range(taken[0], taken[0] + 32, 4))
@@ -35,7 +35,7 @@ def test_clips_take_every_stride_th_frame_from_many_starts(videos, config, count
     assert len(starts) > 6
 
 
-def test_fps_is_what_the_stride_counts_in(videos, config, counting, count, write_video):
+def test_stride_counts_frames_after_resampling_to_fps(videos, config, counting, count, write_video):
     write_video(counting(120), videos / "a.mp4", 24)
     (item,) = scan(config(fps=8, stride=1)).items
     taken = count(scan(config(fps=8, stride=1)).frames(0, 0))
@@ -43,7 +43,7 @@ def test_fps_is_what_the_stride_counts_in(videos, config, counting, count, write
     assert taken == list(range(taken[0], taken[0] + 24, 3))
 
 
-def test_the_same_settings_give_the_same_frames_and_others_do_not(videos, config, counting, write_video):
+def test_frames_depend_on_settings_and_seed_only(videos, config, counting, write_video):
     write_video(counting(70), videos / "a.mp4")
     data = scan(config(shot="pan-left"))
     assert (data.frames(0, 5) == scan(config(shot="pan-left")).frames(0, 5)).all()
@@ -53,7 +53,7 @@ def test_the_same_settings_give_the_same_frames_and_others_do_not(videos, config
     assert (data.frames(0, 5) != other.frames(0, 5)).any()
 
 
-def test_a_clip_depends_on_its_video_not_on_its_neighbours_or_name(videos, config, counting, write_video):
+def test_a_clip_depends_on_its_video_and_not_on_name_or_other_videos(videos, config, counting, write_video):
     alone = write_video(counting(70), videos / "m.mp4")
     before = scan(config())
     frames = before.frames(0, 2)
@@ -88,12 +88,14 @@ def test_no_clip_crosses_a_cut_of_a_real_video(videos, config, real):
     (videos / "bikes.mp4").symlink_to(real("bikes"))
     data = scan(config(num_frames=8, stride=4))
     scenes = data.items[0].timeline.scenes()
-    for draw in range(40):
-        frames = data.cutting(0, draw).frames
+    for variant in range(40):
+        frames = data.clip_sample(0, variant).frames
         assert sum(frames[0] in scene and frames[-1] in scene for scene in scenes) == 1
 
 
-def test_a_mixed_folder_uses_what_it_can_and_names_the_rest(videos, config, counting, write_video, real, ffmpeg, notes):
+def test_unusable_files_of_a_folder_are_skipped_with_a_reason(
+    videos, config, counting, write_video, real, ffmpeg, notes
+):
     write_video(counting(40), videos / "good.mkv")
     write_video(counting(40), videos / "wörter ☃.gif")
     write_video(counting(3), videos / "short.mp4")
@@ -105,22 +107,22 @@ def test_a_mixed_folder_uses_what_it_can_and_names_the_rest(videos, config, coun
     assert [item.name for item in data.items] == ["good.mkv", "wörter ☃.gif"]
     reasons = dict(data.skipped)
     assert set(reasons) == {"short.mp4", "broken.mp4", "sound.mp4", "photo.jpg"}
-    assert reasons["short.mp4"] == "too short: it has 3 frames, a clip of 8 takes 29"
+    assert reasons["short.mp4"] == "too short: it has 3 frames, but a clip of 8 needs 29"
     assert "damaged" in reasons["broken.mp4"]
     assert reasons["sound.mp4"] == "it has no video stream"
     for name, reason in reasons.items():
         assert f"skipped {name}: {reason}" in notes.messages
 
 
-def test_many_skipped_videos_are_counted_not_listed(videos, config, counting, write_video, notes):
+def test_many_skipped_videos_are_counted_instead_of_listed(videos, config, counting, write_video, notes):
     write_video(counting(40), videos / "good.mp4")
     for number in range(14):
         (videos / f"{number:02}.mp4").touch()
     data = scan(config(), notes)
     assert len(data.skipped) == 14
-    told = [message for message in notes.messages if message.startswith("skipped")]
-    assert len(told) == 11
-    assert told[-1].startswith("skipped 4 more: 4 because")
+    skipped = [message for message in notes.messages if message.startswith("skipped")]
+    assert len(skipped) == 11
+    assert skipped[-1].startswith("skipped 4 more: 4 because")
 
 
 def test_progress_counts_every_video(videos, config, counting, write_video, notes):
@@ -130,14 +132,14 @@ def test_progress_counts_every_video(videos, config, counting, write_video, note
     assert [(event.done, event.total) for event in notes if hasattr(event, "done")] == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_a_limit_takes_the_first_usable_ones(videos, config, counting, write_video):
+def test_limit_uses_the_first_usable_videos(videos, config, counting, write_video):
     (videos / "0.mp4").touch()
     for number in range(1, 4):
         write_video(counting(40, start=number), videos / f"{number}.mp4")
     assert [item.name for item in scan(config(limit=2)).items] == ["1.mp4", "2.mp4"]
 
 
-def test_captions_fall_back_to_the_one_given(videos, config, counting, write_video, notes):
+def test_captions_fall_back_to_the_caption_option(videos, config, counting, write_video, notes):
     write_video(counting(40), videos / "a.mp4")
     write_video(counting(40), videos / "b.mp4")
     (videos / "a.txt").write_text("a red fox")
@@ -151,7 +153,7 @@ def test_captions_fall_back_to_the_one_given(videos, config, counting, write_vid
     assert any("`--caption` has no effect" in message for message in notes.messages)
 
 
-def test_stills_become_clips_of_a_made_move(videos, config, real):
+def test_stills_become_clips_with_a_camera_move(videos, config, real):
     Image.effect_noise((200, 120), 60).convert("RGB").save(videos / "grey.png")
     data = scan(config(shot="zoom-in", size=64))
     frames = data.frames(0, 0)
@@ -159,63 +161,63 @@ def test_stills_become_clips_of_a_made_move(videos, config, real):
     assert all((before != after).any() for before, after in pairwise(frames))
 
 
-def test_mirroring_keeps_the_direction_of_a_made_move(videos, config):
-    """A camera that moves right over a ramp sees it grow brighter, over the mirrored ramp darker: the same move."""
+def test_mirroring_keeps_the_direction_of_the_camera_move(videos, config):
+    """A camera that moves right sees a ramp grow brighter and the mirrored ramp darker: the same move."""
     ramp = np.tile(np.linspace(0, 255, 320).astype(np.uint8), (120, 1))
     Image.fromarray(np.stack([ramp] * 3, -1)).save(videos / "ramp.png")
     data = scan(config(shot="pan-right", horizontal_flip=True, shot_speed=0.5))
-    for draw in range(12):
-        windows = data.cutting(0, draw).windows(data.config, 320, 120, data.items[0].bucket)
+    for variant in range(12):
+        windows = data.clip_sample(0, variant).windows(data.config, 320, 120, data.items[0].bucket)
         assert windows[-1].x > windows[0].x
-        brightness = data.frames(0, draw).mean(axis=(1, 2, 3))
-        assert (brightness[-1] < brightness[0]) == data.cutting(0, draw).mirrored
-    assert {data.cutting(0, draw).mirrored for draw in range(12)} == {True, False}
+        brightness = data.frames(0, variant).mean(axis=(1, 2, 3))
+        assert (brightness[-1] < brightness[0]) == data.clip_sample(0, variant).mirrored
+    assert {data.clip_sample(0, variant).mirrored for variant in range(12)} == {True, False}
 
 
-def test_one_frame_clips_are_stills_for_the_domain_adapter(videos, config, counting, count, write_video):
+def test_clips_of_one_frame_use_stills_and_videos(videos, config, counting, count, write_video):
     write_video(counting(3), videos / "a.mp4")
     Image.new("RGB", (64, 64)).save(videos / "photo.jpg")
     data = scan(config(num_frames=1))
     assert [item.name for item in data.items] == ["a.mp4", "photo.jpg"]
-    assert {count(data.frames(0, draw))[0] for draw in range(20)} == {0, 1, 2}
+    assert {count(data.frames(0, variant))[0] for variant in range(20)} == {0, 1, 2}
 
 
-def test_small_footage_is_enlarged_and_said_to_be(videos, config, counting, write_video, notes):
+def test_small_footage_is_enlarged_and_reported(videos, config, counting, write_video, notes):
     write_video(counting(40), videos / "a.mp4")
     data = scan(config(size=128), notes)
     assert data.frames(0, 0).shape == (8, 128, 256, 3)
     assert "1 of 1 videos are smaller than 128 pixels and are enlarged" in notes.messages
 
 
-def test_an_empty_folder_is_an_error_at_once(videos, config):
+def test_an_empty_folder_is_refused(videos, config):
     (videos / "notes.md").write_text("nothing to see")
-    with pytest.raises(NotFound, match="holds no videos") as failure:
+    with pytest.raises(NotFound, match="no videos in") as failure:
         scan(config())
     assert ".mp4" in failure.value.hint
 
 
-def test_a_wrong_folder_is_an_error_at_once(videos, config, tmp_path):
-    with pytest.raises(NotFound, match="there is no") as failure:
+def test_a_missing_folder_is_refused_with_a_suggestion(videos, config, tmp_path):
+    with pytest.raises(NotFound, match="does not exist") as failure:
         scan(config(videos=tmp_path / "video"))
     assert f"did you mean `{videos}`?" in failure.value.hint
 
 
-def test_a_file_that_is_no_footage_is_an_error_at_once(videos, config):
+def test_a_file_that_is_not_footage_is_refused(videos, config):
     (videos / "notes.md").write_text("nothing to see")
     with pytest.raises(UsageError, match="not footage"):
         scan(config(videos=videos / "notes.md"))
 
 
-def test_a_single_file_is_enough(videos, config, counting, write_video):
+def test_a_single_video_is_a_data_set(videos, config, counting, write_video):
     video = write_video(counting(40), videos / "a.mp4")
     (videos / "a.txt").write_text("a fox")
     data = scan(config(videos=video))
     assert [(item.name, item.caption) for item in data.items] == [("a.mp4", "a fox")]
 
 
-def test_nothing_usable_says_what_would_help(videos, config, counting, write_video):
+def test_a_data_set_without_usable_videos_is_refused_with_a_remedy(videos, config, counting, write_video):
     write_video(counting(20), videos / "a.mp4")
-    with pytest.raises(NotFound, match=r"has no usable video; a.mp4: too short") as failure:
+    with pytest.raises(NotFound, match=r"no usable video in .*; a.mp4: too short") as failure:
         scan(config())
     assert "--stride" in failure.value.hint
     (videos / "a.mp4").unlink()
@@ -225,16 +227,16 @@ def test_nothing_usable_says_what_would_help(videos, config, counting, write_vid
     assert "--shot zoom-in" in failure.value.hint
 
 
-def test_a_video_that_is_gone_when_its_turn_comes_is_named(videos, config, counting, write_video):
+def test_a_video_deleted_after_the_scan_is_named(videos, config, counting, write_video):
     write_video(counting(40), videos / "a.mp4")
     data = scan(config())
     (videos / "a.mp4").unlink()
-    with pytest.raises(DecodeError, match=r"`a.mp4` cannot be read any more: there is no such file"):
+    with pytest.raises(DecodeError, match=r"cannot read `a.mp4` any more: there is no such file"):
         data.frames(0, 0)
 
 
-def test_an_interrupt_ends_the_look_through_a_long_film_at_once(videos, config, ffmpeg, monkeypatch):
-    """Ctrl-C comes as the first of two videos is through: the second, an hour long, is let go."""
+def test_an_interrupt_ends_probing_a_long_video_at_once(videos, config, ffmpeg, monkeypatch):
+    """Ctrl-C arrives when the first of two videos is probed: probing the second, an hour long, ends."""
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25", "-t", 3, "-preset", "ultrafast", videos / "1.mp4")
     ffmpeg("-stream_loop", 1200, "-i", videos / "1.mp4", "-c", "copy", videos / "2.mp4")
 
@@ -244,8 +246,10 @@ def test_an_interrupt_ends_the_look_through_a_long_film_at_once(videos, config, 
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     with pytest.raises(KeyboardInterrupt):
         scan(config(), interrupted)
-    assert [note.name for note in (videos.parent / ".cache" / "videos-1").iterdir()] == [only_note_of(videos / "1.mp4")]
+    assert [entry.name for entry in (videos.parent / ".cache" / "videos-1").iterdir()] == [
+        cache_entry_of(videos / "1.mp4")
+    ]
 
 
-def only_note_of(video):
+def cache_entry_of(video):
     return f"{hashlib.sha256(video.read_bytes()).hexdigest()}.json"

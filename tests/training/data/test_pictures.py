@@ -1,4 +1,4 @@
-"""Stills and folders of frames: upright, opaque, of one size."""
+"""Stills and folders of frames are read upright, opaque and at one size."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from animdiff_cli.training.data.media import Media
 
 @pytest.fixture
 def folder(tmp_path):
-    """Write frames as numbered PNGs; returns what stands for them."""
+    """Write frames as numbered PNGs and return their `Media`."""
 
     def build(frames):
         names = []
@@ -23,48 +23,48 @@ def folder(tmp_path):
     return build
 
 
-def test_a_folder_of_frames_is_a_video_of_so_many_frames_per_second(folder, counting, count):
+def test_a_folder_of_frames_has_the_requested_frame_rate(folder, counting, count):
     media = folder(counting(20))
-    assert pictures.look(media).rate == pytest.approx(8)
-    timeline = pictures.look(media, fps=24)
+    assert pictures.probe(media).rate == pytest.approx(8)
+    timeline = pictures.probe(media, fps=24)
     assert (timeline.width, timeline.height, len(timeline.times), timeline.rate) == (96, 48, 20, pytest.approx(24))
-    assert count(pictures.read(media, [0, 7, 7, 19], (96, 48))) == [0, 7, 7, 19]
+    assert count(pictures.read_frames(media, [0, 7, 7, 19], (96, 48))) == [0, 7, 7, 19]
 
 
-def test_frames_of_different_sizes_are_no_video(folder, counting):
+def test_frames_of_different_sizes_are_refused(folder, counting):
     frames = [*counting(3), *counting(1, height=64)]
     with pytest.raises(DecodeError, match=r"`3.png` is 96×64"):
-        pictures.look(folder(frames))
+        pictures.probe(folder(frames))
 
 
-def test_a_broken_frame_is_named(folder, counting, tmp_path):
+def test_a_damaged_frame_is_named(folder, counting, tmp_path):
     media = folder(counting(3))
     (tmp_path / "1.png").write_bytes(b"no picture")
     with pytest.raises(DecodeError, match=r"`1.png` cannot be opened: not a picture, or damaged"):
-        pictures.look(media)
+        pictures.probe(media)
 
 
-def test_a_photo_taken_upright_is_upright(tmp_path, counting, count):
+def test_a_rotated_photo_is_read_upright(tmp_path, counting, count):
     orientation = Image.Exif()
-    orientation[0x0112] = 6  # turn by a quarter to the right
+    orientation[0x0112] = 6  # rotate clockwise by 90 degrees
     lying = np.rot90(counting(1, start=77)[0])
     Image.fromarray(lying).save(tmp_path / "a.jpg", exif=orientation, quality=95)
     media = Media("a.jpg", tmp_path / "a.jpg", "still")
-    timeline = pictures.look(media)
+    timeline = pictures.probe(media)
     assert (timeline.width, timeline.height, timeline.times) == (96, 48, (0.0,))
-    assert count(pictures.read(media, [0, 0], (96, 48))) == [77, 77]
+    assert count(pictures.read_frames(media, [0, 0], (96, 48))) == [77, 77]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_becomes_white(mode, tmp_path):
+def test_transparency_becomes_white(mode, tmp_path):
     hidden = Image.new("RGBA", (8, 8), (255, 0, 0, 0)).convert(mode)
     hidden.save(tmp_path / "a.png", **({"transparency": 0} if mode == "P" else {}))
-    frames = pictures.read(Media("a.png", tmp_path / "a.png", "still"), [0], (8, 8))
+    frames = pictures.read_frames(Media("a.png", tmp_path / "a.png", "still"), [0], (8, 8))
     assert frames.shape == (1, 8, 8, 3)
     assert (frames == 255).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "I;16", "1"])
-def test_any_kind_of_picture_becomes_rgb(mode, tmp_path):
+def test_every_picture_mode_becomes_rgb(mode, tmp_path):
     Image.new(mode, (8, 8)).save(tmp_path / "a.tiff")
-    assert pictures.read(Media("a", tmp_path / "a.tiff", "still"), [0], (8, 8)).shape == (1, 8, 8, 3)
+    assert pictures.read_frames(Media("a", tmp_path / "a.tiff", "still"), [0], (8, 8)).shape == (1, 8, 8, 3)

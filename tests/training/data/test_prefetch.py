@@ -1,4 +1,4 @@
-"""Reading ahead changes nothing but when things are read."""
+"""Prefetching changes only when items are loaded."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from animdiff_cli.training.data.prefetch import prefetch
 
 
-def test_the_next_is_made_while_the_last_is_used():
+def test_the_next_item_loads_while_the_current_one_is_used():
     made = [threading.Event() for _ in range(3)]
 
     def make(number):
@@ -19,15 +19,15 @@ def test_the_next_is_made_while_the_last_is_used():
     assert list(found) == []
 
 
-def test_a_failure_comes_when_its_turn_does():
+def test_an_exception_is_raised_at_its_item():
     results = prefetch(lambda number: 1 // number, [1, 0])
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
 
 
-def test_stopping_early_leaves_no_thread_behind():
+def test_stopping_early_ends_the_thread():
     results = prefetch(abs, range(10))
     next(results)
     results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]

@@ -1,4 +1,4 @@
-"""What will be trained, to look at: exactly those frames, and a folder that appears whole or not at all."""
+"""A preview shows exactly the training clips, and its folder is created atomically."""
 
 import numpy as np
 import pytest
@@ -20,16 +20,16 @@ def data(tmp_path, config, counting, write_video):
     return scan(config())
 
 
-def test_the_gifs_hold_the_clips_that_will_be_trained(data, tmp_path, count):
+def test_gifs_contain_the_training_clips(data, tmp_path, count):
     sheet, *gifs = preview(data, tmp_path / "look", 3)
     assert sheet == tmp_path / "look" / "sheet.png"
     assert [gif.name for gif in gifs] == ["01-a-fox.gif", "02-clip.gif", "03-a-fox.gif"]
-    for gif, (index, draw) in zip(gifs, [(0, 0), (1, 0), (0, 1)], strict=True):
+    for gif, (index, variant) in zip(gifs, [(0, 0), (1, 0), (0, 1)], strict=True):
         with Image.open(gif) as picture:
             frames = np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)])
-        assert count(frames) == count(data.frames(index, draw))
-        told = read_recipe(gif)["training_clip"]
-        assert (told["key"], told["draw"]) == (data.items[index].key, draw)
+        assert count(frames) == count(data.frames(index, variant))
+        clip = read_recipe(gif)["training_clip"]
+        assert (clip["key"], clip["draw"]) == (data.items[index].key, variant)
 
 
 def test_the_sheet_shows_first_and_last_frame_of_every_clip(data, tmp_path, count):
@@ -42,21 +42,21 @@ def test_the_sheet_shows_first_and_last_frame_of_every_clip(data, tmp_path, coun
         assert count(shown) == count(data.frames(index, 0))
 
 
-def test_a_folder_that_is_there_is_left_alone(data, tmp_path):
+def test_an_existing_folder_is_kept(data, tmp_path):
     (tmp_path / "look").mkdir()
     (tmp_path / "look" / "mine").touch()
     assert preview(data, tmp_path / "look", 1)[0] == tmp_path / "look-2" / "sheet.png"
     assert [path.name for path in (tmp_path / "look").iterdir()] == ["mine"]
 
 
-def test_a_preview_that_fails_leaves_nothing(data, tmp_path):
+def test_a_failed_preview_leaves_no_files(data, tmp_path):
     (tmp_path / "videos" / "лиса.mkv").unlink()
     with pytest.raises(DecodeError):
         preview(data, tmp_path / "out" / "look", 2)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(data, tmp_path):
+def test_an_unwritable_folder_is_refused(data, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot write"):
         preview(data, tmp_path / "file" / "look", 1)

@@ -1,4 +1,4 @@
-"""Large data: WebVid's CSV, lists of any kind, and WebDataset shards, read where they lie."""
+"""Large data sets: WebVid's CSV, lists of any kind, and WebDataset shards."""
 
 import io
 import json
@@ -15,12 +15,12 @@ from animdiff_cli.training.data.shards import expand
 
 @pytest.fixture
 def video(counting, write_video, tmp_path):
-    """Bytes of a video whose first frame has a given number."""
+    """Return the bytes of a video whose first frame has number `start`."""
     return lambda start=0: write_video(counting(40, start=start), tmp_path / f"raw-{start}.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("layout", ["{videoid}.mp4", "{page_dir}/{videoid}.mp4"])
-def test_webvid_rows_find_their_videos(layout, video, config, count, tmp_path):
+def test_webvid_rows_name_their_videos(layout, video, config, count, tmp_path):
     table = tmp_path / "results.csv"
     table.write_text(
         'videoid,contentUrl,duration,page_dir,name\n7,x,PT1S,001_050,"A fox, running"\n8,x,PT1S,001_050,Gone\n'
@@ -30,39 +30,39 @@ def test_webvid_rows_find_their_videos(layout, video, config, count, tmp_path):
     place.write_bytes(video())
     data = scan(config(videos=table, video_folder=tmp_path / "media"))
     assert [data.caption(index) for index in range(len(data))] == ["A fox, running"]
-    assert data.skipped == (("8.mp4", "there is no such file"),)
+    assert data.skipped == (("8.mp4", "no such file"),)
     taken = count(data.frames(0, 0))
     assert taken == list(range(taken[0], taken[0] + 32, 4))
 
 
-def test_a_list_beside_its_videos_needs_no_folder(video, config, tmp_path):
+def test_a_list_beside_its_videos_needs_no_video_folder(video, config, tmp_path):
     (tmp_path / "a b.mp4").write_bytes(video())
     (tmp_path / "list.jsonl").write_text(json.dumps({"path": "a b.mp4", "prompt": "a fox"}))
     assert [media.caption for media in find(config(videos=tmp_path / "list.jsonl")).media] == ["a fox"]
 
 
-def test_a_list_without_files_is_refused(config, tmp_path):
+def test_a_list_without_a_file_column_is_refused(config, tmp_path):
     (tmp_path / "list.csv").write_text("clip,caption\na.mp4,a fox\n")
     with pytest.raises(UsageError, match="names no file") as refusal:
         find(config(videos=tmp_path / "list.csv"))
     assert "file_name" in refusal.value.hint
 
 
-def test_a_folder_for_a_list_must_be_one(config, tmp_path):
+def test_video_folder_must_exist_and_needs_a_list(config, tmp_path):
     (tmp_path / "list.csv").write_text("file_name\na.mp4\n")
     with pytest.raises(NotFound):
         find(config(videos=tmp_path / "list.csv", video_folder=tmp_path / "nowhere"))
-    with pytest.raises(UsageError, match="no list"):
+    with pytest.raises(UsageError, match="needs a list"):
         find(config(videos=tmp_path, video_folder=tmp_path))
 
 
-def test_shards_of_the_webdataset_library_are_read_where_they_lie(video, config, count, tmp_path):
+def test_shards_of_the_webdataset_library_are_read_without_unpacking(video, config, count, tmp_path):
     for shard in range(2):
         with webdataset.TarWriter(str(tmp_path / f"clips-{shard:04}.tar")) as sink:
             for sample in range(2):
                 number = 2 * shard + sample
-                told = {"txt": f"clip {number}"} if sample else {"json": {"caption": f"clip {number}", "width": 96}}
-                sink.write({"__key__": f"{number:06}", "mp4": video(50 * number), **told})
+                caption = {"txt": f"clip {number}"} if sample else {"json": {"caption": f"clip {number}", "width": 96}}
+                sink.write({"__key__": f"{number:06}", "mp4": video(50 * number), **caption})
     data = scan(config(videos=tmp_path / "clips-{0000..0001}.tar"))
     assert [(item.name, item.caption) for item in data.items] == [
         ("clips-0000.tar/000000.mp4", "clip 0"),
@@ -76,7 +76,7 @@ def test_shards_of_the_webdataset_library_are_read_where_they_lie(video, config,
         assert 50 * index <= taken[0] < 50 * index + 12
 
 
-def test_a_video_has_the_same_key_inside_an_archive_and_outside(video, config, tmp_path):
+def test_a_video_has_the_same_key_inside_and_outside_an_archive(video, config, tmp_path):
     raw = video()
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(raw)
@@ -96,19 +96,19 @@ def test_a_missing_shard_is_named(config, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["w:gz", None])
-def test_an_archive_that_is_packed_or_none_is_refused(mode, config, tmp_path):
+def test_a_compressed_or_invalid_archive_is_refused(mode, config, tmp_path):
     if mode:
         with tarfile.open(tmp_path / "a.tar", mode) as tar:
             tar.addfile(tarfile.TarInfo("a.mp4"))
     else:
         (tmp_path / "a.tar").write_text("no archive")
-    with pytest.raises(UsageError, match="not a plain tar archive"):
+    with pytest.raises(UsageError, match="not an uncompressed tar archive"):
         find(config(videos=tmp_path / "a.tar"))
 
 
-def test_patterns_count_and_keep_their_zeros():
+def test_shard_patterns_expand_and_keep_leading_zeros():
     assert expand("a.tar") == ["a.tar"]
     assert expand("{9..11}.tar") == ["9.tar", "10.tar", "11.tar"]
     assert expand("{0..1}/{00..01}.tar") == ["0/00.tar", "0/01.tar", "1/00.tar", "1/01.tar"]
-    with pytest.raises(UsageError, match="no shard pattern"):
+    with pytest.raises(UsageError, match="not a shard pattern"):
         expand("a-{0,1}.tar")

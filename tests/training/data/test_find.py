@@ -1,16 +1,16 @@
-"""A folder as people keep footage: what is a clip, what is left out and why, and where captions come from."""
+"""Footage in folders: what counts as a clip, what is skipped and why, and the sources of captions."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.training.data.folder import look_in
+from animdiff_cli.training.data.find import find_in_folder
 
 
 @pytest.fixture
 def put(tmp_path):
-    """Make empty files below the folder; only names count here."""
+    """Create files with `text` below the folder and return it."""
 
     def build(*names, text=""):
         for name in names:
@@ -30,38 +30,45 @@ def captions(found):
     return {media.name: media.caption for media in found.media}
 
 
-def test_videos_are_found_at_any_depth_in_order_of_name(put):
+def test_videos_are_found_at_any_depth_sorted_by_name(put):
     root = put("b.mp4", "a.MOV", "deep/er/c d.webm", "notes.md", "z.mkv", "y.gif", "x.avi")
-    assert names(look_in(root, stills=False)) == ["a.MOV", "b.mp4", "x.avi", "y.gif", "z.mkv", "deep/er/c d.webm"]
+    assert names(find_in_folder(root, stills=False)) == [
+        "a.MOV",
+        "b.mp4",
+        "x.avi",
+        "y.gif",
+        "z.mkv",
+        "deep/er/c d.webm",
+    ]
 
 
-def test_hidden_files_and_folders_are_passed_over(put):
+def test_hidden_files_and_folders_are_ignored(put):
     root = put("a.mp4", "._a.mp4", ".trash/b.mp4")
-    found = look_in(root, stills=False)
+    found = find_in_folder(root, stills=False)
     assert names(found) == ["a.mp4"]
     assert found.skipped == ()
 
 
-def test_a_loop_of_links_ends_and_each_folder_is_looked_at_once(put, tmp_path):
+def test_link_cycles_end_and_each_folder_is_visited_once(put, tmp_path):
     root = put("one/a.mp4", "two/b.mp4")
     (root / "one" / "loop").symlink_to(root)
     (root / "again").symlink_to(root / "two")
     (root / "self.mp4").symlink_to(root / "self.mp4")
     (root / "gone.mp4").symlink_to(root / "nowhere.mp4")
-    found = look_in(root, stills=False)
+    found = find_in_folder(root, stills=False)
     assert sorted(media.path.name for media in found.media) == ["a.mp4", "b.mp4"]
-    assert dict(found.skipped) == dict.fromkeys(("self.mp4", "gone.mp4"), "a link that leads nowhere")
+    assert dict(found.skipped) == dict.fromkeys(("self.mp4", "gone.mp4"), "broken link")
 
 
-def test_a_linked_video_is_used(put, tmp_path):
+def test_linked_videos_are_used(put, tmp_path):
     root = put("clips/a.mp4", "elsewhere/b.mp4")
     (root / "clips" / "b.mp4").symlink_to(root / "elsewhere" / "b.mp4")
-    assert names(look_in(root / "clips", stills=False)) == ["a.mp4", "b.mp4"]
+    assert names(find_in_folder(root / "clips", stills=False)) == ["a.mp4", "b.mp4"]
 
 
 def test_pictures_numbered_without_a_gap_are_one_clip(put):
     root = put(*(f"walk/frame_{number}.png" for number in range(1, 12)), "walk/recipe.json")
-    (clip,) = look_in(root, stills=False).media
+    (clip,) = find_in_folder(root, stills=False).media
     assert (clip.name, clip.kind) == ("walk", "frames")
     assert clip.frames == tuple(f"frame_{number}.png" for number in range(1, 12))
 
@@ -69,30 +76,30 @@ def test_pictures_numbered_without_a_gap_are_one_clip(put):
 @pytest.mark.parametrize(
     "shot", [["IMG_0003.jpg", "IMG_0007.jpg"], ["a.png"], ["cat.png", "dog.png"], ["7.jpg", "8.jpg"]]
 )
-def test_other_pictures_are_stills_and_wanted_only_for_a_made_move(shot, put):
+def test_other_pictures_are_stills_and_used_only_with_a_camera_move(shot, put):
     root = put(*(f"photos/{name}" for name in shot))
-    assert names(look_in(root, stills=True)) == sorted(f"photos/{name}" for name in shot)
-    found = look_in(root, stills=False)
+    assert names(find_in_folder(root, stills=True)) == sorted(f"photos/{name}" for name in shot)
+    found = find_in_folder(root, stills=False)
     assert names(found) == []
     assert all("`--shot`" in reason for _, reason in found.skipped)
     assert len(found.skipped) == len(shot)
 
 
-def test_the_folder_itself_may_be_a_clip_unless_stills_are_wanted(put):
+def test_the_folder_itself_is_a_clip_unless_stills_are_used(put):
     root = put("1.png", "2.png")
-    assert [media.kind for media in look_in(root, stills=False).media] == ["frames"]
-    assert [media.kind for media in look_in(root, stills=True).media] == ["still", "still"]
+    assert [media.kind for media in find_in_folder(root, stills=False).media] == ["frames"]
+    assert [media.kind for media in find_in_folder(root, stills=True).media] == ["still", "still"]
 
 
-def test_a_text_beside_a_video_is_its_caption(put):
+def test_a_text_file_beside_a_video_is_its_caption(put):
     root = put("a.mp4", "b.mp4", "walk/0.png", "walk/1.png")
     (root / "a.txt").write_text("\ufeffa red\n fox\n", encoding="utf-8")
     (root / "b.txt").write_text("\n")
     (root / "walk.txt").write_text("a walk")
-    assert captions(look_in(root, stills=False)) == {"a.mp4": "a red fox", "b.mp4": None, "walk": "a walk"}
+    assert captions(find_in_folder(root, stills=False)) == {"a.mp4": "a red fox", "b.mp4": None, "walk": "a walk"}
 
 
-def test_a_list_captions_what_lies_beside_and_below_it(put):
+def test_a_list_captions_videos_in_its_folder_and_below(put):
     root = put("a.mp4", "b.mp4", "deep/c.mp4", "deep/d.mp4")
     (root / "metadata.jsonl").write_text(
         '{"file_name": "a.mp4", "text": "from a list"}\n\n{"file_name": "b.mp4", "caption": "b of the list"}\n'
@@ -101,7 +108,7 @@ def test_a_list_captions_what_lies_beside_and_below_it(put):
     )
     (root / "b.txt").write_text("b of its own")
     (root / "deep" / "metadata.csv").write_text("file_name,caption\nd.mp4,from below\n")
-    assert captions(look_in(root, stills=False)) == {
+    assert captions(find_in_folder(root, stills=False)) == {
         "a.mp4": "from a list",
         "b.mp4": "b of its own",
         "deep/c.mp4": "c, é",
@@ -109,23 +116,23 @@ def test_a_list_captions_what_lies_beside_and_below_it(put):
     }
 
 
-def test_what_a_list_names_and_is_not_there_is_told(put):
+def test_missing_files_of_a_list_are_skipped_with_a_reason(put):
     root = put("a.mp4")
     (root / "metadata.csv").write_text("file_name,caption\na.mp4,here\nb.mp4,gone\n")
-    assert look_in(root, stills=False).skipped == (("b.mp4", "there is no such file"),)
+    assert find_in_folder(root, stills=False).skipped == (("b.mp4", "no such file"),)
 
 
-def test_a_broken_list_says_where(put):
+def test_a_damaged_list_is_refused_with_its_line(put):
     root = put("a.mp4")
     (root / "metadata.jsonl").write_text('{"file_name": "a.mp4"}\n{"file_name": }\n')
     with pytest.raises(UsageError, match=r"metadata.jsonl`, line 2"):
-        look_in(root, stills=False)
+        find_in_folder(root, stills=False)
 
 
-def test_a_frames_folder_that_animdiff_wrote_is_a_clip(tmp_path):
+def test_a_folder_of_frames_written_by_animdiff_is_a_clip(tmp_path):
     from animdiff_cli.outputs import write_clip
 
     write_clip(np.zeros((3, 8, 8, 3), np.uint8), 8, tmp_path / "clips" / "dark", "frames", {"prompt": "night"})
-    (clip,) = look_in(tmp_path / "clips", stills=False).media
+    (clip,) = find_in_folder(tmp_path / "clips", stills=False).media
     assert clip.frames == ("00000.png", "00001.png", "00002.png")
     assert Image.open(clip.path / clip.frames[0]).size == (8, 8)
