@@ -23,9 +23,8 @@ from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.kind_checks import raise_wrong_kind, require_base, require_kind
 from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.ldm_clip import with_model_prefix
-from animdiff_cli.weights.lora_apply import bake, open_lora
-from animdiff_cli.weights.lora_fit import Fitted, Shapes, fit
-from animdiff_cli.weights.lora_merge import Merge
+from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
+from animdiff_cli.weights.lora_merge import merge_loras_in_place
 from animdiff_cli.weights.model_configs import shipped
 
 
@@ -41,7 +40,7 @@ class ScaledWeights:
 class ModelPatches:
     """Everything that is laid over an image model, looked at and found to fit; no numbers are read yet."""
 
-    merges: tuple[Merge, ...] = ()  # in the order of their application
+    loras: tuple[LoraWeights, ...] = ()  # in the order of their application
     vae: VaeFile | None = None
     embeddings: tuple[Embedding, ...] = ()
     notes: tuple[str, ...] = ()  # what the person should know
@@ -49,7 +48,7 @@ class ModelPatches:
     @property
     def is_empty(self) -> bool:
         """Tell that nothing is laid over."""
-        return not (self.merges or self.vae or self.embeddings)
+        return not (self.loras or self.vae or self.embeddings)
 
 
 def open_patches(
@@ -67,15 +66,15 @@ def open_patches(
     """
     base = model_base(model)
     shapes = model_shapes(model) if loras or domain_adapter else {}
-    fitted = [_open_lora(lora, shapes, base, model, alpha_mode) for lora in loras]
+    checked = [_open_lora(lora, shapes, base, model, alpha_mode) for lora in loras]
     if domain_adapter:
-        fitted.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
+        checked.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
     widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)} if embeddings else {}
     return ModelPatches(
-        merges=tuple(one.merge for one in fitted),
+        loras=tuple(one.lora for one in checked),
         vae=open_vae(vae, _own_vae(model), base, model) if vae else None,
         embeddings=tuple(open_embedding(path, widths, base, model) for path in embeddings),
-        notes=tuple(one.note for one in fitted if one.note),
+        notes=tuple(one.note for one in checked if one.note),
     )
 
 
@@ -83,12 +82,12 @@ def apply_patches(parts: dict[str, Any], overlay: ModelPatches, plan: DevicePlan
     """Apply to the loaded parts of a model, still on the CPU; `parts` gets the new VAE."""
     if overlay.vae:
         parts["vae"] = load_vae(overlay.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
-    if overlay.merges:
+    if overlay.loras:
         weights: dict[str, Tensor] = {}
         for part in LORA_PARTS:
             if part in parts:
                 weights |= {_canonical(part, name): tensor for name, tensor in parts[part].named_parameters()}
-        bake(weights, overlay.merges)
+        merge_loras_in_place(weights, overlay.loras)
     if overlay.embeddings:
         for part, tokenizer in TOKENIZERS.items():
             if part in parts:
@@ -105,31 +104,33 @@ def model_shapes(model: Path) -> Shapes:
     return {name: tensor.shape for name, tensor in open_model(model).contents.tensors.items()}
 
 
-def _open_lora(lora: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> Fitted:
+def _open_lora(
+    lora: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
+) -> CheckedLora:
     file = open_any(lora.path)
     info = describe(file)
     require_kind(info, "lora", lora.path)
     require_base(info, base, lora.path, model)
-    return fit(open_lora(file, lora.scale, alpha_mode), shapes, f"the image model {model.name}")
+    return check_lora(open_lora(file, lora.scale, alpha_mode), shapes, f"the image model {model.name}")
 
 
 def _open_adapter(
     adapter: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
-) -> Fitted:
+) -> CheckedLora:
     """Open a domain adapter. Converted to other layouts it looks like any LoRA of the UNet's attentions, and may be."""
     file = open_any(adapter.path)
     info = describe(file)
     if info.kind not in ("domain-adapter", "lora"):
         raise_wrong_kind(info, "domain-adapter", adapter.path)
     require_base(info, base, adapter.path, model)
-    merge = open_lora(file, adapter.scale, alpha_mode)
-    if strange := [module for module in merge.groups if not _is_attention(module)]:
+    opened = open_lora(file, adapter.scale, alpha_mode)
+    if strange := [module for module in opened.modules if not _is_attention(module)]:
         raise UsageError(
             f"{adapter.path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, and an adapter only the"
             " attentions of the UNet",
             hint=f"use it as `--lora {adapter.path}`",
         )
-    return fit(merge, shapes, f"the image model {model.name}")
+    return check_lora(opened, shapes, f"the image model {model.name}")
 
 
 def _is_attention(module: str) -> bool:

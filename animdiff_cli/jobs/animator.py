@@ -28,7 +28,7 @@ from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
 from animdiff_cli.jobs.weights import Weights, check_weights
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
 from animdiff_cli.motion.lora import merge_motion_loras
-from animdiff_cli.weights.lora_merge import Merge
+from animdiff_cli.weights.lora import LoraWeights
 
 __all__ = ["Animator", "Rendered", "Weights", "load_animator"]
 
@@ -133,7 +133,7 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     return Animator(components, motion, hashes, checked.overlay.embeddings)
 
 
-def _load_motion(weights: Weights, loras: Sequence[Merge], plan: DevicePlan, emit: Emit) -> MotionModule:
+def _load_motion(weights: Weights, loras: Sequence[LoraWeights], plan: DevicePlan, emit: Emit) -> MotionModule:
     """Load the motion module onto the device. MotionLoRAs are added in float32; plugging it in rounds."""
     assert weights.motion_module
     emit(Loading(f"motion module {weights.motion_module.name}"))

@@ -12,12 +12,12 @@ from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.weights.contents import Layouted, by_reason
-from animdiff_cli.weights.convert import MERGES, Target, choose_layout, layout
+from animdiff_cli.weights.convert import MERGEABLE, Target, choose_layout, layout
 from animdiff_cli.weights.header import DTYPE_BYTES
 from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.info import WeightsInfo
 from animdiff_cli.weights.lazy import FLOATS, Lazy
-from animdiff_cli.weights.lora_merge import Merge, open_merge
+from animdiff_cli.weights.lora import LoraWeights, open_lora
 from animdiff_cli.weights.lora_names import Layout
 from animdiff_cli.weights.stream import write_stream
 
@@ -82,8 +82,8 @@ def plan_conversion(
     file = open_any(path)
     info = describe(file)
     target = choose_layout(info, to, path.name)
-    merges = [_merge(text, info, path) for text in merge_loras]
-    laid_out = layout(file, info, target, FLOATS[dtype] if dtype else None, merges)
+    loras = [_open_lora(text, info, path) for text in merge_loras]
+    laid_out = layout(file, info, target, FLOATS[dtype] if dtype else None, loras)
     chosen = output.expanduser() if output else _name(path, laid_out, to or target)
     _check_output(chosen, laid_out, overwrite=overwrite)
     return ConvertPlan(path, info, target, laid_out, chosen)
@@ -112,12 +112,12 @@ def _find(ref: ModelRef) -> Path:
     return locate_any(ref).path
 
 
-def _merge(text: str, info: WeightsInfo, target: Path) -> Merge:
+def _open_lora(text: str, info: WeightsInfo, target: Path) -> LoraWeights:
     """Open a LoRA to bake in, after checking that it fits."""
     ref = parse_ref(text, scaled=True)
     file = open_any(_find(ref))
     lora = describe(file)
-    fitting = MERGES.get(info.kind, ())
+    fitting = MERGEABLE.get(info.kind, ())
     if lora.kind not in fitting:
         able = f"only a {' or '.join(fitting)} can" if fitting else f"nothing can be baked into a {info.kind}"
         raise UsageError(f"{file.path.name} is a {lora.kind}, and {able}: {target.name} is a {info.kind}")
@@ -126,7 +126,7 @@ def _merge(text: str, info: WeightsInfo, target: Path) -> Merge:
             f"{file.path.name} was made for {lora.base}, {target.name} is {info.base}",
             hint=f"choose a LoRA of {info.base}",
         )
-    return open_merge(file, 1.0 if ref.scale is None else ref.scale)
+    return open_lora(file, 1.0 if ref.scale is None else ref.scale)
 
 
 def _name(source: Path, laid_out: Layouted, to: str) -> Path:

@@ -18,7 +18,7 @@ from animdiff_cli.registry.store import locate
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.kind_checks import require_base, require_kind
-from animdiff_cli.weights.lora_merge import Merge
+from animdiff_cli.weights.lora import LoraWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Checked:
 
     overlay: ModelPatches
     motion: MotionSpec | None
-    motion_loras: tuple[Merge, ...]
+    motion_loras: tuple[LoraWeights, ...]
 
 
 def find_weights(config: GenerateConfig) -> Weights:

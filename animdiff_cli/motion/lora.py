@@ -15,28 +15,29 @@ from animdiff_cli.motion.module import MotionModule
 from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.weights.identify import describe, open_any
 from animdiff_cli.weights.kind_checks import require_kind
-from animdiff_cli.weights.lora_apply import bake, open_lora
-from animdiff_cli.weights.lora_fit import Shapes, fit
-from animdiff_cli.weights.lora_merge import Merge
+from animdiff_cli.weights.lora import LoraWeights, Shapes, check_lora, open_lora
+from animdiff_cli.weights.lora_merge import merge_loras_in_place
 from animdiff_cli.weights.motion import diffusers_name
 
 
-def open_motion_lora(path: Path, spec: MotionSpec, scale: float = 1.0, *, alpha_mode: LoraAlphaMode = "alpha") -> Merge:
+def open_motion_lora(
+    path: Path, spec: MotionSpec, scale: float = 1.0, *, alpha_mode: LoraAlphaMode = "alpha"
+) -> LoraWeights:
     """Open a MotionLoRA in the official, diffusers, peft or kohya layout and check it; reads no numbers.
 
     Raises `UsageError` if the file is of another kind, or changes a part the module does not have.
     """
     file = open_any(path)
     require_kind(describe(file), "motion-lora", path)
-    fitted = fit(open_lora(file, scale, alpha_mode), motion_shapes(spec), f"this {spec.version} motion module")
-    if fitted.missing:
-        _refuse_missing(path, spec, fitted.missing)
-    return fitted.merge
+    checked = check_lora(open_lora(file, scale, alpha_mode), motion_shapes(spec), f"this {spec.version} motion module")
+    if checked.missing:
+        _refuse_missing(path, spec, checked.missing)
+    return checked.lora
 
 
-def merge_motion_loras(motion: MotionModule, loras: Sequence[Merge]) -> None:
+def merge_motion_loras(motion: MotionModule, loras: Sequence[LoraWeights]) -> None:
     """Add opened MotionLoRAs to the weights of a module, for good."""
-    bake({canonical_name(key): tensor for key, tensor in motion.named_parameters()}, loras)
+    merge_loras_in_place({canonical_name(key): tensor for key, tensor in motion.named_parameters()}, loras)
 
 
 def motion_shapes(spec: MotionSpec) -> Shapes:

@@ -13,7 +13,8 @@ from animdiff_cli.weights.contents import Contents, Layouted, refuse_keys
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo
 from animdiff_cli.weights.lazy import TORCH_NAMES, Lazy, known, torch_dtype
-from animdiff_cli.weights.lora_merge import Merge, merge_all
+from animdiff_cli.weights.lora import LoraWeights
+from animdiff_cli.weights.lora_merge import merge_loras
 from animdiff_cli.weights.lora_names import Layout
 
 #: keys of a single file that no image needs, and why
@@ -33,20 +34,22 @@ IDS_NAME = "text_model.embeddings.position_ids"
 RESTORED = "index counted from zero, as the file had it"
 
 
-def convert_checkpoint(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge] = ()) -> Layouted:
+def convert_checkpoint(
+    file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()
+) -> Layouted:
     """Write a whole model as one file (`original`) or a folder (`diffusers`), LoRAs baked in."""
     if info.base not in BASES:
         raise UsageError(f"{file.path.name} is a {info.base} model, which has no motion modules")
     contents = read_checkpoint(file)
     check_whole(contents, info.base, file.path.name)
-    if merges:
-        contents = Contents(merge_all(contents.tensors, merges), contents.dropped, contents.metadata)
+    if loras:
+        contents = Contents(merge_loras(contents.tensors, loras), contents.dropped, contents.metadata)
     if target == "diffusers":
         return layout_folder(contents, info.base, file.path.name)
     return _one_file(contents, info.base, file.path.name)
 
 
-def convert_vae(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge] = ()) -> Layouted:
+def convert_vae(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()) -> Layouted:
     """Rename a VAE on its own."""
     levels = _levels(file)
     contents = _canonical(file, lambda key, tensor: _vae(_after(key, "first_stage_model.", "vae."), tensor, levels))

@@ -10,13 +10,14 @@ from animdiff_cli.weights.contents import Contents, Layouted
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import WeightsInfo
 from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_layouts import convert_lora
-from animdiff_cli.weights.lora_merge import Merge, merge_all
+from animdiff_cli.weights.lora_merge import merge_loras
 from animdiff_cli.weights.lora_names import Layout
 from animdiff_cli.weights.motion_layouts import motion_to_diffusers, motion_to_original, read_motion, read_sparsectrl
 
 Target = Literal["original", "diffusers", "kohya", "peft", "comfy"]
-Convert = Callable[[WeightFile, WeightsInfo, Layout, Sequence[Merge]], Layouted]
+Convert = Callable[[WeightFile, WeightsInfo, Layout, Sequence[LoraWeights]], Layouted]
 
 #: kind → layouts it can be written in
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
@@ -39,7 +40,7 @@ COMFY: Mapping[str, Layout] = {
     "lora": "kohya",
 }
 #: kinds a LoRA can be baked into, and the kinds that can
-MERGES: Mapping[str, tuple[str, ...]] = {"base": ("lora", "domain-adapter"), "motion-module": ("motion-lora",)}
+MERGEABLE: Mapping[str, tuple[str, ...]] = {"base": ("lora", "domain-adapter"), "motion-module": ("motion-lora",)}
 
 
 def choose_layout(info: WeightsInfo, target: Target | None, source: str) -> Layout:
@@ -57,13 +58,13 @@ def choose_layout(info: WeightsInfo, target: Target | None, source: str) -> Layo
 
 
 def layout(
-    file: WeightFile, info: WeightsInfo, target: Layout, dtype: str | None = None, merges: Sequence[Merge] = ()
+    file: WeightFile, info: WeightsInfo, target: Layout, dtype: str | None = None, loras: Sequence[LoraWeights] = ()
 ) -> Layouted:
     """Lay weights out anew, in number format `dtype` (safetensors' spelling) if given. Reads nothing large yet.
 
     Raises `IntegrityError` for a key that can be neither renamed nor dropped for a reason.
     """
-    converted = CONVERTERS[info.kind](file, info, target, merges)
+    converted = CONVERTERS[info.kind](file, info, target, loras)
     if dtype is None:
         return converted
     files = {name: {key: t.cast(dtype) for key, t in tensors.items()} for name, tensors in converted.files.items()}
@@ -74,16 +75,16 @@ def _own(info: WeightsInfo, layouts: tuple[Layout, ...]) -> Layout:
     return next((layout for layout in layouts if layout == info.format), layouts[0])
 
 
-def _motion(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge]) -> Layouted:
+def _motion(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> Layouted:
     contents = read_motion(file, info)
-    return _write_motion(replace(contents, tensors=_merged(contents, merges)), info, target)
+    return _write_motion(replace(contents, tensors=_merged(contents, loras)), info, target)
 
 
-def _merged(contents: Contents, merges: Sequence[Merge]) -> Mapping[str, Lazy]:
-    return merge_all(contents.tensors, merges) if merges else contents.tensors
+def _merged(contents: Contents, loras: Sequence[LoraWeights]) -> Mapping[str, Lazy]:
+    return merge_loras(contents.tensors, loras) if loras else contents.tensors
 
 
-def _sparsectrl(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge]) -> Layouted:
+def _sparsectrl(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> Layouted:
     return _write_motion(read_sparsectrl(file, info), info, target)
 
 
@@ -92,7 +93,7 @@ def _write_motion(contents: Contents, info: WeightsInfo, target: Layout) -> Layo
     return replace(write(contents, info), dropped=contents.dropped)
 
 
-def _lora(file: WeightFile, info: WeightsInfo, target: Layout, merges: Sequence[Merge]) -> Layouted:
+def _lora(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> Layouted:
     return convert_lora(file, info, target)
 
 

@@ -11,7 +11,7 @@ from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights, read_tensors
 from animdiff_cli.weights.identify import identify
 from animdiff_cli.weights.kohya import WORDS, dotted, underscored
-from animdiff_cli.weights.lora_merge import open_merge
+from animdiff_cli.weights.lora import open_lora
 
 
 def convert(source, to, output, **options):
@@ -75,7 +75,7 @@ def test_diffusers_applies_each_layout_as_the_merge_does(kohya_lora, make_unet, 
 
     plain = make_unet(dtype=torch.float32)
     untouched = plain(sample, 5, text).sample
-    for module, group in open_merge(open_weights(kohya_lora), 1.0).groups.items():
+    for module, group in open_lora(open_weights(kohya_lora)).modules.items():
         weight = plain.get_submodule(module.removeprefix("unet.")).weight
         weight.data += 3 / 8 * group["up"].read() @ group["down"].read()
     ours = plain(sample, 5, text).sample

@@ -10,15 +10,16 @@ from animdiff_cli.errors import IntegrityError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights, read_tensors
 from animdiff_cli.weights.lazy import known
-from animdiff_cli.weights.lora_merge import Merge, delta, merge_all, open_merge
+from animdiff_cli.weights.lora import LoraWeights, open_lora
+from animdiff_cli.weights.lora_merge import lora_delta, merge_loras
 
 MODULE = "unet.conv_in"
 
 
 def merged(weight, group, *, alpha=None, scale=1.0):
     lazy = {role: known(tensor) for role, tensor in group.items()}
-    merge = Merge("test", {MODULE: lazy}, {} if alpha is None else {MODULE: alpha}, scale)
-    return merge_all({f"{MODULE}.weight": known(weight)}, [merge])[f"{MODULE}.weight"].read()
+    lora = LoraWeights("test", {MODULE: lazy}, {} if alpha is None else {MODULE: alpha}, scale)
+    return merge_loras({f"{MODULE}.weight": known(weight)}, [lora])[f"{MODULE}.weight"].read()
 
 
 def close(one, other):
@@ -90,7 +91,7 @@ def test_rows_of_a_change_are_rows_of_the_whole_change(start, count):
     torch.manual_seed(0)
     stop = min(start + count, 6)
     group = {"up": known(torch.randn(6, 2)), "down": known(torch.randn(2, 5))}
-    assert close(delta(group, 1.0, (6, 5), start, stop), delta(group, 1.0, (6, 5), 0, 6)[start:stop])
+    assert close(lora_delta(group, 1.0, (6, 5), start, stop), lora_delta(group, 1.0, (6, 5), 0, 6)[start:stop])
 
 
 def test_scale_zero_changes_no_bit_even_in_half_precision(numbers):
@@ -136,5 +137,5 @@ def test_names_of_the_originals_numbering_find_their_weights(sd15_folder, number
         {f"{name}.lora_down.weight": numbers(2, 32), f"{name}.lora_up.weight": numbers(32, 2)},
         tmp_path / "s.safetensors",
     )
-    groups = open_merge(open_weights(tmp_path / "s.safetensors"), 1.0).groups
+    groups = open_lora(open_weights(tmp_path / "s.safetensors")).modules
     assert list(groups) == ["unet.up_blocks.1.attentions.2.transformer_blocks.0.attn1.to_q"]

@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.files import open_weights
 from animdiff_cli.weights.lazy import stacked
-from animdiff_cli.weights.lora_merge import Merge, merge_all
+from animdiff_cli.weights.lora import LoraWeights
+from animdiff_cli.weights.lora_merge import merge_loras
 from animdiff_cli.weights.materialise import STAGED, materialise
 
 #: one number, none at all, counts, flags, and more numbers than are read at once
@@ -62,8 +63,8 @@ def test_cut_turned_viewed_and_stacked_tensors_are_what_they_would_be_in_memory(
 def test_a_weight_with_a_lora_in_it_is_not_the_weight_of_the_file(path, tmp_path):
     save_file({"m.weight": torch.ones(4, 4)}, tmp_path / "base.safetensors")
     save_file({"down": torch.ones(2, 4), "up": torch.ones(4, 2)}, tmp_path / "lora.safetensors")
-    merge = Merge("lora", {"m": open_weights(tmp_path / "lora.safetensors").tensors}, {}, 1.0)
-    merged = merge_all(open_weights(tmp_path / "base.safetensors").tensors, [merge])
+    lora = LoraWeights("lora", {"m": open_weights(tmp_path / "lora.safetensors").tensors}, {}, 1.0)
+    merged = merge_loras(open_weights(tmp_path / "base.safetensors").tensors, [lora])
     assert torch.equal(materialise(merged, torch.float32)["m.weight"], torch.full((4, 4), 3.0))
 
 

@@ -1,0 +1,114 @@
+"""Open a LoRA and check that it fits the weights it changes, by names and shapes alone. `lora_merge` applies it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from animdiff_cli.core.choices import LoraAlphaMode
+from animdiff_cli.errors import UsageError
+from animdiff_cli.weights.contents import refuse_keys
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lora_layouts import module_of, read_alphas, read_names
+
+ModuleTensors = Mapping[str, Lazy]  # the tensors of one module by role
+Shapes = Mapping[str, tuple[int, ...]]  # by canonical weight name (`unet.conv_in.weight`)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraWeights:
+    """An open LoRA: its tensors by canonical module name (`unet.…`), none of them read yet, and its scale."""
+
+    source: str
+    modules: Mapping[str, ModuleTensors]
+    alphas: Mapping[str, float]
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedLora:
+    """A LoRA reduced to the modules that the target has, and the names of the others."""
+
+    lora: LoraWeights
+    missing: tuple[str, ...]
+
+    @property
+    def note(self) -> str | None:
+        """Describe what is left out; None if nothing is."""
+        if not self.missing:
+            return None
+        count, total = len(self.missing), len(self.missing) + len(self.lora.modules)
+        return f"{self.lora.source}: {count} of its {total} modules are not in the model, such as `{self.missing[0]}`"
+
+
+def open_lora(file: WeightFile, scale: float = 1.0, alpha_mode: LoraAlphaMode = "alpha") -> LoraWeights:
+    """Open a LoRA of any layout. `alpha_mode` "official" ignores its alphas, as the original code does.
+
+    Raises `IntegrityError` for keys of no known layout and for modules with factors missing.
+    """
+    names = read_names(file)
+    modules: dict[str, dict[str, Lazy]] = {}
+    for name, tensor in names.items():
+        modules.setdefault(module_of(name), {})[name.role] = tensor
+    if incomplete := [module for module, tensors in modules.items() if not _is_complete(set(tensors))]:
+        refuse_keys(incomplete, file.path.name, "a factor of the module's low-rank product is missing")
+    alphas = read_alphas(file, names) if alpha_mode == "alpha" else None
+    return LoraWeights(file.path.name, modules, alphas.values if alphas else {}, scale)
+
+
+def check_lora(lora: LoraWeights, shapes: Shapes, target: str) -> CheckedLora:
+    """Match a LoRA with the weights of `target`. Raises `UsageError` if a shape differs or no module matches."""
+    found: dict[str, ModuleTensors] = {}
+    for module, tensors in lora.modules.items():
+        shape = shapes.get(f"{module}.weight") or shapes.get(module)
+        if shape is not None:
+            _check_shape(tensors, shape, module, lora, target)
+            found[module] = tensors
+    missing = tuple(module for module in lora.modules if module not in found)
+    if not found:
+        example = f", such as `{missing[0]}`" if missing else ""
+        raise UsageError(
+            f"{lora.source} changes nothing in {target}, which has none of its {len(missing)} modules{example}",
+            hint="see what it was made for: `animdiff inspect FILE`",
+        )
+    return CheckedLora(replace(lora, modules=found), missing)
+
+
+def delta_size(tensors: ModuleTensors) -> tuple[int, int]:
+    """Return the first dimension and the number of elements of ΔW, for every family."""
+    shape = {role: tensor.shape for role, tensor in tensors.items()}
+    if "up" in shape:
+        rows, rest = shape["up"][0], prod(shape["down"][1:])
+        return rows, rows * rest * (prod(shape["mid"][2:]) if "mid" in shape else 1)
+    if "hada_w1_a" in shape:
+        core = shape.get("hada_t1")
+        rows = shape["hada_w1_a"][1 if core else 0]
+        return rows, rows * prod(shape["hada_w1_b"][1:]) * (prod(core[2:]) if core else 1)
+    first, second = _factor_shape(shape, "lokr_w1"), _factor_shape(shape, "lokr_w2")
+    return first[0] * second[0], prod(first) * prod(second)
+
+
+def _is_complete(roles: set[str]) -> bool:
+    products = ({"down", "up"}, {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
+    lokr = all(f"lokr_{w}" in roles or {f"lokr_{w}_a", f"lokr_{w}_b"} <= roles for w in ("w1", "w2"))
+    return lokr or any(product <= roles for product in products)
+
+
+def _factor_shape(shape: Shapes, name: str) -> tuple[int, ...]:
+    """Return the shape of one factor of a Kronecker product, which may itself be a product."""
+    if name in shape:
+        return shape[name]
+    a, b, core = shape[f"{name}_a"], shape[f"{name}_b"], shape.get(name.replace("w2", "t2"))
+    if core and name == "lokr_w2":
+        return (a[1], b[1], *core[2:])
+    return (a[0], *b[1:])
+
+
+def _check_shape(tensors: ModuleTensors, shape: tuple[int, ...], module: str, lora: LoraWeights, target: str) -> None:
+    rows, count = delta_size(tensors)
+    if (rows, count) != (shape[0], prod(shape)):
+        raise UsageError(
+            f"{lora.source} does not fit {target}: its change of `{module}` is {rows} x {count // rows},"
+            f" the weight is {' x '.join(map(str, shape))}",
+            hint="it was made for a model of another base: `animdiff inspect FILE` shows which",
+        )
