@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli.core.events import ignore
-from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.remote import Remote
-from animdiff_cli.fetch.transfer import transfer
+from animdiff_cli.fetch.network import Network
+from animdiff_cli.fetch.remote import RemoteFile
+from animdiff_cli.fetch.transfer import download_file
 
 RESULTS = Path(__file__).with_name("results") / "fetch.jsonl"
 MIB = 1 << 20
@@ -179,7 +179,7 @@ def child() -> None:
     """Download once and print what it took; what `_in_process` runs."""
     url, target, sha256 = sys.argv[1:]
     began, busy = time.monotonic(), time.process_time()
-    transfer(Remote(url, "model.safetensors", sha256=sha256), Path(target), Network(), ignore)
+    download_file(RemoteFile(url, "model.safetensors", sha256=sha256), Path(target), Network(), ignore)
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(time.monotonic() - began, time.process_time() - busy, peak_bytes)
 

@@ -1,4 +1,4 @@
-"""Progress of downloads on stderr: a bar per file and one for all on a terminal, a line per tenth elsewhere."""
+"""Download progress on stderr: bars on a terminal, lines elsewhere."""
 
 import os
 import sys
@@ -12,12 +12,12 @@ from animdiff_cli.core.events import BytesReceived, Downloaded, Downloading, Emi
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-MOST_BARS = 8
+MAX_BARS = 8
 
 
 @contextmanager
-def watching_downloads(*, quiet: bool) -> Iterator[Emit]:
-    """Yield a watcher of downloads that fits where stderr goes."""
+def download_progress(*, quiet: bool) -> Iterator[Emit]:
+    """Yield an event handler that shows download progress: bars on a terminal, lines elsewhere, nothing if `quiet`."""
     if quiet:
         yield ignore
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -28,45 +28,45 @@ def watching_downloads(*, quiet: bool) -> Iterator[Emit]:
 
 
 def report(line: str) -> None:
-    """Print a line of talk."""
+    """Print a line on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 class DownloadLines:
-    """One line per file and tenth of it."""
+    """Print a line for every 10 % of a file."""
 
     def __init__(self) -> None:
-        self._name, self._tenth, self._began, self._had = "", 0, 0.0, 0
+        self._name, self._tenth, self._start_s, self._resumed_at = "", 0, 0.0, 0
 
     def __call__(self, event: Event) -> None:
-        from animdiff_cli.fetch.disk import in_words
+        from animdiff_cli.fetch.disk import format_bytes
 
         match event:
             case Downloading(files, total):
-                report(f"fetching {files} file{'s' * (files > 1)}" + (f", {in_words(total)}" if total else ""))
+                report(f"fetching {files} file{'s' * (files > 1)}" + (f", {format_bytes(total)}" if total else ""))
             case BytesReceived():
                 self._received(event)
             case Downloaded(name, total):
-                report(f"{name}: whole and verified, {in_words(total)}")
+                report(f"{name}: downloaded and verified, {format_bytes(total)}")
             case Note(message):
                 report(f"note: {message}")
 
     def _received(self, event: BytesReceived) -> None:
-        from animdiff_cli.fetch.disk import in_words
+        from animdiff_cli.fetch.disk import format_bytes
 
         if event.name != self._name:
-            self._name, self._tenth, self._began, self._had = event.name, 0, time.monotonic(), event.done
+            self._name, self._tenth, self._start_s, self._resumed_at = event.name, 0, time.monotonic(), event.done
         tenth = 10 * event.done // event.total if event.total else 0
         if tenth <= self._tenth or tenth == 10:
             return
         self._tenth = tenth
-        share = f"{event.name}: {10 * tenth} % of {in_words(event.total or 0)}"
-        if event.done == self._had:  # of an earlier run
-            report(f"{share} is here already")
+        share = f"{10 * tenth} % of {format_bytes(event.total or 0)}"
+        if event.done == self._resumed_at:
+            report(f"{event.name}: resuming at {share}")
             return
-        rate = (event.done - self._had) / max(time.monotonic() - self._began, 1e-3)
-        left = ((event.total or 0) - event.done) / rate
-        report(f"{share}, {in_words(rate)}/s, {left:.0f} s left")
+        rate = (event.done - self._resumed_at) / max(time.monotonic() - self._start_s, 1e-3)
+        left_s = ((event.total or 0) - event.done) / rate
+        report(f"{event.name}: {share}, {format_bytes(rate)}/s, {left_s:.0f} s left")
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def _bars() -> Iterator[Emit]:
 
 
 class DownloadBars:
-    """A bar for all files where there are several, and one for each that has begun."""
+    """Show a bar per file that has started, and one for all files if there are several."""
 
     def __init__(self, progress: "Progress") -> None:
         self._progress = progress
@@ -100,25 +100,25 @@ class DownloadBars:
             case Downloading(files, total) if files > 1:
                 self._all = self._progress.add_task(f"all {files} files", total=total)
             case BytesReceived(name, done, total):
-                self._show(name, done, total)
+                self._update(name, done, total)
             case Note(message):
                 self._progress.console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
 
-    def _show(self, name: str, done: int, total: int | None) -> None:
+    def _update(self, name: str, done: int, total: int | None) -> None:
         if name not in self._tasks:
-            # bytes of an earlier run are not this run's speed: the bar begins where that one stopped
-            self._tasks[name] = self._progress.add_task(_short(name), total=total, completed=done)
-            self._make_room()
+            # start at the resumed bytes: they must not count towards the speed of this run
+            self._tasks[name] = self._progress.add_task(_shorten(name), total=total, completed=done)
+            self._hide_oldest()
         self._progress.update(self._tasks[name], completed=done, total=total)
         self._done[name] = done
         if self._all is not None:
             self._progress.update(self._all, completed=sum(self._done.values()))
 
-    def _make_room(self) -> None:
-        """Hide the oldest bars: a terminal shows the top of a long list, and the newest is at its end."""
-        for task in list(self._tasks.values())[:-MOST_BARS]:
+    def _hide_oldest(self) -> None:
+        """Hide the oldest bars: a terminal cuts off the end of a long list, where the newest are."""
+        for task in list(self._tasks.values())[:-MAX_BARS]:
             self._progress.update(task, visible=False)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 40 else f"…{name[-39:]}"

@@ -1,10 +1,10 @@
-"""`animdiff fetch`: names in, verified files out."""
+"""`animdiff fetch`: download and verify weights."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from animdiff_cli.cli.downloads import watching_downloads
+from animdiff_cli.cli.downloads import download_progress, report
 from animdiff_cli.cli.options import SOURCES, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json
 
@@ -16,7 +16,7 @@ def fetch(
     refs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Aliases, groups such as motion-modules, `hf:org/repo/file`, `civitai:model@version` or addresses.",
+            help="Aliases, groups such as motion-modules, `hf:org/repo/file`, `civitai:model@version` or URLs.",
             show_default=False,
             metavar="REF...",
         ),
@@ -25,39 +25,40 @@ def fetch(
         str | None,
         typer.Option(
             "--all-for",
-            help="All that a preset needs.",
+            help="Fetch all weights a preset needs.",
             rich_help_panel=SOURCES,
             show_default=False,
             metavar="<preset>",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be fetched and how large it is.", rich_help_panel=SOURCES)
+        bool,
+        typer.Option("--dry-run", help="List what would be downloaded, with sizes.", rich_help_panel=SOURCES),
     ] = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Use only what is on this machine.", rich_help_panel=SOURCES)
+        bool, typer.Option("--offline", help="Use only files on this machine.", rich_help_panel=SOURCES)
     ] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Download weights and verify them. Prints the path of each.
+    """Download weights, verify them and print their paths.
 
-    What was cut short goes on where it stopped; what is here already is not fetched again.
+    Interrupted downloads resume. Files that are already present are not downloaded again.
     """
-    from animdiff_cli.jobs.fetch import fetch as bring
+    from animdiff_cli.jobs.fetch import fetch as fetch_weights
     from animdiff_cli.jobs.fetch import plan_fetch
 
     if dry_run:
-        _tell(plan_fetch(refs or [], preset=all_for, offline=offline), as_json=json_, quiet=quiet)
+        _print_plan(plan_fetch(refs or [], preset=all_for, offline=offline), as_json=json_, quiet=quiet)
         return
-    arrived: list[Fetched] = []
+    complete: list[Fetched] = []
     try:
-        with watching_downloads(quiet=quiet or json_) as emit:
-            for fetched in bring(refs or [], preset=all_for, offline=offline, emit=emit):
-                arrived.append(fetched)
+        with download_progress(quiet=quiet or json_) as emit:
+            for fetched in fetch_weights(refs or [], preset=all_for, offline=offline, emit=emit):
+                complete.append(fetched)
     finally:
-        # after the bars are gone: both may share one terminal, and what did arrive is worth telling in any case
-        for fetched in arrived:
+        # after the progress bars are gone, as stdout may be the same terminal; also after a failure
+        for fetched in complete:
             print_json(_record(fetched)) if json_ else print(fetched.path, flush=True)
 
 
@@ -72,10 +73,9 @@ def _record(fetched: "Fetched") -> dict[str, Any]:
     return record | ({"files": dict(fetched.files)} if fetched.files else {})
 
 
-def _tell(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
-    """Print one line per item, then what it comes to."""
-    from animdiff_cli.cli.downloads import report
-    from animdiff_cli.fetch.disk import in_words
+def _print_plan(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
+    """Print one line per item, then the totals."""
+    from animdiff_cli.fetch.disk import format_bytes
 
     if as_json:
         items = [
@@ -86,27 +86,27 @@ def _tell(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
         return
     width = max(len(planned.item.name) for planned in plan.items)
     for planned in plan.items:
-        size = "size unknown" if planned.size is None else in_words(planned.size)
-        print(f"{planned.item.name:<{width}}  {size:>12}  {_words(planned)}".rstrip())
+        size = "size unknown" if planned.size is None else format_bytes(planned.size)
+        print(f"{planned.item.name:<{width}}  {size:>12}  {_status(planned)}".rstrip())
     if quiet:
         return
     for note in plan.notes:
         report(f"note: {note}")
-    unknown = f", and {plan.unknown} of unknown size" if plan.unknown else ""
-    report(f"{len(plan.missing)} to fetch: {in_words(plan.needed)}{unknown}; {in_words(plan.free)} free on the disk")
+    needed, unknown = format_bytes(plan.needed), f", and {plan.unknown} of unknown size" if plan.unknown else ""
+    report(f"{len(plan.missing)} to fetch: {needed}{unknown}; {format_bytes(plan.free)} free on the disk")
     if plan.needed > plan.free:
-        report("note: that does not fit; choose another disk with `export ANIMDIFF_MODELS=…`")
+        report("note: not enough space: choose another disk with `export ANIMDIFF_MODELS=…`")
 
 
 def _state(planned: "Planned") -> dict[str, Any]:
-    return {"cached": planned.present is not None, "waiting": planned.waiting if planned.present is None else 0}
+    return {"cached": planned.present is not None, "waiting": planned.resumable if planned.present is None else 0}
 
 
-def _words(planned: "Planned") -> str:
-    from animdiff_cli.fetch.disk import in_words
+def _status(planned: "Planned") -> str:
+    from animdiff_cli.fetch.disk import format_bytes
 
     if planned.present is not None:
         return "here"
-    begun = f"{in_words(planned.waiting)} of it here, " if planned.waiting else ""
+    resumed = f"resumes at {format_bytes(planned.resumable)}, " if planned.resumable else ""
     source, at, revision = str(planned.item.sources[0]).partition("@")
-    return f"{begun}from {source}{at}{revision[:8]}"
+    return f"{resumed}from {source}{at}{revision[:8]}"

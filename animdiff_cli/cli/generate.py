@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from animdiff_cli.cli.downloads import watching_downloads
+from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.options import (
     DEVICE,
     MODELS,
@@ -234,7 +234,7 @@ def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
 
         if dry_run and allowed:
             return False
-        with watching_downloads(quiet=quiet) as emit:
+        with download_progress(quiet=quiet) as emit:
             return fetch_absent(emit, allowed=allowed)(names)
 
     return answer
@@ -296,9 +296,9 @@ def _tell(plan: "RenderPlan", targets: "OutputPaths", *, as_json: bool, quiet: b
             print("\n".join(str(path) for path in files.values()))
     if not (as_json or quiet):
         for item in absent:
-            from animdiff_cli.fetch.disk import in_words
+            from animdiff_cli.fetch.disk import format_bytes
 
-            size = "of unknown size" if item["bytes"] is None else in_words(item["bytes"])
+            size = "of unknown size" if item["bytes"] is None else format_bytes(item["bytes"])
             print(f"would fetch {item['ref']}, {size}", file=sys.stderr)
         print(f"would render {_in_words(plan)}", file=sys.stderr)
 

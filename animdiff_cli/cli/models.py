@@ -220,9 +220,9 @@ def _value(value: object) -> str:
 
 
 def _size(size: int | None) -> str:
-    from animdiff_cli.fetch.disk import in_words
+    from animdiff_cli.fetch.disk import format_bytes
 
-    return "?" if size is None else in_words(size)
+    return "?" if size is None else format_bytes(size)
 
 
 def _raise_damaged(damaged: "list[VerifyResult]") -> None:

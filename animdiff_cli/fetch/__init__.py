@@ -1,1 +1,1 @@
-"""From an address to a whole, verified file on this machine: one downloader for the Hub, Civitai and the web."""
+"""Download weights from the Hugging Face Hub, Civitai and plain URLs: resumable, verified, atomic."""

@@ -1,4 +1,4 @@
-"""Civitai: a version of a model, described by its public interface."""
+"""Civitai: resolve a model version through its public REST API."""
 
 from typing import Annotated
 
@@ -6,11 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import NetworkError, NotFound
-from animdiff_cli.fetch.auth import Network, origin
-from animdiff_cli.fetch.http import get_json, host, open_session
-from animdiff_cli.fetch.names import safe_name
-from animdiff_cli.fetch.offer import Offer
-from animdiff_cli.fetch.remote import Remote
+from animdiff_cli.fetch.http import get_json, open_session
+from animdiff_cli.fetch.network import Network, host, origin
+from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef, safe_name
 
 
 class _Hashes(BaseModel):
@@ -33,32 +31,30 @@ class _Version(BaseModel):
     download_url: str | None = Field(None, alias="downloadUrl")
 
 
-def offer_of_version(ref: ModelRef, network: Network) -> Offer:
-    """Ask what file a version consists of: the one its author marked as primary, else the first model file."""
+def resolve_version(ref: ModelRef, network: Network) -> ResolvedRef:
+    """Request the file of a model version: the primary one, else the first model file."""
     url = f"{network.civitai}/api/v1/model-versions/{ref.revision}"
     with open_session(network) as session:
-        answer = get_json(session, url, network)
+        body = get_json(session, url, network)
     try:
-        version = _Version.model_validate(answer)
+        version = _Version.model_validate(body)
     except ValidationError as error:
-        raise NetworkError(f"{host(url)} describes `{ref}` in words nobody knows", hint="run it again later") from error
+        message = f"unexpected response from {host(url)} for `{ref}`"
+        raise NetworkError(message, hint="run it again later") from error
     file = _choose(version.files)
     if file is None:
         raise NotFound(f"`{ref}` has no file to download", hint=f"see {network.civitai}/models/{ref.target}")
-    address = file.download_url or version.download_url or f"{network.civitai}/api/download/models/{ref.revision}"
+    default_url = f"{network.civitai}/api/download/models/{ref.revision}"
+    download_url = file.download_url or version.download_url or default_url
+    if origin(download_url) != origin(network.civitai):  # the token is sent to Civitai only
+        download_url = default_url
     size = None if file.size_kb is None else round(file.size_kb * 1024)
     sha256 = file.hashes.SHA256.lower() if file.hashes.SHA256 else None
-    return Offer(ref, (Remote(_own(address, ref, network), safe_name(file.name), size, sha256),), revision=ref.revision)
+    remote = RemoteFile(download_url, safe_name(file.name), size, sha256)
+    return ResolvedRef(ref, (remote,), revision=ref.revision)
 
 
 def _choose(files: list[_File]) -> _File | None:
     models = [file for file in files if file.type in ("Model", "Pruned Model", "")]
     ranked = sorted(models or files, key=lambda file: not file.primary)
     return ranked[0] if ranked else None
-
-
-def _own(address: str, ref: ModelRef, network: Network) -> str:
-    """Keep to the site that was asked: a download address elsewhere would not get the token it needs."""
-    if origin(address) == origin(network.civitai):
-        return address
-    return f"{network.civitai}/api/download/models/{ref.revision}"

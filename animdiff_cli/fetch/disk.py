@@ -1,43 +1,66 @@
-"""The disk that models are kept on: what it has room for, and what it refuses."""
+"""The models folder on disk: free space, locks between processes, readable errors."""
 
 import errno
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from animdiff_cli.core.events import Emit, Note
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files import os_errors
 
-ELSEWHERE = "choose another folder: `export ANIMDIFF_MODELS=…`"
+CHOOSE_FOLDER = "choose another folder: `export ANIMDIFF_MODELS=…`"
 FREE_SPACE = "free some space, then run it again"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def readable_failures(path: Path) -> AbstractContextManager[None]:
-    """Turn what the operating system refuses in the models folder into a `UsageError` that names `path`."""
+    """Turn an `OSError` in the models folder into a `UsageError` that names `path`."""
     hints = {errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE}
-    return os_errors.readable_failures("use", path, hint=ELSEWHERE, hints=hints, kept="; what has arrived is kept")
+    return os_errors.readable_failures("use", path, hint=CHOOSE_FOLDER, hints=hints, kept="; downloaded data is kept")
+
+
+@contextmanager
+def target_lock(target: Path, emit: Emit) -> Iterator[None]:
+    """Hold a lock on `target` against other processes that fetch or remove it.
+
+    Waits for a process that holds it, and emits a `Note`. The system releases the lock if the process is killed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.parent / f".{target.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        emit(Note(f"waiting for another process that is using {target.name}"))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def free_bytes(folder: Path) -> int:
-    """Ask how many bytes fit on the disk that `folder` is on, or will be once it is made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    """Return the free bytes on the disk of `folder`, which need not exist yet."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def require_space(needed: int, free: int, folder: Path) -> None:
-    """Raise UsageError if `needed` bytes do not fit, before the first of them is asked for."""
+    """Raise UsageError if `needed` bytes exceed the `free` bytes on the disk of `folder`."""
     if needed > free:
         raise UsageError(
-            f"{in_words(needed)} to fetch, and {in_words(free)} free on the disk of {folder}",
+            f"not enough space: {format_bytes(needed)} to download, {format_bytes(free)} free on the disk of {folder}",
             hint="free some space, or choose another disk: `export ANIMDIFF_MODELS=…`",
         )
 
 
-def in_words(size: float) -> str:
-    """Write a number of bytes as file managers do, in powers of 1000.
+def format_bytes(size: float) -> str:
+    """Format a number of bytes with three significant digits, in powers of 1000.
 
-    >>> in_words(1672133921), in_words(999)
+    >>> format_bytes(1672133921), format_bytes(999)
     ('1.67 GB', '999 B')
     """
     power = 0

@@ -1,4 +1,4 @@
-"""Ask for bytes: redirects followed by hand, and every answer a server can give turned into one of a few cases."""
+"""HTTP requests for files and JSON. Follows redirects itself and maps every server response to a few cases."""
 
 import re
 from dataclasses import dataclass
@@ -10,53 +10,51 @@ import requests
 from requests.auth import AuthBase
 
 from animdiff_cli.errors import AnimdiffError, NetworkError, NotFound
-from animdiff_cli.fetch.auth import Network, origin
-from animdiff_cli.fetch.retry import asked_wait_s
-from animdiff_cli.fetch.spans import Span
+from animdiff_cli.fetch.network import Network, host, origin, retry_after_s
 
-REDIRECTS = (301, 302, 303, 307, 308)
-MOST_REDIRECTS = 10
-#: statuses that another try may cure
-PASSING = (408, 425, 429, 500, 502, 503, 504)
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+MAX_REDIRECTS = 10
+TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+PROXY_HINT = "open the URL in a browser: a proxy or a login page may be in the way"
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class TransientError(Exception):
-    """A failure that another try may cure; `error` is what to say when it does not."""
+    """A failure that a retry may fix. `error` is the error to raise when retries are exhausted."""
 
     def __init__(self, error: AnimdiffError, wait_s: float | None = None) -> None:
         super().__init__(str(error))
         self.error, self.wait_s = error, wait_s
 
 
-class RangeRefused(Exception):
-    """The server has no such bytes (416): the file is not the one that was begun."""
+class RangeNotSatisfiable(Exception):
+    """The server has no such bytes (status 416): the file has changed since the download started."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The head of an answer, its body still to be read. `stop` and `size` are None where the server does not say."""
+class FileResponse:
+    """Parsed headers of a file response whose body is still unread. `stop` and `size` are None if unknown."""
 
     response: requests.Response
     start: int
     stop: int | None
-    size: int | None
+    size: int | None  # of the whole file
     validator: str | None  # ETag, else Last-Modified: changes when the file does
 
     @property
     def is_partial(self) -> bool:
-        """True if the server sends the span that was asked for, not all of the file."""
+        """True if the server sends the requested range; False if it sends the whole file."""
         return self.response.status_code == 206
 
     @property
     def is_chunked(self) -> bool:
-        """True if the end of the body can be told from a cut connection though no length was given."""
+        """True for chunked transfer encoding, which detects a truncated body without Content-Length."""
         return "chunked" in self.response.headers.get("Transfer-Encoding", "").lower()
 
 
-class _OwnToken(AuthBase):
-    """Send a token to the site it belongs to. Being there at all keeps requests from reading `~/.netrc`."""
+class _TokenAuth(AuthBase):
+    """Add the token that belongs to the site of a request. An explicit auth stops requests from reading `~/.netrc`."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -69,124 +67,123 @@ class _OwnToken(AuthBase):
 
 
 def open_session(network: Network) -> requests.Session:
-    """Open a session that keeps connections alive; one per thread."""
+    """Open a session with keep-alive connections. Use one per thread."""
     session = requests.Session()
-    session.auth = _OwnToken(network)
-    # identity: what arrives is counted and hashed as it is
+    session.auth = _TokenAuth(network)
+    # identity: received bytes are counted and hashed as they are
     session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"animdiff/{version('animdiff')}"})
     return session
 
 
-def ask(
-    session: requests.Session, url: str, network: Network, span: Span | None = None, shortcut: str | None = None
-) -> Answer:
-    """Ask for a file, or a span of it. The answer's `response.url` is where the redirects ended.
+def get_file(
+    session: requests.Session,
+    url: str,
+    network: Network,
+    byte_range: tuple[int, int] | None = None,
+    redirected_url: str | None = None,
+) -> FileResponse:
+    """Request a file, or its bytes [start, stop). The final URL after redirects is `.response.url` of the result.
 
-    `shortcut` is where they ended before, to spare the site another round of them.
-    Raises `TransientError` for what another try may cure, `RangeRefused`, and `AnimdiffError` for what is final.
+    `redirected_url` is the final URL of an earlier request; passing it skips the redirects.
+    Raises `TransientError` for failures to retry, `RangeNotSatisfiable`, and `AnimdiffError` for all others.
     """
-    headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
-    response = _follow(session, shortcut or url, network, headers)
+    headers = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range else {}
+    response = _get(session, redirected_url or url, network, headers)
     try:
-        return _read_head(response, url, network)
+        return _parse_headers(response, url, network)
     except BaseException:
         response.close()
         raise
 
 
 def get_json(session: requests.Session, url: str, network: Network) -> object:
-    """Ask for a JSON document. Raises like `ask`."""
-    response = _follow(session, url, network, {})
+    """Request a JSON document. Raises like `get_file`."""
+    response = _get(session, url, network, {})
     if response.status_code != 200:
-        _refuse(response, url, network)
+        _raise_for_status(response, url, network)
     try:
         return response.json()
     except ValueError as error:
-        raise NetworkError(f"{host(url)} answered with something other than JSON", hint=PROXY_HINT) from error
+        raise NetworkError(f"{host(url)} did not return JSON", hint=PROXY_HINT) from error
 
 
-def host(url: str) -> str:
-    """Name a site as a person would."""
-    return urlsplit(url).hostname or url
+def connection_failed(url: str) -> NetworkError:
+    """Return the error for a site that cannot be reached."""
+    return NetworkError(f"no connection to {host(url)}", hint="check the network and `https_proxy`, then run it again")
 
 
-PROXY_HINT = "open the address in a browser: a proxy or a login page may stand in between"
+def unauthorized(url: str, network: Network) -> NetworkError:
+    """Return the error for a missing or rejected token, with a hint how to get one."""
+    if origin(url) == origin(network.civitai):
+        hint = "create an API key at https://civitai.com/user/account, then `export CIVITAI_TOKEN=…`"
+    elif origin(url) == origin(network.hub):
+        hint = "accept the model's terms on its page, then `hf auth login` or `export HF_TOKEN=…`"
+    else:
+        hint = "download it in a browser, then pass the path of the saved file"
+    reason = "rejected your token for this file" if network.token_for(url) else "requires a login for this file"
+    return NetworkError(f"{host(url)} {reason}", hint=hint)
 
 
-def _follow(session: requests.Session, url: str, network: Network, headers: dict[str, str]) -> requests.Response:
-    timeout = (network.retry_policy.connect_s, network.retry_policy.stall_s)
-    for _ in range(MOST_REDIRECTS):
+def _get(session: requests.Session, url: str, network: Network, headers: dict[str, str]) -> requests.Response:
+    """Send a GET request and follow redirects. Each hop gets only the token of its own site."""
+    timeout = (network.retry_policy.connect_timeout_s, network.retry_policy.read_timeout_s)
+    for _ in range(MAX_REDIRECTS):
         try:
             response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=timeout)
         except requests.exceptions.SSLError as error:
-            raise NetworkError(f"{host(url)} could not prove who it is", hint="check clock and certificates") from error
+            hint = "check the system clock and the CA certificates"
+            raise NetworkError(f"cannot verify the certificate of {host(url)}", hint=hint) from error
         except requests.RequestException as error:
-            raise TransientError(unreachable(url)) from error
-        if response.status_code not in REDIRECTS:
+            raise TransientError(connection_failed(url)) from error
+        if response.status_code not in REDIRECT_STATUSES:
             return response
         target = urljoin(url, response.headers.get("Location", ""))
         response.close()
         if urlsplit(target).scheme != "https" and urlsplit(target).scheme != urlsplit(url).scheme:
-            raise NetworkError(f"{host(url)} redirects to an address that is not https", hint=PROXY_HINT)
+            raise NetworkError(f"{host(url)} redirects to a URL that is not HTTPS", hint=PROXY_HINT)
         url = target
-    raise NetworkError(f"{host(url)} redirects in circles", hint=PROXY_HINT)
+    raise NetworkError(f"too many redirects from {host(url)}", hint=PROXY_HINT)
 
 
-def unreachable(url: str) -> NetworkError:
-    """Word the failure to get through to a site at all."""
-    return NetworkError(f"no connection to {host(url)}", hint="check the network and `https_proxy`, then run it again")
-
-
-def _read_head(response: requests.Response, asked: str, network: Network) -> Answer:
+def _parse_headers(response: requests.Response, requested_url: str, network: Network) -> FileResponse:
     if response.status_code == 416:
-        raise RangeRefused
+        raise RangeNotSatisfiable
     if response.status_code not in (200, 206):
-        _refuse(response, asked, network)
-    headers = response.headers
+        _raise_for_status(response, requested_url, network)
+    headers, site = response.headers, host(requested_url)
     if headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise NetworkError(f"{host(asked)} sent a web page instead of the file", hint=PROXY_HINT)
+        raise NetworkError(f"{site} sent a web page instead of the file", hint=PROXY_HINT)
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise NetworkError(f"{host(asked)} sent the file compressed, unasked", hint=PROXY_HINT)
+        raise NetworkError(f"{site} sent a compressed response that was not requested", hint=PROXY_HINT)
     validator = headers.get("ETag") or headers.get("Last-Modified")
     if response.status_code == 200:
         length = headers.get("Content-Length", "")
         size = int(length) if length.isdecimal() else None
-        return Answer(response, 0, size, size, validator)
+        return FileResponse(response, 0, size, size, validator)
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None:
-        raise TransientError(NetworkError(f"{host(asked)} sent a part without saying which", hint="run it again"))
+        raise TransientError(NetworkError(f"{site} sent a range without valid Content-Range", hint="run it again"))
     size = None if match[3] == "*" else int(match[3])
-    return Answer(response, int(match[1]), int(match[2]) + 1, size, validator)
+    return FileResponse(response, int(match[1]), int(match[2]) + 1, size, validator)
 
 
-def _refuse(response: requests.Response, asked: str, network: Network) -> NoReturn:
-    """Raise what a status means. `asked` is the address before redirects: it decides whose token would help."""
+def _raise_for_status(response: requests.Response, requested_url: str, network: Network) -> NoReturn:
+    """Raise the error for a status. `requested_url`, before redirects, decides which token the hint names."""
     status = response.status_code
     response.close()
-    site = host(asked)
-    if status in PASSING:
-        why = "is asked too often" if status == 429 else "has a fault"
+    site = host(requested_url)
+    if status in TRANSIENT_STATUSES:
+        problem = "rate limit reached on" if status == 429 else "server error on"
         raise TransientError(
-            NetworkError(f"{site} {why} (status {status})", hint="wait a little, then run it again"),
-            asked_wait_s(response.headers),
+            NetworkError(f"{problem} {site} (status {status})", hint="wait a little, then run it again"),
+            retry_after_s(response.headers),
         )
     if status in (404, 410):
-        raise NotFound(f"{site} has no such file: {asked.partition('?')[0]}", hint="check the name and the revision")
-    if status in (401, 403) and origin(response.url or asked) != origin(asked):
-        # storage hosts are reached by signed addresses that expire; the next try gets a new one
-        raise TransientError(NetworkError(f"{host(response.url)} no longer lets this download in", hint="run it again"))
+        path = requested_url.partition("?")[0]
+        raise NotFound(f"{site} has no such file: {path}", hint="check the name and the revision")
+    if status in (401, 403) and origin(response.url or requested_url) != origin(requested_url):
+        # a signed URL of the storage host has expired; the next attempt gets a new one
+        raise TransientError(NetworkError(f"{host(response.url)} rejected an expired URL", hint="run it again"))
     if status in (401, 403):
-        raise unauthorized(asked, network)
-    raise NetworkError(f"{site} answered with status {status}", hint="run it again later")
-
-
-def unauthorized(url: str, network: Network) -> NetworkError:
-    """Word a refusal for want of a token, or for a token that is not good enough, with the way to one."""
-    if origin(url) == origin(network.civitai):
-        hint = "make a key at https://civitai.com/user/account, then `export CIVITAI_TOKEN=…`"
-    elif origin(url) == origin(network.hub):
-        hint = "accept the model's terms on its page, then `hf auth login` or `export HF_TOKEN=…`"
-    else:
-        hint = "download it in a browser, and give the path of what you saved"
-    refusal = "does not accept your token for this" if network.token_for(url) else "wants a login for this"
-    return NetworkError(f"{host(url)} {refusal}", hint=hint)
+        raise unauthorized(requested_url, network)
+    raise NetworkError(f"{site} returned status {status}", hint="run it again later")

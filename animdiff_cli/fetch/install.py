@@ -1,166 +1,173 @@
-"""Bring one item here: take turns with other processes, use what another program has, download the rest, sign."""
+"""Install one item: lock it, use the Hub cache or download, verify, write the receipt."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from animdiff_cli.core.events import BytesReceived, Downloaded, Emit, Note
 from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import AnimdiffError, IntegrityError, NetworkError, UsageError
-from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.disk import readable_failures
-from animdiff_cli.fetch.http import host
-from animdiff_cli.fetch.integrity import check, digest_of
-from animdiff_cli.fetch.items import Item
-from animdiff_cli.fetch.lock import turn
-from animdiff_cli.fetch.offer import Offer
-from animdiff_cli.fetch.presence import Fetched, as_new, find_present, known_digest, refuse_superseded
-from animdiff_cli.fetch.receipt import make_receipt, read_receipt, receipt_path, write_receipt
-from animdiff_cli.fetch.remote import Digest, Remote
-from animdiff_cli.fetch.sources import find_offer
-from animdiff_cli.fetch.transfer import part_path, transfer
+from animdiff_cli.fetch.disk import readable_failures, target_lock
+from animdiff_cli.fetch.items import FetchItem
+from animdiff_cli.fetch.local import (
+    Fetched,
+    find_local,
+    make_receipt,
+    read_receipt,
+    receipt_path,
+    reject_superseded,
+    write_receipt,
+)
+from animdiff_cli.fetch.network import Network, host
+from animdiff_cli.fetch.part import part_path
+from animdiff_cli.fetch.remote import Digest, RemoteFile, ResolvedRef, digest_of, verify
+from animdiff_cli.fetch.sources import resolve
+from animdiff_cli.fetch.transfer import download_file
 from animdiff_cli.files.atomic import atomic_write
 
 
-@dataclass(frozen=True, slots=True)
-class _Bringing:
-    """What stays the same while one item is brought here."""
+def install_item(item: FetchItem, resolved: ResolvedRef, network: Network, emit: Emit) -> Fetched:
+    """Install an item from its resolved source, or from its other sources if that one fails.
 
-    item: Item
-    network: Network
-    emit: Emit
-
-
-def install_item(item: Item, offer: Offer, network: Network, emit: Emit) -> Fetched:
-    """Bring an item here from the source that made the offer, or from its other sources if that one fails.
-
-    Raises AnimdiffError: of the best source if all of them fail.
+    If all sources fail, raises the AnimdiffError of the first.
     """
-    bringing = _Bringing(item, network, emit)
-    with readable_failures(item.target.parent), turn(item.target, emit):
-        present = find_present(item)  # another process may have brought it in the meantime
+    installation = _Installation(item, network, emit)
+    with readable_failures(item.target.parent), target_lock(item.target, emit):
+        present = find_local(item)  # another process may have fetched it while this one waited
         if present is not None:
             return present
         try:
-            return _bring(bringing, offer)
+            return installation.install(resolved)
         except UsageError:
             raise
         except AnimdiffError as failure:
-            others = [ref for ref in item.sources if ref != offer.ref]
-            return _bring_from_elsewhere(bringing, others, failure)
+            others = [ref for ref in item.sources if ref != resolved.ref]
+            return installation.install_from(others, failure)
 
 
-def destination(item: Item, offer: Offer) -> Path:
-    """Say where the file or folder of an offer will lie."""
-    return item.target / offer.files[0].name if item.in_folder else item.target
+def destination(item: FetchItem, resolved: ResolvedRef) -> Path:
+    """Return the path of an item's file or folder."""
+    return item.target / resolved.files[0].name if item.in_folder else item.target
 
 
-def expected(item: Item, remote: Remote, path: Path) -> Remote:
-    """Add what the catalog knows of a file, or what was recorded when it was first fetched.
+def with_known_hash(item: FetchItem, remote: RemoteFile, path: Path) -> RemoteFile:
+    """Add the hash and size from the catalog, or the hash from the receipt of an earlier download.
 
-    Raises IntegrityError where the source itself says that it has another file.
+    Raises IntegrityError if the source reports another hash.
     """
-    recorded = known_digest(path)
-    entry = item.entry
+    recorded, entry = read_receipt(path), item.entry
     sha256 = (entry.sha256 if entry else None) or (recorded.sha256 if recorded else None)
     if sha256 and remote.sha256 not in (None, sha256):
-        told = f"{host(remote.url)} has another {path.name} now: sha256 {(remote.sha256 or '')[:12]}…"
-        raise IntegrityError(f"{told}, expected {sha256[:12]}…", hint=_how_to_accept(item, path))
+        actual = (remote.sha256 or "")[:12]
+        raise IntegrityError(
+            f"{path.name} has changed on {host(remote.url)}: expected sha256 {sha256[:12]}…, got {actual}…",
+            hint=_changed_hint(item, path),
+        )
     if remote.sha256:
-        refuse_superseded(remote.sha256, entry)
+        reject_superseded(remote.sha256, entry)
     if entry and entry.sha256 and entry.bytes:
-        return replace(remote, sha256=sha256, size=entry.bytes, pinned=True)
+        return replace(remote, sha256=sha256, size=entry.bytes, exact_size=True)
     return replace(remote, sha256=sha256 or remote.sha256)
 
 
-def _how_to_accept(item: Item, path: Path) -> str:
+def _changed_hint(item: FetchItem, path: Path) -> str:
     if item.entry and item.entry.sha256:
         return "name another source, such as `hf:org/repo/file@revision`"
-    return f"if you trust the new one: `rm {receipt_path(path)}`, then fetch it again"
+    return f"if you trust the new file: `rm {receipt_path(path)}`, then fetch it again"
 
 
-def _bring_from_elsewhere(bringing: _Bringing, others: list[ModelRef], failure: AnimdiffError) -> Fetched:
-    for ref in others:
-        bringing.emit(Note(f"{failure}; trying {ref}"))
+class _Installation:
+    """The installation of one item under its lock."""
+
+    def __init__(self, item: FetchItem, network: Network, emit: Emit) -> None:
+        self._item, self._network, self._emit = item, network, emit
+
+    def install(self, resolved: ResolvedRef) -> Fetched:
+        """Install the item from one source."""
+        path = destination(self._item, resolved)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digests = self._install_folder(resolved, path) if resolved.is_folder else self._install_file(resolved, path)
+        present = find_local(self._item)
+        if present is None:
+            raise NetworkError(f"{path} was removed during the download", hint="run it again")
+        self._emit(Downloaded(path.name, sum(digest.size for digest in digests.values())))
+        return replace(present, cached=False)
+
+    def install_from(self, refs: list[ModelRef], failure: AnimdiffError) -> Fetched:
+        """Install the item from the first of `refs` that succeeds; raise `failure` if none does."""
+        for ref in refs:
+            self._emit(Note(f"{failure}; trying {ref}"))
+            try:
+                return self.install(resolve(ref, self._network))
+            except UsageError:
+                raise
+            except AnimdiffError:
+                continue
+        raise failure
+
+    def _install_file(self, resolved: ResolvedRef, path: Path) -> dict[str, Digest]:
+        entry = self._item.entry
+        remote = with_known_hash(self._item, replace(resolved.files[0], name=path.name), path)
+        is_recorded = remote.sha256 is not None and read_receipt(path) is not None
+        digest = self._obtain(remote, resolved.cached.get(resolved.files[0].name), path)
         try:
-            return _bring(bringing, find_offer(ref, bringing.network))
-        except UsageError:
+            reject_superseded(digest.sha256, entry)
+        except IntegrityError:
+            path.unlink()
             raise
-        except AnimdiffError:
-            continue
-    raise failure
+        receipt = make_receipt(str(resolved.ref), {path.name: digest}, revision=resolved.revision, is_folder=False)
+        write_receipt(path, receipt)
+        if not is_recorded and not (entry and entry.sha256):
+            self._report_trusted(path, digest.sha256)
+        return {path.name: digest}
+
+    def _install_folder(self, resolved: ResolvedRef, path: Path) -> dict[str, Digest]:
+        """Collect the files in `NAME.part`; rename it to the folder when all are complete."""
+        staging = part_path(path)
+        digests = {}
+        for remote in resolved.files:
+            target = staging / remote.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            named = replace(remote, name=f"{path.name}/{remote.name}")
+            digest = _verified_digest(named, target) or self._obtain(named, resolved.cached.get(remote.name), target)
+            self._emit(BytesReceived(named.name, digest.size, digest.size))
+            digests[remote.name] = digest
+        write_receipt(path, make_receipt(str(resolved.ref), digests, revision=resolved.revision, is_folder=True))
+        staging.replace(path)
+        unhashed = [remote for remote in resolved.files if not remote.sha256 and not remote.git_sha1]
+        if unhashed and resolved.files[0].url:
+            self._report_trusted(path, f"of {len(unhashed)} files")
+        return digests
+
+    def _obtain(self, remote: RemoteFile, cached: Path | None, target: Path) -> Digest:
+        """Link a file from the Hub cache, or download it."""
+        if cached is not None and (digest := _link_from_cache(remote, cached, target)):
+            self._emit(Note(f"{remote.name}: linked from the Hub cache, not downloaded"))
+            return digest
+        return download_file(remote, target, self._network, self._emit)
+
+    def _report_trusted(self, path: Path, sha256: str) -> None:
+        name, receipt = self._item.name, receipt_path(path).name
+        trusted = f"`{name}` has no hash in the catalog: trusted on first use"
+        self._emit(Note(f"{trusted}, sha256 {sha256} recorded in {receipt}"))
 
 
-def _bring(bringing: _Bringing, offer: Offer) -> Fetched:
-    path = destination(bringing.item, offer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digests = _bring_folder(bringing, offer, path) if offer.is_folder else _bring_file(bringing, offer, path)
-    present = find_present(bringing.item)
-    if present is None:
-        raise NetworkError(f"{path} vanished while it was fetched", hint="run it again")
-    bringing.emit(Downloaded(path.name, sum(digest.size for digest in digests.values())))
-    return as_new(present)
-
-
-def _bring_file(bringing: _Bringing, offer: Offer, path: Path) -> dict[str, Digest]:
-    item = bringing.item
-    remote = expected(item, replace(offer.files[0], name=path.name), path)
-    trusted_before = remote.sha256 is not None and read_receipt(path) is not None
-    digest = _get(bringing, remote, offer.cached.get(offer.files[0].name), path)
-    try:
-        refuse_superseded(digest.sha256, item.entry)
-    except IntegrityError:
-        path.unlink()
-        raise
-    write_receipt(path, make_receipt(str(offer.ref), {path.name: digest}, revision=offer.revision, is_folder=False))
-    if not trusted_before and not (item.entry and item.entry.sha256):
-        _say_trusted(bringing, path, digest.sha256)
-    return {path.name: digest}
-
-
-def _bring_folder(bringing: _Bringing, offer: Offer, path: Path) -> dict[str, Digest]:
-    """Gather the files in `name.part`, which becomes the folder when the last one is there."""
-    staging = part_path(path)
-    digests = {}
-    for remote in offer.files:
-        target = staging / remote.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        named = replace(remote, name=f"{path.name}/{remote.name}")
-        digest = _staged(named, target) or _get(bringing, named, offer.cached.get(remote.name), target)
-        bringing.emit(BytesReceived(named.name, digest.size, digest.size))
-        digests[remote.name] = digest
-    receipt = make_receipt(str(offer.ref), digests, revision=offer.revision, is_folder=True)
-    write_receipt(path, receipt)
-    staging.replace(path)
-    unhashed = [remote for remote in offer.files if not remote.sha256 and not remote.git_sha1]
-    if unhashed and offer.files[0].url:
-        _say_trusted(bringing, path, f"of {len(unhashed)} files")
-    return digests
-
-
-def _staged(remote: Remote, target: Path) -> Digest | None:
-    """Take a file of a folder that an earlier run brought here, if it is still the right one."""
+def _verified_digest(remote: RemoteFile, target: Path) -> Digest | None:
+    """Return the digest of a file that an earlier run completed; None if it is missing or does not match."""
     if not target.is_file():
         return None
     digest = digest_of(target)
     try:
-        check(remote, digest, target)
+        verify(remote, digest, target)
     except IntegrityError:
         return None
     return digest if remote.size in (None, digest.size) else None
 
 
-def _get(bringing: _Bringing, remote: Remote, cached: Path | None, target: Path) -> Digest:
-    if cached is not None and (digest := _take_from_cache(remote, cached, target)):
-        bringing.emit(Note(f"{remote.name} is in the Hub cache: used from there, not downloaded"))
-        return digest
-    return transfer(remote, target, bringing.network, bringing.emit)
-
-
-def _take_from_cache(remote: Remote, cached: Path, target: Path) -> Digest | None:
-    """Use a file of the Hub cache without copying it; None if it is damaged or cannot be linked to."""
+def _link_from_cache(remote: RemoteFile, cached: Path, target: Path) -> Digest | None:
+    """Link to a file of the Hub cache without copying it; None if it is damaged or cannot be linked."""
     digest = digest_of(cached)
     try:
-        check(remote, digest, cached)
+        verify(remote, digest, cached)
     except IntegrityError:
         return None
     try:
@@ -176,8 +183,3 @@ def _link(source: Path, link: Path) -> None:
         link.hardlink_to(source)
     except OSError:  # the cache is on another disk
         link.symlink_to(source)
-
-
-def _say_trusted(bringing: _Bringing, path: Path, sha256: str) -> None:
-    name, receipt = bringing.item.name, receipt_path(path).name
-    bringing.emit(Note(f"`{name}` has no hash in the catalog: trusted on first use, sha256 {sha256} kept in {receipt}"))

@@ -1,4 +1,4 @@
-"""What the words of a command line stand for: aliases, groups of them, addresses, and what a preset needs."""
+"""Items to fetch: expand what the user typed (aliases, groups, references, a preset) into files and folders."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,93 +9,96 @@ from animdiff_cli.config.presets import load_preset
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.sources import understand
+from animdiff_cli.fetch.network import Network
+from animdiff_cli.fetch.sources import canonical_ref
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.model_dirs import download_path, ref_download_path
 from animdiff_cli.registry.recommend import with_recommended
 
-#: group → kind; `base` is the one whose plural does not say what it is
+#: group → kind; the group of kind `base` has a clearer name than its plural
 GROUPS: dict[str, Kind] = {("base-models" if kind == "base" else f"{kind}s"): kind for kind in get_args(Kind)}
-LONGEST_GROUP = max(group.count("-") for group in GROUPS) + 1  # words, when typed with spaces
+MAX_GROUP_WORDS = max(group.count("-") for group in GROUPS) + 1  # when typed with spaces
 
 #: settings of a render that name weights, alone or in a list
 WEIGHT_SETTINGS = ("model", "motion_module", "motion_loras", "loras", "domain_adapter", "vae", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to have on this machine: a file, or the folder of a model of several files."""
+class FetchItem:
+    """A file or model folder to fetch."""
 
-    name: str  # the alias, or the reference
+    name: str  # alias or reference
     entry: CatalogEntry | None
-    sources: tuple[ModelRef, ...]  # best first; none for what is bundled
-    target: Path  # where it belongs
-    in_folder: bool = False  # `target` is a folder for one file, whose name the source tells
+    sources: tuple[ModelRef, ...]  # in order of preference; empty for bundled weights
+    target: Path
+    in_folder: bool = False  # `target` is a folder for one file, whose name the source determines
 
 
-def expand(words: Sequence[str], network: Network) -> tuple[Item, ...]:
-    """Turn what was typed into items, each once. Raises UsageError and NotFound with the nearest name."""
+def expand(words: Sequence[str], network: Network) -> tuple[FetchItem, ...]:
+    """Expand command-line arguments to items without duplicates.
+
+    Raises UsageError and NotFound, with the closest known name as a hint.
+    """
     items = (item for word in join_groups(words) for item in _items(word, network))
-    return _once(items)
+    return _unique(items)
 
 
-def items_for_preset(name: str, network: Network) -> tuple[Item, ...]:
-    """List all that a preset needs: its weights, those the weights recommend, and what they require in turn."""
-    chosen: dict[str, object] = {}
+def items_for_preset(name: str, network: Network) -> tuple[FetchItem, ...]:
+    """List the items a preset needs: its weights, the weights they recommend, and all their requirements."""
+    settings: dict[str, object] = {}
     for layer in with_recommended([load_preset(name).layer()]):
-        chosen |= layer.values
-    named = [text for key in WEIGHT_SETTINGS for text in _texts(chosen.get(key))]
+        settings |= layer.values
+    named = [text for key in WEIGHT_SETTINGS for text in _texts(settings.get(key))]
     direct = [item for text in named for item in _items(text, network, scaled=True)]
-    return _once(needed for item in direct for needed in _with_requirements(item, network))
+    return _unique(needed for item in direct for needed in _with_requirements(item))
 
 
 def join_groups(words: Sequence[str]) -> list[str]:
-    """Join neighbouring words that together name a group.
+    """Join adjacent words that together name a group.
 
     >>> join_groups(["motion", "modules", "toonyou"])
     ['motion-modules', 'toonyou']
     """
     joined, at = [], 0
     while at < len(words):
-        for length in range(min(LONGEST_GROUP, len(words) - at), 0, -1):
-            together = "-".join(words[at : at + length])
-            if length == 1 or together.lower() in GROUPS:
-                joined.append(together)
+        for length in range(min(MAX_GROUP_WORDS, len(words) - at), 0, -1):
+            candidate = "-".join(words[at : at + length])
+            if length == 1 or candidate.lower() in GROUPS:
+                joined.append(candidate)
                 at += length
                 break
     return joined
 
 
 def requirements(entry: CatalogEntry) -> tuple[CatalogEntry, ...]:
-    """List the entries that an entry is of no use without, and theirs, each once."""
+    """List the entries that an entry requires, directly and indirectly, without duplicates."""
     found: dict[str, CatalogEntry] = {}
-    waiting = list(entry.requires)
-    while waiting:
-        needed = load_catalog().find(waiting.pop(0))
-        if needed.alias not in found:
-            found[needed.alias] = needed
-            waiting.extend(needed.requires)
+    queue = list(entry.requires)
+    while queue:
+        required = load_catalog().find(queue.pop(0))
+        if required.alias not in found:
+            found[required.alias] = required
+            queue.extend(required.requires)
     return tuple(found.values())
 
 
-def of_entry(entry: CatalogEntry) -> Item:
-    """The item that a catalog entry stands for."""
-    return Item(entry.alias, entry, tuple(parse_ref(source) for source in entry.sources), download_path(entry))
+def item_of(entry: CatalogEntry) -> FetchItem:
+    """Return the item of a catalog entry."""
+    return FetchItem(entry.alias, entry, tuple(parse_ref(source) for source in entry.sources), download_path(entry))
 
 
-def _items(word: str, network: Network, *, scaled: bool = False) -> tuple[Item, ...]:
+def _items(word: str, network: Network, *, scaled: bool = False) -> tuple[FetchItem, ...]:
     if kind := GROUPS.get(word.lower()):
-        return tuple(of_entry(entry) for entry in load_catalog().of_kind(kind) if entry.sources)
+        return tuple(item_of(entry) for entry in load_catalog().of_kind(kind) if entry.sources)
     ref = parse_ref(word, scaled=scaled)
     if ref.source == "alias":
-        return (of_entry(_find(ref.target)),)
+        return (item_of(_find(ref.target)),)
     if ref.source == "path":
         if scaled:
-            return ()  # a preset may name a file of one's own: nothing to fetch
-        raise UsageError(f"`{word}` is a path: there is nothing to fetch", hint="use it as it is: `--model PATH`")
-    ref = understand(ref, network)
-    return (Item(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.source != "hf"),)
+            return ()  # a preset may name a local file: nothing to fetch
+        raise UsageError(f"`{word}` is a path: nothing to fetch", hint="use it directly: `--model PATH`")
+    ref = canonical_ref(ref, network)
+    return (FetchItem(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.source != "hf"),)
 
 
 def _find(alias: str) -> CatalogEntry:
@@ -107,13 +110,13 @@ def _find(alias: str) -> CatalogEntry:
     raise NotFound(f"unknown model alias `{alias}`", hint=hint)
 
 
-def _with_requirements(item: Item, network: Network) -> Iterator[Item]:
+def _with_requirements(item: FetchItem) -> Iterator[FetchItem]:
     yield item
     if item.entry:
-        yield from (of_entry(entry) for entry in requirements(item.entry))
+        yield from (item_of(entry) for entry in requirements(item.entry))
 
 
-def _once(items: Iterable[Item]) -> tuple[Item, ...]:
+def _unique(items: Iterable[FetchItem]) -> tuple[FetchItem, ...]:
     return tuple({item.target: item for item in items}.values())
 
 

@@ -1,59 +1,55 @@
-"""Before the first byte: what is here, what is missing, how large it is and whether it fits."""
+"""Plan a fetch before the first byte: what is present, what is missing, its size, and the free disk space."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from animdiff_cli import paths
 from animdiff_cli.errors import AnimdiffError, NetworkError, UsageError
-from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import free_bytes, readable_failures
 from animdiff_cli.fetch.http import TransientError
-from animdiff_cli.fetch.install import destination, expected
-from animdiff_cli.fetch.items import Item
-from animdiff_cli.fetch.offer import Offer
-from animdiff_cli.fetch.part import bytes_waiting
-from animdiff_cli.fetch.presence import Fetched, find_present
-from animdiff_cli.fetch.sources import find_offer, look
-from animdiff_cli.fetch.transfer import part_path
+from animdiff_cli.fetch.install import destination, with_known_hash
+from animdiff_cli.fetch.items import FetchItem
+from animdiff_cli.fetch.local import Fetched, find_local
+from animdiff_cli.fetch.network import Network
+from animdiff_cli.fetch.part import part_path, resumable_bytes
+from animdiff_cli.fetch.remote import ResolvedRef
+from animdiff_cli.fetch.sources import resolve, resolve_once
 from animdiff_cli.registry.model_dirs import ModelDir, model_dirs
 
-ASKED_AT_ONCE = 8
+MAX_REQUESTS = 8  # at once
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An item and what is known of it: it is here, or a source offers it, or nobody could be asked."""
+    """An item with its local copy, or else its remote files. Both are None in a dry plan that made no request."""
 
-    item: Item
+    item: FetchItem
     present: Fetched | None
-    offer: Offer | None
+    resolved: ResolvedRef | None
 
     @property
     def size(self) -> int | None:
-        """Bytes in all; None where nobody knows."""
+        """Total bytes; None if unknown."""
         if self.present:
             return self.present.bytes
-        told = self.offer.size if self.offer else None
-        return (self.item.entry.bytes if self.item.entry else None) or told
+        resolved_size = self.resolved.size if self.resolved else None
+        return (self.item.entry.bytes if self.item.entry else None) or resolved_size
 
     @property
-    def waiting(self) -> int:
-        """Bytes that earlier runs brought, or that the Hub cache holds."""
-        if self.present or self.offer is None:
-            return bytes_waiting(part_path(self.item.target))
-        path = destination(self.item, self.offer)
-        if not self.offer.is_folder:
-            targets = {self.offer.files[0].name: path}
-        else:
-            targets = {file.name: part_path(path) / file.name for file in self.offer.files}
-        arrived = sum(t.stat().st_size if t.is_file() else bytes_waiting(part_path(t)) for t in targets.values())
-        return arrived + sum(cached.stat().st_size for cached in self.offer.cached.values())
+    def resumable(self) -> int:
+        """Bytes that need no download: from earlier runs, or in the Hub cache."""
+        if self.present or self.resolved is None:
+            return resumable_bytes(part_path(self.item.target))
+        path, files = destination(self.item, self.resolved), self.resolved.files
+        targets = [part_path(path) / file.name for file in files] if self.resolved.is_folder else [path]
+        received = sum(t.stat().st_size if t.is_file() else resumable_bytes(part_path(t)) for t in targets)
+        return received + sum(cached.stat().st_size for cached in self.resolved.cached.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All of a call. Sizes in bytes; `needed` counts what is known of, `unknown` the items nobody knows the size of."""
+    """All items of a fetch, and the free bytes on the disk of the models folder."""
 
     items: tuple[Planned, ...]
     free: int
@@ -61,48 +57,53 @@ class Plan:
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        """Items that are not here."""
+        """Items that are not on this machine."""
         return tuple(planned for planned in self.items if planned.present is None)
 
     @property
     def needed(self) -> int:
-        """Bytes still to come, as far as sizes are known."""
-        return sum(max((planned.size or 0) - planned.waiting, 0) for planned in self.missing)
+        """Bytes to download, without items of unknown size."""
+        return sum(max((planned.size or 0) - planned.resumable, 0) for planned in self.missing)
 
     @property
     def unknown(self) -> int:
-        """Items whose size nobody knows."""
+        """Number of missing items of unknown size."""
         return sum(planned.size is None for planned in self.missing)
 
 
-def make_plan(items: Sequence[Item], network: Network) -> Plan:
-    """Ask the sources of everything that is not here. Raises AnimdiffError for the first that none of them has."""
-    with readable_failures(paths.models_dir()), ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        among = model_dirs()
-        planned = pool.map(lambda item: _planned(item, among, lambda: _best_offer(item, network)), items)
-        return Plan(tuple(planned), free_bytes(paths.models_dir()))
+def make_plan(items: Sequence[FetchItem], network: Network) -> Plan:
+    """Find every item locally or at one of its sources. Raises the AnimdiffError of the first item that has none."""
+    return _plan(items, lambda item: _resolve_best(item, network))
 
 
-def make_dry_plan(items: Sequence[Item], network: Network) -> Plan:
-    """Like `make_plan`, but ask only where the catalog does not tell the size, and never insist on an answer."""
+def make_dry_plan(items: Sequence[FetchItem], network: Network) -> Plan:
+    """Plan without downloading. Requests only sizes that the catalog lacks; failed requests become `notes`."""
     notes: list[str] = []
-    with readable_failures(paths.models_dir()), ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        among = model_dirs()
-        planned = tuple(pool.map(lambda item: _planned(item, among, lambda: _told_offer(item, network, notes)), items))
+    return _plan(items, lambda item: _resolve_if_needed(item, network, notes), notes)
+
+
+def _plan(
+    items: Sequence[FetchItem], resolve_item: Callable[[FetchItem], ResolvedRef | None], notes: Sequence[str] = ()
+) -> Plan:
+    with readable_failures(paths.models_dir()), ThreadPoolExecutor(MAX_REQUESTS) as pool:
+        folders = model_dirs()
+        planned = tuple(pool.map(lambda item: _planned(item, folders, resolve_item), items))
         return Plan(planned, free_bytes(paths.models_dir()), tuple(dict.fromkeys(notes)))
 
 
-def _planned(item: Item, among: Sequence[ModelDir], ask: Callable[[], Offer | None]) -> Planned:
-    present = find_present(item, among)
-    return Planned(item, present, None if present else ask())
+def _planned(
+    item: FetchItem, folders: Sequence[ModelDir], resolve_item: Callable[[FetchItem], ResolvedRef | None]
+) -> Planned:
+    present = find_local(item, folders)
+    return Planned(item, present, None if present else resolve_item(item))
 
 
-def _told_offer(item: Item, network: Network, notes: list[str]) -> Offer | None:
-    """Ask the best source once; what it could not be asked goes into `notes`."""
+def _resolve_if_needed(item: FetchItem, network: Network, notes: list[str]) -> ResolvedRef | None:
+    """Request the size from the preferred source once, unless the catalog has it. Appends a failure to `notes`."""
     if item.entry is not None and item.entry.bytes is not None:
         return None
     try:
-        return look(item.sources[0], network)
+        return resolve_once(item.sources[0], network)
     except TransientError as failure:
         notes.append(str(failure.error))
     except NetworkError as failure:
@@ -110,18 +111,18 @@ def _told_offer(item: Item, network: Network, notes: list[str]) -> Offer | None:
     return None
 
 
-def _best_offer(item: Item, network: Network) -> Offer:
-    """Take the first source that has the right file; when none has, the failure of the best one counts."""
+def _resolve_best(item: FetchItem, network: Network) -> ResolvedRef:
+    """Resolve the first source that has the right file. If all fail, raises the failure of the preferred one."""
     failures: list[AnimdiffError] = []
     for ref in item.sources:
         try:
-            offer = find_offer(ref, network)
-            if not offer.is_folder:
-                expected(item, offer.files[0], destination(item, offer))
+            resolved = resolve(ref, network)
+            if not resolved.is_folder:
+                with_known_hash(item, resolved.files[0], destination(item, resolved))
         except UsageError:
             raise
         except AnimdiffError as failure:
             failures.append(failure)
         else:
-            return replace(offer, ref=ref)
+            return resolved
     raise failures[0]

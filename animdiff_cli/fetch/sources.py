@@ -1,4 +1,4 @@
-"""From a reference to what there is to fetch, whichever site it names."""
+"""Resolve a reference to remote files, whichever site it names: Hub, Civitai or a plain URL."""
 
 import re
 import time
@@ -8,24 +8,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.errors import NetworkError, UsageError
-from animdiff_cli.fetch.auth import CIVITAI, HUB, Network, origin
-from animdiff_cli.fetch.civitai import offer_of_version
-from animdiff_cli.fetch.http import RangeRefused, TransientError, ask, open_session
-from animdiff_cli.fetch.hub import offer_from_cache, offer_of_file, offer_of_repository
-from animdiff_cli.fetch.names import disposition_name, safe_name
-from animdiff_cli.fetch.offer import Offer
-from animdiff_cli.fetch.remote import Remote
+from animdiff_cli.fetch.civitai import resolve_version
+from animdiff_cli.fetch.http import RangeNotSatisfiable, TransientError, get_file, open_session
+from animdiff_cli.fetch.hub import resolve_file, resolve_from_cache, resolve_repository
+from animdiff_cli.fetch.network import CIVITAI, HUB, Network, origin
+from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef, disposition_name, safe_name
 
 _HUB_FILE = re.compile(r"/(?P<repo>[\w.-]+/[\w.-]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>.+)")
 _CIVITAI_PAGE = re.compile(r"/models/(?P<model>\d+)(?:/.*)?")
 _CIVITAI_DOWNLOAD = re.compile(r"/api/download/models/(?P<version>\d+)")
 
 
-def understand(ref: ModelRef, network: Network) -> ModelRef:
-    """Read the address of a page or file on a known site as the reference it stands for, which knows more.
+def canonical_ref(ref: ModelRef, network: Network) -> ModelRef:
+    """Convert the URL of a Hub file or Civitai page to an `hf:` or `civitai:` reference. Returns others unchanged.
 
     >>> from animdiff_cli.core.refs import parse_ref
-    >>> str(understand(parse_ref("https://huggingface.co/org/repo/blob/main/f.ckpt"), Network()))
+    >>> str(canonical_ref(parse_ref("https://huggingface.co/org/repo/blob/main/f.ckpt"), Network()))
     'hf:org/repo/f.ckpt@main'
     """
     if ref.source != "url":
@@ -40,60 +38,63 @@ def understand(ref: ModelRef, network: Network) -> ModelRef:
         return ModelRef("civitai", page["model"], revision=version[0])
     if page:
         raise UsageError(
-            f"{ref.target} is a page of several versions",
-            hint="choose one there: its address ends in `?modelVersionId=…`",
+            f"{ref.target} lists several versions",
+            hint="choose one on that page: its URL ends in `?modelVersionId=…`",
         )
     download = _CIVITAI_DOWNLOAD.fullmatch(parts.path)
-    # the model's own number is not in such an address; nothing asks for it
+    # such a URL does not contain the model id, and no request needs it
     return ModelRef("civitai", "0", revision=download["version"]) if download and not parts.query else ref
 
 
-def find_offer(ref: ModelRef, network: Network) -> Offer:
-    """Ask the site a reference names what it has, with patience. Raises AnimdiffError."""
-    tries = 0
+def resolve(ref: ModelRef, network: Network) -> ResolvedRef:
+    """Resolve a reference at its site, with retries. Raises AnimdiffError."""
+    failures = 0
     while True:
         try:
-            return look(ref, network)
+            return resolve_once(ref, network)
         except TransientError as failure:
-            tries += 1
-            wait_s = network.retry_policy.wait_s(tries, failure.wait_s)
-            if wait_s is None:
+            failures += 1
+            delay_s = network.retry_policy.delay_s(failures, failure.wait_s)
+            if delay_s is None:
                 raise failure.error from failure
-            time.sleep(wait_s)
+            time.sleep(delay_s)
 
 
-def look(ref: ModelRef, network: Network) -> Offer:
-    """Ask once. Raises Passing for what another try may cure."""
+def resolve_once(ref: ModelRef, network: Network) -> ResolvedRef:
+    """Resolve a reference without retries. Raises TransientError for a failure that a retry may fix."""
     if network.offline:
-        return _offline(ref, network)
-    offer = _ASK[ref.source](ref, network)
-    return replace(offer, ref=ref)
+        return _resolve_offline(ref, network)
+    return replace(_RESOLVERS[ref.source](ref, network), ref=ref)
 
 
-def _offline(ref: ModelRef, network: Network) -> Offer:
-    offer = offer_from_cache(ref, network) if ref.source == "hf" else None
-    if offer is None:
+def _resolve_offline(ref: ModelRef, network: Network) -> ResolvedRef:
+    resolved = resolve_from_cache(ref, network) if ref.source == "hf" else None
+    if resolved is None:
         raise NetworkError(
             f"offline: `{ref}` is not on this machine", hint="run it without `--offline`, and `unset HF_HUB_OFFLINE`"
         )
-    return offer
+    return resolved
 
 
-def _hub(ref: ModelRef, network: Network) -> Offer:
-    return offer_of_file(ref, network) if ref.file else offer_of_repository(ref, network)
+def _resolve_hub(ref: ModelRef, network: Network) -> ResolvedRef:
+    return resolve_file(ref, network) if ref.file else resolve_repository(ref, network)
 
 
-def _web(ref: ModelRef, network: Network) -> Offer:
-    """Ask for the first byte: that tells size and name where a bare HEAD is often refused."""
+def _resolve_url(ref: ModelRef, network: Network) -> ResolvedRef:
+    """Request the first byte to read size and name. Many servers refuse HEAD requests."""
     with open_session(network) as session:
         try:
-            answer = ask(session, ref.target, network, (0, 1))
-        except RangeRefused:
-            answer = ask(session, ref.target, network)
-        answer.response.close()
-    suggested = disposition_name(answer.response.headers.get("Content-Disposition"))
+            file = get_file(session, ref.target, network, (0, 1))
+        except RangeNotSatisfiable:
+            file = get_file(session, ref.target, network)
+        file.response.close()
+    suggested = disposition_name(file.response.headers.get("Content-Disposition"))
     name = safe_name(suggested or unquote(urlsplit(ref.target).path))
-    return Offer(ref, (Remote(ref.target, name, answer.size),))
+    return ResolvedRef(ref, (RemoteFile(ref.target, name, file.size),))
 
 
-_ASK: Mapping[str, Callable[[ModelRef, Network], Offer]] = {"hf": _hub, "civitai": offer_of_version, "url": _web}
+_RESOLVERS: Mapping[str, Callable[[ModelRef, Network], ResolvedRef]] = {
+    "hf": _resolve_hub,
+    "civitai": resolve_version,
+    "url": _resolve_url,
+}

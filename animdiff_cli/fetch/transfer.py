@@ -1,7 +1,7 @@
-"""The downloader: one file from one address, resumed where it stopped, hashed while it arrives.
+"""Download one file from one URL: resumable, hashed while it downloads.
 
-Works in rounds. A round opens connections for what is missing and ends when all of it has arrived or a connection
-failed; then what arrived is kept, and after a pause the next round asks for the rest.
+A download takes one or more attempts. An attempt opens connections for the missing ranges and ends when all of them
+have arrived or a connection has failed. Received bytes are kept; after a delay, the next attempt requests the rest.
 """
 
 import time
@@ -9,138 +9,137 @@ from pathlib import Path
 
 from animdiff_cli.core.events import Emit, Note
 from animdiff_cli.errors import IntegrityError, NetworkError
-from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.http import PROXY_HINT, Answer, RangeRefused, TransientError, ask, host, open_session
-from animdiff_cli.fetch.integrity import check
-from animdiff_cli.fetch.part import Identity, Part
-from animdiff_cli.fetch.remote import Digest, Remote
-from animdiff_cli.fetch.segments import Changed, SegmentedDownload
-from animdiff_cli.fetch.spans import Span, gaps, split
+from animdiff_cli.fetch.http import (
+    PROXY_HINT,
+    FileResponse,
+    RangeNotSatisfiable,
+    TransientError,
+    get_file,
+    open_session,
+)
+from animdiff_cli.fetch.network import Network, host
+from animdiff_cli.fetch.part import ByteRange, FileVersion, PartialFile, missing_ranges, part_path, split_ranges
+from animdiff_cli.fetch.remote import Digest, RemoteFile, verify
+from animdiff_cli.fetch.segments import RemoteFileChanged, SegmentedDownload
 
-SEGMENT = 32 << 20  # bytes one request asks for
-MOST_CHANGES = 3  # versions of a file to begin on before giving up
-WORTHWHILE = 64 << 10  # bytes that make a failed round count as progress
+SEGMENT_BYTES = 32 << 20  # per request
+MAX_RESTARTS = 3  # because the remote file has changed
+MIN_PROGRESS = 64 << 10  # bytes received in a failed attempt that reset the retry count
 
 
-def transfer(remote: Remote, target: Path, network: Network, emit: Emit) -> Digest:
-    """Bring a file to `target`, which appears when it is whole and has the right hash.
+def download_file(remote: RemoteFile, target: Path, network: Network, emit: Emit) -> Digest:
+    """Download a file to `target`, which appears once it is complete and its hash is verified.
 
-    Until then it grows as `target.part`, and what an earlier run left there is used. Raises NetworkError, NotFound
-    or IntegrityError; after the last, and only then, nothing is left to resume.
+    Downloads to `target.part` and resumes a partial download of an earlier run. Raises NetworkError and NotFound, which
+    keep the partial download, and IntegrityError, which removes it.
     """
-    part = Part(part_path(target))
+    part = PartialFile(part_path(target))
     try:
-        digest = _attempt(remote, part, network, emit)
+        digest = _download(remote, part, network, emit)
         if remote.sha256 not in (None, digest.sha256) and part.resumed:
-            # what an earlier run left may have come to harm since; only a fresh copy tells
-            emit(Note(f"{remote.name}: what an earlier run left is not what it should be, starting again"))
-            part.begin(None)
-            digest = _attempt(remote, part, network, emit)
+            # bytes of the earlier run may be damaged: only a fresh download shows whether the server's file is right
+            emit(Note(f"{remote.name}: the partial download of an earlier run is damaged, starting again"))
+            part.restart(None)
+            digest = _download(remote, part, network, emit)
         try:
-            check(remote, digest, part.path)
+            verify(remote, digest, part.path)
         except IntegrityError:
             part.discard()
             raise
-        part.become(target)
+        part.finalize(target)
     finally:
         part.close()
     return digest
 
 
-def part_path(target: Path) -> Path:
-    """Where a file grows until it is whole."""
-    return target.with_name(f"{target.name}.part")
+def _download(remote: RemoteFile, part: PartialFile, network: Network, emit: Emit) -> Digest:
+    _Download(remote, part, network, emit).run()
+    return Digest(part.sha256(), part.received, part.version.validator if part.version else None)
 
 
-def _attempt(remote: Remote, part: Part, network: Network, emit: Emit) -> Digest:
-    _Rounds(remote, part, network, emit).run()
-    identity = part.identity
-    return Digest(part.sha256(), part.done, identity.validator if identity else None)
+class _Download:
+    """Attempts to complete a partial file."""
 
-
-class _Rounds:
-    """The rounds of one file."""
-
-    def __init__(self, remote: Remote, part: Part, network: Network, emit: Emit) -> None:
+    def __init__(self, remote: RemoteFile, part: PartialFile, network: Network, emit: Emit) -> None:
         self._remote, self._part, self._network, self._emit = remote, part, network, emit
-        self._ranges = True  # ask for spans until the server shows that it cannot
-        self._whole = False  # the end was seen of a file whose size nobody told
+        self._use_ranges = True  # until the server turns out not to support them
+        self._reached_end = False  # of a file of unknown size
 
     def run(self) -> None:
-        """Go on until everything is here, or patience is at its end."""
-        vain = changes = 0
+        """Repeat attempts until the file is complete. Raises the last failure when the retries are exhausted."""
+        failures = restarts = 0
         while not self._is_complete():
-            before = self._part.done
+            before = self._part.received
             try:
-                self._round()
-            except (Changed, RangeRefused) as failure:
-                changes += 1
-                self._ranges = self._ranges and isinstance(failure, Changed)
-                self._start_again(changes)
+                self._attempt()
+            except (RemoteFileChanged, RangeNotSatisfiable) as failure:
+                restarts += 1
+                self._use_ranges = self._use_ranges and isinstance(failure, RemoteFileChanged)
+                self._restart(restarts)
             except TransientError as failure:
-                vain = 1 if self._part.done - before >= WORTHWHILE else vain + 1
-                self._pause(failure, vain)
+                failures = 1 if self._part.received - before >= MIN_PROGRESS else failures + 1
+                self._wait(failure, failures)
 
     def _is_complete(self) -> bool:
-        identity = self._part.identity
-        if identity is None or identity.size is None:
-            return self._whole
-        return not self._part.missing(identity.size)
+        version = self._part.version
+        if version is None or version.size is None:
+            return self._reached_end
+        return not self._part.missing(version.size)
 
-    def _start_again(self, changes: int) -> None:
-        if changes > MOST_CHANGES:
-            site = host(self._remote.url)
-            raise NetworkError(f"{self._remote.name} keeps changing on {site}", hint="run it again later")
-        if self._part.done:
+    def _restart(self, restarts: int) -> None:
+        if restarts > MAX_RESTARTS:
+            message = f"{self._remote.name} keeps changing on {host(self._remote.url)}"
+            raise NetworkError(message, hint="run it again later")
+        if self._part.received:
             self._emit(Note(f"{self._remote.name} has changed on the server, starting again"))
-        self._part.begin(None)
+        self._part.restart(None)
 
-    def _pause(self, failure: TransientError, vain: int) -> None:
-        wait_s = self._network.retry_policy.wait_s(vain, failure.wait_s)
-        if wait_s is None:
+    def _wait(self, failure: TransientError, failures: int) -> None:
+        delay_s = self._network.retry_policy.delay_s(failures, failure.wait_s)
+        if delay_s is None:
             raise failure.error from failure
-        self._emit(Note(f"{self._remote.name}: {failure}; trying again in {wait_s:.0f} s"))
-        time.sleep(wait_s)
+        self._emit(Note(f"{self._remote.name}: {failure}; retrying in {delay_s:.0f} s"))
+        time.sleep(delay_s)
 
-    def _round(self) -> None:
+    def _attempt(self) -> None:
         part = self._part
-        if part.done and not self._may_resume():
-            part.begin(None)
-        size = part.identity.size if part.identity else None
-        asked = split(part.missing(size), SEGMENT)[0] if size else (0, SEGMENT)
+        if part.received and not self._can_resume():
+            part.restart(None)
+        size = part.version.size if part.version else None
+        requested = split_ranges(part.missing(size), SEGMENT_BYTES)[0] if size else (0, SEGMENT_BYTES)
         with open_session(self._network) as session:
-            answer = ask(session, self._remote.url, self._network, asked if self._ranges else None)
-            self._agree(answer, asked)
-            crew = SegmentedDownload(self._remote, part, self._network, self._emit)
-            if answer.is_partial and answer.stop is not None:
-                here = (answer.start, min(answer.stop, asked[1]))
-                crew.bring(session, answer, here, split(gaps((*part.spans, here), answer.size or 0), SEGMENT))
+            first = get_file(session, self._remote.url, self._network, requested if self._use_ranges else None)
+            self._accept(first, requested)
+            download = SegmentedDownload(self._remote, part, self._network, self._emit)
+            if first.is_partial and first.stop is not None:
+                first_range = (first.start, min(first.stop, requested[1]))
+                rest = missing_ranges((*part.ranges, first_range), first.size or 0)
+                download.run(session, first, first_range, split_ranges(rest, SEGMENT_BYTES))
             else:
-                crew.bring(session, answer, (0, answer.stop), ())
-                self._whole = answer.size is None
+                download.run(session, first, (0, first.stop), ())
+                self._reached_end = first.size is None
 
-    def _may_resume(self) -> bool:
-        """Bytes are worth keeping when something will tell whether the rest belongs to them."""
-        identity = self._part.identity
-        return bool(self._ranges and identity and identity.size and (identity.validator or identity.sha256))
+    def _can_resume(self) -> bool:
+        """True if a validator or hash can show that received bytes and the rest belong to the same version."""
+        version = self._part.version
+        return bool(self._use_ranges and version and version.size and (version.validator or version.sha256))
 
-    def _agree(self, answer: Answer, asked: Span) -> None:
-        """Make the part one of the file that the server offers now, or refuse that file."""
-        site = host(self._remote.url)
-        if self._remote.pinned and answer.size is not None and self._remote.size not in (None, answer.size):
+    def _accept(self, first: FileResponse, requested: ByteRange) -> None:
+        """Check the first response and start the partial file on its version, or raise if it cannot be used."""
+        name, site = self._remote.name, host(self._remote.url)
+        if self._remote.exact_size and first.size is not None and self._remote.size not in (None, first.size):
             raise IntegrityError(
-                f"{self._remote.name}: {answer.size} bytes on {site}, should be {self._remote.size}",
-                hint="the file there was replaced: try again later, or name another source",
+                f"{name}: expected {self._remote.size} bytes, {site} has {first.size}",
+                hint="the file was replaced on the server: try again later, or name another source",
             )
-        if answer.size is None and not self._remote.sha256 and not answer.is_chunked:
-            raise NetworkError(f"{site} does not say how long {self._remote.name} is", hint=PROXY_HINT)
-        if answer.is_partial and (answer.start != asked[0] or answer.size is None):
-            self._ranges = False  # its idea of a range is its own: take the file in one go
-            raise TransientError(
-                NetworkError(f"{site} sends other bytes than it is asked for", hint="run it again later")
-            )
-        offered = Identity(answer.size, answer.validator, self._remote.sha256)
-        if answer.is_partial and self._part.done and self._part.identity != offered:
-            raise Changed
-        if not answer.is_partial or self._part.identity != offered:
-            self._part.begin(offered)
+        if first.size is None and not self._remote.sha256 and not first.is_chunked:
+            raise NetworkError(f"{site} does not report the size of {name}", hint=PROXY_HINT)
+        if first.is_partial and (first.start != requested[0] or first.size is None):
+            self._use_ranges = False
+            message = f"{site} sent other bytes than requested"
+            raise TransientError(NetworkError(message, hint="run it again later"))
+        version = FileVersion(first.size, first.validator, self._remote.sha256)
+        if first.is_partial and self._part.received and self._part.version != version:
+            raise RemoteFileChanged
+        if not first.is_partial or self._part.version != version:
+            self._part.restart(version)

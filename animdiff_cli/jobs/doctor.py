@@ -14,8 +14,8 @@ from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import env_layer
 from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
-from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.disk import free_bytes, in_words, readable_failures
+from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
+from animdiff_cli.fetch.network import Network
 from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog_path
 from animdiff_cli.registry.model_dirs import ModelDir, download_path, is_present
@@ -89,7 +89,7 @@ def _torch() -> Iterator[Finding]:
     yield Finding("device", "ok", f"{plan.device}: {names[plan.index]}, {plan.dtype}")
     if plan.kind == "cuda":
         free, total = torch.cuda.mem_get_info(plan.device)
-        yield Finding("GPU memory", "ok", f"{in_words(free)} free of {in_words(total)}")
+        yield Finding("GPU memory", "ok", f"{format_bytes(free)} free of {format_bytes(total)}")
 
 
 def _memory() -> Iterator[Finding]:
@@ -97,9 +97,9 @@ def _memory() -> Iterator[Finding]:
         pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not told on this system
         return
-    found = f"{in_words(pages * size)}"
+    found = f"{format_bytes(pages * size)}"
     free = _available()
-    yield Finding("memory", "ok", f"{in_words(free)} free of {found}" if free is not None else found)
+    yield Finding("memory", "ok", f"{format_bytes(free)} free of {found}" if free is not None else found)
 
 
 def _available() -> int | None:
@@ -139,7 +139,7 @@ def _models() -> Iterator[Finding]:
         free = free_bytes(folder)
         _require_writable(folder)
         count = len(ModelDir(folder, is_own=True).weights)
-    found = f"{folder}: {count} model{'s' * (count != 1)}, {in_words(free)} free on the disk"
+    found = f"{folder}: {count} model{'s' * (count != 1)}, {format_bytes(free)} free on the disk"
     if free < ROOM_FOR_ONE:
         remedy = "free some space, or choose another disk: `export ANIMDIFF_MODELS=…`"
         yield Finding("models", "note", found, remedy)

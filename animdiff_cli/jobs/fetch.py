@@ -1,16 +1,16 @@
-"""Bring weights here: what `animdiff fetch` does, callable from Python."""
+"""The Python API of `animdiff fetch`: download and verify weights."""
 
 from collections.abc import Iterator, Sequence
 
 from animdiff_cli import paths
 from animdiff_cli.core.events import Downloading, Emit, Note, ignore
 from animdiff_cli.errors import UsageError
-from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.disk import require_space
 from animdiff_cli.fetch.install import install_item
-from animdiff_cli.fetch.items import Item, expand, items_for_preset, requirements
+from animdiff_cli.fetch.items import FetchItem, expand, items_for_preset, requirements
+from animdiff_cli.fetch.local import Fetched
+from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
-from animdiff_cli.fetch.presence import Fetched
 from animdiff_cli.registry.store import is_local
 
 __all__ = ["Fetched", "Plan", "Planned", "fetch", "plan_fetch"]
@@ -19,47 +19,49 @@ __all__ = ["Fetched", "Plan", "Planned", "fetch", "plan_fetch"]
 def fetch(
     refs: Sequence[str] = (), *, preset: str | None = None, offline: bool = False, emit: Emit = ignore
 ) -> Iterator[Fetched]:
-    """Bring everything that was named here, verified; yields each as it is complete, in the order of their names.
+    """Download and verify weights. Yields each item when it is complete, in the order given.
 
-    `refs` are aliases, groups such as `motion-modules`, or addresses; `preset` adds all that a preset needs. Before
-    the first byte everything is found and the disk is checked. Raises `AnimdiffError`.
+    `refs` are aliases, groups such as `motion-modules`, or references; `preset` adds all weights a preset needs. Finds
+    all items and checks the free disk space before the first download. Raises `AnimdiffError`.
     """
     network = Network.from_environment(offline=offline)
     plan = make_plan(_items(refs, preset, network), network)
     require_space(plan.needed, plan.free, paths.models_dir())
     if plan.missing:
-        known = None if plan.unknown else sum(planned.size or 0 for planned in plan.missing)
-        emit(Downloading(sum(len(planned.offer.files) for planned in plan.missing if planned.offer), known))
+        total = None if plan.unknown else sum(planned.size or 0 for planned in plan.missing)
+        emit(Downloading(sum(len(planned.resolved.files) for planned in plan.missing if planned.resolved), total))
     for planned in plan.items:
-        yield planned.present or _bring(planned, network, emit)
-    for note in _still_needed(plan):
+        yield planned.present or _install(planned, network, emit)
+    for note in _missing_requirements(plan):
         emit(Note(note))
 
 
 def plan_fetch(refs: Sequence[str] = (), *, preset: str | None = None, offline: bool = False) -> Plan:
-    """Say what `fetch` would do: sizes, what is here, what is free. Downloads nothing and needs no network.
+    """Return what `fetch` would do: sizes, local copies, free disk space. Downloads nothing.
 
-    A site is asked only for sizes that the catalog does not know.
+    Requests only sizes that the catalog lacks; works without a network.
     """
     network = Network.from_environment(offline=offline)
     return make_dry_plan(_items(refs, preset, network), network)
 
 
-def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[Item]:
+def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[FetchItem]:
     if not refs and preset is None:
-        raise UsageError("nothing to fetch was named", hint="try `animdiff fetch --dry-run motion-modules`")
+        raise UsageError(
+            "nothing to fetch: no reference was given", hint="try `animdiff fetch --dry-run motion-modules`"
+        )
     items = [*expand(refs, network), *(items_for_preset(preset, network) if preset else ())]
     return list({item.target: item for item in items}.values())
 
 
-def _bring(planned: Planned, network: Network, emit: Emit) -> Fetched:
-    assert planned.offer is not None  # what is not present has one
-    return install_item(planned.item, planned.offer, network, emit)
+def _install(planned: Planned, network: Network, emit: Emit) -> Fetched:
+    assert planned.resolved is not None  # `make_plan` resolves every missing item
+    return install_item(planned.item, planned.resolved, network, emit)
 
 
-def _still_needed(plan: Plan) -> list[str]:
-    """Name what the fetched weights are of no use without and that is not here either."""
+def _missing_requirements(plan: Plan) -> list[str]:
+    """Return a note for each entry that the fetched weights require and that is not on this machine."""
     entries = [planned.item.entry for planned in plan.items if planned.item.entry]
-    needed = {entry.alias: entry for fetched in entries for entry in requirements(fetched)}
-    absent = [alias for alias, entry in needed.items() if not is_local(entry)]
-    return [f"to use it you also need `{alias}`: `animdiff fetch {alias}`" for alias in absent]
+    required = {entry.alias: entry for fetched in entries for entry in requirements(fetched)}
+    missing = [alias for alias, entry in required.items() if not is_local(entry)]
+    return [f"to use it you also need `{alias}`: `animdiff fetch {alias}`" for alias in missing]

@@ -7,8 +7,8 @@ from typing import NoReturn
 from animdiff_cli.core.events import Emit
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound
-from animdiff_cli.fetch.auth import Network
 from animdiff_cli.fetch.items import requirements
+from animdiff_cli.fetch.network import Network
 from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.store import is_local, locate

@@ -12,8 +12,7 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.items import requirements
-from animdiff_cli.fetch.presence import size_of
-from animdiff_cli.fetch.receipt import Receipt, read_receipt
+from animdiff_cli.fetch.local import Receipt, read_receipt, size_of
 from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.file_facts_cache import cached_fact
 from animdiff_cli.registry.hub_cache import list_hub_cache

@@ -11,8 +11,7 @@ from animdiff_cli.core.choices import Base, Family, Kind
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.items import GROUPS
-from animdiff_cli.fetch.presence import size_of
-from animdiff_cli.fetch.receipt import read_receipt
+from animdiff_cli.fetch.local import read_receipt, size_of
 from animdiff_cli.registry.catalog import CatalogEntry, first_validation_error, load_catalog
 from animdiff_cli.registry.file_facts_cache import cached_sha256
 from animdiff_cli.registry.store import locate_any

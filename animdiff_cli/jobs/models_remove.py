@@ -8,11 +8,9 @@ from animdiff_cli import paths
 from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.fetch.disk import readable_failures
-from animdiff_cli.fetch.lock import turn
-from animdiff_cli.fetch.presence import size_of
-from animdiff_cli.fetch.receipt import receipt_path
-from animdiff_cli.fetch.transfer import part_path
+from animdiff_cli.fetch.disk import readable_failures, target_lock
+from animdiff_cli.fetch.local import receipt_path, size_of
+from animdiff_cli.fetch.part import part_path
 from animdiff_cli.files.atomic import remove as delete
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.model_dirs import download_path, model_dirs, ref_download_path
@@ -47,7 +45,7 @@ def plan_removal(names: Sequence[str], *, forget: bool = False) -> tuple[Removal
 def remove(removal: Removal, emit: Emit = ignore) -> None:
     """Carry out a planned removal, after other processes release its lock. Safe to repeat after an interruption."""
     if removal.paths:
-        with readable_failures(removal.target), turn(removal.target, emit):
+        with readable_failures(removal.target), target_lock(removal.target, emit):
             for path in removal.paths:
                 delete(path)
     if removal.alias:

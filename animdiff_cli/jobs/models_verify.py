@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from animdiff_cli.core.events import Checking, Emit, Note, ignore
-from animdiff_cli.fetch.integrity import digest_of
-from animdiff_cli.fetch.presence import FOUND_HERE
-from animdiff_cli.fetch.receipt import make_receipt, read_receipt, write_receipt
-from animdiff_cli.fetch.remote import Digest
+from animdiff_cli.fetch.local import FOUND_HERE, make_receipt, read_receipt, write_receipt
+from animdiff_cli.fetch.remote import Digest, digest_of
 from animdiff_cli.jobs.models import ModelInfo, find_model, list_models, require_path
 
 #: hash matches · hash differs · no hash was known, now recorded · no hash known, and not recorded

@@ -1,4 +1,4 @@
-"""Weights that are not here are fetched when a render names them: once, verified, from a Hub on the loopback."""
+"""`generate` fetches missing weights on demand: once, verified, here from a local server that acts as the Hub."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ CATALOG = """
 
 @pytest.fixture
 def hub(toy_model, toy_motion_file, here, tmp_path, monkeypatch):
-    """A Hub that has the toy model as a repository and its motion module as a file; nothing is fetched yet."""
+    """A Hub with the toy model as a repository and its motion module as a file. Nothing is downloaded yet."""
     files = {p.relative_to(toy_model).as_posix(): p.read_bytes() for p in toy_model.rglob("*") if p.is_file()}
     motion = toy_motion_file.read_bytes()
     catalog_file = tmp_path / "catalog.yaml"
@@ -53,7 +53,7 @@ def hub(toy_model, toy_motion_file, here, tmp_path, monkeypatch):
 
 
 def forget_catalog():
-    """Let the catalog be read anew."""
+    """Clear the cached catalog."""
     for reader in vars(catalog).values():
         if hasattr(reader, "cache_clear"):
             reader.cache_clear()
@@ -61,7 +61,7 @@ def forget_catalog():
 
 @pytest.fixture
 def run(hub):
-    """Render the tiny model with further words of a call."""
+    """Run `generate` with the tiny model and further arguments."""
 
     def call(*words):
         words = ["generate", "--model", "tiny", "--prompt", "a fox", "--seed", "1", *words]
@@ -70,10 +70,10 @@ def run(hub):
     return call
 
 
-def test_a_model_and_its_motion_module_are_fetched_once_and_rendered(run, hub, files):
+def test_fetches_a_model_and_its_motion_module_once_and_renders(run, hub, files):
     first = run("-o", "fox.gif")
     assert (first.exit_code, first.stdout) == (0, "fox.gif\n")
-    assert "tiny: whole and verified" in first.stderr and "mm.safetensors: whole and verified" in first.stderr
+    assert "tiny: downloaded and verified" in first.stderr and "mm.safetensors: downloaded and verified" in first.stderr
     sent = hub.sent
     again = run("-o", "again.gif", "-q")
     assert (again.exit_code, again.stderr, hub.sent) == (0, "", sent)
@@ -81,49 +81,49 @@ def test_a_model_and_its_motion_module_are_fetched_once_and_rendered(run, hub, f
 
 
 @pytest.mark.parametrize("how", ["--offline", "--no-fetch", "HF_HUB_OFFLINE"])
-def test_nothing_is_fetched_where_that_is_not_wanted(run, hub, how, monkeypatch, tmp_path):
+def test_offline_and_no_fetch_download_nothing(run, hub, how, monkeypatch, tmp_path):
     if how == "HF_HUB_OFFLINE":
         monkeypatch.setenv(how, "1")
     ended = run("--json", *([how] if how.startswith("--") else []))
     assert ended.exit_code == 3
-    told = json.loads(ended.stderr)
-    assert told["error"] == "`tiny` and `tiny-mm` are not on this machine"
-    assert told["hint"] == "run `animdiff fetch tiny tiny-mm`"
+    record = json.loads(ended.stderr)
+    assert record["error"] == "`tiny` and `tiny-mm` are not on this machine"
+    assert record["hint"] == "run `animdiff fetch tiny tiny-mm`"
     assert hub.sent == 0 and not (tmp_path / "models").exists()
 
 
-def test_a_dry_run_says_what_it_would_fetch_and_fetches_nothing(run, hub, tmp_path):
-    told = run("--dry-run", "-o", "fox.gif")
-    assert (told.exit_code, told.stdout) == (0, "fox.gif\n")
-    assert "would fetch tiny-mm, " in told.stderr and "would fetch tiny, " in told.stderr
+def test_dry_run_lists_missing_weights_and_downloads_nothing(run, hub, tmp_path):
+    result = run("--dry-run", "-o", "fox.gif")
+    assert (result.exit_code, result.stdout) == (0, "fox.gif\n")
+    assert "would fetch tiny-mm, " in result.stderr and "would fetch tiny, " in result.stderr
     record = json.loads(run("--dry-run", "--json").stdout)
     assert [item["ref"] for item in record["fetch"]] == ["tiny", "tiny-mm"]
     assert all(item["bytes"] for item in record["fetch"])
     assert hub.sent == 0 and not (tmp_path / "models").exists()
 
 
-def test_what_does_not_go_together_is_refused_before_the_first_byte(run, hub):
+def test_refuses_incompatible_weights_before_downloading(run, hub):
     ended = run("--motion-lora", "pan")
     assert ended.exit_code == 2
     assert "`pan` was made for a v2 motion module" in ended.stderr
     assert hub.sent == 0
 
 
-def test_an_unknown_alias_is_not_looked_for_on_the_net(run, hub):
+def test_an_unknown_alias_makes_no_request(run, hub):
     ended = run("--lora", "nobody-has-this@0.5")
     assert ended.exit_code == 3
     assert "unknown model alias `nobody-has-this`" in ended.stderr
     assert hub.sent == 0
 
 
-def test_python_fetches_the_same_and_tells_its_watcher(hub):
+def test_python_api_fetches_and_emits_events(hub):
     events = []
     clip = generate("a fox", model="tiny", seed=1, emit=events.append)
     assert clip.frames.shape == (2, 64, 64, 3)
     assert {event.name for event in events if isinstance(event, Downloaded)} == {"tiny", "mm.safetensors"}
 
 
-def test_a_prompt_may_name_an_embedding_itself(run, hub):
+def test_fetches_an_embedding_named_in_the_prompt(run, hub):
     plain, named = (json.loads(run("--json", "-n", text).stdout) for text in ("", "ugly, embedding:mood"))
     assert plain["config"]["embeddings"] == []
     assert named["config"]["embeddings"] == ["mood"]

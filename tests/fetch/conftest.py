@@ -1,27 +1,31 @@
-"""Sites on the loopback interface, and a machine with an empty models folder."""
+"""Fixtures: local HTTP servers and an empty models folder."""
 
 import random
 
 import pytest
 
-from animdiff_cli.fetch.auth import Network
-from animdiff_cli.fetch.retry import RetryPolicy
+from animdiff_cli.fetch.network import Network, RetryPolicy
 from tests.fetch.server import Site
 
-IMPATIENT = RetryPolicy(
-    connect_s=2, stall_s=0.4, tries=3, first_wait_s=0.01, longest_wait_s=0.05, longest_asked_wait_s=2
+FAST_RETRIES = RetryPolicy(
+    connect_timeout_s=2,
+    read_timeout_s=0.4,
+    max_attempts=3,
+    initial_delay_s=0.01,
+    max_delay_s=0.05,
+    max_retry_after_s=2,
 )
 
 
 @pytest.fixture
 def make_bytes():
-    """Random bytes, the same for the same seed: no two places of a file look alike."""
+    """Return a function that makes random bytes, reproducible by seed."""
     return lambda size, seed=0: random.Random(seed).randbytes(size)
 
 
 @pytest.fixture
 def site():
-    """A site: the Hub, Civitai or any other."""
+    """A server that acts as the Hub, Civitai or any other site."""
     with Site() as site:
         yield site
         site.shutdown()
@@ -29,7 +33,7 @@ def site():
 
 @pytest.fixture
 def storage():
-    """Another host, where sites send those who want large files."""
+    """A storage host that sites redirect downloads of large files to."""
     with Site() as site:
         yield site
         site.shutdown()
@@ -37,7 +41,7 @@ def storage():
 
 @pytest.fixture(autouse=True)
 def models(tmp_path, monkeypatch):
-    """An empty models folder, and none of the settings and tokens of whoever runs the tests."""
+    """An empty models folder, without the settings and tokens of the user who runs the tests."""
     for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CIVITAI_TOKEN", "CIVITAI_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -48,19 +52,19 @@ def models(tmp_path, monkeypatch):
 
 @pytest.fixture
 def network(site, tmp_path):
-    """The site stands for all sites, and nobody waits long."""
+    """Network settings that use `site` for all sites, with short timeouts."""
     return Network(
         hub=site.url,
         civitai=site.url,
         hub_token="hf_secret",
         hub_cache=tmp_path / "hf" / "hub",
-        retry_policy=IMPATIENT,
+        retry_policy=FAST_RETRIES,
     )
 
 
 @pytest.fixture
 def sd_files(make_bytes):
-    """The files of a small diffusers folder, by name; weights are random bytes."""
+    """The files of a small diffusers model by name, with random bytes as weights."""
     scaffold = {
         "model_index.json": b'{"_class_name": "StableDiffusionPipeline"}',
         "scheduler/scheduler_config.json": b"{}",

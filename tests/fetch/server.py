@@ -1,4 +1,4 @@
-"""A site on the loopback interface that serves files as the Hub, Civitai and storage hosts do, and can misbehave."""
+"""A local HTTP server that imitates the Hub, Civitai and storage hosts, with optional faults."""
 
 import hashlib
 import json
@@ -15,36 +15,35 @@ BLOCK = 16 << 10
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer; the next answer is sound again."""
+    """A fault in one response."""
 
-    cut_after: int | None = None  # bytes of the body, then the line goes dead
-    stall_after: int | None = None  # bytes of the body, then silence
+    cut_after: int | None = None  # bytes of the body, then the connection is closed
+    stall_after: int | None = None  # bytes of the body, then nothing more is sent
     status: int | None = None
     headers: dict = field(default_factory=dict)
-    swap: bytes | None = None  # from this answer on, the file is another one
-    shift: int = 0  # bytes to send past the ones that were asked for
+    swap: bytes | None = None  # replaces the file from this response on
+    shift: int = 0  # offset in bytes between the requested range and the one sent
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the site, and its lasting habits."""
+    """A file on the server, and how the server serves it."""
 
     data: bytes
     ranges: bool = True
     etag: bool = True
-    length: bool = True  # tell Content-Length; otherwise the body is chunked, or ends with the connection
+    length: bool = True  # send Content-Length; otherwise the body is chunked, or ends with the connection
     chunked: bool = False
-    claimed: int | None = None  # a length that is a lie
+    claimed: int | None = None  # a wrong length to report
     headers: dict = field(default_factory=dict)
-    needs: str | None = None  # a token
+    token: str | None = None  # required to download the file
     redirect: str | None = None
-    linked: bool = False  # the Hub's headers for a large file, on the redirect
     seconds_per_block: float = 0.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One request as it came in."""
+    """A received request."""
 
     method: str
     path: str
@@ -53,7 +52,7 @@ class Seen:
 
 
 class Site(ThreadingHTTPServer):
-    """Serve until closed. `files` by path; `faults` are used up one per GET of a file; `seen` is what was asked."""
+    """Serve `files` by path until closed. Each GET of a file uses up one of `faults`; `seen` records all requests."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -63,9 +62,9 @@ class Site(ThreadingHTTPServer):
         super().__init__((self.host, 0), _Handler)
         self.files: dict[str, File] = {}
         self.faults: deque[Fault] = deque()
-        self.refusals: dict[str, tuple[int, str]] = {}  # path → status and the Hub's word for it
+        self.refusals: dict[str, tuple[int, str]] = {}  # path → status and the Hub's X-Error-Code
         self.seen: list[Seen] = []
-        self.sent = 0  # bytes of bodies
+        self.sent = 0  # bytes of all response bodies
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -73,16 +72,16 @@ class Site(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://{self.host}:{self.server_port}"
 
-    def put(self, path: str, data: bytes = b"", **habits) -> str:
-        """Put a file on the site; returns its address."""
-        self.files[path] = File(data, **habits)
+    def put(self, path: str, data: bytes = b"", **options) -> str:
+        """Add a file and return its URL."""
+        self.files[path] = File(data, **options)
         return self.url + path
 
     def put_json(self, path: str, content: object) -> str:
         return self.put(path, json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
     def put_repository(self, repo: str, files: dict[str, bytes], storage: "Site", *, commit="c0ffee" * 6 + "beef"):
-        """Put a repository on the site as the Hub does: large files are redirected to a storage host."""
+        """Add a Hub repository, with large files on a storage host. Returns the commit."""
         siblings = []
         for name, data in files.items():
             large = name.endswith((".safetensors", ".ckpt", ".bin"))
@@ -104,9 +103,9 @@ class Site(ThreadingHTTPServer):
             self.put_json(f"/api/models/{repo}{revision}", info)
         return commit
 
-    def put_version(self, number: int, name: str, data: bytes, *, sha256: str | None = None, **habits):
-        """Put a model version on the site as Civitai does."""
-        address = self.put(f"/api/download/models/{number}", data, **habits)
+    def put_version(self, number: int, name: str, data: bytes, *, sha256: str | None = None, **options):
+        """Add a model version of Civitai."""
+        address = self.put(f"/api/download/models/{number}", data, **options)
         file = {
             "name": name,
             "type": "Model",
@@ -117,12 +116,12 @@ class Site(ThreadingHTTPServer):
         }
         self.put_json(f"/api/v1/model-versions/{number}", {"id": number, "files": [file], "downloadUrl": address})
 
-    def asked(self, path: str) -> list[Seen]:
-        """List the GETs of one path."""
+    def get_requests(self, path: str) -> list[Seen]:
+        """List the GET requests for a path."""
         return [seen for seen in self.seen if seen.path == path and seen.method == "GET"]
 
     def handle_error(self, request, client_address):
-        """Clients of these tests hang up as they please."""
+        """Ignore clients that close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -130,23 +129,23 @@ class _Handler(BaseHTTPRequestHandler):
     server: Site
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Do not log."""
 
     def do_HEAD(self):
-        self._answer(body=False)
+        self._respond(body=False)
 
     def do_GET(self):
-        self._answer(body=True)
+        self._respond(body=True)
 
-    def _answer(self, *, body: bool) -> None:
+    def _respond(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
         with self.server.lock:
             self.server.seen.append(
                 Seen(self.command, path, self.headers.get("Range"), self.headers.get("Authorization"))
             )
             file = self.server.files.get(path)
-            of_interest = file is not None and not file.redirect and "/api/v1" not in path and body
-            fault = self.server.faults.popleft() if self.server.faults and of_interest else Fault()
+            can_fail = file is not None and not file.redirect and "/api/v1" not in path and body
+            fault = self.server.faults.popleft() if self.server.faults and can_fail else Fault()
             if fault.swap is not None and file is not None:
                 file = self.server.files[path] = replace(file, data=fault.swap)
         if path in self.server.refusals:
@@ -156,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(404, {"Content-Length": "0", "X-Error-Code": "EntryNotFound"})
         elif fault.status:
             self._head(fault.status, {"Content-Length": "0"} | fault.headers)
-        elif file.needs and self.headers.get("Authorization") != f"Bearer {file.needs}":
+        elif file.token and self.headers.get("Authorization") != f"Bearer {file.token}":
             self._head(401, {"Content-Length": "0"})
         elif file.redirect:
             self._head(302, {"Location": file.redirect, "Content-Length": "0"} | file.headers)

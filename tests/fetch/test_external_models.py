@@ -1,4 +1,4 @@
-"""Fetching beside other programs, beside a person's own notes, and beside other processes."""
+"""Fetching next to model folders of other programs, user-written sidecars and other processes."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from filelock import FileLock
 from animdiff_cli.core.events import Note, ignore
 from animdiff_cli.errors import NotFound
 from animdiff_cli.fetch.install import install_item
-from animdiff_cli.fetch.items import of_entry
+from animdiff_cli.fetch.items import item_of
 from animdiff_cli.fetch.plan import make_dry_plan, make_plan
 from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.jobs.models_remove import plan_removal, remove
@@ -20,7 +20,7 @@ from animdiff_cli.registry.user_catalog import add_entry
 
 @pytest.fixture
 def entry(make_bytes):
-    """An entry of a person's own catalog, for a file of the Hub."""
+    """An entry of the user catalog for a file of the Hub."""
     data = make_bytes(50_000)
     entry = CatalogEntry(
         alias="own-toy", kind="lora", base="sd15", description="x", sources=("hf:org/repo/toy.ckpt",),
@@ -37,21 +37,19 @@ def data(make_bytes):
 
 @pytest.fixture
 def mirror(site, storage, data, monkeypatch):
-    """The Hub, with the file of the entry."""
+    """The Hub with the file of the entry."""
     site.put_repository("org/repo", {"toy.ckpt": data}, storage)
     monkeypatch.setenv("HF_ENDPOINT", site.url)
     return site
 
 
-def test_an_alias_of_ones_own_is_fetched_like_any_other(mirror, entry, data, models):
+def test_fetches_an_alias_of_the_user_catalog(mirror, entry, data, models):
     (fetched,) = fetch(["own-toy"])
     assert fetched.path == models / "lora" / "toy.ckpt"
     assert fetched.path.read_bytes() == data
 
 
-def test_what_lies_in_the_folder_of_another_program_is_not_fetched_and_not_touched(
-    mirror, entry, data, tmp_path, monkeypatch
-):
+def test_uses_a_file_in_the_folder_of_another_program_without_changing_it(mirror, entry, data, tmp_path, monkeypatch):
     folder = tmp_path / "ComfyUI" / "models" / "loras"
     folder.mkdir(parents=True)
     (folder / "renamed.ckpt").write_bytes(data)
@@ -62,34 +60,34 @@ def test_what_lies_in_the_folder_of_another_program_is_not_fetched_and_not_touch
     assert [path.name for path in folder.iterdir()] == ["renamed.ckpt"]
 
 
-def test_a_file_of_ones_own_that_is_gone_cannot_be_fetched(network, tmp_path):
+def test_a_missing_local_file_cannot_be_fetched(network, tmp_path):
     lost = CatalogEntry(alias="lost", kind="lora", base="sd15", description="x", path=str(tmp_path / "lost.ckpt"))
     for plan in (make_plan, make_dry_plan):
         with pytest.raises(NotFound, match="`lost` was not found at"):
-            plan([of_entry(lost)], network)
+            plan([item_of(lost)], network)
 
 
-def test_a_file_of_ones_own_is_here_and_gets_no_receipt(network, tmp_path):
+def test_a_local_file_gets_no_receipt(network, tmp_path):
     path = tmp_path / "mine.ckpt"
     path.write_bytes(b"mine")
     mine = CatalogEntry(alias="mine", kind="lora", base="sd15", description="x", path=str(path))
-    (planned,) = make_plan([of_entry(mine)], network).items
+    (planned,) = make_plan([item_of(mine)], network).items
     assert planned.present.path == path
     assert not path.with_name("mine.ckpt.json").exists()
 
 
-def test_what_a_person_wrote_into_the_sidecar_outlives_a_fetch(mirror, entry, network, models):
+def test_fetch_keeps_user_keys_of_the_sidecar(mirror, entry, network, models):
     sidecar = models / "lora" / "toy.ckpt.json"
     sidecar.parent.mkdir(parents=True)
     sidecar.write_text('{"trigger_words": ["zzz"], "sha256": "stale"}')
-    (planned,) = make_plan([of_entry(entry)], network).items
-    install_item(planned.item, planned.offer, network, ignore)
-    told = json.loads(sidecar.read_text())
-    assert told["trigger_words"] == ["zzz"]
-    assert (told["sha256"], told["source"]) == (entry.sha256, "hf:org/repo/toy.ckpt")
+    (planned,) = make_plan([item_of(entry)], network).items
+    install_item(planned.item, planned.resolved, network, ignore)
+    content = json.loads(sidecar.read_text())
+    assert content["trigger_words"] == ["zzz"]
+    assert (content["sha256"], content["source"]) == (entry.sha256, "hf:org/repo/toy.ckpt")
 
 
-def test_removing_waits_for_a_process_that_is_busy_with_the_file(mirror, entry, models):
+def test_remove_waits_for_the_lock_of_another_process(mirror, entry, models):
     list(fetch(["own-toy"]))
     (planned,) = plan_removal(["own-toy"])
     waiting = threading.Event()
@@ -103,7 +101,7 @@ def test_removing_waits_for_a_process_that_is_busy_with_the_file(mirror, entry, 
     assert not [path for path in planned.paths if path.exists()]
 
 
-def test_what_was_fetched_by_its_address_is_removed_by_it(mirror, models):
+def test_removes_a_file_by_the_reference_it_was_fetched_with(mirror, models):
     (fetched,) = fetch(["hf:org/repo/toy.ckpt"])
     (planned,) = plan_removal(["hf:org/repo/toy.ckpt"])
     remove(planned)

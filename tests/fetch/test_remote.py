@@ -1,4 +1,4 @@
-"""Names that servers choose: whatever they send, the file lands where it belongs."""
+"""File names chosen by servers are made safe before use."""
 
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animdiff_cli.errors import IntegrityError
-from animdiff_cli.fetch.names import disposition_name, require_inside, safe_name
+from animdiff_cli.fetch.remote import disposition_name, require_relative, safe_name
 
 
 @given(st.text())
-def test_a_safe_name_is_one_visible_component_on_every_system(text):
+def test_a_safe_name_is_one_visible_path_component_on_every_system(text):
     name = safe_name(text)
     assert name
     assert PurePosixPath(name).parts == PureWindowsPath(name).parts == (name,)
@@ -33,7 +33,7 @@ def test_a_safe_name_is_one_visible_component_on_every_system(text):
         ("é" * 200 + ".safetensors", "é" * 84 + ".safetensors"),
     ],
 )
-def test_what_a_server_calls_a_file_becomes_harmless(wanted, name):
+def test_makes_file_names_safe(wanted, name):
     assert safe_name(wanted) == name
 
 
@@ -47,15 +47,15 @@ def test_what_a_server_calls_a_file_becomes_harmless(wanted, name):
         (None, None),
     ],
 )
-def test_a_suggested_name_is_read(header, name):
+def test_parses_the_file_name_of_content_disposition(header, name):
     assert disposition_name(header) == name
 
 
 @pytest.mark.parametrize("path", ["../x", "unet/../../x", "/etc/passwd", "a\\b", "C:/x", "", "./x"])
-def test_a_repository_cannot_name_a_file_outside_itself(path):
+def test_refuses_repository_paths_that_point_outside(path):
     with pytest.raises(IntegrityError, match="refused"):
-        require_inside(path)
+        require_relative(path)
 
 
-def test_folders_of_a_repository_are_kept():
-    assert require_inside("unet/config.json") == "unet/config.json"
+def test_keeps_folders_of_repository_paths():
+    assert require_relative("unet/config.json") == "unet/config.json"

@@ -1,9 +1,9 @@
-"""Which files of a repository are fetched: one copy of each part, and nothing that is not needed."""
+"""The files chosen from a Hub repository: one copy of each component, and nothing else."""
 
 import pytest
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.fetch.hubfiles import choose_files, stored_name
+from animdiff_cli.fetch.hub import choose_files, stored_name
 
 SCAFFOLD = [
     "model_index.json",
@@ -21,7 +21,7 @@ WEIGHTS = [
     "unet/diffusion_pytorch_model.safetensors",
     "vae/diffusion_pytorch_model.safetensors",
 ]
-#: what else lies in the repository of Stable Diffusion 1.5 and its like
+#: other files in repositories such as Stable Diffusion 1.5
 CLUTTER = [
     ".gitattributes",
     "README.md",
@@ -45,18 +45,18 @@ CLUTTER = [
 ]
 
 
-def test_of_stable_diffusion_one_copy_of_each_part_is_chosen():
+def test_chooses_one_copy_of_each_component():
     assert sorted(choose_files(SCAFFOLD + WEIGHTS + CLUTTER, "org/sd")) == sorted(SCAFFOLD + WEIGHTS)
 
 
-def test_a_repository_with_half_precision_alone_gives_that_under_the_plain_name():
+def test_stores_half_precision_without_variant_if_it_is_the_only_copy():
     half = [name.replace(".safetensors", ".fp16.safetensors") for name in WEIGHTS]
     chosen = choose_files(SCAFFOLD + half, "org/sd")
     assert sorted(chosen) == sorted(SCAFFOLD + half)
     assert sorted(map(stored_name, chosen)) == sorted(SCAFFOLD + WEIGHTS)
 
 
-def test_pickles_are_chosen_where_there_is_nothing_else():
+def test_chooses_pickles_only_without_safetensors():
     pickles = [
         "text_encoder/pytorch_model.bin",
         "unet/diffusion_pytorch_model.bin",
@@ -65,7 +65,7 @@ def test_pickles_are_chosen_where_there_is_nothing_else():
     assert set(choose_files(SCAFFOLD + pickles, "org/sd")) == {*SCAFFOLD, *pickles}
 
 
-def test_all_shards_come_with_their_index():
+def test_chooses_all_shards_and_their_index():
     shards = [f"unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     shards.append("unet/diffusion_pytorch_model.safetensors.index.json")
     rest = [name for name in WEIGHTS if not name.startswith("unet")]
@@ -73,34 +73,34 @@ def test_all_shards_come_with_their_index():
     assert [stored_name(name) for name in shards] == shards
 
 
-@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
-def test_a_pipeline_without_a_part_is_refused(part):
-    files = [name for name in SCAFFOLD + WEIGHTS if not name.startswith(f"{part}/")]
-    with pytest.raises(UsageError, match=f"no usable `{part}`"):
+@pytest.mark.parametrize("component", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_refuses_a_pipeline_without_a_required_component(component):
+    files = [name for name in SCAFFOLD + WEIGHTS if not name.startswith(f"{component}/")]
+    with pytest.raises(UsageError, match=f"no usable `{component}`"):
         choose_files(files, "org/sd")
 
 
-def test_a_single_component_is_its_configuration_and_weights():
+def test_chooses_config_and_weights_of_a_single_component():
     files = ["README.md", "config.json", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors"]
     assert choose_files(files, "org/vae") == ("config.json", "diffusion_pytorch_model.safetensors")
 
 
-def test_a_repository_with_one_weight_file_is_that_file():
+def test_chooses_the_only_weight_file():
     assert choose_files(["README.md", "lora.safetensors"], "org/lora") == ("lora.safetensors",)
 
 
-def test_among_several_files_the_user_chooses():
-    with pytest.raises(UsageError, match=r"holds 2 weight files: a\.ckpt, b\.ckpt") as refusal:
+def test_asks_the_user_to_name_one_of_several_weight_files():
+    with pytest.raises(UsageError, match=r"has 2 weight files: a\.ckpt, b\.ckpt") as refusal:
         choose_files(["a.ckpt", "b.ckpt"], "org/many")
     assert refusal.value.hint == "name one: `hf:org/many/a.ckpt`"
 
 
-def test_a_repository_without_weights_is_refused():
-    with pytest.raises(UsageError, match="holds no weights"):
+def test_refuses_a_repository_without_weights():
+    with pytest.raises(UsageError, match="has no weight files"):
         choose_files(["README.md"], "org/words")
 
 
-def test_an_encoder_of_words_and_pictures_comes_with_what_it_reads_them_with():
+def test_chooses_tokenizer_and_image_processor_of_a_clip_model():
     needed = ["config.json", "merges.txt", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
     needed += ["special_tokens_map.json", "tokenizer_config.json", "vocab.json"]
     clutter = [".gitattributes", "README.md", "flax_model.msgpack", "pytorch_model.bin", "tf_model.h5"]
