@@ -19,7 +19,7 @@ from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.weights.checkpoint import convert_checkpoint
 from animdiff_cli.weights.completeness import expected_shapes
 from animdiff_cli.weights.files import WeightFile
-from animdiff_cli.weights.identify import describe
+from animdiff_cli.weights.identify import identify_file
 from animdiff_cli.weights.lazy import Lazy, torch_dtype
 from animdiff_cli.weights.model_configs import shipped
 from animdiff_cli.weights.motion import is_position
@@ -119,7 +119,7 @@ def _checkpoint(base: str, path: Path) -> Path:
         for key, shape in expected_shapes(part, shipped(base, part)).items()
     }
     folder = WeightFile(path.parent / "nowhere", "diffusers folder", tensors, {})
-    whole = convert_checkpoint(folder, describe(folder), "original").files[""]
+    whole = convert_checkpoint(folder, identify_file(folder), "original").files[""]
     ids = torch.arange(77)[None]
     counted = {CLIP_IDS: Lazy("I64", (1, 77), lambda start, stop: ids[start:stop])} if base == "sd15" else {}
     write_stream({**whole, **counted}, path, {})

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from animdiff_cli.core.model_parts import MODEL_PARTS
 from animdiff_cli.core.words import with_word_as
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import require_base, require_kind
+from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import Lazy
 
 #: where A1111's containers keep their vectors; diffusers' name theirs after the token
@@ -45,10 +44,7 @@ def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, mode
 
     Raises `UsageError` if it is of another kind or width, `IntegrityError` if its vectors are none.
     """
-    file = open_any(path)
-    info = describe(file)
-    require_kind(info, "embedding", path)
-    require_base(info, base, path, model)
+    file, _ = open_kind(path, "embedding", base=base, model=model)
     vectors = {name: _matrix(tensor, path) for name, tensor in _by_encoder(file.tensors, path).items()}
     for name, width in widths.items():
         if name not in vectors or vectors[name].shape[1] != width:

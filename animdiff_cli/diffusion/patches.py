@@ -19,8 +19,7 @@ from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, open_em
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import raise_wrong_kind, require_base, require_kind
+from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.ldm_clip import with_model_prefix
 from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
@@ -107,10 +106,7 @@ def model_shapes(model: Path) -> Shapes:
 def _open_lora(
     lora: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
 ) -> CheckedLora:
-    file = open_any(lora.path)
-    info = describe(file)
-    require_kind(info, "lora", lora.path)
-    require_base(info, base, lora.path, model)
+    file, _ = open_kind(lora.path, "lora", base=base, model=model)
     return check_lora(open_lora(file, lora.scale, alpha_mode), shapes, f"the image model {model.name}")
 
 
@@ -118,11 +114,7 @@ def _open_adapter(
     adapter: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
 ) -> CheckedLora:
     """Open a domain adapter. Converted to other layouts it looks like any LoRA of the UNet's attentions, and may be."""
-    file = open_any(adapter.path)
-    info = describe(file)
-    if info.kind not in ("domain-adapter", "lora"):
-        raise_wrong_kind(info, "domain-adapter", adapter.path)
-    require_base(info, base, adapter.path, model)
+    file, _ = open_kind(adapter.path, "domain-adapter", also=("lora",), base=base, model=model)
     opened = open_lora(file, adapter.scale, alpha_mode)
     if strange := [module for module in opened.modules if not _is_attention(module)]:
         raise UsageError(

@@ -19,8 +19,7 @@ from animdiff_cli.weights.checkpoint_folder import (
     tokenizer_of,
 )
 from animdiff_cli.weights.contents import Contents
-from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import require_kind
+from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import Lazy
 
 
@@ -120,9 +119,7 @@ def _check_once(source: ModelSource) -> None:
 
 
 def _look_at(path: Path) -> ModelSource:
-    file = open_any(path)
-    info = describe(file)
-    require_kind(info, "base", path)
+    file, info = open_kind(path, "base")
     if info.base not in BASES:
         base = info.base or "an unknown base"
         raise UsageError(

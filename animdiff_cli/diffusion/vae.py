@@ -12,8 +12,7 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import convert_vae
 from animdiff_cli.weights.completeness import check_part, describe_network
-from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import require_base, require_kind
+from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import Lazy
 from animdiff_cli.weights.materialise import materialise
 
@@ -37,10 +36,7 @@ def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) 
 
     Raises `UsageError` if it is of another kind or made for other latents, `IntegrityError` if it is incomplete.
     """
-    file = open_any(path)
-    info = describe(file)
-    require_kind(info, "vae", path)
-    require_base(info, base, path, model)
+    file, info = open_kind(path, "vae", base=base, model=model)
     tensors = convert_vae(file, info, "diffusers").files[""]
     config = _config(path, tensors, own)
     check_part("vae", tensors, config, path.name)

@@ -14,7 +14,7 @@ from animdiff_cli.registry.store import locate_any
 from animdiff_cli.weights.contents import Layouted, by_reason
 from animdiff_cli.weights.convert import MERGEABLE, Target, choose_layout, layout
 from animdiff_cli.weights.header import DTYPE_BYTES
-from animdiff_cli.weights.identify import describe, open_any
+from animdiff_cli.weights.identify import identify_file, open_any
 from animdiff_cli.weights.info import WeightsInfo
 from animdiff_cli.weights.lazy import FLOATS, Lazy
 from animdiff_cli.weights.lora import LoraWeights, open_lora
@@ -80,7 +80,7 @@ def plan_conversion(
     """
     path = _find(parse_ref(source))
     file = open_any(path)
-    info = describe(file)
+    info = identify_file(file)
     target = choose_layout(info, to, path.name)
     loras = [_open_lora(text, info, path) for text in merge_loras]
     laid_out = layout(file, info, target, FLOATS[dtype] if dtype else None, loras)
@@ -116,7 +116,7 @@ def _open_lora(text: str, info: WeightsInfo, target: Path) -> LoraWeights:
     """Open a LoRA to bake in, after checking that it fits."""
     ref = parse_ref(text, scaled=True)
     file = open_any(_find(ref))
-    lora = describe(file)
+    lora = identify_file(file)
     fitting = MERGEABLE.get(info.kind, ())
     if lora.kind not in fitting:
         able = f"only a {' or '.join(fitting)} can" if fitting else f"nothing can be baked into a {info.kind}"

@@ -16,8 +16,7 @@ from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
 from animdiff_cli.motion.lora import open_motion_lora
 from animdiff_cli.registry.store import locate
 from animdiff_cli.weights.folders import weight_files
-from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import require_base, require_kind
+from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lora import LoraWeights
 
 
@@ -106,9 +105,7 @@ def check_weights(weights: Weights, num_frames: int) -> Checked:
 
 def _check_motion(weights: Weights, num_frames: int) -> MotionSpec:
     assert weights.motion_module
-    info = describe(open_any(weights.motion_module))
-    require_kind(info, "motion-module", weights.motion_module)
-    require_base(info, model_base(weights.model), weights.motion_module, weights.model)
+    open_kind(weights.motion_module, "motion-module", base=model_base(weights.model), model=weights.model)
     spec = read_motion_spec(weights.motion_module, weights.motion_version)
     spec.check_frames(num_frames)
     check_fit(part_config(weights.model, "unet"), spec)

@@ -88,7 +88,7 @@ def save_motion_module(motion: MotionModule, path: Path, metadata: Mapping[str, 
     files.write_tensors(tensors, path, {VERSION_KEY: motion.spec.version} | dict(metadata or {}))
 
 
-def describe(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
+def to_spec(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
     """Turn what the tensors tell into the layout to build."""
     return MotionSpec(
         version=version,
@@ -114,7 +114,7 @@ def _read_spec(file: files.WeightFile, path: Path, version: MotionVersion | None
             f"{path.name} has no positional encoding, so v1 and v3 cannot be told apart",
             hint="name the version: `--set motion_version=v3`",
         )
-    return describe(layout, version)
+    return to_spec(layout, version)
 
 
 def _check_complete(found: Mapping[str, Lazy], expected: Mapping[str, Tensor], source: str) -> None:

@@ -13,8 +13,7 @@ from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.module import MotionModule
 from animdiff_cli.motion.spec import MotionSpec
-from animdiff_cli.weights.identify import describe, open_any
-from animdiff_cli.weights.kind_checks import require_kind
+from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lora import LoraWeights, Shapes, check_lora, open_lora
 from animdiff_cli.weights.lora_merge import merge_loras_in_place
 from animdiff_cli.weights.motion import diffusers_name
@@ -27,8 +26,7 @@ def open_motion_lora(
 
     Raises `UsageError` if the file is of another kind, or changes a part the module does not have.
     """
-    file = open_any(path)
-    require_kind(describe(file), "motion-lora", path)
+    file, _ = open_kind(path, "motion-lora")
     checked = check_lora(open_lora(file, scale, alpha_mode), motion_shapes(spec), f"this {spec.version} motion module")
     if checked.missing:
         _refuse_missing(path, spec, checked.missing)

@@ -43,7 +43,7 @@ def identify(path: Path) -> WeightsInfo:
 
     Raises `NotFound` if it is not there, `IntegrityError` if it is damaged, unsafe or nothing this program knows.
     """
-    return describe(open_any(path))
+    return identify_file(open_any(path))
 
 
 def open_any(path: Path) -> WeightFile:
@@ -53,7 +53,7 @@ def open_any(path: Path) -> WeightFile:
     return open_folder(path) if path.is_dir() else open_weights(path)
 
 
-def describe(file: WeightFile) -> WeightsInfo:
+def identify_file(file: WeightFile) -> WeightsInfo:
     """Tell what an open file is."""
     kind = _kind(file)
     if kind is None:

@@ -1,4 +1,4 @@
-"""A file given as what it is not: what it is, and the flag it belongs to."""
+"""Open a weight file and check that it has the kind and base that its flag asks for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,9 +6,11 @@ from typing import NoReturn
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.registry.store import KIND_FLAGS
+from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.identify import identify_file, open_any
 from animdiff_cli.weights.info import WeightsInfo, WeightsKind
 
-IN_WORDS: Mapping[WeightsKind, str] = {
+IN_WORDS: Mapping[str, str] = {
     "base": "an image model",
     "unet": "a UNet alone",
     "motion-module": "a motion module",
@@ -21,37 +23,54 @@ IN_WORDS: Mapping[WeightsKind, str] = {
     "controlnet": "a ControlNet",
     "sparsectrl": "a SparseCtrl encoder",
     "ip-adapter": "an IP-Adapter",
+    "clip-encoder": "a CLIP encoder",
 }
-#: (what it is, what it was given as) and what to type; `{path}` is the file
+#: (actual kind, expected kind) → hint; `{path}` is the file
 REMEDIES: Mapping[tuple[WeightsKind, WeightsKind], str] = {
-    ("lora", "base"): "a LoRA goes on top of an image model: `--model toonyou --lora {path}`",
-    ("motion-lora", "motion-module"): "it goes on top of one: `--motion-module mm-v2 --motion-lora {path}`",
-    ("domain-adapter", "motion-module"): "it goes beside one: `--motion-module mm-v3 --domain-adapter {path}`",
-    ("base", "vae"): "name the vae/ of a diffusers folder; `animdiff convert {path} --to diffusers` makes one",
+    ("lora", "base"): "a LoRA needs an image model: `--model toonyou --lora {path}`",
+    (
+        "motion-lora",
+        "motion-module",
+    ): "a MotionLoRA needs a motion module: `--motion-module mm-v2 --motion-lora {path}`",
+    (
+        "domain-adapter",
+        "motion-module",
+    ): "a domain adapter needs a motion module: `--motion-module mm-v3 --domain-adapter {path}`",
+    ("base", "vae"): "name the vae/ of a diffusers folder: `animdiff convert {path} --to diffusers` writes one",
     ("embedding", "lora"): "use it as `--embedding {path}`, and write its name into the prompt",
     ("unet", "base"): "name the folder or file of the whole model",
     ("text-encoder", "base"): "name the folder or file of the whole model",
 }
 
 
-def require_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> None:
-    """Raise `UsageError` unless a file is of the kind it was given as."""
-    if info.kind != kind:
-        raise_wrong_kind(info, kind, path)
+def open_kind(
+    path: Path,
+    kind: WeightsKind,
+    *,
+    also: tuple[WeightsKind, ...] = (),
+    base: str | None = None,
+    model: Path | None = None,
+) -> tuple[WeightFile, WeightsInfo]:
+    """Open a file or diffusers folder as `kind`, or as one of the kinds in `also`; tensors are not read.
 
-
-def raise_wrong_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> NoReturn:
-    """Raise `UsageError` that says what the file is and how it is used."""
-    flag = KIND_FLAGS.get(info.kind)
-    otherwise = f"use it as `{flag} {{path}}`" if flag else f"nothing here applies {IN_WORDS[info.kind]} yet"
-    hint = REMEDIES.get((info.kind, kind), otherwise).format(path=path)
-    raise UsageError(f"{path.name} is {IN_WORDS[info.kind]}, not {IN_WORDS[kind]}", hint=hint)
-
-
-def require_base(info: WeightsInfo, base: str | None, path: Path, model: Path) -> None:
-    """Raise `UsageError` if a file was made for another base than the image model is of; unknown bases pass."""
+    With `base`, the base of the image model `model`, the file must have the same base or an unknown one. Raises
+    `NotFound`, `UsageError` for another kind or base, `IntegrityError` for damaged or unknown files.
+    """
+    file = open_any(path)
+    info = identify_file(file)
+    if info.kind not in (kind, *also):
+        _raise_wrong_kind(info, kind, path)
     if info.base and base and info.base != base:
+        name = model.name if model else ""
         raise UsageError(
-            f"{path.name} is {IN_WORDS[info.kind]} for {info.base}, and the image model {model.name} is {base}",
-            hint=f"choose one that was made for {base}, or an image model of {info.base}",
+            f"{path.name} is {IN_WORDS[info.kind]} for {info.base}, but the image model {name} is {base}",
+            hint=f"choose one made for {base}, or an image model of {info.base}",
         )
+    return file, info
+
+
+def _raise_wrong_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> NoReturn:
+    flag = KIND_FLAGS.get(info.kind)
+    usage = f"use it as `{flag} {{path}}`" if flag else f"{IN_WORDS[info.kind]} is not supported yet"
+    hint = REMEDIES.get((info.kind, kind), usage).format(path=path)
+    raise UsageError(f"{path.name} is {IN_WORDS[info.kind]}, not {IN_WORDS[kind]}", hint=hint)
