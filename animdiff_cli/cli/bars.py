@@ -1,4 +1,4 @@
-"""Live progress on a terminal: one line that says what is being done, gone when it is done."""
+"""Live progress on a terminal: one line for the current stage, removed at the end."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from animdiff_cli.cli.progress import rate, trained_words
+from animdiff_cli.cli.progress import format_speed, format_training_step
 from animdiff_cli.core.events import (
     Emit,
     Event,
@@ -26,33 +26,33 @@ from animdiff_cli.core.events import (
 
 @contextmanager
 def live_bars() -> Iterator[Emit]:
-    """Yield a watcher that draws on stderr. stdout is left alone: a path must reach the pipe it was meant for."""
+    """Yield an event handler that draws bars on stderr. stdout is not redirected: paths are piped from it."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        _BarOfKnownLength(bar_width=30),
+        _BarWithTotal(bar_width=30),
         TextColumn("{task.fields[tail]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
         yield _Bars(progress)
 
 
-class _BarOfKnownLength(BarColumn):
-    """No bar while nobody knows how long it takes."""
+class _BarWithTotal(BarColumn):
+    """A progress bar that is hidden while the total is unknown."""
 
     def render(self, task: Task) -> Text:
         return super().render(task) if task.total is not None else Text()  # type: ignore[return-value]
 
 
 class _Bars:
-    """Show one line at a time: what is being loaded, denoised, decoded or written."""
+    """Show the current stage in one line: loading, denoising, decoding or writing."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task: TaskID | None = None
-        self._what = ""
-        self._began = 0.0
-        self._first_trained: tuple[int, float] | None = None  # step and moment
+        self._stage = ""
+        self._start_time = 0.0
+        self._first_train_step: tuple[int, float] | None = None  # step, time
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -60,11 +60,11 @@ class _Bars:
                 self._show(f"loading {what}")
             case StepDone(step, total, job, jobs):
                 self._show(f"denoising clip {job}/{jobs}" if jobs > 1 else "denoising", step, total)
-                self._tail(f"{step}/{total} {rate(event, time.monotonic() - self._began)}")
+                self._tail(f"{step}/{total} {format_speed(event, time.monotonic() - self._start_time)}")
             case Trained(step, total):
-                self._first_trained = self._first_trained or (step, time.monotonic())
+                self._first_train_step = self._first_train_step or (step, time.monotonic())
                 self._show("training", step, total)
-                self._tail(f"{step}/{total} {trained_words(event, *self._first_trained)}")
+                self._tail(f"{step}/{total} {format_training_step(event, *self._first_train_step)}")
             case Prepared(what, done, total):
                 self._show(f"preparing {what}", done, total)
                 self._tail(f"{done}/{total}")
@@ -76,18 +76,18 @@ class _Bars:
                 self._tail(f"{job}/{jobs} {name}")
             case Writing(path):
                 self._show(f"writing {path.name}")
-            case Written():  # its path is printed next, and starts a line of its own
+            case Written():  # the path is printed next, on its own line
                 self._clear()
                 self._progress.stop()
             case Note(message):
                 self._progress.console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
 
-    def _show(self, what: str, done: int = 0, total: int | None = None) -> None:
-        if self._task is None or what != self._what:
+    def _show(self, stage: str, done: int = 0, total: int | None = None) -> None:
+        if self._task is None or stage != self._stage:
             self._clear()
             self._progress.start()
-            self._task, self._what = self._progress.add_task(what, total=total, tail=""), what
-            self._began = time.monotonic()
+            self._task, self._stage = self._progress.add_task(stage, total=total, tail=""), stage
+            self._start_time = time.monotonic()
         self._progress.update(self._task, completed=done)
 
     def _tail(self, text: str) -> None:

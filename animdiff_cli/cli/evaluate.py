@@ -8,7 +8,7 @@ import typer
 
 from animdiff_cli.cli.options import DEVICE, OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json
-from animdiff_cli.cli.progress import watching
+from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.events import Written
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def evaluate(
     plan = plan_evaluation(
         clips, prompts=prompt or (), references=reference or (), clip=clip, against=against, device=device
     )
-    with watching(quiet=quiet or json_) as emit:
+    with show_progress(quiet=quiet or json_) as emit:
         found = measure(plan, emit)
         if target:
             write_report(found.clips, found.notes, target)

@@ -23,7 +23,7 @@ from animdiff_cli.cli.options import (
     SetOpt,
 )
 from animdiff_cli.cli.out import print_json
-from animdiff_cli.cli.progress import watching
+from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
 from animdiff_cli.core.events import Note, Writing, Written
 from animdiff_cli.core.formats import FORMATS, Format
@@ -189,7 +189,7 @@ def generate(
     if dry_run:
         _tell(plan, targets, as_json=json_, quiet=quiet)
         return
-    with watching(quiet=quiet or json_) as emit:
+    with show_progress(quiet=quiet or json_) as emit:
         _render(plan, targets, emit, as_json=json_)
 
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: live bars on a terminal, a plain line per tenth elsewhere."""
+"""Progress on stderr: live bars on a terminal, otherwise one line per tenth of the steps."""
 
 import os
 import sys
@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from animdiff_cli.cli.interrupt import keeping_interrupts
 from animdiff_cli.core.events import (
     Emit,
     Event,
@@ -23,9 +22,9 @@ from animdiff_cli.core.events import (
 
 
 @contextmanager
-def watching(*, quiet: bool) -> Iterator[Emit]:
-    """Yield a watcher of events that fits where stderr goes. Ctrl-C ends the work at the next event at the latest."""
-    with _display(quiet) as display, keeping_interrupts(display) as emit:
+def show_progress(*, quiet: bool) -> Iterator[Emit]:
+    """Yield an event handler that prints progress to stderr. Ctrl-C stops the work at the next event at the latest."""
+    with _display(quiet) as display, _reraise_lost_interrupts(display) as emit:
         yield emit
 
 
@@ -34,73 +33,102 @@ def _display(quiet: bool) -> Iterator[Emit]:
     if quiet:
         yield ignore
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        from animdiff_cli.cli.bars import live_bars  # rich.progress takes a while to import
+        from animdiff_cli.cli.bars import live_bars  # rich.progress is slow to import
 
         with live_bars() as emit:
             yield emit
     else:
-        yield Lines()
+        yield PlainLines()
 
 
-class Lines:
-    """One line when something begins, and one per tenth of the steps."""
+@contextmanager
+def _reraise_lost_interrupts(emit: Emit) -> Iterator[Emit]:
+    """Yield an event handler that raises `KeyboardInterrupt` at the next event if an earlier one was lost.
+
+    Python discards exceptions raised inside a destructor. Loading a tokenizer compiles regular expressions, whose nodes
+    have destructors, so for a quarter of a second Ctrl-C would print a traceback and do nothing.
+    """
+    lost = False
+    previous_hook = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        nonlocal lost
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            lost = True
+        else:
+            previous_hook(unraisable)
+
+    def checked_emit(event: Event) -> None:
+        if lost:
+            raise KeyboardInterrupt
+        emit(event)
+
+    sys.unraisablehook = hook
+    try:
+        yield checked_emit
+    finally:
+        sys.unraisablehook = previous_hook
+
+
+class PlainLines:
+    """Print one line when a stage begins and one per tenth of its steps."""
 
     def __init__(self) -> None:
         self._tenth = 0
-        self._began = 0.0
-        self._first_trained = 0
+        self._start_time = 0.0
+        self._first_train_step = 0
 
     def __call__(self, event: Event) -> None:
         match event:
             case Loading(what):
-                _say(f"loading {what}")
+                _print(f"loading {what}")
             case StepDone():
-                self._step(event)
+                self._denoising_step(event)
             case Trained():
-                self._trained(event)
+                self._training_step(event)
             case Prepared(what, done, total) if done == total:
-                _say(f"prepared {total} {what}")
+                _print(f"prepared {total} {what}")
             case FramesDecoded(done, total) if done == total:
-                _say(f"decoded {total} frames")
+                _print(f"decoded {total} frames")
             case Measuring(name, job, jobs):
-                _say(f"measuring {name} ({job}/{jobs})" if jobs > 1 else f"measuring {name}")
+                _print(f"measuring {name} ({job}/{jobs})" if jobs > 1 else f"measuring {name}")
             case Writing(path):
-                _say(f"writing {path}")
+                _print(f"writing {path}")
             case Note(message):
-                _say(f"note: {message}")
+                _print(f"note: {message}")
 
-    def _step(self, event: StepDone) -> None:
+    def _denoising_step(self, event: StepDone) -> None:
         if event.step == 1:
-            self._tenth, self._began = 0, time.monotonic()
+            self._tenth, self._start_time = 0, time.monotonic()
         tenth = 10 * event.step // event.total
         if tenth == self._tenth and event.step > 1:
             return
         self._tenth = tenth
         clip = f"clip {event.job}/{event.jobs}, " if event.jobs > 1 else ""
-        pace = rate(event, time.monotonic() - self._began)
-        _say(f"{clip}step {event.step}/{event.total}{', ' if pace else ''}{pace}")
+        speed = format_speed(event, time.monotonic() - self._start_time)
+        _print(f"{clip}step {event.step}/{event.total}{', ' if speed else ''}{speed}")
 
-    def _trained(self, event: Trained) -> None:
-        if not self._first_trained:
-            self._first_trained, self._began = event.step, time.monotonic()
-            self._tenth = 10 * event.step // event.total
-        elif (tenth := 10 * event.step // event.total) == self._tenth:
+    def _training_step(self, event: Trained) -> None:
+        tenth = 10 * event.step // event.total
+        if not self._first_train_step:
+            self._first_train_step, self._start_time = event.step, time.monotonic()
+        elif tenth == self._tenth:
             return
-        else:
-            self._tenth = tenth
-        _say(f"step {event.step}/{event.total}, {trained_words(event, self._first_trained, self._began)}")
+        self._tenth = tenth
+        status = format_training_step(event, self._first_train_step, self._start_time)
+        _print(f"step {event.step}/{event.total}, {status}")
 
 
-def trained_words(event: Trained, first: int, began: float) -> str:
-    """Word loss, learning rate, memory, and pace since step `first` was done at `began`, on the monotonic clock."""
-    sitting = StepDone(event.step - first + 1, event.total - first + 1)
-    pace = rate(sitting, time.monotonic() - began)
+def format_training_step(event: Trained, first_step: int, start_time: float) -> str:
+    """Format loss, learning rate, memory and speed. `start_time` (monotonic): when `first_step` was done."""
+    this_session = StepDone(event.step - first_step + 1, event.total - first_step + 1)
+    speed = format_speed(this_session, time.monotonic() - start_time)
     memory = f"{event.memory / 1e9:.1f} GB" if event.memory else ""
-    return ", ".join(filter(None, (f"loss {event.loss:.4f}", f"lr {event.lr:.2g}", memory, pace)))
+    return ", ".join(filter(None, (f"loss {event.loss:.4f}", f"lr {event.lr:.2g}", memory, speed)))
 
 
-def rate(event: StepDone, seconds: float) -> str:
-    """Word steps per second and time left, `seconds` after the first step; empty until there is a second one."""
+def format_speed(event: StepDone, seconds: float) -> str:
+    """Format steps per second and time left, `seconds` after the first step; empty before the second step."""
     if event.step < 2 or seconds <= 0:
         return ""
     per_second = (event.step - 1) / seconds
@@ -109,5 +137,5 @@ def rate(event: StepDone, seconds: float) -> str:
     return f"{speed}, {left:.0f} s left" if event.step < event.total else speed
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

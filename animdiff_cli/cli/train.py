@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from animdiff_cli.cli import train_options as opt
 from animdiff_cli.cli.options import ConfigOpt, JsonOpt, QuietOpt, SetOpt
 from animdiff_cli.cli.out import print_json
-from animdiff_cli.cli.progress import watching
+from animdiff_cli.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from animdiff_cli.config.layers import Layer
@@ -170,7 +170,7 @@ def _start(stage: "Stage", given: Mapping[str, Any]) -> None:
     processes = DistributedContext.from_environment()
     plan = plan_training(stage, _layers(given), device=given["device"], local_rank=processes.local_rank)
     silent = given["quiet"] or given["json_"] or not processes.is_first
-    with watching(quiet=silent) as emit:
+    with show_progress(quiet=silent) as emit:
         if given["preview_data"]:
             _preview(plan, given["preview_data"], emit)
             return

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from animdiff_cli.core.embedding_words import replace_word
 from animdiff_cli.core.model_parts import MODEL_PARTS
-from animdiff_cli.core.words import with_word_as
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import Lazy
@@ -80,7 +80,7 @@ def add_embeddings(
 def expand_embeddings(prompt: str, embeddings: Iterable[Embedding]) -> str:
     """Put the tokens of embeddings in the place of their words."""
     for embedding in embeddings:
-        prompt = with_word_as(prompt, embedding.word, embedding.tokens)
+        prompt = replace_word(prompt, embedding.word, embedding.tokens)
     return prompt
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from animdiff_cli.config.layers import Resolved
+from animdiff_cli.core.embedding_words import embedding_names
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.core.words import names_of_embeddings
 
 ORIGIN = "`embedding:` in a prompt"
 
@@ -21,7 +21,7 @@ def with_named_embeddings(resolved: Resolved, prompts: Sequence[str]) -> Resolve
     listed = resolved.values["embeddings"]
     assert isinstance(listed, tuple)
     words = {_word(text) for text in listed}
-    named = [name for name in names_of_embeddings(texts) if name.lower() not in words]
+    named = [name for name in embedding_names(texts) if name.lower() not in words]
     if not named:
         return resolved
     values = MappingProxyType({**resolved.values, "embeddings": (*listed, *named)})

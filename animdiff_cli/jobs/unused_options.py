@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.embedding_words import contains_word
 from animdiff_cli.core.refs import ModelRef, parse_ref
-from animdiff_cli.core.words import mentions
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.store import locate
@@ -29,7 +29,7 @@ def reject_unused_embeddings(resolved: Resolved, configs: Sequence[GenerateConfi
         return
     for text in configs[0].embeddings:
         word = locate_word(parse_ref(text))
-        if word and not any(mentions(prompt, word) for config in configs for prompt in _read_prompts(config)):
+        if word and not any(contains_word(prompt, word) for config in configs for prompt in _read_prompts(config)):
             raise UsageError(
                 f"`{word}` stands in no prompt, so `--embedding {text}` has no effect",
                 hint=f"write `{word}` into `--prompt` or `--negative`",

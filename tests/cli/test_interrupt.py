@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from animdiff_cli.cli.progress import watching
+from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.events import Note
 
 
@@ -55,7 +55,7 @@ class Fragile:
 
 
 def test_ctrl_c_that_a_destructor_swallows_ends_the_work_at_the_next_event(capsys):
-    with pytest.raises(KeyboardInterrupt), watching(quiet=False) as emit:
+    with pytest.raises(KeyboardInterrupt), show_progress(quiet=False) as emit:
         emit(Note("before"))
         Fragile(KeyboardInterrupt())
         emit(Note("after"))
@@ -65,7 +65,7 @@ def test_ctrl_c_that_a_destructor_swallows_ends_the_work_at_the_next_event(capsy
 def test_other_failures_of_destructors_are_still_reported(monkeypatch):
     reported = []
     monkeypatch.setattr(sys, "unraisablehook", reported.append)
-    with watching(quiet=True) as emit:
+    with show_progress(quiet=True) as emit:
         Fragile(ValueError("mine"))
         emit(Note("after"))
     assert [str(failure.exc_value) for failure in reported] == ["mine"]

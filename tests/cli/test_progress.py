@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from animdiff_cli.cli.progress import Lines, rate
+from animdiff_cli.cli.progress import PlainLines, format_speed
 from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, Writing
 
 #: a render in events, and a path printed as soon as its file is complete
 RENDER = """
 import time
 from pathlib import Path
-from animdiff_cli.cli.progress import watching
+from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.events import *
 
-with watching(quiet=False) as emit:
+with show_progress(quiet=False) as emit:
     emit(Loading("image model [toy]"))
     for step in range(1, 11):
         time.sleep(0.02)
@@ -32,7 +32,7 @@ with watching(quiet=False) as emit:
 
 @pytest.mark.parametrize("total", [10, 25, 1000])
 def test_a_long_render_says_one_line_per_tenth(capsys, total):
-    lines = Lines()
+    lines = PlainLines()
     for step in range(1, total + 1):
         lines(StepDone(step, total))
     said = capsys.readouterr().err.splitlines()
@@ -42,7 +42,7 @@ def test_a_long_render_says_one_line_per_tenth(capsys, total):
 
 
 def test_each_clip_counts_from_the_start(capsys):
-    lines = Lines()
+    lines = PlainLines()
     for job in (1, 2):
         for step in range(1, 11):
             lines(StepDone(step, 10, job, 2))
@@ -52,7 +52,7 @@ def test_each_clip_counts_from_the_start(capsys):
 
 
 def test_every_stage_says_its_name(capsys):
-    lines = Lines()
+    lines = PlainLines()
     for event in (Loading("toy"), FramesDecoded(1, 2), FramesDecoded(2, 2), Writing(Path("a.gif")), Note("mind this")):
         lines(event)
     assert capsys.readouterr().err == "loading toy\ndecoded 2 frames\nwriting a.gif\nnote: mind this\n"
@@ -69,7 +69,7 @@ def test_every_stage_says_its_name(capsys):
     ],
 )
 def test_the_first_step_warms_up_and_does_not_count(step, seconds, words):
-    assert rate(StepDone(step, 20), seconds) == words
+    assert format_speed(StepDone(step, 20), seconds) == words
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
-from animdiff_cli.cli.progress import watching
+from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.config.load import flag_layer
 from animdiff_cli.config.train_config import TrainConfig
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.output:
             layers.append(Layer("command line", {"out": str(arguments.output)}, {"out": "--output"}))
         plan = plan_convolution(layers, arguments.device)
-        with watching(quiet=arguments.quiet) as emit:
+        with show_progress(quiet=arguments.quiet) as emit:
             print(_train(plan, emit, overwrite=arguments.overwrite))
     except AnimdiffError as error:
         print(f"error: {error}", file=sys.stderr)

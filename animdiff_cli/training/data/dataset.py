@@ -11,8 +11,8 @@ from threading import Event
 from typing import Protocol
 
 from animdiff_cli.config.data_config import DataConfig
-from animdiff_cli.core.buckets import bucket_for
 from animdiff_cli.core.events import Emit, Note, Prepared, ignore
+from animdiff_cli.core.sizes import bucket_for
 from animdiff_cli.errors import NotFound
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
 from animdiff_cli.training.data import decode, pictures
