@@ -1,4 +1,4 @@
-"""`animdiff evaluate`: what clips are worth in numbers."""
+"""`animdiff evaluate`: compute metrics of clips."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,10 @@ from animdiff_cli.cli.options import DEVICE, OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.events import Written
+from animdiff_cli.core.formats import FILE_FORMATS
 
 if TYPE_CHECKING:
-    from animdiff_cli.metrics.figures import ClipFigures
+    from animdiff_cli.metrics.results import ClipResult
 
 COMPARE = "Compare with"
 
@@ -22,7 +23,7 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="<clip>",
-            help="gif, mp4, webm, webp, apng, a folder of frames, or a folder of clips.",
+            help=f"Clips to evaluate: {FILE_FORMATS} files, folders of frames, or folders of clips.",
             show_default=False,
         ),
     ],
@@ -33,7 +34,7 @@ def evaluate(
             "-p",
             rich_help_panel=COMPARE,
             metavar="<text>",
-            help="What the clips should show: one for all, or one for each. Without it, what their recipes say.",
+            help="Prompt for the text metric: one for all clips, or one per clip. Default: from the clips' recipes.",
         ),
     ] = None,
     clip: Annotated[
@@ -43,7 +44,7 @@ def evaluate(
             rich_help_panel=COMPARE,
             metavar="<ref>",
             show_default=False,
-            help="CLIP encoder for text, domain and smooth: clip-vit-l14, or a CLIPModel folder.",
+            help="CLIP encoder for the metrics text, domain and smooth: clip-vit-l14, or a CLIPModel folder.",
         ),
     ] = None,
     reference: Annotated[
@@ -51,8 +52,8 @@ def evaluate(
         typer.Option(
             "--reference",
             rich_help_panel=COMPARE,
-            metavar="<stills>",
-            help="Stills of the same image model, a file or folder. Repeatable.",
+            metavar="<images>",
+            help="Images from the same image model for the domain metric: a file or folder. Repeatable.",
         ),
     ] = None,
     against: Annotated[
@@ -62,7 +63,7 @@ def evaluate(
             rich_help_panel=COMPARE,
             metavar="<clip>",
             show_default=False,
-            help="A clip of the same length and size, for SSIM and PSNR.",
+            help="Clip of the same length and size to compute SSIM and PSNR against.",
         ),
     ] = None,
     report: Annotated[
@@ -72,20 +73,20 @@ def evaluate(
             rich_help_panel=OUTPUT,
             metavar="<file>",
             show_default=False,
-            help="Write a page with the clips beside their figures: report.html, or a folder for it.",
+            help="Write an HTML report with the clips and their metrics to this file or folder.",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace the report if it is there.")
+        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace an existing report.")
     ] = False,
     device: Annotated[
-        str, typer.Option("--device", rich_help_panel=DEVICE, help="Where CLIP runs: auto, cuda, cuda:1, mps or cpu.")
+        str, typer.Option("--device", rich_help_panel=DEVICE, help="Device for CLIP: auto, cuda, cuda:1, mps or cpu.")
     ] = "auto",
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Measure clips: agreement with the prompt, smoothness, motion, flicker, loop seam, camera."""
-    from animdiff_cli.jobs.evaluate import measure, plan_evaluation
+    """Compute metrics of clips: prompt alignment, smoothness, motion, flicker, loop seam, camera motion."""
+    from animdiff_cli.jobs.evaluate import plan_evaluation, run_evaluation
     from animdiff_cli.metrics.report import report_path, write_report
 
     target = report_path(report, overwrite=overwrite) if report else None
@@ -93,43 +94,43 @@ def evaluate(
         clips, prompts=prompt or (), references=reference or (), clip=clip, against=against, device=device
     )
     with show_progress(quiet=quiet or json_) as emit:
-        found = measure(plan, emit)
+        evaluation = run_evaluation(plan, emit)
         if target:
-            write_report(found.clips, found.notes, target)
+            write_report(evaluation.clips, evaluation.notes, target)
             emit(Written(target, target.stat().st_size))
     if json_:
-        print_json(found.record() | {"report": str(target) if target else None})
+        print_json(evaluation.record() | {"report": str(target) if target else None})
     else:
-        for line in table(found.clips):
+        for line in table(evaluation.clips):
             print(line)
 
 
-def table(clips: Sequence["ClipFigures"]) -> list[str]:
-    """Lay the figures out in columns: names with directions, units, a row for each clip, the mean of several."""
-    from animdiff_cli.metrics.figures import NONE, columns, mean_values, told
+def table(clips: Sequence["ClipResult"]) -> list[str]:
+    """Format results as text: two header lines, a row per clip, and the mean of several clips."""
+    from animdiff_cli.metrics.results import NOT_COMPUTED, computed_metrics, format_value, mean_values
 
-    shown = columns(clips)
-    has_camera = any(measure.needs == "opencv" for measure in shown)
-    rows = [["clip", *(measure.title for measure in shown)], ["", *(measure.unit for measure in shown)]]
+    metrics = computed_metrics(clips)
+    has_camera = any(metric.needs == "opencv" for metric in metrics)
+    rows = [["clip", *(metric.title for metric in metrics)], ["", *(metric.unit for metric in metrics)]]
     names = _names([clip.path for clip in clips])
     rows += [
-        [name, *(told(measure.key, clip.values.get(measure.key)) for measure in shown)]
+        [name, *(format_value(metric.key, clip.values.get(metric.key)) for metric in metrics)]
         for name, clip in zip(names, clips, strict=True)
     ]
-    tails = ["camera", "per frame", *(str(clip.camera) if clip.camera else NONE for clip in clips)]
+    camera = ["camera", "per frame", *(str(clip.camera) if clip.camera else NOT_COMPUTED for clip in clips)]
     if len(clips) > 1:
         means = mean_values(clips)
-        rows.append(["mean", *(told(measure.key, means[measure.key]) for measure in shown)])
-        tails.append("")
+        rows.append(["mean", *(format_value(metric.key, means[metric.key]) for metric in metrics)])
+        camera.append("")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row, tail in zip(rows, tails, strict=True):
+    for row, motion in zip(rows, camera, strict=True):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join([*cells, tail] if has_camera else cells).rstrip())
+        lines.append("  ".join([*cells, motion] if has_camera else cells).rstrip())
     return lines
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Name clips by their files where that tells them apart, else by their paths."""
+    """Return file names if they are unique, else paths."""
     names = [path.name or str(path) for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

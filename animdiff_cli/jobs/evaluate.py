@@ -1,89 +1,88 @@
-"""Measure clips: what `animdiff evaluate` does, callable from Python."""
+"""Evaluate clips: the Python API behind `animdiff evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from animdiff_cli.core.events import Emit, Loading, Measuring, Note, ignore
+from animdiff_cli.core.events import Emit, Event, Loading, Measuring, Note, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.jobs.clip_files import find_clips, find_images
-from animdiff_cli.metrics.camera import CameraMotion
-from animdiff_cli.metrics.figures import ClipFigures, mean_values
+from animdiff_cli.metrics.camera import CameraMotion, flow_values
 from animdiff_cli.metrics.flow import load_opencv
-from animdiff_cli.metrics.measure import flow_values, likeness_values, steps, temporal_values
-from animdiff_cli.metrics.measures import BY_KEY
-from animdiff_cli.metrics.similarity import require_match
-from animdiff_cli.metrics.temporal import Frames
+from animdiff_cli.metrics.full_reference import full_reference_values, require_match
+from animdiff_cli.metrics.results import BY_KEY, ClipResult, mean_values
+from animdiff_cli.metrics.temporal import steps, temporal_values
 from animdiff_cli.outputs import read_recipe
+from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.read import DecodedClip, read_clip, read_image
 from animdiff_cli.registry.store import locate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from animdiff_cli.metrics.clip import ClipEncoder
+    from animdiff_cli.metrics.clip_score import ClipEncoder
 
-WITHOUT_CLIP = "text, domain and smooth need a CLIP encoder: add `--clip clip-vit-l14`, or a CLIPModel folder"
+WITHOUT_CLIP = "text, domain and smooth need a CLIP encoder: add `--clip clip-vit-l14` or a CLIPModel folder"
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What to measure, found and checked before anything is read whole or loaded."""
+    """The inputs of an evaluation, found and checked before clips are decoded and weights are loaded."""
 
     clips: tuple[Path, ...]
-    prompts: tuple[str | None, ...]  # one for each clip; None where neither it nor the caller names one
+    prompts: tuple[str | None, ...]  # one per clip; None if neither the caller nor its recipe gives one
     recipes: tuple[Mapping[str, Any] | None, ...]
-    stills: tuple[Path, ...] = ()
+    references: tuple[Path, ...] = ()
     encoder: Path | None = None
     against: Path | None = None
     device: str = "auto"
-    notes: tuple[str, ...] = ()  # what is left out, and how to get it
+    notes: tuple[str, ...] = ()  # metrics that are left out, and what they need
     has_opencv: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures of every clip."""
+    """The metrics of every clip."""
 
-    clips: tuple[ClipFigures, ...]
+    clips: tuple[ClipResult, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def mean(self) -> dict[str, float | None]:
-        """Every measure averaged over the clips it could be taken on."""
+        """Mean of every metric over the clips that have it."""
         return mean_values(self.clips)
 
     def record(self) -> dict[str, Any]:
-        """Tell it as one JSON object."""
+        """Return the evaluation for JSON."""
         return {"clips": [clip.record() for clip in self.clips], "mean": self.mean, "notes": list(self.notes)}
 
 
 @dataclass(slots=True)
-class _Meter:
-    """The encoder with what it has embedded already: prompts and stills recur from clip to clip."""
+class _ClipScorer:
+    """Computes the CLIP metrics. Caches embeddings of prompts and reference images across clips."""
 
     encoder: "ClipEncoder"
-    stills: "Tensor | None"
+    references: "Tensor | None"
     emit: Emit
     prompts: dict[str, "Tensor"] = field(default_factory=dict)
 
     def values(self, frames: Frames, prompt: str | None) -> dict[str, float | None]:
-        from animdiff_cli.metrics import clip
+        from animdiff_cli.metrics import clip_score
 
-        images = self.encoder.images(frames)
-        values = {"text": clip.text_alignment(images, self._text(prompt)) if prompt is not None else None}
-        if self.stills is not None:
-            values["domain"] = clip.domain_similarity(images, self.stills)
+        images = self.encoder.embed_images(frames)
+        values = {"text": clip_score.text_alignment(images, self._embed(prompt)) if prompt is not None else None}
+        if self.references is not None:
+            values["domain"] = clip_score.domain_similarity(images, self.references)
         return values | {
-            "smooth": clip.consistency(images),
-            "smooth_neighbours": clip.neighbour_consistency(images),
+            "smooth": clip_score.frame_consistency(images),
+            "smooth_neighbours": clip_score.neighbour_consistency(images),
         }
 
-    def _text(self, prompt: str) -> "Tensor":
+    def _embed(self, prompt: str) -> "Tensor":
         if prompt not in self.prompts:
-            self.prompts[prompt] = self.encoder.text(prompt, lambda message: self.emit(Note(message)))
+            self.prompts[prompt] = self.encoder.embed_text(prompt, lambda message: self.emit(Note(message)))
         return self.prompts[prompt]
 
 
@@ -97,9 +96,9 @@ def evaluate(
     device: str = "auto",
     emit: Emit = ignore,
 ) -> Evaluation:
-    """Measure clips. `clips` are files or folders, `clip` a reference to a CLIP encoder, `references` stills.
+    """Evaluate clips: files or folders. `clip` names a CLIP encoder; `references` are images for the domain metric.
 
-    Raises `AnimdiffError` for everything a caller can cause.
+    Raises `AnimdiffError` for invalid input.
     """
     paths = [clips] if isinstance(clips, str | Path) else clips
     plan = plan_evaluation(
@@ -110,7 +109,7 @@ def evaluate(
         against=Path(against) if against is not None else None,
         device=device,
     )
-    return measure(plan, emit)
+    return run_evaluation(plan, emit)
 
 
 def plan_evaluation(
@@ -122,13 +121,13 @@ def plan_evaluation(
     against: Path | None = None,
     device: str = "auto",
 ) -> EvaluationPlan:
-    """Find the clips, stills, prompts and the encoder. Loads no weights.
+    """Find the clips, reference images, prompts and the encoder. Loads no weights.
 
-    `prompts`: none for those in the clips' own recipes, one for all clips, or one for each.
+    `prompts`: one for all clips, or one per clip. Default: the prompts in the recipes of the clips.
     """
     found = tuple(find_clips(paths))
     if references and clip is None:
-        raise UsageError("`--reference` is measured with a CLIP encoder", hint="add `--clip clip-vit-l14`")
+        raise UsageError("`--reference` needs a CLIP encoder", hint="add `--clip clip-vit-l14`")
     if against is not None:
         find_clips([against])
     recipes = tuple(_recipe(path) for path in found)
@@ -136,7 +135,7 @@ def plan_evaluation(
         clips=found,
         prompts=_prompts(prompts, recipes, found),
         recipes=recipes,
-        stills=tuple(find_images(references)),
+        references=tuple(find_images(references)),
         encoder=_encoder(clip) if clip is not None else None,
         against=against,
         device=device,
@@ -145,53 +144,53 @@ def plan_evaluation(
     return _without_opencv(plan)
 
 
-def measure(plan: EvaluationPlan, emit: Emit = ignore) -> Evaluation:
-    """Measure clip after clip; only one is in memory at a time."""
+def run_evaluation(plan: EvaluationPlan, emit: Emit = ignore) -> Evaluation:
+    """Compute the metrics of each clip. Holds one clip in memory at a time, plus the one to compare with."""
     notes: list[str] = []
 
-    def told(event: Any) -> None:
+    def record(event: Event) -> None:
         if isinstance(event, Note):
             notes.append(event.message)
         emit(event)
 
     for note in plan.notes:
-        told(Note(note))
+        record(Note(note))
     other = read_clip(plan.against) if plan.against else None
-    meter = _load_meter(plan, told) if plan.encoder else None
-    figures = []
+    scorer = _load_scorer(plan, record) if plan.encoder else None
+    results = []
     for index, path in enumerate(plan.clips):
-        told(Measuring(path.name, index + 1, len(plan.clips)))
-        figures.append(_figures(plan, index, read_clip(path), other, meter))
-    if meter:
+        record(Measuring(path.name, index + 1, len(plan.clips)))
+        results.append(_evaluate_clip(plan, index, read_clip(path), other, scorer))
+    if scorer:
         for path, prompt in zip(plan.clips, plan.prompts, strict=True):
             if prompt is None:
-                told(Note(f"{path} carries no prompt, so its text column is empty: add `--prompt`"))
-    return Evaluation(tuple(figures), tuple(notes))
+                record(Note(f"{path} has no prompt in its recipe, so text is not computed: add `--prompt`"))
+    return Evaluation(tuple(results), tuple(notes))
 
 
-def _figures(
-    plan: EvaluationPlan, index: int, footage: DecodedClip, other: DecodedClip | None, meter: _Meter | None
-) -> ClipFigures:
-    frames, path = footage.frames, plan.clips[index]
-    raw: dict[str, float | None] = {}
+def _evaluate_clip(
+    plan: EvaluationPlan, index: int, clip: DecodedClip, other: DecodedClip | None, scorer: _ClipScorer | None
+) -> ClipResult:
+    frames, path = clip.frames, plan.clips[index]
+    values: dict[str, float | None] = {}
     camera: CameraMotion | None = None
     if other is not None:
         _require_match(frames, other.frames, path)
-        raw |= likeness_values(frames, other.frames)
-    if meter:
-        raw |= meter.values(frames, plan.prompts[index])
+        values |= full_reference_values(frames, other.frames)
+    if scorer:
+        values |= scorer.values(frames, plan.prompts[index])
     if plan.has_opencv:
         motion, camera = flow_values(frames)
-        raw |= motion
-    raw |= temporal_values(frames)
-    return ClipFigures(
+        values |= motion
+    values |= temporal_values(frames)
+    return ClipResult(
         path=path,
         prompt=plan.prompts[index],
         num_frames=len(frames),
         width=frames.shape[2],
         height=frames.shape[1],
-        fps=footage.fps or _setting(plan.recipes[index], "fps", float),
-        values={key: None if value is None else value * BY_KEY[key].factor for key, value in raw.items()},
+        fps=clip.fps or _setting(plan.recipes[index], "fps", float),
+        values={key: None if value is None else value * BY_KEY[key].factor for key, value in values.items()},
         camera=camera,
         steps=steps(frames),
     )
@@ -204,25 +203,25 @@ def _require_match(frames: Frames, others: Frames, path: Path) -> None:
         raise UsageError(f"{path}: {error}", hint=error.hint) from error
 
 
-def _load_meter(plan: EvaluationPlan, emit: Emit) -> _Meter:
+def _load_scorer(plan: EvaluationPlan, emit: Emit) -> _ClipScorer:
     from animdiff_cli.diffusion.device import plan_device, probe_machine
-    from animdiff_cli.metrics.clip import load_encoder
+    from animdiff_cli.metrics.clip_score import load_encoder
 
     assert plan.encoder
     device = plan_device(probe_machine(), plan.device, "fp32").device
     emit(Loading(f"CLIP encoder {plan.encoder.name}"))
     encoder = load_encoder(plan.encoder, device)
-    stills = None
-    if plan.stills:
+    references = None
+    if plan.references:
         import torch
 
-        # one by one, because stills need not share a size
-        stills = torch.cat([encoder.images(read_image(path)[None]) for path in plan.stills])
-    return _Meter(encoder, stills, emit)
+        # one by one, because their sizes may differ
+        references = torch.cat([encoder.embed_images(read_image(path)[None]) for path in plan.references])
+    return _ClipScorer(encoder, references, emit)
 
 
 def _encoder(text: str) -> Path:
-    from animdiff_cli.metrics.clip import check_encoder
+    from animdiff_cli.metrics.clip_score import check_encoder
 
     folder = locate(parse_ref(text), "clip-encoder").path
     check_encoder(folder)
@@ -230,30 +229,30 @@ def _encoder(text: str) -> Path:
 
 
 def _without_opencv(plan: EvaluationPlan) -> EvaluationPlan:
-    """Leave out what needs OpenCV where it is missing, and say so."""
+    """Leave out the metrics that need OpenCV if it is not installed, and add a note."""
     try:
         load_opencv()
     except UsageError as error:
-        note = f"{error}: warp, dynamic and camera are left out; run `{error.hint}`"
+        note = f"{error}: leaving out warp, dynamic and camera; run `{error.hint}`"
         return replace(plan, has_opencv=False, notes=(*plan.notes, note))
     return plan
 
 
 def _prompts(
-    given: Sequence[str], recipes: Sequence[Mapping[str, Any] | None], clips: Sequence[Path]
+    prompts: Sequence[str], recipes: Sequence[Mapping[str, Any] | None], clips: Sequence[Path]
 ) -> tuple[str | None, ...]:
-    if len(given) == 1:
-        return tuple(given) * len(clips)
-    if given and len(given) != len(clips):
+    if len(prompts) == 1:
+        return tuple(prompts) * len(clips)
+    if prompts and len(prompts) != len(clips):
         raise UsageError(
-            f"{len(given)} prompts were given for {len(clips)} clip{'s' if len(clips) > 1 else ''}",
-            hint="give one for all, or one for each",
+            f"{len(prompts)} prompts for {len(clips)} clip{'s' if len(clips) > 1 else ''}",
+            hint="give one `--prompt` for all clips, or one per clip",
         )
-    return tuple(given) or tuple(_setting(recipe, "prompt", str) for recipe in recipes)
+    return tuple(prompts) or tuple(_setting(recipe, "prompt", str) for recipe in recipes)
 
 
 def _recipe(path: Path) -> Mapping[str, Any] | None:
-    """Read the recipe a clip carries, if it does; whether the clip itself can be read shows when it is measured."""
+    """Return the recipe of a clip, or None. A damaged clip raises later, when it is decoded."""
     try:
         return read_recipe(path)
     except AnimdiffError:
@@ -261,7 +260,7 @@ def _recipe(path: Path) -> Mapping[str, Any] | None:
 
 
 def _setting(recipe: Mapping[str, Any] | None, key: str, kind: type) -> Any:
-    """Look a setting up in a recipe that may hold anything; None unless it is of the kind."""
+    """Return a setting of an untrusted recipe, or None unless it is of type `kind`."""
     config = recipe.get("config") if recipe else None
     value = config.get(key) if isinstance(config, dict) else None
     value = float(value) if kind is float and isinstance(value, int) else value

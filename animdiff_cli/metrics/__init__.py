@@ -1,1 +1,1 @@
-"""What a clip is worth in numbers. Each definition is written once, with its formula in docs/concepts/metrics.md."""
+"""Metrics of clips. Formulas are in docs/concepts/metrics.md."""

@@ -1,4 +1,4 @@
-"""The report: one HTML file that holds the clips, their figures and what the figures mean. Needs no network."""
+"""The HTML report: one self-contained file with the clips, their metrics and the definitions."""
 
 import base64
 import tempfile
@@ -10,42 +10,48 @@ from animdiff_cli.core.formats import MEDIA_TYPES
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import readable_output_failures
-from animdiff_cli.metrics.figures import NONE, ClipFigures, columns, mean_values, told
-from animdiff_cli.metrics.measures import Measure
+from animdiff_cli.metrics.results import (
+    NOT_COMPUTED,
+    ClipResult,
+    Metric,
+    computed_metrics,
+    format_value,
+    mean_values,
+)
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
 
 REPORT_FILE = "report.html"
-#: small clips are shown at a multiple of their size that comes near this, px
+#: px; small clips are shown at the multiple of their size that is closest to this
 SHOWN_WIDTH = 320
 _STYLE = Path(__file__).with_name("report.css")
 
 
 def report_path(path: Path, *, overwrite: bool = False) -> Path:
-    """Settle where a report goes: `path`, or `report.html` in it where it has no `.html`.
+    """Return the path of a report: `path` if it ends in `.html`, else `report.html` in the folder `path`.
 
-    Raises `UsageError` where there is one already and not `overwrite`, or where a folder is in the way.
+    Raises `UsageError` if the file exists and `overwrite` is False, or if the path is a folder.
     """
     path = path.expanduser()
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / REPORT_FILE
     if target.is_dir() or (target.exists() and not overwrite):
-        raise UsageError(f"{target} exists", hint="add `--overwrite`, or name another with `--report`")
+        raise UsageError(f"{target} exists", hint="add `--overwrite`, or choose another path with `--report`")
     return target
 
 
-def write_report(clips: Sequence[ClipFigures], notes: Sequence[str], path: Path) -> Path:
-    """Write the report to `path`, whole or not at all. Raises `UsageError` where that place cannot be written."""
+def write_report(clips: Sequence[ClipResult], notes: Sequence[str], path: Path) -> Path:
+    """Write the report to `path` atomically. Raises `UsageError` if the path is not writable."""
     page = render(clips, [_media(clip) for clip in clips], notes)
     with readable_output_failures(path, "--report"):
         atomic_write_text(path, page, newline="\n")
     return path
 
 
-def render(clips: Sequence[ClipFigures], media: Sequence[str], notes: Sequence[str]) -> str:
-    """Lay out the page; `media` holds the HTML element that shows each clip."""
-    shown = columns(clips, details=True)
+def render(clips: Sequence[ClipResult], media: Sequence[str], notes: Sequence[str]) -> str:
+    """Render the page as HTML. `media` contains the HTML element of each clip."""
+    metrics = computed_metrics(clips, details=True)
     pairs = enumerate(zip(clips, media, strict=True))
-    cards = "\n".join(_card(number, clip, element, shown) for number, (clip, element) in pairs)
+    cards = "\n".join(_card(number, clip, element, metrics) for number, (clip, element) in pairs)
     count = f"{len(clips)} clip{'s' if len(clips) != 1 else ''}"
     return f"""<!doctype html>
 <html lang="en">
@@ -68,11 +74,11 @@ def render(clips: Sequence[ClipFigures], media: Sequence[str], notes: Sequence[s
 {cards}
 </main>
 <footer>
-<h2>What the figures mean</h2>
-<p>↑ more is better, ↓ less is better, →1 best at one, · neither good nor bad by itself.</p>
+<h2>Metrics</h2>
+<p>↑ higher is better · ↓ lower is better · →1 best at 1 · metrics marked · have no better direction</p>
 <dl>
-{"".join(_definition(measure) for measure in shown)}
-<dt>camera</dt><dd>motion of the whole picture, per frame: pan, tilt, zoom and roll by robust alignment</dd>
+{"".join(_definition(metric) for metric in metrics)}
+<dt>camera</dt><dd>global motion per frame: pan, tilt, zoom and roll, by robust image registration</dd>
 </dl>
 </footer>
 </body>
@@ -80,18 +86,18 @@ def render(clips: Sequence[ClipFigures], media: Sequence[str], notes: Sequence[s
 """
 
 
-def _overview(clips: Sequence[ClipFigures]) -> str:
-    """Lay out all clips in one table, with the mean of several."""
+def _overview(clips: Sequence[ClipResult]) -> str:
+    """Render the table of all clips and their mean; empty for one clip."""
     if len(clips) < 2:
         return ""
-    shown = columns(clips)
-    head = "".join(f"<th>{escape(measure.title)}<small>{escape(measure.unit)}</small></th>" for measure in shown)
+    metrics = computed_metrics(clips)
+    head = "".join(f"<th>{escape(metric.title)}<small>{escape(metric.unit)}</small></th>" for metric in metrics)
     rows = [
-        f'<tr><th><a href="#clip-{index}">{escape(clip.path.name)}</a></th>{_cells(clip.values, shown)}'
+        f'<tr><th><a href="#clip-{index}">{escape(clip.path.name)}</a></th>{_cells(clip.values, metrics)}'
         f"<td>{escape(_camera(clip))}</td></tr>"
         for index, clip in enumerate(clips)
     ]
-    mean = f"<tr><th>mean</th>{_cells(mean_values(clips), shown)}<td></td></tr>"
+    mean = f"<tr><th>mean</th>{_cells(mean_values(clips), metrics)}<td></td></tr>"
     return f"""<section class="overview"><table>
 <thead><tr><th>clip</th>{head}<th>camera</th></tr></thead>
 <tbody>{"".join(rows)}</tbody>
@@ -99,16 +105,16 @@ def _overview(clips: Sequence[ClipFigures]) -> str:
 </table></section>"""
 
 
-def _cells(values: Mapping[str, float | None], shown: Sequence[Measure]) -> str:
-    return "".join(f"<td>{told(measure.key, values.get(measure.key))}</td>" for measure in shown)
+def _cells(values: Mapping[str, float | None], metrics: Sequence[Metric]) -> str:
+    return "".join(f"<td>{format_value(metric.key, values.get(metric.key))}</td>" for metric in metrics)
 
 
-def _card(number: int, clip: ClipFigures, element: str, shown: Sequence[Measure]) -> str:
-    figures = "".join(
-        f'<tr title="{escape(measure.meaning)}"><th>{escape(measure.title)}</th>'
-        f"<td>{told(measure.key, clip.values[measure.key])}</td><td>{escape(measure.unit)}</td></tr>"
-        for measure in shown
-        if measure.key in clip.values
+def _card(number: int, clip: ClipResult, element: str, metrics: Sequence[Metric]) -> str:
+    rows = "".join(
+        f'<tr title="{escape(metric.meaning)}"><th>{escape(metric.title)}</th>'
+        f"<td>{format_value(metric.key, clip.values[metric.key])}</td><td>{escape(metric.unit)}</td></tr>"
+        for metric in metrics
+        if metric.key in clip.values
     )
     rate = f", {clip.fps:g} fps" if clip.fps else ""
     prompt = f'<p class="prompt">{escape(clip.prompt)}</p>' if clip.prompt else ""
@@ -117,51 +123,51 @@ def _card(number: int, clip: ClipFigures, element: str, shown: Sequence[Measure]
 <div>
 <h2>{escape(str(clip.path))}</h2>
 {prompt}<p class="facts">{clip.num_frames} frames of {clip.width}×{clip.height}{rate}</p>
-<table>{figures}</table>
+<table>{rows}</table>
 <p class="facts">camera: {escape(_camera(clip))}</p>
-{_bars(clip.steps)}
+{_step_chart(clip.steps)}
 </div>
 </article>"""
 
 
-def _camera(clip: ClipFigures) -> str:
-    return str(clip.camera) if clip.camera else NONE
+def _camera(clip: ClipResult) -> str:
+    return str(clip.camera) if clip.camera else NOT_COMPUTED
 
 
-def _bars(steps: Sequence[float]) -> str:
-    """Draw how far each frame is from the next; the last bar, set apart, leads back to the first."""
+def _step_chart(steps: Sequence[float]) -> str:
+    """Draw the change between consecutive frames as bars; the last one, set apart, is the loop seam."""
     if not steps:
         return ""
     *between, seam = (40 * step / max(*steps, 1.0) for step in steps)
     bars = "".join(_bar(8 * index, height) for index, height in enumerate(between))
     last = 8 * len(between) + 4
-    return f"""<svg viewBox="0 0 {last + 6} 40" width="{last + 6}" height="40" role="img"><title>change from frame to \
-frame; the last bar is the seam</title>{bars}<g class="seam">{_bar(last, seam)}</g></svg>"""
+    return f"""<svg viewBox="0 0 {last + 6} 40" width="{last + 6}" height="40" role="img"><title>change between \
+consecutive frames; the last bar is the loop seam</title>{bars}<g class="seam">{_bar(last, seam)}</g></svg>"""
 
 
 def _bar(left: int, height: float) -> str:
     return f'<rect x="{left}" y="{40 - height:.1f}" width="6" height="{height:.1f}"/>'
 
 
-def _definition(measure: Measure) -> str:
-    return f"<dt>{escape(measure.title)} <small>{escape(measure.unit)}</small></dt><dd>{escape(measure.meaning)}</dd>"
+def _definition(metric: Metric) -> str:
+    return f"<dt>{escape(metric.title)} <small>{escape(metric.unit)}</small></dt><dd>{escape(metric.meaning)}</dd>"
 
 
-def _media(clip: ClipFigures) -> str:
-    """Embed a clip: as it is where browsers play it, else as WebP."""
-    kind = MEDIA_TYPES.get(clip.path.suffix.lower()) if clip.path.is_file() else None
-    if kind:
-        return _element(clip, kind, clip.path.read_bytes())
+def _media(clip: ClipResult) -> str:
+    """Embed a clip unchanged if browsers play it, else as WebP."""
+    media_type = MEDIA_TYPES.get(clip.path.suffix.lower()) if clip.path.is_file() else None
+    if media_type:
+        return _element(clip, media_type, clip.path.read_bytes())
     with tempfile.TemporaryDirectory() as folder:
         frames = read_clip(clip.path).frames
         written = write_clip(frames, clip.fps or 8, Path(folder, "clip.webp"), "webp", {})
         return _element(clip, "image/webp", written.read_bytes())
 
 
-def _element(clip: ClipFigures, kind: str, content: bytes) -> str:
-    times = max(1, round(SHOWN_WIDTH / clip.width))
-    size = f'width="{clip.width * times}" height="{clip.height * times}"'
-    address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    if kind.startswith("video/"):
+def _element(clip: ClipResult, media_type: str, content: bytes) -> str:
+    zoom = max(1, round(SHOWN_WIDTH / clip.width))
+    size = f'width="{clip.width * zoom}" height="{clip.height * zoom}"'
+    address = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    if media_type.startswith("video/"):
         return f'<video {size} src="{address}" autoplay loop muted playsinline controls></video>'
     return f'<img {size} src="{address}" alt="{escape(clip.prompt or clip.path.name)}">'

@@ -1,6 +1,6 @@
-"""Measures of time that need nothing but the pixels: change, flicker, loop seam.
+"""Temporal metrics from pixels alone: change, flicker, loop seam.
 
-Frames are uint8 [F, H, W, 3]; results are in grey levels, 0 to 255, where nothing else is said.
+Frames are uint8 [F, H, W, 3]. Results are in grey levels, 0 to 255, unless noted.
 """
 
 from itertools import pairwise
@@ -8,21 +8,26 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Frames = NDArray[np.uint8]
+from animdiff_cli.outputs.ffmpeg import Frames
 
 #: weights of red, green and blue in luma (ITU-R BT.601), applied to the stored values
 LUMA = np.array([0.299, 0.587, 0.114])
-#: half a grey level, the rounding of eight bits: differences below it are no differences
+#: half a grey level, the rounding error of eight bits: smaller differences are noise
 HALF_LEVEL = 0.5
 
 
+def temporal_values(frames: Frames) -> dict[str, float | None]:
+    """Compute all metrics of this module: raw values by key."""
+    return {"change": change(frames), "flicker": flicker(frames), "seam": loop_seam(frames)}
+
+
 def luma(frames: Frames) -> NDArray[np.float32]:
-    """Grey values, float32 without the axis of colours, 0 to 255."""
+    """Return luma, float32 without the colour axis, 0 to 255."""
     return frames.astype(np.float32) @ LUMA.astype(np.float32)
 
 
 def change(frames: Frames) -> float | None:
-    """Mean absolute difference between neighbouring frames, over all pixels and colours; None below two frames.
+    """Return the mean absolute difference of consecutive frames over pixels and colours; None below two frames.
 
     VBench's temporal flickering (2023) is (255 - change) / 255, meant for clips of still scenes.
     """
@@ -32,9 +37,9 @@ def change(frames: Frames) -> float | None:
 
 
 def flicker(frames: Frames) -> float | None:
-    """How far the brightness of a frame lies off the middle of its neighbours', on average; None below three frames.
+    """Return the mean deviation of a frame's brightness from the mean of its two neighbours; None below three frames.
 
-    A steady fade has none; brightness that alternates between two values flickers by their distance.
+    A linear fade has none. Brightness that alternates between two values flickers by their difference.
     """
     if len(frames) < 3:
         return None
@@ -43,9 +48,9 @@ def flicker(frames: Frames) -> float | None:
 
 
 def loop_seam(frames: Frames) -> float | None:
-    """The step from the last frame back to the first, in usual steps: a ratio, 1 where a loop runs on unnoticed.
+    """Return the step from the last frame to the first, divided by the median step; 1 for a seamless loop.
 
-    The usual step is the median `difference` of neighbours. None below three frames.
+    A step is the `difference` of consecutive frames. None below three frames.
     """
     if len(frames) < 3:
         return None
@@ -53,6 +58,13 @@ def loop_seam(frames: Frames) -> float | None:
     return (difference(frames[-1], frames[0]) + HALF_LEVEL) / (usual + HALF_LEVEL)
 
 
+def steps(frames: Frames) -> tuple[float, ...]:
+    """Return the difference of each frame to the next, and of the last to the first; empty for one frame."""
+    if len(frames) < 2:
+        return ()
+    return tuple(difference(before, after) for before, after in pairwise([*frames, frames[0]]))
+
+
 def difference(before: Frames, after: Frames) -> float:
-    """Mean absolute difference of two frames [H, W, 3]."""
+    """Return the mean absolute difference of two frames [H, W, 3]."""
     return float(np.abs(before.astype(np.int16) - after).mean())

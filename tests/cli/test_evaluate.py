@@ -1,4 +1,4 @@
-"""`animdiff evaluate` as it is typed."""
+"""The `animdiff evaluate` command."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from animdiff_cli.outputs import write_clip
 
 
 def moving(num_frames=4, size=64, step=2):
-    """A texture that moves `step` pixels to the left per frame: `[F, size, size, 3]`."""
+    """Return a texture that moves `step` pixels to the left per frame: `[F, size, size, 3]`."""
     noise = np.random.default_rng(0).integers(0, 256, (20, 60, 3), dtype=np.uint8)
     ground = np.asarray(Image.fromarray(noise).resize((360, 120), Image.Resampling.BICUBIC))
     return np.stack([ground[:size, step * frame : step * frame + size] for frame in range(num_frames)])
@@ -25,11 +25,11 @@ def recipe(prompt):
 
 @pytest.fixture
 def clip(here):
-    """A clip with a recipe, named `fox.gif`."""
+    """A clip `fox.gif` with a recipe."""
     return write_clip(moving(), 8, here / "fox.gif", "gif", recipe("a fox"))
 
 
-def test_stdout_holds_the_table_and_stderr_the_talk(animdiff, clip):
+def test_the_table_goes_to_stdout_and_messages_to_stderr(animdiff, clip):
     result = animdiff("evaluate", "fox.gif")
     assert result.exit_code == 0
     head, units, row = result.stdout.splitlines()
@@ -39,11 +39,11 @@ def test_stdout_holds_the_table_and_stderr_the_talk(animdiff, clip):
     assert result.stderr.splitlines() == [f"note: {WITHOUT_CLIP}", "measuring fox.gif"]
 
 
-def test_quiet_leaves_the_table_alone(animdiff, clip):
+def test_quiet_prints_only_the_table(animdiff, clip):
     assert animdiff("evaluate", "fox.gif", "-q").stderr == ""
 
 
-def test_json_is_one_object_with_every_figure(animdiff, clip):
+def test_json_is_one_object_with_every_metric(animdiff, clip):
     result = animdiff("evaluate", "fox.gif", "--json")
     record = json.loads(result.stdout)
     assert set(record) == {"clips", "mean", "notes", "report"}
@@ -63,7 +63,7 @@ def test_json_is_one_object_with_every_figure(animdiff, clip):
     assert result.stderr == ""
 
 
-def test_a_folder_stands_for_its_clips_and_a_folder_of_frames_is_one(animdiff, here):
+def test_a_folder_is_expanded_to_its_clips_and_a_folder_of_frames_is_one_clip(animdiff, here):
     folder = here / "clips"
     folder.mkdir()
     write_clip(moving(), 8, folder / "b.mp4", "mp4", recipe("b"))
@@ -82,7 +82,7 @@ def test_a_folder_stands_for_its_clips_and_a_folder_of_frames_is_one(animdiff, h
     assert animdiff("evaluate", "clips").stdout.splitlines()[-1].startswith("mean")
 
 
-def test_stills_without_a_recipe_are_a_clip_too(animdiff, here):
+def test_a_folder_of_images_without_a_recipe_is_a_clip(animdiff, here):
     (here / "shot").mkdir()
     for index, frame in enumerate(moving()):
         Image.fromarray(frame).save(here / "shot" / f"{index}.png")
@@ -90,7 +90,7 @@ def test_stills_without_a_recipe_are_a_clip_too(animdiff, here):
     assert (clip["num_frames"], clip["fps"], clip["prompt"]) == (4, None, None)
 
 
-def test_one_frame_has_no_figures_and_no_error(animdiff, here):
+def test_one_frame_has_no_metrics_and_no_error(animdiff, here):
     write_clip(moving(1), 8, here / "one.gif", "gif", {})
     (clip,) = json.loads(animdiff("evaluate", "one.gif", "--json").stdout)["clips"]
     assert set(clip["measures"].values()) == {None}
@@ -98,7 +98,7 @@ def test_one_frame_has_no_figures_and_no_error(animdiff, here):
     assert animdiff("evaluate", "one.gif").stdout.splitlines()[-1].split() == ["one.gif", *"–––––"]
 
 
-def test_with_clip_text_domain_and_smooth_are_told(animdiff, clip, here, toy_clip):
+def test_a_clip_encoder_adds_text_domain_and_smooth(animdiff, clip, here, toy_clip):
     (here / "stills").mkdir()
     for index, frame in enumerate(moving()):
         Image.fromarray(frame).save(here / "stills" / f"{index}.png")
@@ -115,20 +115,20 @@ def test_with_clip_text_domain_and_smooth_are_told(animdiff, clip, here, toy_cli
     assert other["clips"][0]["measures"]["smooth"] == measures["smooth"]
 
 
-def test_each_clip_can_have_a_prompt_of_its_own(animdiff, clip, here):
+def test_each_clip_can_have_its_own_prompt(animdiff, clip, here):
     write_clip(moving(), 8, here / "hen.gif", "gif", {})
     record = json.loads(animdiff("evaluate", "fox.gif", "hen.gif", "-p", "one", "-p", "two", "--json").stdout)
     assert [clip["prompt"] for clip in record["clips"]] == ["one", "two"]
 
 
-def test_a_clip_without_a_prompt_says_what_is_missing(animdiff, here, toy_clip):
+def test_a_clip_without_a_prompt_is_reported(animdiff, here, toy_clip):
     write_clip(moving(), 8, here / "hen.gif", "gif", {})
     result = animdiff("evaluate", "hen.gif", "--clip", toy_clip)
-    assert "hen.gif carries no prompt" in result.stderr
+    assert "hen.gif has no prompt in its recipe" in result.stderr
     assert result.stdout.splitlines()[-1].split()[1] == "–"
 
 
-def test_against_another_clip(animdiff, here):
+def test_against_adds_ssim_and_psnr(animdiff, here):
     write_clip(moving(), 8, here / "a.png", "apng", {})
     write_clip(np.minimum(moving(), 250) + np.uint8(5), 8, here / "b.png", "apng", {})
     same = json.loads(animdiff("evaluate", "a.png", "--against", "a.png", "--json").stdout)["clips"][0]["measures"]
@@ -138,7 +138,7 @@ def test_against_another_clip(animdiff, here):
     assert 0.9 < other["ssim"] < 1
 
 
-def test_the_report_is_written_and_kept(animdiff, clip, here):
+def test_the_report_is_written_and_not_overwritten(animdiff, clip, here):
     result = animdiff("evaluate", "fox.gif", "--report", "out", "--json")
     assert json.loads(result.stdout)["report"] == "out/report.html"
     page = (here / "out" / "report.html").read_text(encoding="utf-8")
@@ -149,7 +149,7 @@ def test_the_report_is_written_and_kept(animdiff, clip, here):
     assert [path.name for path in (here / "out").iterdir()] == ["report.html"]
 
 
-def test_without_opencv_the_rest_is_still_measured(animdiff, clip, monkeypatch):
+def test_metrics_without_opencv_are_still_computed(animdiff, clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     result = animdiff("evaluate", "fox.gif")
     assert result.exit_code == 0
@@ -157,8 +157,8 @@ def test_without_opencv_the_rest_is_still_measured(animdiff, clip, monkeypatch):
     assert result.stdout.split()[:5] == ["clip", "flicker", "↓", "seam", "→1"]
 
 
-def test_torch_is_loaded_for_clip_alone(clip, here):
-    """Seconds matter: a table of two figures must not wait for a library it does not need."""
+def test_torch_is_imported_only_for_clip(clip, here):
+    """Importing torch takes seconds, which the other metrics do not need."""
     code = "import sys; from animdiff_cli.cli import main; sys.argv = ['animdiff', 'evaluate', 'fox.gif', '-q']\n"
     code += "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=here)
@@ -174,17 +174,17 @@ def test_torch_is_loaded_for_clip_alone(clip, here):
         (["empty"], 2, "contains no clips"),
         (["broken.gif"], 2, "damaged"),
         (["fox.gif", "--against", "no.gif"], 3, "check the path"),
-        (["fox.gif", "--against", "short.gif"], 2, "fox.gif: clips of 4 frames"),
+        (["fox.gif", "--against", "short.gif"], 2, "fox.gif: cannot compare clips of 4 frames"),
         (["fox.gif", "--reference", "fox.gif"], 2, "--clip clip-vit-l14"),
         (["fox.gif", "--clip", "clip-vit-l14"], 3, "animdiff fetch clip-vit-l14"),
         (["fox.gif", "--clip", "pocket"], 2, "--model pocket"),
         (["fox.gif", "--clip", "./no"], 3, "check the path"),
         (["fox.gif", "--clip", "./empty"], 2, "clip-vit-l14"),
-        (["fox.gif", "-p", "a", "-p", "b"], 2, "one for each"),
+        (["fox.gif", "-p", "a", "-p", "b"], 2, "one per clip"),
         (["fox.gif", "--report", "notes.txt/x.html"], 2, "--report"),
     ],
 )
-def test_mistakes_have_their_exit_codes_and_hints(animdiff, clip, here, files, words, code, said):
+def test_user_errors_have_exit_codes_and_hints(animdiff, clip, here, files, words, code, said):
     (here / "empty").mkdir()
     (here / "notes.txt").write_text("no clip")
     (here / "broken.gif").write_bytes(clip.read_bytes()[:60])
@@ -196,12 +196,12 @@ def test_mistakes_have_their_exit_codes_and_hints(animdiff, clip, here, files, w
     assert files() == before
 
 
-def test_stills_that_are_not_there_are_not_found(animdiff, clip, toy_clip, here):
+def test_missing_reference_images_are_reported(animdiff, clip, toy_clip, here):
     result = animdiff("evaluate", "fox.gif", "--clip", toy_clip, "--reference", "no")
     assert (result.exit_code, "--reference" in result.stderr) == (3, True)
     (here / "empty").mkdir()
     assert animdiff("evaluate", "fox.gif", "--clip", toy_clip, "--reference", "empty").exit_code == 2
 
 
-def test_a_device_that_is_not_here(animdiff, clip, toy_clip):
+def test_an_unavailable_device_is_refused(animdiff, clip, toy_clip):
     assert animdiff("evaluate", "fox.gif", "--clip", toy_clip, "--device", "cuda:99").exit_code == 6

@@ -1,4 +1,4 @@
-"""Clips whose motion is known: a texture that is moved, turned and scaled by so much per frame."""
+"""Clips with known motion: a texture that is translated, rotated and scaled by a fixed amount per frame."""
 
 import math
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def _texture(side, seed=0):
-    """Smooth random colours of full contrast, `[side, side, 3]`: blobs of about six pixels."""
+    """Return smooth random colours of full contrast, `[side, side, 3]`: blobs of about six pixels."""
     rng = np.random.default_rng(seed)
     noise = Image.fromarray(rng.integers(0, 256, (side // 6, side // 6, 3), dtype=np.uint8))
     return np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC))
@@ -22,10 +22,10 @@ def texture():
 
 @pytest.fixture(scope="session")
 def filmed():
-    """Film a scene that is known at every point, so that no resampling blurs it: `[F, size, size, 3]`.
+    """Render an analytic scene, so that no resampling blurs it: `[F, size, size, 3]`.
 
-    Between any two frames the picture does the same: about the centre of the frame it is scaled by `scale` and turned
-    clockwise by `turn` degrees, then moved by `right` and `down` pixels.
+    Each frame is the previous one, scaled by `scale` and rotated clockwise by `turn` degrees about the centre, then
+    translated by `right` and `down` pixels.
     """
 
     def build(num_frames=5, size=96, *, right=0.0, down=0.0, turn=0.0, scale=1.0, seed=0):
@@ -50,7 +50,7 @@ def filmed():
 
 @pytest.fixture
 def flickering(texture):
-    """A still picture whose brightness goes up by `levels` in every other frame: `[F, 64, 64, 3]`."""
+    """A still image that is brighter by `levels` in every other frame: `[F, 64, 64, 3]`."""
 
     def build(levels, num_frames=6):
         still = (texture[:64, :64].astype(int) * 3 // 4 + 10).astype(np.uint8)

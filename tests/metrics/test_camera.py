@@ -1,4 +1,4 @@
-"""The camera's motion, recovered from clips that were filmed with a known one."""
+"""Camera motion is recovered from clips with a known one."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from tools.pocket.world import random_scene, render
         ({}, "still"),
     ],
 )
-def test_each_move_is_named(filmed, picture, words):
+def test_each_camera_move_is_described(filmed, picture, words):
     assert str(camera_motion(filmed(3, **picture))) == words
 
 
@@ -36,7 +36,7 @@ def test_each_move_is_named(filmed, picture, words):
     scale=st.floats(0.96, 1.04),
     seed=st.integers(0, 5),
 )
-def test_all_four_are_measured_at_once(filmed, right, down, turn, scale, seed):
+def test_pan_tilt_roll_and_zoom_are_measured_together(filmed, right, down, turn, scale, seed):
     motion = camera_motion(filmed(2, right=right, down=down, turn=turn, scale=scale, seed=seed))
     assert motion.pan == pytest.approx(-right, abs=0.05)
     assert motion.tilt == pytest.approx(down, abs=0.05)
@@ -52,7 +52,7 @@ def test_speed_and_direction_are_those_of_pan_and_tilt():
     assert CameraMotion(0, -1, 0, 1, 1, 100).direction == -90
 
 
-def test_a_moving_object_is_not_the_camera(texture, filmed):
+def test_a_moving_object_is_not_mistaken_for_camera_motion(texture, filmed):
     clip = filmed(4, size=128, right=-2).copy()
     for frame in range(4):  # a third of the frame's width, going the other way
         left = 20 + 5 * frame
@@ -64,34 +64,34 @@ def test_a_moving_object_is_not_the_camera(texture, filmed):
 
 
 @pytest.mark.parametrize("kind", ["rocket", "fish", "wheel", "star"])
-def test_the_camera_of_the_drawn_world_stands_still(kind):
+def test_the_pocket_world_has_a_still_camera(kind):
     for seed in range(2):
         motion = camera_motion(render(random_scene(np.random.default_rng(seed), kind=kind), num_frames=6))
         assert motion.speed_share < 0.0025
         assert abs(motion.roll) < 0.15
 
 
-def test_flicker_is_no_motion(flickering):
+def test_flicker_is_not_mistaken_for_motion(flickering):
     motion = camera_motion(flickering(12))
     assert str(motion) == "still"
     assert motion.agreement > 0.99
 
 
-def test_the_average_is_taken_over_all_pairs(filmed):
+def test_motion_is_averaged_over_all_pairs_of_frames(filmed):
     fast, slow = filmed(2, right=-4), filmed(2, right=-1)
     assert camera_motion(np.concatenate([fast, fast[1:], fast[1:]])).pan == pytest.approx(4 / 3, abs=0.05)
     assert camera_motion(slow).pan == pytest.approx(1, abs=0.05)
 
 
-def test_nothing_to_follow_gives_no_motion():
+def test_frames_without_detail_give_no_motion():
     assert camera_motion(np.full((3, 32, 32, 3), 128, np.uint8)) is None
 
 
-def test_one_frame_has_no_motion():
-    with pytest.raises(UsageError, match="no motion"):
+def test_one_frame_is_refused():
+    with pytest.raises(UsageError, match="cannot measure motion in one frame"):
         camera_motion(np.zeros((1, 32, 32, 3), np.uint8))
 
 
-def test_the_same_clip_gives_the_same_figures(filmed):
+def test_results_are_deterministic(filmed):
     clip = filmed(3, right=1.3, turn=0.7)
     assert camera_motion(clip) == camera_motion(clip)

@@ -1,4 +1,4 @@
-"""Flow, warp error and dynamic degree on clips whose motion is known."""
+"""Optical flow, warp error and dynamic degree of clips with known motion."""
 
 import sys
 
@@ -13,25 +13,25 @@ def pairs(frames):
     return list(flow_pairs(frames))
 
 
-def test_flow_is_the_displacement(filmed):
+def test_flow_equals_the_displacement(filmed):
     (pair,) = pairs(filmed(2, right=3, down=-2))
     assert np.median(pair.forward[..., 0]) == pytest.approx(3, abs=0.05)
     assert np.median(pair.forward[..., 1]) == pytest.approx(-2, abs=0.05)
     assert np.median(pair.backward[..., 0]) == pytest.approx(-3, abs=0.05)
 
 
-def test_a_clip_that_only_moves_has_next_to_no_warp_error(filmed):
+def test_pure_translation_has_almost_no_warp_error(filmed):
     (pair,) = pairs(filmed(2, right=4, down=1))
     assert warp_error(pair) < 2e-5
 
 
-def test_brightness_that_jumps_is_error_that_motion_does_not_explain(flickering):
+def test_a_jump_in_brightness_is_warp_error(flickering):
     for levels in (5, 10):
         errors = [warp_error(pair) for pair in pairs(flickering(levels, 3))]
         assert errors == pytest.approx([(levels / 255) ** 2] * 2, rel=0.05)
 
 
-def test_noise_that_is_new_in_every_frame_is_error(texture):
+def test_independent_noise_is_warp_error(texture):
     rng = np.random.default_rng(0)
     still = np.clip(texture[:64, :64].astype(float), 40, 215)
     clip = np.stack([still + rng.normal(0, 4, still.shape) for _ in range(2)]).round().astype(np.uint8)
@@ -40,7 +40,7 @@ def test_noise_that_is_new_in_every_frame_is_error(texture):
     assert warp_error(pair) == pytest.approx(2 * 16 / 255**2, rel=0.25)
 
 
-def test_what_is_covered_does_not_count(texture):
+def test_occluded_pixels_do_not_count(texture):
     ground = np.repeat(texture[None, :96, :96], 2, axis=0)
     clip = ground.copy()
     patch = 255 - texture[100:130, 100:130]
@@ -53,19 +53,19 @@ def test_what_is_covered_does_not_count(texture):
     assert warp_error(pair) < whole / 50
 
 
-def test_dynamic_degree_is_speed_as_a_share_of_the_shorter_side(filmed):
+def test_dynamic_degree_is_the_speed_relative_to_the_shorter_side(filmed):
     (pair,) = pairs(filmed(2, size=128, right=3, down=4))
     assert dynamic_degree(pair) == pytest.approx(5 / 128, rel=0.06)
 
 
-def test_a_still_clip_does_not_move(texture):
+def test_a_still_clip_has_no_motion_and_no_warp_error(texture):
     still = np.repeat(texture[None, :64, :64], 2, axis=0)
     (pair,) = pairs(still)
     assert dynamic_degree(pair) == 0
     assert warp_error(pair) == 0
 
 
-def test_dynamic_degree_looks_at_the_part_that_moves_most(texture):
+def test_dynamic_degree_measures_the_fastest_part(texture):
     clip = np.repeat(texture[None, :128, :128], 2, axis=0).copy()
     patch = texture[140:180, 140:180]
     clip[0, 40:80, 40:80], clip[1, 40:80, 44:84] = patch, patch
@@ -78,7 +78,7 @@ def test_frames_too_small_for_flow_are_refused():
         pairs(np.zeros((2, 64, 15, 3), np.uint8))
 
 
-def test_without_opencv_the_way_to_get_it_is_named(monkeypatch):
+def test_missing_opencv_is_reported_with_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(UsageError, match="OpenCV") as refusal:
         pairs(np.zeros((2, 32, 32, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""The report holds all it shows."""
+"""The HTML report is valid, self-contained and safe."""
 
 import re
 from html.parser import HTMLParser
@@ -16,7 +16,7 @@ VOID = {"meta", "img", "rect"}
 
 
 class Nesting(HTMLParser):
-    """Follows elements as they open and close."""
+    """Checks that elements are nested correctly."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ class Nesting(HTMLParser):
 
 @pytest.fixture
 def page(tmp_path, filmed):
-    """Write a report of clips in several formats and parse it; returns the text and what is in it."""
+    """Write a report of clips in several formats and parse it; returns its text and elements."""
 
     def build(*names, prompt='a <b>fox</b> & "hen"'):
         clip = filmed(4, size=64, right=1)
@@ -55,7 +55,7 @@ def page(tmp_path, filmed):
     return build
 
 
-def test_it_needs_nothing_beside_itself(page):
+def test_the_report_is_self_contained(page):
     text, elements = page("a.gif", "b.mp4", "c.webp", "frames")
     sources = [attrs["src"] for _, attrs in elements if "src" in attrs]
     assert len(sources) == 4
@@ -64,7 +64,7 @@ def test_it_needs_nothing_beside_itself(page):
     assert not [tag for tag, _ in elements if tag in ("script", "link", "iframe")]
 
 
-def test_each_clip_plays_beside_its_figures(page):
+def test_each_clip_plays_beside_its_metrics(page):
     text, elements = page("a.gif", "b.mp4")
     tags = [tag for tag, _ in elements]
     assert tags.count("article") == 2
@@ -73,23 +73,23 @@ def test_each_clip_plays_beside_its_figures(page):
     assert "4 frames of 64×64, 8 fps" in text
 
 
-def test_prompts_cannot_break_out(page):
+def test_prompts_are_escaped(page):
     text, elements = page("a.gif")
     assert "a &lt;b&gt;fox&lt;/b&gt; &amp; &quot;hen&quot;" in text
     assert "b" not in [tag for tag, _ in elements]
 
 
-def test_it_shows_in_light_and_dark(page):
+def test_the_report_supports_light_and_dark_mode(page):
     text, _ = page("a.gif")
     assert "prefers-color-scheme: dark" in text
 
 
-def test_a_folder_gets_a_page_of_the_usual_name(tmp_path):
+def test_a_folder_gets_report_html(tmp_path):
     assert report_path(tmp_path / "x") == tmp_path / "x" / "report.html"
     assert report_path(tmp_path / "x" / "mine.html") == tmp_path / "x" / "mine.html"
 
 
-def test_a_report_that_is_there_is_kept(tmp_path):
+def test_an_existing_report_is_not_overwritten(tmp_path):
     (tmp_path / "report.html").write_text("mine")
     with pytest.raises(UsageError, match="exists") as refusal:
         report_path(tmp_path)
@@ -97,7 +97,7 @@ def test_a_report_that_is_there_is_kept(tmp_path):
     assert report_path(tmp_path, overwrite=True) == tmp_path / "report.html"
 
 
-def test_a_place_that_cannot_be_written_is_named_with_its_flag(tmp_path):
+def test_an_unwritable_path_is_reported_with_its_flag(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write") as refusal:
         write_report([], [], tmp_path / "file" / "report.html")

@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 
 from animdiff_cli.diffusion.device import probe_machine
 from animdiff_cli.files.atomic import atomic_write
-from animdiff_cli.metrics.clip import DEVIATION, MEAN
+from animdiff_cli.metrics.clip_score import MEAN, STD
 from animdiff_cli.paths import pocket_dir
 from tools.pocket.captions import word
 from tools.pocket.labelled import SIDE, Labelled, draw_labelled
@@ -155,7 +155,7 @@ def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: Labelled) -> Ret
 def pixels(images: np.ndarray) -> Tensor:
     """Prepare frames that have the encoder's size already, uint8 [N, 64, 64, 3], as `animdiff evaluate` does."""
     colours = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return (colours - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
+    return (colours - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[str, object]) -> None:
@@ -164,7 +164,7 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[s
         unfinished.mkdir(parents=True)
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        preparation = {"image_mean": MEAN, "image_std": DEVIATION, "size": SIDE, "crop_size": SIDE, "resample": 3}
+        preparation = {"image_mean": MEAN, "image_std": STD, "size": SIDE, "crop_size": SIDE, "resample": 3}
         (unfinished / "preprocessor_config.json").write_text(json.dumps(preparation, indent=2) + "\n")
         (unfinished / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from animdiff_cli.jobs.evaluate import evaluate
-from animdiff_cli.metrics.clip import DEVIATION, MEAN, Preparation, load_encoder, text_alignment
+from animdiff_cli.metrics.clip_score import MEAN, STD, ImageProcessor, load_encoder, text_alignment
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.paths import pocket_dir
 from tools.pocket.encoder import Shape, main, pixels, retrieval, save, train
@@ -25,8 +25,8 @@ def tokenizer():
 
 def test_frames_are_prepared_as_for_measuring():
     images = draw_labelled(1, np.random.default_rng(0)).images
-    prepare = Preparation(64, MEAN, DEVIATION)
-    assert torch.allclose(pixels(images), torch.stack([prepare(image) for image in images]), atol=1e-5)
+    processor = ImageProcessor(64, MEAN, STD)
+    assert torch.allclose(pixels(images), torch.stack([processor(image) for image in images]), atol=1e-5)
 
 
 def test_what_looks_alike_to_a_new_encoder_is_told_apart_by_a_trained_one(tokenizer):
@@ -60,7 +60,7 @@ def test_what_is_saved_measures_clips(tokenizer, tmp_path):
     frames = render(random_scene(np.random.default_rng(1)), num_frames=3)
     path = write_clip(frames, 8, tmp_path / "clip.png", "apng", {"config": {"prompt": "a red rocket", "fps": 8}})
     (clip,) = evaluate(path, clip=tmp_path / "clip", references=[path]).clips
-    expected = text_alignment(encoder.images(frames), encoder.text("a red rocket"))
+    expected = text_alignment(encoder.embed_images(frames), encoder.embed_text("a red rocket"))
     assert clip.values["text"] == pytest.approx(100 * expected)
     assert clip.values["smooth"] is not None and clip.values["domain"] is not None
     assert json.loads((tmp_path / "clip" / "encoder.json").read_text()) == {"minutes": 0.001}

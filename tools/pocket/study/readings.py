@@ -125,14 +125,14 @@ def _camera(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
 
 def _clip(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
     """Measure text, domain and smooth, cosines, with what `animdiff evaluate` measures them with."""
-    from animdiff_cli.metrics.clip import consistency, domain_similarity, text_alignment
+    from animdiff_cli.metrics.clip_score import domain_similarity, frame_consistency, text_alignment
 
     encoder, stills = _encoder(task.encoder), _stills(task.work, task.style, task.encoder)
-    images = encoder.images(frames)
+    images = encoder.embed_images(frames)
     return {
-        "text": text_alignment(images, encoder.text(clip["prompt"])),
+        "text": text_alignment(images, encoder.embed_text(clip["prompt"])),
         "domain": domain_similarity(images, stills),
-        "smooth": consistency(images),
+        "smooth": frame_consistency(images),
     }
 
 
@@ -166,7 +166,7 @@ def _style_reader(work: Path) -> StyleReader:
 def _encoder(folder: Path) -> Any:
     import torch
 
-    from animdiff_cli.metrics.clip import load_encoder
+    from animdiff_cli.metrics.clip_score import load_encoder
 
     return load_encoder(folder, torch.device("cpu"))
 
@@ -177,4 +177,4 @@ def _stills(work: Path, style: str, encoder: Path) -> Any:
     import torch
 
     clips = read_index(work, f"stills-{style}")["clips"]
-    return torch.cat([_encoder(encoder).images(clip_frames(work, clip)) for clip in clips])
+    return torch.cat([_encoder(encoder).embed_images(clip_frames(work, clip)) for clip in clips])

@@ -1,4 +1,4 @@
-"""SSIM and PSNR against their definitions, written out the long way."""
+"""SSIM and PSNR equal their definitions."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.metrics.similarity import psnr, ssim
+from animdiff_cli.metrics.full_reference import psnr, ssim
 from animdiff_cli.metrics.temporal import luma
 
 
@@ -38,20 +38,20 @@ def noisy(texture):
     return clip, np.clip(clip + noise, 0, 255).astype(np.uint8)
 
 
-def test_ssim_is_what_the_definition_says(noisy):
+def test_ssim_equals_its_definition(noisy):
     clip, other = noisy
     expected = np.mean([slow_ssim(one, two) for one, two in zip(clip, other, strict=True)])
     assert ssim(clip, other) == pytest.approx(expected, abs=1e-9)
     assert 0.3 < expected < 0.99
 
 
-def test_ssim_of_flat_frames_is_the_term_of_brightness():
+def test_ssim_of_flat_frames_is_the_luminance_term():
     dark, light = (np.full((1, 16, 16, 3), level, np.uint8) for level in (100, 120))
     c1 = 2.55**2
     assert ssim(dark, light) == pytest.approx((2 * 100 * 120 + c1) / (100**2 + 120**2 + c1), abs=1e-6)
 
 
-def test_identical_clips_are_as_alike_as_can_be(noisy):
+def test_identical_clips_have_the_best_scores(noisy):
     clip, _ = noisy
     assert ssim(clip, clip) == pytest.approx(1)
     assert psnr(clip, clip) == math.inf
@@ -69,21 +69,21 @@ def test_psnr_pools_the_error_of_all_frames():
     assert psnr(black, half) == pytest.approx(10 * math.log10(255**2 / 50))
 
 
-def test_neither_cares_which_clip_comes_first(noisy):
+def test_both_metrics_are_symmetric(noisy):
     clip, other = noisy
     assert ssim(clip, other) == pytest.approx(ssim(other, clip))
     assert psnr(clip, other) == psnr(other, clip)
 
 
 @pytest.mark.parametrize("measure", [ssim, psnr])
-def test_clips_that_do_not_match_are_refused(noisy, measure):
+def test_clips_of_different_length_are_refused(noisy, measure):
     clip, _ = noisy
     with pytest.raises(UsageError, match="2 frames of 30x24 pixels and of 1 frame of 30x24") as refusal:
         measure(clip, clip[:1])
     assert "--against" in refusal.value.hint
 
 
-def test_frames_below_a_window_are_refused(noisy):
+def test_frames_smaller_than_the_window_are_refused(noisy):
     clip, _ = noisy
     with pytest.raises(UsageError, match="at least 11x11"):
         ssim(clip[:, :10], clip[:, :10])
