@@ -27,15 +27,9 @@ IN_WORDS: Mapping[str, str] = {
 }
 #: (actual kind, expected kind) → hint; `{path}` is the file
 REMEDIES: Mapping[tuple[WeightsKind, WeightsKind], str] = {
-    ("lora", "base"): "a LoRA needs an image model: `--model toonyou --lora {path}`",
-    (
-        "motion-lora",
-        "motion-module",
-    ): "a MotionLoRA needs a motion module: `--motion-module mm-v2 --motion-lora {path}`",
-    (
-        "domain-adapter",
-        "motion-module",
-    ): "a domain adapter needs a motion module: `--motion-module mm-v3 --domain-adapter {path}`",
+    ("lora", "base"): "a LoRA is added to an image model: `--model toonyou --lora {path}`",
+    ("motion-lora", "motion-module"): "it is added to a module: `--motion-module mm-v2 --motion-lora {path}`",
+    ("domain-adapter", "motion-module"): "it is used with a module: `--motion-module mm-v3 --domain-adapter {path}`",
     ("base", "vae"): "name the vae/ of a diffusers folder: `animdiff convert {path} --to diffusers` writes one",
     ("embedding", "lora"): "use it as `--embedding {path}`, and write its name into the prompt",
     ("unet", "base"): "name the folder or file of the whole model",
@@ -63,7 +57,7 @@ def open_kind(
     if info.base and base and info.base != base:
         name = model.name if model else ""
         raise UsageError(
-            f"{path.name} is {IN_WORDS[info.kind]} for {info.base}, but the image model {name} is {base}",
+            f"{path.name} is {IN_WORDS[info.kind]} for {info.base}, and the image model {name} is {base}",
             hint=f"choose one made for {base}, or an image model of {info.base}",
         )
     return file, info
