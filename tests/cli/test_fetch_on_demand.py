@@ -63,9 +63,9 @@ def forget_catalog():
 def run(hub):
     """Run `generate` with the tiny model and further arguments."""
 
-    def call(*words):
-        words = ["generate", "--model", "tiny", "--prompt", "a fox", "--seed", "1", *words]
-        return CliRunner().invoke(app, [str(word) for word in words], prog_name="animdiff")
+    def call(*arguments):
+        arguments = ["generate", "--model", "tiny", "--prompt", "a fox", "--seed", "1", *arguments]
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="animdiff")
 
     return call
 
@@ -84,9 +84,9 @@ def test_fetches_a_model_and_its_motion_module_once_and_renders(run, hub, files)
 def test_offline_and_no_fetch_download_nothing(run, hub, how, monkeypatch, tmp_path):
     if how == "HF_HUB_OFFLINE":
         monkeypatch.setenv(how, "1")
-    ended = run("--json", *([how] if how.startswith("--") else []))
-    assert ended.exit_code == 3
-    record = json.loads(ended.stderr)
+    result = run("--json", *([how] if how.startswith("--") else []))
+    assert result.exit_code == 3
+    record = json.loads(result.stderr)
     assert record["error"] == "`tiny` and `tiny-mm` are not on this machine"
     assert record["hint"] == "run `animdiff fetch tiny tiny-mm`"
     assert hub.sent == 0 and not (tmp_path / "models").exists()
@@ -103,16 +103,16 @@ def test_dry_run_lists_missing_weights_and_downloads_nothing(run, hub, tmp_path)
 
 
 def test_refuses_incompatible_weights_before_downloading(run, hub):
-    ended = run("--motion-lora", "pan")
-    assert ended.exit_code == 2
-    assert "`pan` was made for a v2 motion module" in ended.stderr
+    result = run("--motion-lora", "pan")
+    assert result.exit_code == 2
+    assert "`pan` was made for a v2 motion module" in result.stderr
     assert hub.sent == 0
 
 
 def test_an_unknown_alias_makes_no_request(run, hub):
-    ended = run("--lora", "nobody-has-this@0.5")
-    assert ended.exit_code == 3
-    assert "unknown model alias `nobody-has-this`" in ended.stderr
+    result = run("--lora", "no-such-alias@0.5")
+    assert result.exit_code == 3
+    assert "unknown model alias `no-such-alias`" in result.stderr
     assert hub.sent == 0
 
 

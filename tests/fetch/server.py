@@ -42,7 +42,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Request:
     """A received request."""
 
     method: str
@@ -52,7 +52,7 @@ class Seen:
 
 
 class Site(ThreadingHTTPServer):
-    """Serve `files` by path until closed. Each GET of a file uses up one of `faults`; `seen` records all requests."""
+    """Serve `files` by path until closed. Each GET of a file uses up one fault; `requests` records all requests."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -62,8 +62,8 @@ class Site(ThreadingHTTPServer):
         super().__init__((self.host, 0), _Handler)
         self.files: dict[str, File] = {}
         self.faults: deque[Fault] = deque()
-        self.refusals: dict[str, tuple[int, str]] = {}  # path → status and the Hub's X-Error-Code
-        self.seen: list[Seen] = []
+        self.errors: dict[str, tuple[int, str]] = {}  # path → status and the Hub's X-Error-Code
+        self.requests: list[Request] = []
         self.sent = 0  # bytes of all response bodies
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -116,9 +116,9 @@ class Site(ThreadingHTTPServer):
         }
         self.put_json(f"/api/v1/model-versions/{number}", {"id": number, "files": [file], "downloadUrl": address})
 
-    def get_requests(self, path: str) -> list[Seen]:
+    def get_requests(self, path: str) -> list[Request]:
         """List the GET requests for a path."""
-        return [seen for seen in self.seen if seen.path == path and seen.method == "GET"]
+        return [request for request in self.requests if request.path == path and request.method == "GET"]
 
     def handle_error(self, request, client_address):
         """Ignore clients that close the connection."""
@@ -140,16 +140,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
         with self.server.lock:
-            self.server.seen.append(
-                Seen(self.command, path, self.headers.get("Range"), self.headers.get("Authorization"))
+            self.server.requests.append(
+                Request(self.command, path, self.headers.get("Range"), self.headers.get("Authorization"))
             )
             file = self.server.files.get(path)
             can_fail = file is not None and not file.redirect and "/api/v1" not in path and body
             fault = self.server.faults.popleft() if self.server.faults and can_fail else Fault()
             if fault.swap is not None and file is not None:
                 file = self.server.files[path] = replace(file, data=fault.swap)
-        if path in self.server.refusals:
-            status, code = self.server.refusals[path]
+        if path in self.server.errors:
+            status, code = self.server.errors[path]
             self._head(status, {"Content-Length": "0", "X-Error-Code": code, "X-Error-Message": "no"})
         elif file is None:
             self._head(404, {"Content-Length": "0", "X-Error-Code": "EntryNotFound"})
@@ -179,8 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
         if file.chunked:
             headers["Transfer-Encoding"] = "chunked"
         elif file.length:
-            whole = file.claimed if file.claimed is not None and status == 200 else stop - start
-            headers["Content-Length"] = str(whole)
+            content_length = file.claimed if file.claimed is not None and status == 200 else stop - start
+            headers["Content-Length"] = str(content_length)
         else:
             headers["Connection"] = "close"
         self._head(status, headers | file.headers | fault.headers)

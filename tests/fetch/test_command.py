@@ -18,10 +18,10 @@ ANIMDIFF = [sys.executable, "-c", "from animdiff_cli.cli import main; main()"]
 def animdiff(site):
     """Run `animdiff` in a subprocess, with `site` as Hub and Civitai."""
 
-    def run(*words, **environment):
+    def run(*arguments, **environment):
         sites = {"HF_ENDPOINT": site.url, "ANIMDIFF_CIVITAI_ENDPOINT": site.url}
         return subprocess.run(
-            [*ANIMDIFF, *words],
+            [*ANIMDIFF, *arguments],
             check=False,
             capture_output=True,
             text=True,
@@ -34,10 +34,10 @@ def animdiff(site):
 def test_prints_paths_on_stdout_and_progress_on_stderr(site, storage, animdiff, make_bytes, models):
     data = make_bytes(400_000)
     site.put_repository("org/repo", {"lora.safetensors": data}, storage)
-    ended = animdiff("fetch", "hf:org/repo/lora.safetensors")
+    result = animdiff("fetch", "hf:org/repo/lora.safetensors")
     path = models / "other" / "org--repo--lora.safetensors"
-    assert (ended.returncode, ended.stdout) == (0, f"{path}\n")
-    assert "downloaded and verified" in ended.stderr
+    assert (result.returncode, result.stdout) == (0, f"{path}\n")
+    assert "downloaded and verified" in result.stderr
     assert path.read_bytes() == data
 
 
@@ -70,9 +70,9 @@ def test_civitai_token_is_sent_for_private_files_and_never_printed(site, animdif
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("arguments", "code", "message"),
     [
-        (["nobody-knows-this"], 3, "unknown model alias"),
+        (["no-such-alias"], 3, "unknown model alias"),
         (["hf:org/repo/missing.ckpt"], 3, "no file `missing.ckpt`"),
         (["--all-for", "no-such-preset"], 3, "unknown preset"),
         (["mm-v3"], 5, "expected sha256"),
@@ -81,13 +81,13 @@ def test_civitai_token_is_sent_for_private_files_and_never_printed(site, animdif
         (["civitai:30240"], 2, "civitai:30240@78775"),
     ],
 )
-def test_failures_have_distinct_exit_codes(site, storage, animdiff, words, code, message):
+def test_failures_have_distinct_exit_codes(site, storage, animdiff, arguments, code, message):
     commit = "fdfe36afa161e51b3e9c24022b0e368d59e7345e"
     site.put_repository("guoyww/animatediff", {"v3_sd15_mm.ckpt": b"not it"}, storage, commit=commit)
     site.put_repository("org/repo", {"a.ckpt": b"x"}, storage)
-    ended = animdiff("fetch", "--json", *words)
-    record = json.loads(ended.stderr.splitlines()[-1])
-    assert (ended.returncode, record["code"], ended.stdout) == (code, code, "")
+    result = animdiff("fetch", "--json", *arguments)
+    record = json.loads(result.stderr.splitlines()[-1])
+    assert (result.returncode, record["code"], result.stdout) == (code, code, "")
     assert record["hint"]
     assert message in record["error"] + record["hint"]
 
@@ -95,25 +95,25 @@ def test_failures_have_distinct_exit_codes(site, storage, animdiff, words, code,
 def test_prints_paths_completed_before_a_failure(site, storage, animdiff):
     site.put_repository("org/repo", {"a.ckpt": b"a" * 100, "b.ckpt": b"b" * 100}, storage)
     storage.faults.extend([Fault(), Fault(status=451)])
-    ended = animdiff("fetch", "hf:org/repo/a.ckpt", "hf:org/repo/b.ckpt")
-    assert ended.returncode == 4
-    assert ended.stdout.endswith("org--repo--a.ckpt\n")
+    result = animdiff("fetch", "hf:org/repo/a.ckpt", "hf:org/repo/b.ckpt")
+    assert result.returncode == 4
+    assert result.stdout.endswith("org--repo--a.ckpt\n")
 
 
 def test_dry_run_prints_sizes_and_free_space_and_downloads_nothing(site, animdiff, models):
-    ended = animdiff("fetch", "--dry-run", "mm-v1", "mm-v3")
-    assert "mm-v3  " in ended.stdout
-    assert "1.67 GB" in ended.stdout
-    assert "2 to fetch: 3.35 GB" in ended.stderr
-    assert "free on the disk" in ended.stderr
+    result = animdiff("fetch", "--dry-run", "mm-v1", "mm-v3")
+    assert "mm-v3  " in result.stdout
+    assert "1.67 GB" in result.stdout
+    assert "2 to fetch: 3.35 GB" in result.stderr
+    assert "free on the disk" in result.stderr
     assert not models.exists()
-    assert not site.seen
+    assert not site.requests
 
 
 def test_dry_run_lists_a_group_without_a_network(animdiff):
-    ended = animdiff("fetch", "--dry-run", "--json", "motion", "modules", HF_ENDPOINT="http://127.0.0.1:9")
-    plan = json.loads(ended.stdout)
-    assert ended.returncode == 0
+    result = animdiff("fetch", "--dry-run", "--json", "motion", "modules", HF_ENDPOINT="http://127.0.0.1:9")
+    plan = json.loads(result.stdout)
+    assert result.returncode == 0
     assert len(plan["items"]) > 20
     assert plan["unknown"] > 0
     assert plan["free"] > 0
@@ -122,17 +122,17 @@ def test_dry_run_lists_a_group_without_a_network(animdiff):
 def test_refuses_a_download_larger_than_the_disk_before_it_starts(site, storage, animdiff):
     site.put_repository("org/repo", {"a.ckpt": b"x"}, storage)
     site.files["/org/repo/resolve/main/a.ckpt"].headers["X-Linked-Size"] = str(10**18)
-    ended = animdiff("fetch", "hf:org/repo/a.ckpt")
-    assert ended.returncode == 2
-    assert "free on the disk" in ended.stderr
+    result = animdiff("fetch", "hf:org/repo/a.ckpt")
+    assert result.returncode == 2
+    assert "free on the disk" in result.stderr
     assert storage.sent == 0
 
 
 def test_reads_the_hub_token_from_the_environment(site, storage, animdiff):
     site.put_repository("org/repo", {"a.ckpt": b"x" * 100}, storage)
     assert animdiff("fetch", "-q", "hf:org/repo/a.ckpt", HF_TOKEN="hf_mine").returncode == 0
-    assert {seen.authorization for seen in site.seen if "/org/repo/" in seen.path} == {"Bearer hf_mine"}
-    assert {seen.authorization for seen in storage.seen} == {None}
+    assert {request.authorization for request in site.requests if "/org/repo/" in request.path} == {"Bearer hf_mine"}
+    assert {request.authorization for request in storage.requests} == {None}
 
 
 def test_python_api_fetches_the_same_file(site, storage, monkeypatch, make_bytes):

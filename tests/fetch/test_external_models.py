@@ -56,7 +56,7 @@ def test_uses_a_file_in_the_folder_of_another_program_without_changing_it(mirror
     monkeypatch.setenv("ANIMDIFF_EXTRA_MODELS", str(tmp_path / "ComfyUI"))
     (fetched,) = fetch(["own-toy"])
     assert (fetched.path, fetched.cached, fetched.sha256) == (folder / "renamed.ckpt", True, entry.sha256)
-    assert not mirror.seen
+    assert not mirror.requests
     assert [path.name for path in folder.iterdir()] == ["renamed.ckpt"]
 
 

@@ -87,10 +87,10 @@ def test_installs_an_alias_with_a_receipt(site, storage, install, entry, data, m
 def test_does_not_download_a_present_file_again(site, storage, install, entry, data):
     site.put_repository("org/repo", {"toy.ckpt": data}, storage)
     install(item_of(entry))
-    asked = len(site.seen) + len(storage.seen)
+    request_count = len(site.requests) + len(storage.requests)
     fetched, _ = install(item_of(entry))
     assert fetched.cached
-    assert len(site.seen) + len(storage.seen) == asked
+    assert len(site.requests) + len(storage.requests) == request_count
 
 
 def test_tries_the_next_source_if_the_first_lacks_the_file(site, install, entry, data):
@@ -246,12 +246,12 @@ def test_installs_from_the_hub_cache_offline(site, storage, install, entry, data
     site.put_repository("org/sd", sd_files, storage)
     for repo, name in [("org/repo", "toy.ckpt"), *(("org/sd", name) for name in sd_files)]:
         hf_hub_download(repo, name, cache_dir=network.hub_cache, endpoint=site.url)
-    asked = len(site.seen)
+    request_count = len(site.requests)
     offline = type(network)(hub=site.url, hub_cache=network.hub_cache, offline=True)
     assert install(item_of(entry), offline)[0].sha256 == sha256(data)
     folder, _ = install(FetchItem("sd", None, (parse_ref("hf:org/sd"),), models / "base" / "sd"), offline)
     assert (folder.path / "unet" / "diffusion_pytorch_model.safetensors").is_file()
-    assert len(site.seen) == asked
+    assert len(site.requests) == request_count
 
 
 def test_reports_a_models_folder_that_cannot_be_written(site, storage, install, entry, data, models):

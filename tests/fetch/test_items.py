@@ -71,7 +71,7 @@ def test_dry_plan_makes_no_request_for_known_sizes(site):
     plan = make_dry_plan(expand(["mm-v1", "mm-v3"], Network()), Network(hub=site.url))
     assert plan.needed == 1672133921 + 1673262583
     assert plan.unknown == 0
-    assert not site.seen
+    assert not site.requests
 
 
 def test_insufficient_space_reports_both_sizes(tmp_path):
@@ -81,7 +81,7 @@ def test_insufficient_space_reports_both_sizes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_999, "1.00 MB"), (10**16, "10.0 PB")]
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_999, "1.00 MB"), (10**16, "10.0 PB")]
 )
-def test_formats_bytes_with_three_significant_digits(size, words):
-    assert format_bytes(size) == words
+def test_formats_bytes_with_three_significant_digits(size, text):
+    assert format_bytes(size) == text

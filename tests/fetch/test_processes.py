@@ -83,10 +83,10 @@ def test_random_kills_never_corrupt_the_file_or_lose_recorded_bytes(site, make_b
         assert resumable_bytes(part_path(target)) >= resumable
         resumable = resumable_bytes(part_path(target))
     assert resumable > 0
-    before = len(site.seen)
+    before = len(site.requests)
     site.put("/f", data)
     download_file(RemoteFile(url, target.name, sha256=sha256), target, Network(), ignore)
-    requested = [tuple(map(int, seen.range.removeprefix("bytes=").split("-"))) for seen in site.seen[before:]]
+    requested = [tuple(map(int, request.range.removeprefix("bytes=").split("-"))) for request in site.requests[before:]]
     assert target.read_bytes() == data
     assert sum(last + 1 - first for first, last in requested) == SIZE - resumable
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("model")) == ["model.bin"]

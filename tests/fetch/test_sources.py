@@ -26,8 +26,8 @@ def test_resolves_a_hub_file_with_size_hash_and_commit(site, storage, network):
 def test_hub_token_is_not_sent_to_the_storage_host(site, storage, network):
     site.put_repository("org/repo", REPO, storage)
     resolve(parse_ref("hf:org/repo/model.safetensors"), network)
-    assert {seen.authorization for seen in site.seen} == {"Bearer hf_secret"}
-    assert not storage.seen
+    assert {request.authorization for request in site.requests} == {"Bearer hf_secret"}
+    assert not storage.requests
 
 
 def test_resolves_all_files_of_a_model_at_one_commit(site, storage, network, sd_files):
@@ -53,17 +53,17 @@ def test_a_missing_hub_file_is_not_found(site, storage, network):
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "words"),
+    ("code", "error", "message"),
     [
         ("RepoNotFound", NotFound, "no repository"),
         ("GatedRepo", NetworkError, "rejected your token"),
         ("RevisionNotFound", NotFound, "no revision `v9`"),
     ],
 )
-def test_hub_errors_map_to_specific_errors(site, network, code, error, words):
+def test_hub_errors_map_to_specific_errors(site, network, code, error, message):
     status = {"RepoNotFound": 401, "GatedRepo": 403, "RevisionNotFound": 404}[code]
-    site.refusals["/org/repo/resolve/v9/f.ckpt"] = (status, code)
-    with pytest.raises(error, match=words) as refusal:
+    site.errors["/org/repo/resolve/v9/f.ckpt"] = (status, code)
+    with pytest.raises(error, match=message) as refusal:
         resolve(parse_ref("hf:org/repo/f.ckpt@v9"), network)
     assert refusal.value.hint
 
@@ -180,4 +180,4 @@ def test_offline_makes_no_request(site, network, ref):
     offline = Network(hub=site.url, civitai=site.url, hub_cache=network.hub_cache, offline=True)
     with pytest.raises(NetworkError, match="offline"):
         resolve(parse_ref(ref), offline)
-    assert not site.seen
+    assert not site.requests

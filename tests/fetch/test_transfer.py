@@ -74,7 +74,7 @@ def test_resumes_after_a_lost_connection_without_repeating_bytes(site, get, data
     site.faults.append(Fault(cut_after=100_000))
     get(sha256=sha256(data))
     assert (tmp_path / "model.bin").read_bytes() == data
-    assert [seen.range for seen in site.get_requests("/f")][1].startswith("bytes=100000-")
+    assert [request.range for request in site.get_requests("/f")][1].startswith("bytes=100000-")
     assert site.sent == SIZE
 
 
@@ -160,7 +160,7 @@ def test_retries_transient_statuses(site, get, data, tmp_path, status):
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "words"),
+    ("status", "error", "message"),
     [
         (401, NetworkError, "token"),
         (403, NetworkError, "token"),
@@ -169,10 +169,10 @@ def test_retries_transient_statuses(site, get, data, tmp_path, status):
         (451, NetworkError, "status 451"),
     ],
 )
-def test_does_not_retry_permanent_statuses(site, get, data, status, error, words):
+def test_does_not_retry_permanent_statuses(site, get, data, status, error, message):
     site.put("/f", data)
     site.faults.append(Fault(status=status))
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         get()
     assert len(site.get_requests("/f")) == 1
 
@@ -330,8 +330,8 @@ def test_follows_redirects_to_another_host_without_the_token(site, storage, get,
     site.put("/f", redirect=target)
     get(sha256=sha256(data))
     assert (tmp_path / "model.bin").read_bytes() == data
-    assert {seen.authorization for seen in site.seen} == {"Bearer hf_secret"}
-    assert {seen.authorization for seen in storage.seen} == {None}
+    assert {request.authorization for request in site.requests} == {"Bearer hf_secret"}
+    assert {request.authorization for request in storage.requests} == {None}
 
 
 def test_refuses_a_redirect_to_a_file_url(site, get):
@@ -359,7 +359,7 @@ def test_uses_the_proxy_of_the_environment(site, network, data, tmp_path, monkey
     site.put("http://weights.example/f", data)
     download_file(RemoteFile("http://weights.example/f", "f"), tmp_path / "f", network, ignore)
     assert (tmp_path / "f").read_bytes() == data
-    assert {seen.authorization for seen in site.seen} == {None}
+    assert {request.authorization for request in site.requests} == {None}
 
 
 def test_refuses_a_compressed_response(site, get, data, tmp_path):
@@ -374,7 +374,7 @@ def test_does_not_read_netrc(site, get, data, tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     site.put("/f", data)
     get()
-    assert {seen.authorization for seen in site.seen} == {"Bearer hf_secret"}
+    assert {request.authorization for request in site.requests} == {"Bearer hf_secret"}
 
 
 def test_an_unreachable_server_is_named(network, tmp_path):
