@@ -1,11 +1,11 @@
-"""Failures the user can act on, and the exit code each ends in."""
+"""Errors that users can act on, and their exit codes."""
 
 
 class AnimdiffError(Exception):
-    """A failure the user can act on. Everything else is a bug and keeps its traceback.
+    """An error that the user can act on. All other exceptions are bugs and keep their traceback.
 
-    `hint` is one line that can be typed or done next. `exit_code` is what the shell sees:
-    2 usage or config, 3 not found, 4 network or authorization, 5 integrity, 6 device.
+    `hint` is one line with the next step. `exit_code` is the exit code of the process: 2 usage or config, 3 not found,
+    4 network or authorization, 5 integrity, 6 device.
     """
 
     exit_code = 1
@@ -16,30 +16,30 @@ class AnimdiffError(Exception):
 
 
 class UsageError(AnimdiffError):
-    """A flag, value or config file that cannot be meant."""
+    """An invalid flag, value or config file."""
 
     exit_code = 2
 
 
 class NotFound(AnimdiffError):
-    """A model, preset or input file that is not here."""
+    """A missing model, preset or input file."""
 
     exit_code = 3
 
 
 class NetworkError(AnimdiffError):
-    """A transfer that failed, or a server that wants authorization."""
+    """A failed transfer or missing authorization."""
 
     exit_code = 4
 
 
 class IntegrityError(AnimdiffError):
-    """Weights with a wrong hash, an unsafe container, or a layout nobody knows."""
+    """Weights with a wrong hash, an unsafe container or an unknown layout."""
 
     exit_code = 5
 
 
 class DeviceError(AnimdiffError):
-    """No such device, not supported by it, or out of its memory."""
+    """A missing or unsupported device, or out of device memory."""
 
     exit_code = 6

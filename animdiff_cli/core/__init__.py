@@ -1,1 +1,1 @@
-"""Pure decisions: no torch, no files, no clock."""
+"""Pure functions and shared types: no torch, no file access, no clock."""

@@ -1,4 +1,4 @@
-"""Words that stand for a closed set of things, spelled as the field spells them."""
+"""The allowed values of settings and fields, as Literal types."""
 
 from typing import Literal
 
@@ -20,11 +20,11 @@ Scheduler = Literal[
 MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot"]
 NoiseSchedule = Literal["linear", "scaled_linear"]
 BetaSchedule = Literal["auto", NoiseSchedule]
-#: camera moves, named as the published MotionLoRAs are: the camera moves, so the picture goes the other way
+#: camera moves, named like the published MotionLoRAs: the camera moves, so the image content moves the other way
 Shot = Literal["zoom-in", "zoom-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "roll-cw", "roll-ccw"]
-#: how a camera move is spread over the clip: at one speed, or starting and ending at rest
+#: speed profile of a camera move: constant, or slow at both ends
 Easing = Literal["linear", "smooth"]
-#: what weights are, and what image model they are for; `pocket` is the bundled miniature
+#: what a weight file is
 Kind = Literal[
     "base",
     "motion-module",
@@ -38,8 +38,9 @@ Kind = Literal[
     "ip-adapter",
     "clip-encoder",
 ]
+#: the image model that weights fit; `pocket` is the bundled miniature
 Base = Literal["sd15", "sdxl", "pocket"]
-#: families of motion modules by name; for a MotionLoRA, adapter or SparseCtrl, the family it was made for
+#: motion module families; for a MotionLoRA, adapter or SparseCtrl, the family it was trained for
 Family = Literal["v1", "v2", "v3", "lcm", "lightning", "sdxl", "hotshot", "long", "pia"]
 TimestepSpacing = Literal["leading", "trailing", "linspace"]
 LoraAlphaMode = Literal["alpha", "official"]

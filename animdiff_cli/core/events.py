@@ -1,4 +1,4 @@
-"""What long work tells whoever is watching. Work emits, only the command line prints."""
+"""Progress events. Long-running functions emit them through a callback; only the command line prints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """Weights are being read."""
+    """Weights are being loaded."""
 
-    what: str  # as the user named it: `pocket`, `motion module mm-v3`
+    what: str  # for example `pocket` or `motion module mm-v3`
 
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One denoising step of one clip is done. All counts start at 1."""
+    """One denoising step is done. All counts start at 1."""
 
     step: int
     total: int  # steps of this clip
-    job: int = 1
-    jobs: int = 1  # clips of this call
+    job: int = 1  # index of the clip
+    jobs: int = 1  # number of clips
 
 
 @dataclass(frozen=True, slots=True)
 class FramesDecoded:
-    """The image decoder has finished `done` of `total` frames of a clip."""
+    """The VAE has decoded `done` of `total` frames of a clip."""
 
     done: int
     total: int
@@ -32,7 +32,7 @@ class FramesDecoded:
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """A clip is being measured, `job` of `jobs`, counted from 1."""
+    """Metrics of clip `job` of `jobs` are being computed. Counts start at 1."""
 
     name: str
     job: int
@@ -41,7 +41,7 @@ class Measuring:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """An output file was begun; it appears under this name when it is complete."""
+    """An output file is being written. It appears under this name when it is complete."""
 
     path: Path
 
@@ -56,7 +56,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Downloading:
-    """So much will be brought here in all. `bytes` counts what earlier runs left as well; None where nobody knows."""
+    """A download starts. `bytes` is the total size, including parts from earlier runs; None if unknown."""
 
     files: int
     bytes: int | None
@@ -64,7 +64,7 @@ class Downloading:
 
 @dataclass(frozen=True, slots=True)
 class BytesReceived:
-    """Of one file `done` bytes are here, of `total`; less than before when it had to start again."""
+    """`done` of `total` bytes of one file have arrived. `done` decreases if the transfer restarts."""
 
     name: str
     done: int
@@ -73,7 +73,7 @@ class BytesReceived:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """One file of a download is here, whole and verified."""
+    """One file is downloaded and verified."""
 
     name: str
     bytes: int
@@ -81,16 +81,16 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Of what training computes once and keeps, `done` of `total` is there."""
+    """Training has precomputed `done` of `total` items."""
 
-    what: str  # such as `latents`
+    what: str  # for example `latents`
     done: int
     total: int
 
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """A file or folder of weights is being read to compare its hash."""
+    """A weight file or model folder is being hashed."""
 
     name: str
     bytes: int
@@ -98,18 +98,18 @@ class Checking:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One optimiser step is done. Steps count from 1 over the whole run, earlier sittings included."""
+    """One optimizer step is done. Steps count from 1 over the whole run, including resumed parts."""
 
     step: int
     total: int
     loss: float
     lr: float
-    memory: int  # bytes in use at the peak so far; 0 where nobody knows
+    memory: int  # peak memory in bytes; 0 if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint is complete: from here the run can go on."""
+    """A checkpoint is written; the run can resume from it."""
 
     path: Path
     step: int
@@ -117,7 +117,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something the user should know, said once: a fallback taken, a prompt cut short."""
+    """A message for the user, such as a fallback or a truncated prompt."""
 
     message: str
 
@@ -142,4 +142,4 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Watch nothing: the default where the caller gives no watcher."""
+    """Discard an event: the default handler."""

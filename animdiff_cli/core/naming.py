@@ -1,4 +1,4 @@
-"""Names of output files: a template filled from the render, safe on every file system."""
+"""Names of output files: templates that give valid names on every file system."""
 
 import re
 import string
@@ -11,43 +11,43 @@ from animdiff_cli.errors import UsageError
 DEFAULT_TEMPLATE = "{date}_{slug}_{seed}"
 SLUG_LENGTH = 40
 
-#: what a template may name, and what stands there
+#: template field → its value
 FIELDS = {
     "date": "day of the render, 20260131",
     "time": "time of the render, 235959",
-    "slug": "the prompt's first words, at most 40 characters of a-z, 0-9 and -",
-    "seed": "the seed",
-    "model": "the image model, shortened like the prompt",
-    "index": "number of the clip within this call, from 1; `{index:03}` pads with zeros",
+    "slug": "first words of the prompt, at most 40 characters of a-z, 0-9 and -",
+    "seed": "seed",
+    "model": "image model, shortened like the prompt",
+    "index": "index of the clip, from 1; `{index:03}` pads with zeros",
 }
 
-#: device names that Windows keeps for itself, with or without an ending
+#: device names reserved by Windows, with or without a suffix
 RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
-#: characters no file name may hold on Windows; a template may still name folders with `/`
+#: characters that Windows forbids in file names; `/` separates folders in a template
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 
 
 def slug(text: str) -> str:
-    """Shorten text to 1 to 40 characters of a-z, 0-9 and `-`, cut between words where it can be.
+    """Shorten text to 1 to 40 characters of a-z, 0-9 and `-`, truncated between words if possible.
 
-    Accents are dropped; text in which nothing is left becomes `clip`.
+    Accents are dropped. Text without any of these characters becomes `clip`.
 
     >>> slug("A crème-coloured fox, running!")
     'a-creme-coloured-fox-running'
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.findall(r"[a-z0-9]+", plain)
-    name = _fit(words) or "clip"
+    name = _truncated(words) or "clip"
     return f"{name}-clip" if name in RESERVED else name
 
 
 def output_name(
     prompt: str, seed: int, when: datetime, *, model: str = "", index: int = 1, template: str = DEFAULT_TEMPLATE
 ) -> str:
-    """Fill a template: a file name without ending, possibly below folders named with `/`.
+    """Fill a template and return a file name without suffix, possibly with folders separated by `/`.
 
-    Raises UsageError for a field that does not exist, a brace left open, or a name no file can have.
+    Raises UsageError for an unknown field, an unclosed brace, or an invalid file name.
 
     >>> output_name("a red fox", 7, datetime(2026, 1, 31, 23, 59, 59))
     '20260131_a-red-fox_7'
@@ -65,26 +65,26 @@ def output_name(
         name = template.format(**values)
     except ValueError as error:
         raise UsageError(
-            f"output name `{template}`: {error}", hint="write fields as in `{seed}` or `{index:03}`"
+            f"output name `{template}`: {error}", hint="write fields like `{seed}` or `{index:03}`"
         ) from error
     _check_name(name)
     return name
 
 
 def check_template(template: str) -> None:
-    """Refuse a template that names an unknown field or does not close its braces. Raises UsageError."""
+    """Raise UsageError for a template with an unknown field or an unclosed brace."""
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
     except ValueError as error:
-        raise UsageError(f"output name `{template}`: {error}", hint="a brace itself is typed twice: `{{`") from error
+        raise UsageError(f"output name `{template}`: {error}", hint="for a literal brace, type `{{`") from error
     known = ", ".join(f"{{{name}}}" for name in FIELDS)
     for field in fields:
         if field not in FIELDS:
-            hint = did_you_mean(field, FIELDS, otherwise=f"fields are {known}")
+            hint = did_you_mean(field, FIELDS, otherwise=f"the fields are {known}")
             raise UsageError(f"output name `{template}`: unknown field `{{{field}}}`", hint=hint)
 
 
-def _fit(words: list[str]) -> str:
+def _truncated(words: list[str]) -> str:
     name = "-".join(words)
     if len(name) <= SLUG_LENGTH:
         return name
@@ -95,6 +95,8 @@ def _fit(words: list[str]) -> str:
 def _check_name(name: str) -> None:
     for part in name.split("/"):
         stem = part.split(".")[0].strip().lower()
-        unusable = not part.strip(". ") or part[-1] in ". " or stem in RESERVED
-        if unusable or _FORBIDDEN.search(part):
-            raise UsageError(f"`{name}` cannot be a file name everywhere", hint=f"the default is `{DEFAULT_TEMPLATE}`")
+        invalid = not part.strip(". ") or part[-1] in ". " or stem in RESERVED
+        if invalid or _FORBIDDEN.search(part):
+            raise UsageError(
+                f"`{name}` is not a valid file name on all systems", hint=f"the default is `{DEFAULT_TEMPLATE}`"
+            )

@@ -1,16 +1,16 @@
-"""Model references: one grammar for everything on the command line that names weights.
+"""Model references: the syntax for naming weights on the command line and in configs.
 
-| typed                            | means                                             |
+| syntax                           | meaning                                           |
 |----------------------------------|---------------------------------------------------|
-| `toonyou`                        | an alias of the catalog                           |
+| `toonyou`                        | a catalog alias, or a file name without suffix    |
 | `hf:org/repo[/file][@revision]`  | a Hugging Face repository, or one file of it      |
-| `civitai:model@version`          | one version of a Civitai model, by its numbers    |
-| `https://…`                      | a file on the web                                 |
-| anything else that looks like it | a path: it holds a separator, starts with `.` or  |
-|                                  | `~`, has a drive letter, or ends as weights do    |
+| `civitai:model@version`          | a Civitai model version, by model and version ID  |
+| `https://…`                      | a URL                                             |
+| a path                           | contains a separator, starts with `.` or `~`, has |
+|                                  | a drive letter, or ends in a weight file suffix   |
 
-Where a scale is allowed, the last `@number` is the scale: `zoom-in@0.8`. `civitai:` always carries its
-version, so there the scale is the second `@`.
+Where a scale is allowed, the last `@number` is the scale: `zoom-in@0.8`. `civitai:` references always have a
+version, so their scale follows the second `@`.
 """
 
 import math
@@ -23,10 +23,10 @@ from animdiff_cli.errors import UsageError
 
 Source = Literal["alias", "hf", "civitai", "url", "path"]
 
-#: file endings that make a bare word a path
+#: suffixes of weight files
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
-GRAMMAR = "an alias, `hf:org/repo/file`, `civitai:model@version`, an https address or a path"
+GRAMMAR = "an alias, `hf:org/repo/file`, `civitai:model@version`, an https URL or a path"
 
 _SCALE = re.compile(r"(?P<rest>.+)@(?P<scale>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII | re.DOTALL)
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
@@ -38,13 +38,13 @@ _CIVITAI = re.compile(r"(?P<target>\d+)@(?P<revision>\d+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """What was typed, parsed. `str(ref)` is a spelling that parses to the same reference."""
+    """A parsed reference. `parse_ref(str(ref))` returns an equal one."""
 
     source: Source
-    target: str  # alias, `org/repo`, Civitai model number, address or path
-    file: str | None = None  # inside a Hugging Face repository; None means all of it
-    revision: str | None = None  # commit, tag or branch; the version number on Civitai
-    scale: float | None = None  # how strongly to apply; None where none was typed
+    target: str  # alias, `org/repo`, Civitai model ID, URL or path
+    file: str | None = None  # in a Hugging Face repository; None: the whole repository
+    revision: str | None = None  # commit, tag or branch; version ID on Civitai
+    scale: float | None = None  # None if not given
 
     def __str__(self) -> str:
         prefix = f"{self.source}:" if self.source in ("hf", "civitai") else ""
@@ -55,9 +55,9 @@ class ModelRef:
 
 
 def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
-    """Read a reference by its spelling alone; nothing on disk or on the net is looked at.
+    """Parse a reference by its syntax alone, without access to disk or network.
 
-    A folder here whose name looks like an alias is typed `./name`. Raises UsageError.
+    A local folder whose name looks like an alias is written `./name`. Raises UsageError.
 
     >>> parse_ref("zoom-in@0.8", scaled=True).scale
     0.8
@@ -65,7 +65,7 @@ def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
     'guoyww/animatediff'
     """
     if not text or text != text.strip() or not text.isprintable():
-        raise UsageError(f"`{text}` names no model", hint=f"type {GRAMMAR}")
+        raise UsageError(f"`{text}` is not a model reference", hint=f"use {GRAMMAR}")
     body, scale = _split_scale(text) if scaled else (text, None)
     return replace(_classify(body), scale=scale)
 
@@ -76,7 +76,7 @@ def _split_scale(text: str) -> tuple[str, float | None]:
         return text, None
     scale = float(match["scale"])
     if not math.isfinite(scale):
-        raise UsageError(f"`{match['scale']}` is too large for a scale", hint="most scales lie between 0 and 1")
+        raise UsageError(f"the scale `{match['scale']}` is too large", hint="typical scales are between 0 and 1")
     return match["rest"], scale
 
 
@@ -92,7 +92,7 @@ def _classify(text: str) -> ModelRef:
     if _looks_like_path(text):
         return ModelRef("path", text)
     if not _ALIAS.fullmatch(text):
-        _refuse(text, "no scale can be given here" if _SCALE.fullmatch(text) else f"type {GRAMMAR}")
+        _refuse(text, "remove the scale: it is not supported here" if _SCALE.fullmatch(text) else f"use {GRAMMAR}")
     return ModelRef("alias", text.lower())
 
 
@@ -104,31 +104,31 @@ def _looks_like_path(text: str) -> bool:
 def _hf(rest: str, text: str) -> ModelRef:
     match = _HF.fullmatch(rest)
     if match is None or {"", ".", ".."} & set(rest.partition("@")[0].split("/")):
-        _refuse(text, "type `hf:org/repo`, `hf:org/repo/file` or `hf:org/repo/file@revision`")
+        _refuse(text, "use `hf:org/repo`, `hf:org/repo/file` or `hf:org/repo/file@revision`")
     return ModelRef("hf", match["target"], match["file"], match["revision"])
 
 
 def _civitai(rest: str, text: str) -> ModelRef:
     match = _CIVITAI.fullmatch(rest)
     if match is None:
-        _refuse(text, "type both numbers of the page's address: `civitai:30240@78775` is model 30240, version 78775")
+        _refuse(text, "use model and version ID from the page's URL: `civitai:30240@78775`")
     return ModelRef("civitai", match["target"], revision=match["revision"])
 
 
 def _url(rest: str, text: str) -> ModelRef:
     host = rest.removeprefix("//").partition("/")[0]
     if not rest.startswith("//") or not host:
-        _refuse(text, "type the whole address: `https://host/file.safetensors`")
+        _refuse(text, "use a complete URL: `https://host/file.safetensors`")
     if "@" in host:
-        # an address ends up in recipes and logs; a password in it would too
-        raise UsageError("an address with a name or password in it", hint="keep credentials out of the address")
+        # URLs are stored in recipes and logs
+        raise UsageError("the URL contains credentials", hint="remove the user name and password from the URL")
     return ModelRef("url", text)
 
 
 def _unknown(rest: str, text: str) -> NoReturn:
     if text.startswith("http:"):
-        _refuse(text, f"weights come over https only: type `https:{rest}`")
-    _refuse(text, f"known sources are `hf:`, `civitai:` and `https:`; for a file of this name here, type `./{text}`")
+        _refuse(text, f"only https is supported: use `https:{rest}`")
+    _refuse(text, f"use `hf:`, `civitai:` or `https:`; for a local file with this name, `./{text}`")
 
 
 _SCHEMES: Mapping[str, Callable[[str, str], ModelRef]] = {"hf": _hf, "civitai": _civitai, "https": _url}

@@ -1,18 +1,18 @@
-"""Camera moves made from any footage: which part of each frame the camera sees.
+"""Synthetic camera moves: the crop window of each frame, for any video.
 
-AnimateDiff gets the reference clips of its MotionLoRAs "via rule-based data augmentation", and of the rules tells one:
-zooms shrink or grow the crop along time (section 4.3). The others follow the same idea here. A window, the largest that
-the move leaves room for, travels over the frame (pan, tilt), changes its size (zoom) or turns (roll).
+The reference clips of AnimateDiff's MotionLoRAs come from "rule-based data augmentation". The paper gives the rule for
+zooms only: the crop area shrinks or grows along time (section 4.3). The other moves follow the same idea: the crop
+window, as large as the move allows, translates (pan, tilt), changes its size (zoom) or rotates (roll).
 
-The name says what the *camera* does, so what is seen goes the other way: in `pan-right` the window moves right and the
-picture moves left; in `roll-cw` the window turns clockwise and the picture turns anticlockwise.
+A shot is named after the motion of the *camera*, so the image content moves the other way: in `pan-right` the window
+moves right and the content moves left; in `roll-cw` the window rotates clockwise and the content anticlockwise.
 
-| shot | speed 1 over the whole clip |
+| shot | motion over the whole clip at speed 1 |
 |---|---|
-| zoom-in, zoom-out | things grow to twice their size, or shrink from it, at a constant rate per frame |
-| pan-left, pan-right | the camera travels one width of what it sees |
-| tilt-up, tilt-down | the camera travels one height of what it sees |
-| roll-cw, roll-ccw | the camera turns by a quarter, the middle frame being upright |
+| zoom-in, zoom-out | the content grows to twice its size, or shrinks to half, by a constant factor per frame |
+| pan-left, pan-right | the window moves by its own width |
+| tilt-up, tilt-down | the window moves by its own height |
+| roll-cw, roll-ccw | the window rotates by 90 degrees; it is upright in the middle of the clip |
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from math import cos, radians, sin
 
 from animdiff_cli.core.choices import Easing, Shot
 
-#: degrees that a roll of speed 1 turns
-QUARTER = 90.0
-#: direction of travel on the screen, x to the right and y down
-TRAVEL = {"pan-left": (-1, 0), "pan-right": (1, 0), "tilt-up": (0, -1), "tilt-down": (0, 1)}
-#: clockwise on the screen is positive
-TURN = {"roll-cw": 1, "roll-ccw": -1}
+#: rotation in degrees of a roll at speed 1
+ROLL_DEGREES = 90.0
+#: direction of translation, x to the right and y down
+TRANSLATIONS = {"pan-left": (-1, 0), "pan-right": (1, 0), "tilt-up": (0, -1), "tilt-down": (0, 1)}
+#: direction of rotation; clockwise is positive
+ROTATIONS = {"roll-cw": 1, "roll-ccw": -1}
 
-#: share of the time → share of the way, both from 0 to 1
+#: fraction of the time → fraction of the motion, both from 0 to 1
 EASINGS: dict[Easing, Callable[[float], float]] = {
     "linear": lambda time: time,
     "smooth": lambda time: time * time * (3 - 2 * time),
@@ -37,9 +37,9 @@ EASINGS: dict[Easing, Callable[[float], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the camera sees of one frame: a rectangle about (x, y), in pixels of the frame, turned by `angle`.
+    """The crop window of one frame: a rectangle centered at (x, y), in pixels, rotated by `angle`.
 
-    x grows to the right and y down, both from the frame's top left corner; `angle` is degrees clockwise.
+    x grows to the right and y down from the frame's top left corner; `angle` is in degrees clockwise.
     """
 
     x: float
@@ -49,17 +49,25 @@ class Window:
     angle: float = 0.0
 
     def corners(self) -> tuple[tuple[float, float], ...]:
-        """Its four corners, clockwise from the one that becomes the top left of the picture."""
-        along, down = self.width / 2, self.height / 2
-        turn, rise = cos(radians(self.angle)), sin(radians(self.angle))
-        offsets = ((-along, -down), (along, -down), (along, down), (-along, down))
-        return tuple((self.x + u * turn - v * rise, self.y + u * rise + v * turn) for u, v in offsets)
+        """Return the four corners, clockwise from the one that becomes the top left of the crop."""
+        half_width, half_height = self.width / 2, self.height / 2
+        cosine, sine = cos(radians(self.angle)), sin(radians(self.angle))
+        offsets = (
+            (-half_width, -half_height),
+            (half_width, -half_height),
+            (half_width, half_height),
+            (-half_width, half_height),
+        )
+        return tuple((self.x + u * cosine - v * sine, self.y + u * sine + v * cosine) for u, v in offsets)
 
 
-def still_window(width: float, height: float, aspect: float, place: tuple[float, float] = (0.5, 0.5)) -> Window:
-    """The largest upright window of the given aspect (width / height); `place` puts it, from (0, 0) to (1, 1)."""
-    across = min(width, height * aspect)
-    return _placed(width, height, across, across / aspect, place)
+def still_window(width: float, height: float, aspect: float, position: tuple[float, float] = (0.5, 0.5)) -> Window:
+    """Return the largest upright window of an aspect ratio (width / height).
+
+    `position` places it in the remaining space: (0, 0) is top left, (1, 1) bottom right.
+    """
+    window_width = min(width, height * aspect)
+    return _window_at(width, height, window_width, window_width / aspect, position)
 
 
 def shot_windows(
@@ -70,13 +78,14 @@ def shot_windows(
     height: float,
     *,
     aspect: float | None = None,
-    place: tuple[float, float] = (0.5, 0.5),
+    position: tuple[float, float] = (0.5, 0.5),
     easing: Easing = "linear",
 ) -> tuple[Window, ...]:
-    """Move a window of `aspect` (width / height; the frame's own if None) over frames of `width` × `height` pixels.
+    """Return the window of each frame for a camera move over frames of `width` × `height` pixels.
 
-    Each window lies within its frame, so there are no black corners. `speed` above 0 is the whole way, in the units of
-    the table above; `place` chooses where the move happens in the room that it leaves, (0, 0) being top left.
+    `aspect` is the window's width / height; None: that of the frame. `speed` > 0 is the total motion, in the units of
+    the table above. `position` places the move in the remaining space, (0, 0) being top left. Each window lies inside
+    the frame, so there are no black corners.
 
     >>> [round(window.x) for window in shot_windows("pan-right", 0.5, 3, 300, 100)]
     [100, 150, 200]
@@ -86,54 +95,62 @@ def shot_windows(
     [-45, 0, 45]
     """
     if num_frames < 2:
-        raise ValueError(f"a camera move takes at least 2 frames, got {num_frames}")
+        raise ValueError(f"a camera move needs at least 2 frames, got {num_frames}")
     if speed <= 0:
         raise ValueError(f"speed must be above 0, got {speed}")
     aspect = aspect or width / height
-    ways = [EASINGS[easing](frame / (num_frames - 1)) for frame in range(num_frames)]
-    if shot in TRAVEL:
-        return _travel(TRAVEL[shot], speed, ways, width, height, aspect, place)
-    if shot in TURN:
-        turns = [TURN[shot] * QUARTER * speed * (way - 0.5) for way in ways]
-        return _turn(turns, width, height, aspect, place)
-    zooms = ways if shot == "zoom-in" else [1 - way for way in ways]
-    widest = still_window(width, height, aspect, place)
-    sizes = [(1 + speed) ** -zoom for zoom in zooms]
-    return tuple(Window(widest.x, widest.y, widest.width * size, widest.height * size) for size in sizes)
+    progress = [EASINGS[easing](frame / (num_frames - 1)) for frame in range(num_frames)]
+    if shot in TRANSLATIONS:
+        return _translate(TRANSLATIONS[shot], speed, progress, width, height, aspect, position)
+    if shot in ROTATIONS:
+        angles = [ROTATIONS[shot] * ROLL_DEGREES * speed * (share - 0.5) for share in progress]
+        return _rotate(angles, width, height, aspect, position)
+    zooms = progress if shot == "zoom-in" else [1 - share for share in progress]
+    widest = still_window(width, height, aspect, position)
+    scales = [(1 + speed) ** -zoom for zoom in zooms]
+    return tuple(Window(widest.x, widest.y, widest.width * scale, widest.height * scale) for scale in scales)
 
 
-def _travel(
+def _translate(
     direction: tuple[int, int],
     speed: float,
-    ways: list[float],
+    progress: list[float],
     width: float,
     height: float,
     aspect: float,
-    place: tuple[float, float],
+    position: tuple[float, float],
 ) -> tuple[Window, ...]:
-    across, down = abs(direction[0]) * speed, abs(direction[1]) * speed
-    window = min(width / (1 + across), height / (1 + down) * aspect)
-    wide, high = window, window / aspect
-    # the whole way is placed like one larger window, then run through from its middle
-    middle = _placed(width, height, wide * (1 + across), high * (1 + down), place)
-    steps = [way - 0.5 for way in ways]
+    across, down = abs(direction[0]) * speed, abs(direction[1]) * speed  # in widths and heights of the window
+    window_width = min(width / (1 + across), height / (1 + down) * aspect)
+    window_height = window_width / aspect
+    # the area that the window sweeps is positioned as a whole; the window crosses its center halfway
+    swept = _window_at(width, height, window_width * (1 + across), window_height * (1 + down), position)
     return tuple(
-        Window(middle.x + direction[0] * across * wide * step, middle.y + direction[1] * down * high * step, wide, high)
-        for step in steps
+        Window(
+            swept.x + direction[0] * across * window_width * (share - 0.5),
+            swept.y + direction[1] * down * window_height * (share - 0.5),
+            window_width,
+            window_height,
+        )
+        for share in progress
     )
 
 
-def _turn(
-    angles: list[float], width: float, height: float, aspect: float, place: tuple[float, float]
+def _rotate(
+    angles: list[float], width: float, height: float, aspect: float, position: tuple[float, float]
 ) -> tuple[Window, ...]:
-    # a turned window of width 1 takes this much room; the size stays the same over the clip, or it would zoom as well
-    turns = [(abs(cos(radians(angle))), abs(sin(radians(angle)))) for angle in angles]
-    room_across = max(turn + rise / aspect for turn, rise in turns)
-    room_down = max(rise + turn / aspect for turn, rise in turns)
-    window = min(width / room_across, height / room_down)
-    room = _placed(width, height, window * room_across, window * room_down, place)
-    return tuple(Window(room.x, room.y, window, window / aspect, angle) for angle in angles)
+    # bounding box of a window of width 1 over all angles; the size is constant over the clip, so that nothing zooms
+    rotations = [(abs(cos(radians(angle))), abs(sin(radians(angle)))) for angle in angles]
+    box_width = max(cosine + sine / aspect for cosine, sine in rotations)
+    box_height = max(sine + cosine / aspect for cosine, sine in rotations)
+    window_width = min(width / box_width, height / box_height)
+    box = _window_at(width, height, window_width * box_width, window_width * box_height, position)
+    return tuple(Window(box.x, box.y, window_width, window_width / aspect, angle) for angle in angles)
 
 
-def _placed(width: float, height: float, wide: float, high: float, place: tuple[float, float]) -> Window:
-    return Window(wide / 2 + (width - wide) * place[0], high / 2 + (height - high) * place[1], wide, high)
+def _window_at(
+    width: float, height: float, window_width: float, window_height: float, position: tuple[float, float]
+) -> Window:
+    x = window_width / 2 + (width - window_width) * position[0]
+    y = window_height / 2 + (height - window_height) * position[1]
+    return Window(x, y, window_width, window_height)

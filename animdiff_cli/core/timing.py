@@ -1,4 +1,4 @@
-"""Frame rates as files store them: whole ticks per frame, with the rounding carried so that a clip keeps its length."""
+"""Frame durations in file formats: integer ticks per frame, rounded so that the clip keeps its total duration."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -6,12 +6,12 @@ from itertools import pairwise
 from animdiff_cli.core.formats import FORMATS, Format
 from animdiff_cli.errors import UsageError
 
-#: a GIF delay is 16 bits of centiseconds, eleven minutes at most
+#: a GIF delay is a 16-bit number of centiseconds, at most eleven minutes
 MIN_FPS = 1 / 600
 
 
 def check_fps(fps: float, format: Format) -> None:
-    """Raise `UsageError` for a frame rate that files of this format cannot store."""
+    """Raise `UsageError` for a frame rate that the format cannot store."""
     limit = FORMATS[format].max_fps
     if limit is not None and fps > limit:
         raise UsageError(
@@ -20,16 +20,16 @@ def check_fps(fps: float, format: Format) -> None:
         )
     if not MIN_FPS <= fps < float("inf"):
         raise UsageError(
-            f"{fps:g} frames per second cannot be stored: a frame lasts at most ten minutes", hint="try `--fps 8`"
+            f"{fps:g} frames per second cannot be stored: a frame may last at most ten minutes", hint="try `--fps 8`"
         )
 
 
-def carried_ticks(num_frames: int, fps: float, ticks_per_second: int) -> list[int]:
-    """Whole ticks each frame lasts: every frame starts within half a tick of its true time.
+def frame_ticks(num_frames: int, fps: float, ticks_per_second: int) -> list[int]:
+    """Return each frame's duration in integer ticks. Every frame starts within half a tick of its exact time.
 
-    Rounding each frame alone would drift: 8 fps in centiseconds is 12.5, and a clip of twelves plays 4 % fast.
+    Rounding each duration alone would drift: at 8 fps a frame lasts 12.5 centiseconds; with 12, a clip plays 4 % fast.
 
-    >>> carried_ticks(3, fps=24, ticks_per_second=1000)
+    >>> frame_ticks(3, fps=24, ticks_per_second=1000)
     [42, 41, 42]
     """
     starts = [round(ticks_per_second * frame / fps) for frame in range(num_frames + 1)]
@@ -37,26 +37,26 @@ def carried_ticks(num_frames: int, fps: float, ticks_per_second: int) -> list[in
 
 
 def gif_delays(num_frames: int, fps: float) -> list[int]:
-    """Per-frame delays in centiseconds, the only unit a GIF knows. Raises `UsageError` above 50 fps.
+    """Return each frame's delay in centiseconds, the unit of GIF. Raises `UsageError` above 50 fps.
 
     >>> gif_delays(4, fps=8)
     [12, 13, 13, 12]
     """
     check_fps(fps, "gif")
-    return carried_ticks(num_frames, fps, 100)
+    return frame_ticks(num_frames, fps, 100)
 
 
 def durations_ms(num_frames: int, fps: float) -> list[int]:
-    """Per-frame durations in milliseconds, the unit of WebP.
+    """Return each frame's duration in milliseconds, the unit of WebP.
 
     >>> durations_ms(3, fps=30)
     [33, 34, 33]
     """
-    return carried_ticks(num_frames, fps, 1000)
+    return frame_ticks(num_frames, fps, 1000)
 
 
 def frame_rate(fps: float) -> Fraction:
-    """Frames per second as the fraction a video container stores.
+    """Return frames per second as the fraction that a video container stores.
 
     >>> frame_rate(24000 / 1001)
     Fraction(24000, 1001)

@@ -15,7 +15,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, Note, ignore
 from animdiff_cli.core.formats import Format, format_of
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.core.seeds import Job, expand
+from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
@@ -183,7 +183,7 @@ def _jobs(resolved: Resolved, prompts: Sequence[str], seeds: Sequence[int], repe
     prompt, seed = _text(resolved, "prompt"), resolved.values.get("seed")
     prompts = prompts or ([prompt] if prompt is not None else [])
     seeds = seeds or ([seed] if isinstance(seed, int) else [])
-    return expand(prompts, seeds, repeat, SystemRandom())
+    return expand_jobs(prompts, seeds, repeat, SystemRandom())
 
 
 def _check_image_model(resolved: Resolved) -> None:

@@ -1,1 +1,1 @@
-"""What an alias means: catalog entries, and where their files are on this machine."""
+"""The model catalog and local model storage: resolve aliases to catalog entries and local paths."""

@@ -75,7 +75,7 @@ def test_2_for_a_model_without_a_motion_module(animdiff, toy_model):
 def test_2_for_no_prompt(animdiff, toy):
     result = animdiff(*toy)
     assert result.exit_code == 2
-    assert "hint: say what to see: `--prompt" in result.stderr
+    assert "hint: for example `--prompt" in result.stderr
 
 
 def test_2_for_a_command_nobody_knows(animdiff):

@@ -1,4 +1,4 @@
-"""Events: facts that cannot be changed on their way to whoever watches."""
+"""Events are immutable."""
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_examples_cover_every_event():
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_an_event_cannot_be_changed(event):
+def test_an_event_is_immutable(event):
     name = type(event).__slots__[0]
     with pytest.raises(FrozenInstanceError):
         setattr(event, name, None)

@@ -1,4 +1,4 @@
-"""Names of outputs: readable, safe on every file system."""
+"""Output names are readable and valid on every file system."""
 
 import re
 from datetime import datetime
@@ -31,7 +31,7 @@ def test_a_prompt_becomes_a_readable_slug(text, expected):
 
 
 @given(st.text())
-def test_any_prompt_gives_a_name_that_every_file_system_takes(text):
+def test_any_prompt_gives_a_valid_file_name(text):
     name = slug(text)
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
     assert len(name) <= SLUG_LENGTH
@@ -39,7 +39,7 @@ def test_any_prompt_gives_a_name_that_every_file_system_takes(text):
     assert slug(name) == name
 
 
-def test_the_default_name_holds_day_prompt_and_seed():
+def test_the_default_name_contains_date_prompt_and_seed():
     assert output_name("a red fox", 2**64 - 1, WHEN) == "20260131_a-red-fox_18446744073709551615"
 
 
@@ -49,7 +49,7 @@ def test_every_documented_field_can_be_used():
     assert name == "20260131-235958-a-fox-7-models-toon-you-3"
 
 
-def test_a_template_may_name_folders_and_pad_numbers():
+def test_a_template_can_contain_folders_and_padded_numbers():
     assert output_name("a fox", 7, WHEN, index=3, template="{model}/{index:03}", model="pocket") == "pocket/003"
 
 
@@ -71,7 +71,7 @@ def test_a_template_may_name_folders_and_pad_numbers():
         ("/{seed}", "default"),
     ],
 )
-def test_a_template_that_cannot_be_a_name_is_refused(template, hint):
+def test_an_invalid_template_is_refused(template, hint):
     with pytest.raises(UsageError) as refusal:
         output_name("a fox", 7, WHEN, template=template)
     assert hint in (refusal.value.hint or "")

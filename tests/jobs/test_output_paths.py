@@ -100,7 +100,7 @@ def test_prompts_that_begin_alike_are_counted():
         ("fox.gif", ["mp4"], "asks for gif"),
         ("fox", ["mpeg"], "unknown output format"),
         ("{colour}.gif", [], "unknown field"),
-        ("con.gif", [], "cannot be a file name everywhere"),
+        ("con.gif", [], "is not a valid file name on all systems"),
         ("taken.txt/fox.gif", [], "is a file, not a folder"),
     ],
 )

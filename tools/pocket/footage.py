@@ -109,8 +109,8 @@ def _film(frames: np.ndarray, wide: bool, rng: np.random.Generator) -> np.ndarra
     shots = get_args(Shot)
     shot, speed = shots[rng.integers(len(shots))], rng.uniform(*CAMERA_SPEED)
     side = frames.shape[1]
-    place = tuple(rng.random(2))
-    windows = shot_windows(shot, speed, len(frames), side, side, place=place)
+    position = tuple(rng.random(2))
+    windows = shot_windows(shot, speed, len(frames), side, side, position=position)
     seen = side if wide else side - 2 * WIDE_MARGIN
     return crop(frames, windows, (seen, seen))
 

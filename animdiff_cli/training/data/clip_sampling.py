@@ -57,7 +57,7 @@ class ClipSample:
             width,
             height,
             aspect=aspect,
-            place=self.position,
+            position=self.position,
             easing=config.shot_easing,
         )
 

@@ -119,8 +119,8 @@ def test_an_eased_pan_is_slow_at_the_ends_and_fast_between(camera_clip):
 
 def test_a_roll_shows_no_black_corners(picture, camera_clip):
     """A white picture stays white in every frame, at any position and speed."""
-    for speed, place in [(0.2, (0, 0)), (0.7, (1, 1)), (1.3, (0.5, 0)), (2.0, (1, 0))]:
-        windows = shot_windows("roll-cw", speed, FRAMES, 301, 173, aspect=SIZE[1] / SIZE[0], place=place)
+    for speed, position in [(0.2, (0, 0)), (0.7, (1, 1)), (1.3, (0.5, 0)), (2.0, (1, 0))]:
+        windows = shot_windows("roll-cw", speed, FRAMES, 301, 173, aspect=SIZE[1] / SIZE[0], position=position)
         clip = crop(np.full((FRAMES, 173, 301, 3), 255, np.uint8), windows, SIZE)
         assert clip.min() == 255
 
