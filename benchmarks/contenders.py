@@ -3,16 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from diffusers import AnimateDiffPipeline, MotionAdapter
 from diffusers.utils import logging
+from torch import Tensor
 
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.build import to_channels_last
-from animdiff_cli.diffusion.decode import decode
-from animdiff_cli.diffusion.denoise import Conditioning, denoise
-from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.noise import seeded_generator
+from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.motion import plug
@@ -59,20 +61,26 @@ class Animdiff:
 
     def render(self, shape: Shape, on_step: OnStep, on_denoised: OnStep) -> Any:
         """Render one clip, uint8 [F, H, W, 3]."""
-        parts, generator = self.parts, seeded_generator(0)
-        texts = [encode_prompt(parts.tokenizer, parts.text_encoder, prompt) for prompt in ("a fox", "")]
-        guided = shape.guidance_scale > 1
-        latents = denoise(
-            parts.unet,
-            make_scheduler("ddim"),
-            initial_noise(generator, shape.num_frames, shape.size // 8, shape.size // 8),
-            Conditioning(texts[0], texts[1] if guided else None, shape.guidance_scale),
+        config = GenerateConfig(
+            prompt="a fox",
+            model="benchmark",
+            seed=0,
             steps=shape.steps,
-            generator=generator,
-            on_step=lambda done, total: on_step(),
+            guidance_scale=shape.guidance_scale,
+            num_frames=shape.num_frames,
+            width=shape.size,
+            height=shape.size,
+            beta_schedule="linear",
         )
-        on_denoised()
-        return decode(parts.vae, latents)
+
+        def stepped(done: int, total: int, _latents: Tensor) -> None:
+            on_step()
+            if done == total:
+                on_denoised()
+
+        parts = self.parts
+        pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts))
+        return render(pipe, config, Callbacks(on_step=stepped))
 
 
 class Diffusers:

@@ -40,6 +40,9 @@ class Parts:
     text_encoder: Any
     tokenizer: Any
     motion: MotionModule
+    text_encoder_2: None = None
+    tokenizer_2: None = None
+    zeros_for_empty: bool = False
 
 
 def build(name: str, device: torch.device, dtype: torch.dtype, *, max_frames: int) -> Parts:

@@ -15,6 +15,7 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model, read_config
 from animdiff_cli.diffusion.text import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.weights.completeness import describe_network
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.materialise import materialise
@@ -28,7 +29,7 @@ class Components:
     as zeros.
     """
 
-    unet: Any
+    unet: UNet
     vae: Any
     text_encoder: Any
     tokenizer: Any

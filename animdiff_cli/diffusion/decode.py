@@ -1,36 +1,49 @@
 """From latents to pixels."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from animdiff_cli.diffusion.text import Report, ignore_report
 from animdiff_cli.errors import DeviceError
 
-OnDecoded = Callable[[int, int], None]  # (frames done, frames in all)
-Report = Callable[[str], None]
+OnDecoded = Callable[[int, int], None]  # (frames done, frames in total)
+
+
+class Vae(Protocol):
+    """The part of diffusers' `AutoencoderKL` that decoding uses."""
+
+    config: Any
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def decode(self, z: Tensor, *, return_dict: bool) -> Any: ...
+
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @torch.no_grad()
 def decode(
-    vae: Any,
+    vae: Vae,
     latents: Tensor,
     *,
     chunk_size: int = 4,
     on_decoded: OnDecoded = lambda done, total: None,
-    report: Report = lambda message: None,
+    report: Report = ignore_report,
 ) -> NDArray[np.uint8]:
     """Decode latents [1, 4, F, h, w] to frames uint8 [F, 8h, 8w, 3], `chunk_size` frames at a time.
 
-    A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good and run
-    again, which `report` is told. Raises `DeviceError` if the latents themselves are not finite.
+    A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good, and the
+    frames are decoded again; `report` receives a note. Raises `DeviceError` if the latents are not finite.
     """
     if not torch.isfinite(latents).all():
         raise DeviceError(
-            "the denoised latents hold NaN or infinity: the image model overflows in this number format",
+            "the denoised latents hold NaN or infinity: the image model overflows in this dtype",
             hint="use `--dtype fp32`; if that is what you use, the weights are damaged: get them again",
         )
     images = latents[0].transpose(0, 1) / vae.config.scaling_factor
@@ -41,7 +54,7 @@ def decode(
     return np.concatenate(frames)
 
 
-def _decode_chunk(vae: Any, images: Tensor, report: Report) -> NDArray[np.uint8]:
+def _decode_chunk(vae: Vae, images: Tensor, report: Report) -> NDArray[np.uint8]:
     pixels = _run(vae, images)
     if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
         report(f"the VAE overflows in {str(vae.dtype).removeprefix('torch.')}: decoding in float32")
@@ -51,5 +64,6 @@ def _decode_chunk(vae: Any, images: Tensor, report: Report) -> NDArray[np.uint8]
     return levels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _run(vae: Any, images: Tensor) -> Tensor:
-    return vae.decode(images.to(vae.dtype), return_dict=False)[0]
+def _run(vae: Vae, images: Tensor) -> Tensor:
+    decoded: Tensor = vae.decode(images.to(vae.dtype), return_dict=False)[0]
+    return decoded

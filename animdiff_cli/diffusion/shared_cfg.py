@@ -1,7 +1,7 @@
-"""Guidance runs a clip twice in one batch, with text and without. Until a text is read both halves are the same.
+"""Layers before the first cross-attention, computed once for both halves of classifier-free guidance.
 
-The convolution that lets latents in, the first ResNet and the first self-attention see no text: they are computed for
-one half and repeated for the other, by hooks on the stock UNet.
+Guidance runs a clip twice in one batch, without and with text. The first convolution, the first ResNet and the first
+self-attention see no text: they are computed for one half and repeated for the other, by hooks on the stock UNet.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from animdiff_cli.motion.unet import UNet
+
 
 @contextmanager
-def same_halves(unet: Any) -> Iterator[None]:
-    """Promise that both halves of every batch hold the same latents at the same timestep while this lasts.
+def shared_cfg(unet: UNet) -> Iterator[None]:
+    """Share early layers between the halves of every batch inside this context.
 
-    Where the UNet is told more than text (SDXL's summary of the prompt differs between the halves from the first ResNet
-    on), or reads no text in its first block, nothing is shared.
+    Both halves must hold the same latents at the same timestep. Nothing is shared where the halves differ earlier:
+    SDXL adds the pooled prompt to the timestep embedding, and some UNets have no attention in the first block.
     """
     handles = []
     for layer in _before_text(unet):
@@ -30,7 +32,7 @@ def same_halves(unet: Any) -> Iterator[None]:
             handle.remove()
 
 
-def _before_text(unet: Any) -> list[nn.Module]:
+def _before_text(unet: UNet) -> list[nn.Module]:
     first = unet.down_blocks[0]
     attentions = getattr(first, "attentions", None)
     if unet.config.addition_embed_type is not None or not attentions:

@@ -1,29 +1,24 @@
 """An image model with its motion module plugged in, loaded once and ready to render clips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
-from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.build import Components, load_components
-from animdiff_cli.diffusion.decode import decode
-from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
-from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
-from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
-from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
+from animdiff_cli.diffusion.schedulers import BETA_END
+from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt
 from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
 from animdiff_cli.jobs.weights import Weights, check_weights
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
@@ -31,8 +26,6 @@ from animdiff_cli.motion.lora import merge_motion_loras
 from animdiff_cli.weights.lora import LoraWeights
 
 __all__ = ["Animator", "Rendered", "Weights", "load_animator"]
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,52 +46,28 @@ class Animator:
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
 
     def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
-        """Render one clip. Raises `DeviceError` when memory runs out or the numbers overflow."""
+        """Render one clip. Raises `DeviceError` if memory runs out or numbers overflow."""
         config = self._resolved(config)
-        parts, report = self.components, _said_once(emit)
-        generator = seeded_generator(config.seed)
-        with out_of_memory_as_device_error(parts.plan, config.width, config.height, config.num_frames):
-            latents = denoise(
-                parts.unet,
-                self._scheduler(config),
-                initial_noise(generator, config.num_frames, config.height // 8, config.width // 8),
-                self._conditioning(config, report),
-                steps=config.steps,
-                generator=generator,
-                on_step=lambda done, total: emit(StepDone(done, total, job, jobs)),
-            )
-            on_decoded = lambda done, total: emit(FramesDecoded(done, total))  # noqa: E731
-            frames = decode(parts.vae, latents, on_decoded=on_decoded, report=report)
-        return Rendered(frames, make_recipe(config, self.hashes.result(), parts.plan.kind))
-
-    def _scheduler(self, config: GenerateConfig) -> Any:
-        assert config.beta_end is not None  # resolved
-        return make_scheduler(
-            config.scheduler,
-            config.beta_schedule,
-            self.components.prediction_type,
-            beta_end=config.beta_end,
-            timestep_spacing=config.timestep_spacing,
+        plan = self.components.plan
+        callbacks = Callbacks(
+            on_step=lambda done, total, _latents: emit(StepDone(done, total, job, jobs)),
+            on_decoded=lambda done, total: emit(FramesDecoded(done, total)),
+            report=_reported_once(emit),
         )
+        with out_of_memory_as_device_error(plan, config.width, config.height, config.num_frames):
+            frames = render(self.pipeline, config, callbacks)
+        return Rendered(frames, make_recipe(config, self.hashes.result(), plan.kind))
 
-    def _conditioning(self, config: GenerateConfig, report: Report) -> Conditioning:
-        guided = config.guidance_scale > 1
-        if self.components.is_sdxl:
-            return sdxl.condition(
-                self.components,
-                expand_embeddings(config.prompt, self.embeddings),
-                expand_embeddings(config.negative_prompt, self.embeddings) if guided else None,
-                config.guidance_scale,
-                sdxl.sizes_of(config.height, config.width, self.motion),
-                clip_skip=config.clip_skip,
-                report=report,
-            )
-        negative = self._encode(config.negative_prompt, config.clip_skip, report) if guided else None
-        return Conditioning(self._encode(config.prompt, config.clip_skip, report), negative, config.guidance_scale)
+    @property
+    def pipeline(self) -> Pipeline:
+        """The networks as `diffusion.pipeline` takes them."""
+        parts = self.components
+        return Pipeline(parts.unet, parts.vae, self._encode, parts.prediction_type)
 
-    def _encode(self, prompt: str, clip_skip: int, report: Report) -> Tensor:
-        parts, prompt = self.components, expand_embeddings(prompt, self.embeddings)
-        return encode_prompt(parts.tokenizer, parts.text_encoder, prompt, clip_skip=clip_skip, report=report)
+    def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
+        if prompt is not None:
+            prompt = expand_embeddings(prompt, self.embeddings)
+        return encode_prompt(self.components, prompt, clip_skip=clip_skip, report=report)
 
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
         """Write what `auto` came to into the config, so that the recipe says it."""
@@ -143,12 +112,12 @@ def _load_motion(weights: Weights, loras: Sequence[LoraWeights], plan: DevicePla
     return motion
 
 
-def _said_once(emit: Emit) -> Report:
-    said: set[str] = set()
+def _reported_once(emit: Emit) -> Report:
+    reported: set[str] = set()
 
     def report(message: str) -> None:
-        if message not in said:
-            said.add(message)
+        if message not in reported:
+            reported.add(message)
             emit(Note(message))
 
     return report

@@ -16,8 +16,8 @@ from animdiff_cli import paths
 from animdiff_cli.config.train_config import FREE_ON_RESUME
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
 from animdiff_cli.diffusion.build import Components, load_components, model_files
+from animdiff_cli.diffusion.conditions.sdxl import size_ids
 from animdiff_cli.diffusion.memory import is_out_of_memory
-from animdiff_cli.diffusion.sdxl import sizes_of
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.hashing import sha256_of_files
@@ -133,7 +133,7 @@ def _make_run(
         device=device,
         noise_offset=config.noise_offset,
         alphas_cumprod=alphas_cumprod(config.beta_schedule, beta_end=config.beta_end),
-        sizes=partial(sizes_of, motion=built.motion),
+        sizes=partial(size_ids, motion=built.motion),
     )
     return Run(
         config=config,

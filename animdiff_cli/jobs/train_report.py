@@ -12,7 +12,7 @@ from typing import Any
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, Note, Writing, Written
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.diffusion.text import Text
+from animdiff_cli.diffusion.text import PromptEmbeds
 from animdiff_cli.jobs.recipe import PACKAGES
 from animdiff_cli.jobs.train_plan import TrainPlan, sample_settings
 from animdiff_cli.jobs.train_stages import Built
@@ -80,7 +80,7 @@ def open_gallery(
     built: Built,
     vae: Any,
     prediction_type: str,
-    text: Callable[[str | None], Text],
+    text: Callable[[str | None], PromptEmbeds],
     emit: Emit,
 ) -> Gallery:
     """Prepare to render the prompts of this run; `text` must know their embeddings, and the negative prompt's."""

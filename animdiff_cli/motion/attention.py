@@ -40,7 +40,7 @@ def in_parts(query: Tensor, key: Tensor, value: Tensor, most_heads: int) -> Tens
     """Attend `most_heads` heads at a time; all tensors [B, heads, F, D]."""
     if query.shape[1] <= most_heads:
         return F.scaled_dot_product_attention(query, key, value)
-    parts = zip(*(x.split(most_heads, dim=1) for x in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(x, most_heads, dim=1) for x in (query, key, value)), strict=True)
     return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=1)
 
 

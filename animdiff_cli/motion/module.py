@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.motion.attention import temporal_attention
-from animdiff_cli.motion.spec import MotionSpec, MotionVersion
+from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.weights.positions import sinusoid
 
 NORM_GROUPS = 32

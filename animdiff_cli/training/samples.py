@@ -1,4 +1,4 @@
-"""Clips of the weights as they are: the same loop, samplers and decoder as a render, on what is being trained."""
+"""Sample clips of the weights in training, rendered by the same pipeline as `generate`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,10 @@ from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import format_of
-from animdiff_cli.diffusion import sdxl
-from animdiff_cli.diffusion.decode import decode
-from animdiff_cli.diffusion.denoise import Conditioning, denoise
-from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
-from animdiff_cli.diffusion.text import Text
-from animdiff_cli.motion import plugged
+from animdiff_cli.diffusion.decode import Vae, decode
+from animdiff_cli.diffusion.pipeline import Pipeline, sample_latents
+from animdiff_cli.diffusion.text import PromptEmbeds, Report
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.outputs import write_clip
 
 Frames = NDArray[np.uint8]
@@ -26,37 +23,24 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Renders prompts with the UNet in training. `text` gives texts, None's for none: the encoders are gone by then.
+    """Renders prompts with the UNet in training.
 
-    The VAE waits on the CPU between samples.
+    `text` returns the embeddings of a prompt, None for the unconditional one: the text encoders have left memory. The
+    VAE waits on the CPU between samples.
     """
 
-    unet: Any
-    vae: Any
-    text: Callable[[str | None], Text]
+    unet: UNet
+    vae: Vae
+    text: Callable[[str | None], PromptEmbeds]
     prediction_type: str
     autocast: torch.dtype | None
 
-    @torch.no_grad()
     def frames(self, config: GenerateConfig, num_frames: int) -> Frames:
-        """Render one clip of `config`, whose noise schedule is settled: uint8 [F, H, W, 3]."""
-        generator = seeded_generator(config.seed)
+        """Render one clip: uint8 [F, H, W, 3]. The beta schedule of `config` must be resolved."""
         device = self.unet.device
+        pipe = Pipeline(self.unet, self.vae, self._encode, self.prediction_type)
         with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            latents = denoise(
-                self.unet,
-                make_scheduler(
-                    config.scheduler,
-                    config.beta_schedule,
-                    self.prediction_type,
-                    beta_end=config.beta_end or BETA_END,
-                    timestep_spacing=config.timestep_spacing,
-                ),
-                initial_noise(generator, num_frames, config.height // 8, config.width // 8),
-                self._conditioning(config),
-                steps=config.steps,
-                generator=generator,
-            )
+            latents = sample_latents(pipe, config.model_copy(update={"num_frames": num_frames}))
         self.vae.to(device)
         try:
             return decode(self.vae, latents.to(torch.float32))
@@ -64,26 +48,17 @@ class Sampler:
             self.vae.to("cpu")
 
     def write(self, config: GenerateConfig, num_frames: int, path: Path, about: dict[str, Any]) -> Path:
-        """Render and write one clip as `sample_path` named it; `about` goes into the file beside its settings."""
+        """Render one clip and write it to `path` (see `sample_path`) with its settings and `about` as its recipe."""
         recipe = {"config": config.model_dump(mode="json"), "training": about}
         frames = self.frames(config, num_frames)
         return write_clip(frames, config.fps, path, format_of(path), recipe, overwrite=True)
 
-    def _conditioning(self, config: GenerateConfig) -> Conditioning:
-        positive = self._text(config.prompt)
-        negative = self._text(config.negative_prompt or None) if config.guidance_scale > 1 else None
-        if positive.pooled is None:
-            return Conditioning(positive.tokens, negative and negative.tokens, config.guidance_scale)
-        attached = plugged(self.unet)
-        sizes = sdxl.sizes_of(config.height, config.width, attached.motion if attached else None)
-        return sdxl.tell(positive, negative, config.guidance_scale, sizes)
-
-    def _text(self, prompt: str | None) -> Text:
+    def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
+        """Look the embeddings up; training encodes every prompt with a clip skip of 0."""
         text = self.text(prompt)
-        pooled = None if text.pooled is None else self._there(text.pooled)
-        return Text(self._there(text.tokens), pooled)
+        return PromptEmbeds(self._on_device(text.embeds), None if text.pooled is None else self._on_device(text.pooled))
 
-    def _there(self, tensor: Tensor) -> Tensor:
+    def _on_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.unet.device, self.unet.dtype)
 
 

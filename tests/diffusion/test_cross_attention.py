@@ -3,7 +3,7 @@ import torch
 from einops import repeat
 from peft import LoraConfig
 
-from animdiff_cli.diffusion.cross_attention import SharedTextProcessor, share_text, unshare_text
+from animdiff_cli.diffusion.cross_attention import SharedTextProcessor, cached_text, share_text
 from animdiff_cli.motion import plug
 
 
@@ -48,65 +48,91 @@ def test_text_is_projected_once_per_prompt(make_unet):
     images, text = inputs()
     projected = []
     unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_k.register_forward_hook(lambda *_: projected.append(1))
-    share_text(unet)
-    with torch.no_grad():
+    with torch.no_grad(), cached_text(unet):
         for _ in range(3):
             unet(images, 500, encoder_hidden_states=text)
         unet(images, 500, encoder_hidden_states=text.clone())
     assert len(projected) == 2
 
 
-@pytest.mark.parametrize("change", ["new prompt", "same tensor written over", "weight in place", "weight replaced"])
-def test_a_change_is_noticed(make_unet, change):
+def in_place_by_data(unet, text):
+    unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_v.weight.data.mul_(3)
+
+
+def by_fused_optimizer(unet, text):
+    weight = unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_v.weight
+    weight.grad = torch.ones_like(weight)
+    torch.optim.AdamW([weight], lr=0.1, fused=True).step()
+
+
+def by_moving_average(unet, text):
+    from diffusers.training_utils import EMAModel
+
+    average = EMAModel([parameter * 3 for parameter in unet.parameters()])
+    average.copy_to(unet.parameters())
+
+
+def by_writing_over_the_text(unet, text):
+    text.data.mul_(2)
+
+
+CHANGES = [in_place_by_data, by_fused_optimizer, by_moving_average, by_writing_over_the_text]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_between_clips_is_never_missed(make_unet, change):
     unet = make_unet()
     images, text = inputs()
-    to_v = unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_v
-    share_text(unet)
-    with torch.no_grad():
+    with torch.no_grad(), cached_text(unet):
         before = unet(images, 500, encoder_hidden_states=text).sample
-        if change == "new prompt":
-            text = text * 2
-        elif change == "same tensor written over":
-            text.mul_(2)
-        elif change == "weight in place":
-            to_v.weight.mul_(3)
-        else:
-            to_v.weight = torch.nn.Parameter(to_v.weight * 3)
-        after = unet(images, 500, encoder_hidden_states=text).sample
-    unshare_text(unet)
+    change(unet, text)
     with torch.no_grad():
+        with cached_text(unet):
+            after = unet(images, 500, encoder_hidden_states=text).sample
         expected = plain(unet, images, text)
     assert (after - before).abs().max() > 1e-4
     assert (after - expected).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_without_a_cache_a_change_is_never_missed(make_unet, change):
+    unet = make_unet()
+    images, text = inputs()
+    share_text(unet)
+    with torch.no_grad():
+        unet(images, 500, encoder_hidden_states=text)
+    change(unet, text)
+    with torch.no_grad():
+        after = unet(images, 500, encoder_hidden_states=text).sample
+        assert (after - plain(unet, images, text)).abs().max() < 1e-12
 
 
 def test_a_lora_and_its_scale_are_noticed(make_unet):
     unet = make_unet()
     unet.add_adapter(LoraConfig(r=4, target_modules=["to_k", "to_v"], init_lora_weights=False), "look")
     images, text = inputs()
-    share_text(unet)
-    with torch.no_grad():
-        seen = {}
-        for scale in (1.0, 0.3):
-            unet.set_adapters(["look"], [scale])
-            seen[scale] = unet(images, 500, encoder_hidden_states=text).sample
-        unet.disable_adapters()
-        seen["off"] = unet(images, 500, encoder_hidden_states=text).sample
-    unshare_text(unet)
-    with torch.no_grad():
-        assert (plain(unet, images, text) - seen["off"]).abs().max() < 1e-12
-        unet.enable_adapters()
-        assert (plain(unet, images, text) - seen[0.3]).abs().max() < 1e-12
-    assert (seen[1.0] - seen[0.3]).abs().max() > 1e-4
+    seen = []
+    for scale in (1.0, 0.3):
+        unet.set_adapters(["look"], [scale])
+        with torch.no_grad():
+            with cached_text(unet):
+                seen.append(unet(images, 500, encoder_hidden_states=text).sample)
+            assert (plain(unet, images, text) - seen[-1]).abs().max() < 1e-12
+    assert (seen[0] - seen[1]).abs().max() > 1e-4
 
 
-def test_stock_processors_come_back(make_unet):
+@pytest.mark.parametrize("shared_before", [False, True])
+def test_earlier_processors_come_back(make_unet, shared_before):
     unet = make_unet()
-    before = {name: type(processor) for name, processor in unet.attn_processors.items()}
-    share_text(unet)
-    assert any(isinstance(processor, SharedTextProcessor) for processor in unet.attn_processors.values())
-    unshare_text(unet)
-    assert {name: type(processor) for name, processor in unet.attn_processors.items()} == before
+    if shared_before:
+        share_text(unet)
+    before = dict(unet.attn_processors)
+    with pytest.raises(RuntimeError, match="inside"), cached_text(unet):
+        assert any(isinstance(processor, SharedTextProcessor) for processor in unet.attn_processors.values())
+        raise RuntimeError("inside")
+    assert unet.attn_processors == before
+    if not shared_before:
+        unet.set_default_attn_processor()
 
 
 def test_a_text_mask_is_honoured(make_unet):

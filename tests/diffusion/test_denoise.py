@@ -1,14 +1,17 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Scheduler
 from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.decode import decode
-from animdiff_cli.diffusion.denoise import Conditioning, denoise
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.pipeline import SILENT, Callbacks, Pipeline, sample_latents
 from animdiff_cli.diffusion.schedulers import SAMPLERS, make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import UsageError
@@ -31,13 +34,23 @@ def exact(parts):
     return parts
 
 
-def run(parts, *, scheduler="ddim", frames=3, steps=4, guidance=7.5, seed=5):
-    text = encode_prompt(parts.tokenizer, parts.text_encoder, "a fox")
-    negative = encode_prompt(parts.tokenizer, parts.text_encoder, "blur") if guidance > 1 else None
-    generator = seeded_generator(seed)
-    noise = initial_noise(generator, frames, 8, 8).to(parts.unet.dtype)
-    conditioning = Conditioning(text, negative, guidance)
-    return denoise(parts.unet, make_scheduler(scheduler), noise, conditioning, steps=steps, generator=generator)
+def run(parts, *, scheduler="ddim", frames=3, steps=4, guidance=7.5, seed=5, callbacks=SILENT):
+    config = GenerateConfig(
+        prompt="a fox",
+        negative_prompt="blur",
+        model="toy",
+        seed=seed,
+        scheduler=scheduler,
+        beta_schedule="linear",
+        steps=steps,
+        guidance_scale=guidance,
+        num_frames=frames,
+        width=64,
+        height=64,
+    )
+    pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts))
+    noise = initial_noise(seeded_generator(seed), frames, 8, 8).to(parts.unet.dtype)
+    return sample_latents(pipe, config, callbacks, noise=noise)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
@@ -73,15 +86,14 @@ def test_without_motion_each_frame_is_what_stable_diffusion_draws(exact, guidanc
 def test_with_motion_the_loop_walks_the_official_network(exact, toy_motion_file):
     motion = load_motion_module(toy_motion_file).double()
     official = OfficialUNet(exact.unet, motion.state_dict(), "v3")
-    text = encode_prompt(exact.tokenizer, exact.text_encoder, "a fox")
-    negative = encode_prompt(exact.tokenizer, exact.text_encoder, "blur")
+    text, negative = (encode_prompt(exact, prompt).embeds for prompt in ("a fox", "blur"))
     scheduler = make_scheduler("ddim")
     scheduler.set_timesteps(3)
     latents = initial_noise(seeded_generator(5), 3, 8, 8).double()
     with torch.no_grad():
         for t in scheduler.timesteps:
-            without, with_text = (official(latents, t, tokens) for tokens in (negative, text))
-            latents = scheduler.step(without + 7.5 * (with_text - without), t, latents).prev_sample
+            noise_uncond, noise_text = (official(latents, t, embeds) for embeds in (negative, text))
+            latents = scheduler.step(noise_uncond + 7.5 * (noise_text - noise_uncond), t, latents).prev_sample
     plug(exact.unet, motion)
     ours = run(exact, steps=3)
     assert (ours - latents).abs().max() < 1e-8 * latents.std()
@@ -129,17 +141,10 @@ def test_more_frames_than_the_module_has_positions_for_are_refused(parts, toy_mo
 
 def test_progress_counts_every_step(parts):
     seen = []
-    generator = seeded_generator(0)
-    denoise(
-        parts.unet,
-        make_scheduler("ddim"),
-        initial_noise(generator, 1, 8, 8),
-        Conditioning(encode_prompt(parts.tokenizer, parts.text_encoder, "")),
-        steps=3,
-        generator=generator,
-        on_step=lambda done, total: seen.append((done, total)),
-    )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    on_step = lambda done, total, latents: seen.append((done, total, latents))  # noqa: E731
+    last = run(parts, frames=1, steps=3, guidance=1, callbacks=Callbacks(on_step=on_step))
+    assert [(done, total) for done, total, _ in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert torch.equal(seen[-1][2], last)
 
 
 @pytest.mark.parametrize("seed", [0, 2**32, 2**63, 2**64 - 1])

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animdiff_cli.core.embedding_words import contains_word
+from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.embeddings import add_embeddings, expand_embeddings, open_embedding
 from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
 from animdiff_cli.errors import IntegrityError
@@ -19,6 +20,10 @@ WIDTH = 768
 @pytest.fixture
 def vectors():
     return torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+def encode(tokenizer, encoder, prompt):
+    return encode_prompt(Components(None, None, encoder, tokenizer, "epsilon", "linear", None), prompt).embeds
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def test_the_text_encoder_sees_the_vectors_in_the_place_of_the_word(load, vector
     check_tokenizer(tokenizer, encoder)
     table = encoder.get_input_embeddings()
     table.register_forward_hook(lambda module, args, output: seen.append((args[0][0], output[0])))
-    encode_prompt(tokenizer, encoder, expand_embeddings("a, EasyNegative b", [load({"emb_params": vectors})]))
+    encode(tokenizer, encoder, expand_embeddings("a, EasyNegative b", [load({"emb_params": vectors})]))
     tokens, embedded = seen[0]
     assert torch.equal(embedded[tokens >= 514], vectors)
     plain = byte_tokenizer()("a, b").input_ids
@@ -80,9 +85,9 @@ def test_the_text_encoder_sees_the_vectors_in_the_place_of_the_word(load, vector
 
 def test_prompts_without_the_word_are_read_as_before(load, vectors, encoder):
     tokenizer = byte_tokenizer()
-    before = encode_prompt(tokenizer, encoder, "a fox")
+    before = encode(tokenizer, encoder, "a fox")
     add_embeddings(tokenizer, encoder, [load({"emb_params": vectors})])
-    assert torch.equal(encode_prompt(tokenizer, encoder, "a fox"), before)
+    assert torch.equal(encode(tokenizer, encoder, "a fox"), before)
 
 
 @given(st.text(max_size=30))

@@ -1,18 +1,21 @@
 """SDXL through the one denoising loop, against diffusers' pipelines and the official computation."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AnimateDiffSDXLPipeline, MotionAdapter, StableDiffusionXLPipeline
 
-from animdiff_cli.diffusion import sdxl
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.build import check_model, load_components
-from animdiff_cli.diffusion.denoise import denoise
+from animdiff_cli.diffusion.conditions import size_ids
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions, sample_latents
 from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.generate import generate
 from animdiff_cli.motion import load_motion_module, plug
@@ -20,7 +23,7 @@ from animdiff_cli.weights.motion import RENAMES, is_position
 from tests.motion.reference import OfficialUNet
 
 PLAN = DevicePlan("cpu", 0, "fp32")
-SIZES = sdxl.sizes_of(64, 96)
+SIZES = size_ids(64, 96)
 
 
 @pytest.fixture
@@ -61,16 +64,36 @@ def theirs(kind, parts, **more):
     return pipe
 
 
-def ours(parts, *, negative, clip_skip=0, guidance=7.5, steps=3, beta_end=0.012, frames=3):
-    conditioning = sdxl.condition(parts, "a fox", negative, guidance, SIZES, clip_skip=clip_skip)
-    generator = seeded_generator(5)
-    noise = initial_noise(generator, frames, 8, 12).double()
-    scheduler = make_scheduler("euler", "scaled_linear", beta_end=beta_end)
-    return denoise(parts.unet, scheduler, noise, conditioning, steps=steps, generator=generator)
+def config_of(*, negative="", clip_skip=0, guidance=7.5, steps=3, beta_end=0.012, frames=3, height=64, width=96):
+    return GenerateConfig(
+        prompt="a fox",
+        negative_prompt=negative,
+        model="toy-xl",
+        seed=5,
+        scheduler="euler",
+        beta_schedule="scaled_linear",
+        beta_end=beta_end,
+        steps=steps,
+        guidance_scale=guidance,
+        clip_skip=clip_skip,
+        num_frames=frames,
+        width=width,
+        height=height,
+    )
+
+
+def pipeline_of(parts):
+    return Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts))
+
+
+def ours(parts, **settings):
+    config = config_of(**settings)
+    noise = initial_noise(seeded_generator(5), config.num_frames, 8, 12).double()
+    return sample_latents(pipeline_of(parts), config, noise=noise)
 
 
 @pytest.mark.parametrize(
-    ("negative", "clip_skip", "guidance"), [(None, 0, 1.0), ("", 0, 7.5), ("blur", 0, 7.5), ("", 1, 7.5)]
+    ("negative", "clip_skip", "guidance"), [("", 0, 1.0), ("", 0, 7.5), ("blur", 0, 7.5), ("", 1, 7.5)]
 )
 def test_without_motion_each_frame_is_what_sdxl_draws(exact, negative, clip_skip, guidance):
     pipe = theirs(StableDiffusionXLPipeline, exact, scheduler=make_scheduler("euler", "scaled_linear"))
@@ -94,18 +117,17 @@ def test_without_motion_each_frame_is_what_sdxl_draws(exact, negative, clip_skip
 def test_with_motion_the_loop_walks_the_official_network(exact, toy_sdxl_motion_file):
     motion = load_motion_module(toy_sdxl_motion_file).double()
     official = OfficialUNet(exact.unet, motion.state_dict(), "sdxl")
-    told = sdxl.condition(exact, "a fox", "blur", 7.5, SIZES)
+    prompts = [encode_prompt(exact, prompt) for prompt in ("blur", "a fox")]
     scheduler = make_scheduler("euler", "scaled_linear", beta_end=0.020)
     scheduler.set_timesteps(3)
     latents = initial_noise(seeded_generator(5), 3, 8, 12).double() * scheduler.init_noise_sigma
     with torch.no_grad():
         for t in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, t)
-            without, with_text = (
-                official(scaled, t, text, pooled=told.added.pooled[half : half + 1], sizes=SIZES)
-                for half, text in enumerate((told.negative, told.positive))
+            noise_uncond, noise_text = (
+                official(scaled, t, prompt.embeds, pooled=prompt.pooled, sizes=SIZES) for prompt in prompts
             )
-            latents = scheduler.step(without + 7.5 * (with_text - without), t, latents).prev_sample
+            latents = scheduler.step(noise_uncond + 7.5 * (noise_text - noise_uncond), t, latents).prev_sample
     plug(exact.unet, motion)
     walked = ours(exact, negative="blur", beta_end=0.020)
     assert (walked - latents).abs().max() < 1e-8 * latents.std()
@@ -154,16 +176,17 @@ def adapter_of(motion):
 
 
 def test_an_empty_negative_prompt_is_zeros_where_the_model_was_trained_so(exact):
-    told = sdxl.condition(exact, "a fox", "", 7.5, SIZES)
-    assert not told.negative.any()
-    assert not told.added.pooled[0].any()
-    assert told.added.pooled[1].any()
-    written = sdxl.condition(exact, "a fox", "blur", 7.5, SIZES)
-    assert written.negative.any()
+    text, sdxl = encode_conditions(pipeline_of(exact), config_of(negative=""))
+    assert not text.embeds[0].any()
+    assert not sdxl.pooled[0].any()
+    assert text.embeds[1].any()
+    assert sdxl.pooled[1].any()
+    text, sdxl = encode_conditions(pipeline_of(exact), config_of(negative="blur"))
+    assert text.embeds[0].any()
 
 
 def test_sizes_are_told_height_first():
-    assert sdxl.sizes_of(768, 1344) == (768, 1344, 0, 0, 768, 1344)
+    assert size_ids(768, 1344) == (768, 1344, 0, 0, 768, 1344)
 
 
 def test_a_clip_comes_out_and_a_seed_decides_it(small):
@@ -183,12 +206,10 @@ def test_every_setting_changes_the_frames(small, changed):
 
 
 def test_sizes_change_the_picture(exact):
-    told = [sdxl.condition(exact, "a fox", None, 1.0, sizes) for sizes in (SIZES, (1920, 1080, 0, 0, 512, 512))]
     noise = initial_noise(seeded_generator(5), 2, 8, 12).double()
-    walked = [
-        denoise(exact.unet, make_scheduler("euler"), noise, one, steps=2, generator=seeded_generator(5)) for one in told
-    ]
-    assert (walked[0] - walked[1]).abs().max() > 1e-6
+    configs = [config_of(guidance=1.0, frames=2, height=height) for height in (64, 1080)]
+    first, second = (sample_latents(pipeline_of(exact), config, noise=noise) for config in configs)
+    assert (first - second).abs().max() > 1e-6
 
 
 def test_clip_skip_stops_before_the_embeddings(small):

@@ -5,7 +5,7 @@ import torch
 from einops import rearrange
 
 from animdiff_cli.diffusion.cross_attention import share_text
-from animdiff_cli.diffusion.shared_cfg import same_halves
+from animdiff_cli.diffusion.shared_cfg import shared_cfg
 from animdiff_cli.motion import plug
 
 
@@ -23,7 +23,7 @@ def test_it_changes_no_bit(make_unet, make_motion, version):
     images, text = inputs()
     with torch.no_grad(), motion.frames(4):
         expected = unet(images, 500, encoder_hidden_states=text).sample
-        with same_halves(unet):
+        with shared_cfg(unet):
             shared = unet(images, 500, encoder_hidden_states=text).sample
         after = unet(images, 500, encoder_hidden_states=text).sample
     assert torch.equal(shared, expected)
@@ -38,7 +38,7 @@ def test_the_layers_before_the_text_see_one_half(make_unet):
     block = unet.down_blocks[0]
     layers = (unet.conv_in, block.resnets[0].conv1, block.attentions[0].transformer_blocks[0].attn1.to_q)
     repeated = rearrange(text[:, None].expand(-1, 4, -1, -1), "b f l d -> (b f) l d")
-    with torch.no_grad(), same_halves(unet):
+    with torch.no_grad(), shared_cfg(unet):
         for layer in layers:
             layer.register_forward_pre_hook(lambda layer, args: seen.append(len(args[0])))
         unet(images, 500, encoder_hidden_states=repeated)
@@ -47,5 +47,5 @@ def test_the_layers_before_the_text_see_one_half(make_unet):
 
 def test_nothing_is_shared_where_the_first_block_reads_no_text(make_unet):
     unet = make_unet("sdxl", dtype=torch.float32)
-    with same_halves(unet):
+    with shared_cfg(unet):
         assert not any(module._forward_hooks for module in unet.modules())

@@ -32,7 +32,7 @@ def test_a_single_file_loads_to_the_weights_of_the_folder_it_came_from(toy_model
         ours, theirs = getattr(single, part).state_dict(), getattr(folder, part).state_dict()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    texts = [encode_prompt(parts.tokenizer, parts.text_encoder, "a fox") for parts in (folder, single)]
+    texts = [encode_prompt(parts, "a fox").embeds for parts in (folder, single)]
     assert torch.equal(*texts)
 
 

@@ -11,10 +11,11 @@ from PIL import Image
 from animdiff_cli import generate
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.events import Trained
-from animdiff_cli.diffusion import sdxl
 from animdiff_cli.diffusion.build import load_components
+from animdiff_cli.diffusion.conditions.sdxl import size_ids
 from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
@@ -77,12 +78,12 @@ def first(loader, *, dropped):
 def test_a_clip_is_told_as_a_render_tells_it(loader):
     loader, parts = loader
     batch, silent = first(loader, dropped=False), first(loader, dropped=True)
-    told = sdxl.condition(parts, "clip number 0", "", 7.5, sdxl.sizes_of(*WIDE))
-    assert torch.equal(batch.text, told.positive) and torch.equal(silent.text, told.negative)
-    assert torch.equal(torch.cat([silent.pooled, batch.pooled]), told.added.pooled)
-    assert torch.equal(torch.cat([silent.sizes, batch.sizes]), told.added.sizes)
+    prompt, empty = (encode_prompt(parts, text) for text in ("clip number 0", None))
+    assert torch.equal(batch.text, prompt.embeds) and torch.equal(silent.text, empty.embeds)
+    assert torch.equal(batch.pooled, prompt.pooled) and torch.equal(silent.pooled, empty.pooled)
+    assert batch.sizes.tolist() == silent.sizes.tolist() == [list(size_ids(*WIDE))]
     assert batch.sizes.tolist() == [[64, 128, 0, 0, 64, 128]]
-    assert not silent.text.any() and loader.texts.read("").tokens.any()
+    assert not silent.text.any() and loader.texts.read("").embeds.any()
 
 
 def test_what_is_cut_off_a_caption_is_said_once(loader):
@@ -223,7 +224,7 @@ def test_hotshots_module_is_told_the_sizes_it_was_trained_on(make_large_plan, cl
     result = run_training(plan, clips)
     assert identify(result.path).version == "hotshot"
     motion = load_motion_module(result.path)
-    assert sdxl.sizes_of(64, 64, motion) == (1920, 1080, 0, 0, 512, 512)
+    assert size_ids(64, 64, motion) == (1920, 1080, 0, 0, 512, 512)
     on_its_own_sizes = losses(plan)
     other = make_large_plan("motion-module", out="other", steps=1, beta_end=0.012)
     run_training(other, clips)

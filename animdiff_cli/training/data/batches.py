@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from animdiff_cli.diffusion.sdxl import Sizes, sizes_of
+from animdiff_cli.diffusion.conditions.sdxl import SizeIds, size_ids
 from animdiff_cli.training.data.dataset import ClipDataset
 from animdiff_cli.training.data.latents import LatentCache
 from animdiff_cli.training.data.sample_schedule import SampleSchedule, ScheduledSample
@@ -47,7 +47,7 @@ class BatchLoader:
     alphas_cumprod: Tensor  # [1000] of the noise schedule of training
     noise_offset: float = 0.0
     #: SDXL's size conditioning by height and width of a clip
-    sizes: Callable[[int, int], Sizes] = sizes_of
+    sizes: Callable[[int, int], SizeIds] = size_ids
 
     def batches(self, positions: Iterable[int]) -> list[Batch]:
         """Return the samples at `positions`, grouped into one batch per clip size."""
@@ -70,7 +70,7 @@ class BatchLoader:
         return Batch(
             latents=self._to_device(latents),
             noise=self._to_device(noise),
-            text=self._to_device(torch.cat([text.tokens for text in texts])),
+            text=self._to_device(torch.cat([text.embeds for text in texts])),
             timesteps=self._to_device(torch.tensor([sample.timestep for sample in samples])),
             frame=self._to_device(torch.tensor([int(sample.frame * frames) for sample in samples])),
             mask_spatial=samples[0].mask_spatial,

@@ -3,13 +3,12 @@
 The name of an entry is a digest of the caption and of the text encoders' weights.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from animdiff_cli.diffusion.build import Components
-from animdiff_cli.diffusion.sdxl import encode_both
-from animdiff_cli.diffusion.text import Text, encode_prompt
+from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt, ignore_report
 from animdiff_cli.training.data.latents import sha256_of_module, sha256_of_values
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
@@ -33,38 +32,23 @@ class TextCache:
             digest = sha256_of_values(digest, second, components.zeros_for_empty)
         return cls(folder, digest)
 
-    def fill(
-        self,
-        captions: Iterable[str | None],
-        components: Components,
-        report: Callable[[str], None] = lambda message: None,
-    ) -> None:
+    def fill(self, captions: Iterable[str | None], components: Components, report: Report = ignore_report) -> None:
         """Encode every missing caption. Passes each message about truncated text to `report`, once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for caption in dict.fromkeys(captions):
             if not self._path(caption).is_file():
                 messages: set[str] = set()  # both tokenizers of SDXL report the same
-                text = encode_caption(components, caption, messages.add)
+                text = encode_prompt(components, caption, report=messages.add)
                 for message in sorted(messages):
                     report(message)
-                tensors = {"text": text.tokens} | ({} if text.pooled is None else {"pooled": text.pooled})
+                tensors = {"text": text.embeds} | ({} if text.pooled is None else {"pooled": text.pooled})
                 entry = {name: tensor[0].cpu().contiguous() for name, tensor in tensors.items()}
                 write_tensors(entry, self._path(caption), {})
 
-    def read(self, caption: str | None) -> Text:
-        """Read one entry: tokens `[1, 77, D]` and, for SDXL, pooled `[1, P]`."""
+    def read(self, caption: str | None) -> PromptEmbeds:
+        """Read one entry: embeds `[1, 77, D]` and, for SDXL, pooled `[1, P]`."""
         tensors = read_tensors(self._path(caption))
-        return Text(tensors["text"][None], tensors["pooled"][None] if "pooled" in tensors else None)
+        return PromptEmbeds(tensors["text"][None], tensors["pooled"][None] if "pooled" in tensors else None)
 
     def _path(self, caption: str | None) -> Path:
         return self.folder / f"{sha256_of_values(VERSION, caption, self.encoder_digest)}.safetensors"
-
-
-def encode_caption(
-    components: Components, caption: str | None, report: Callable[[str], None] = lambda message: None
-) -> Text:
-    """Encode one caption as a render does. None gives zeros if the image model was trained with them."""
-    if not components.is_sdxl:
-        return Text(encode_prompt(components.tokenizer, components.text_encoder, caption or "", report=report))
-    text = encode_both(components, caption or "", report=report)
-    return text.zeros() if caption is None and components.zeros_for_empty else text

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.core.choices import NoiseSchedule
-from animdiff_cli.diffusion.denoise import Added
+from animdiff_cli.diffusion.conditions.sdxl import added_cond_kwargs
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
 from animdiff_cli.training.data.batches import Batch
@@ -85,16 +85,16 @@ class Passes:
         """Run the UNet over [B, F, 4, h, w]. Text [B, L, D] serves all frames of its clip (`share_text`)."""
         frames = noisy.shape[1]
         device = noisy.device.type
-        added = None
+        unet_kwargs = {}
         if batch.pooled is not None and batch.sizes is not None:
-            added = Added(batch.pooled, batch.sizes).for_frames(frames)
+            unet_kwargs = added_cond_kwargs(batch.pooled, batch.sizes, frames)
         with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
             output = self.unet(
                 noisy.flatten(0, 1).to(self.unet.dtype),
                 batch.timesteps.repeat_interleave(frames),
                 encoder_hidden_states=batch.text.to(self.unet.dtype),
-                added_cond_kwargs=added,
                 return_dict=False,
+                **unet_kwargs,
             )[0]
         return output.view_as(noisy)
 

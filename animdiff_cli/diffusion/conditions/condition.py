@@ -1,0 +1,51 @@
+"""The protocol of a condition: prepare once per clip, contribute to each UNet call, amend latents after each step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from animdiff_cli.motion.unet import UNet
+
+
+@dataclass(frozen=True, slots=True)
+class UNetCall:
+    """One call of the UNet: which frames of the clip it denoises, at which step.
+
+    The batch is [rows*F, 4, h, w] with the frames of a row contiguous. `rows` is 1, or 2 with classifier-free
+    guidance: the unconditional row first.
+    """
+
+    latents: Tensor  # [1, 4, F, h, w], scaled as the scheduler wants its model input
+    frames: Sequence[int]  # F indices in the clip
+    timestep: Tensor
+    step: int  # from 0
+    rows: int
+
+
+class Condition:
+    """Base class of conditions. Override the moments that a condition needs."""
+
+    def prepare(self, unet: UNet) -> AbstractContextManager["Condition"]:
+        """Enter the clip: load, encode or install what the whole clip needs. Undo it at the end of the context.
+
+        Returns a context whose value is the condition to use inside it.
+        """
+        return nullcontext(self)
+
+    def contribute(self, call: UNetCall) -> Mapping[str, Any]:
+        """Return keyword arguments for this UNet call, sliced to `call.frames`."""
+        return {}
+
+    def amend(self, latents: Tensor, step: int) -> Tensor:
+        """Return the clip's latents [1, 4, F, h, w] after `step` (from 0), changed or not."""
+        return latents
+
+
+@contextmanager
+def prepared(conditions: Sequence[Condition], unet: UNet) -> Iterator[list[Condition]]:
+    """Prepare all conditions for one clip; undo it in reverse order at the end."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(condition.prepare(unet)) for condition in conditions]

@@ -1,0 +1,108 @@
+"""The method on one page: encode prompts, draw noise, choose the timesteps, denoise, decode.
+
+AnimateDiff (ICLR 2024) renders with an ordinary Stable Diffusion loop; the motion module plugged into the UNet makes
+the frames of a clip move together. Renders, sample clips of a training and benchmarks all call these functions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.diffusion.conditions import Condition, PromptCondition, SdxlCondition, prepared, size_ids
+from animdiff_cli.diffusion.decode import Vae, decode
+from animdiff_cli.diffusion.denoise import denoise
+from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.predictors import guided, unet_predictor
+from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
+from animdiff_cli.diffusion.text import PromptEmbeds, Report, ignore_report
+from animdiff_cli.motion import plugged
+from animdiff_cli.motion.unet import UNet
+
+
+class EncodePrompt(Protocol):
+    """Encode one prompt for the UNet. None is the unconditional prompt."""
+
+    def __call__(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The networks of one image model, ready to render; a motion module may be plugged into `unet`."""
+
+    unet: UNet
+    vae: Vae
+    encode: EncodePrompt
+    prediction_type: str = "epsilon"
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Functions to call while a clip is rendered."""
+
+    on_step: Callable[[int, int, Tensor], None] = lambda done, total, latents: None
+    on_decoded: Callable[[int, int], None] = lambda done, total: None
+    report: Report = ignore_report  # receives notes for the user
+
+
+SILENT = Callbacks()
+
+
+def render(
+    pipe: Pipeline, config: GenerateConfig, callbacks: Callbacks = SILENT, *, noise: Tensor | None = None
+) -> NDArray[np.uint8]:
+    """Render one clip: uint8 [F, H, W, 3]. Takes `noise` as `sample_latents` does.
+
+    Raises `DeviceError` if latents overflow.
+    """
+    latents = sample_latents(pipe, config, callbacks, noise=noise)
+    return decode(pipe.vae, latents, on_decoded=callbacks.on_decoded, report=callbacks.report)
+
+
+@torch.no_grad()
+def sample_latents(
+    pipe: Pipeline, config: GenerateConfig, callbacks: Callbacks = SILENT, *, noise: Tensor | None = None
+) -> Tensor:
+    """Sample the latents of one clip, [1, 4, F, H/8, W/8] on the UNet's device.
+
+    `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule of `config`
+    must be resolved: a name other than `auto`.
+    """
+    conditions = encode_conditions(pipe, config, callbacks.report)
+    generator = seeded_generator(config.seed)
+    if noise is None:
+        noise = initial_noise(generator, config.num_frames, config.height // 8, config.width // 8)
+    scheduler = make_scheduler(
+        config.scheduler,
+        config.beta_schedule,
+        pipe.prediction_type,
+        beta_end=config.beta_end or BETA_END,
+        timestep_spacing=config.timestep_spacing,
+    )
+    scheduler.set_timesteps(config.steps, device=pipe.unet.device)
+    latents = noise.to(pipe.unet.device) * scheduler.init_noise_sigma
+    with prepared(conditions, pipe.unet) as ready:
+        if config.guidance_scale > 1:
+            predict = guided(unet_predictor(pipe.unet, ready, rows=2), config.guidance_scale)
+        else:
+            predict = unet_predictor(pipe.unet, ready)
+        return denoise(predict, scheduler, latents, generator=generator, conditions=ready, on_step=callbacks.on_step)
+
+
+def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = ignore_report) -> list[Condition]:
+    """Encode the prompt, and before it the negative prompt if guidance is on."""
+    prompts = [config.negative_prompt or None, config.prompt] if config.guidance_scale > 1 else [config.prompt]
+    texts = {prompt: pipe.encode(prompt, clip_skip=config.clip_skip, report=report) for prompt in reversed(prompts)}
+    embeds = torch.cat([texts[prompt].embeds for prompt in prompts])
+    pooled = [text for prompt in prompts if (text := texts[prompt].pooled) is not None]
+    conditions: list[Condition] = [PromptCondition(embeds)]
+    if pooled:
+        attached = plugged(pipe.unet)
+        sizes = size_ids(config.height, config.width, attached.motion if attached else None)
+        conditions.append(SdxlCondition(torch.cat(pooled), sizes))
+    return conditions

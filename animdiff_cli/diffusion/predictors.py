@@ -1,0 +1,69 @@
+"""Predictors: what a sampler calls for the noise in a clip. Predictors wrap predictors.
+
+A new way to run the UNet over a clip (context windows, guidance that varies by step) is one more small function
+here: it takes a predictor and returns one.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.motion import plugged
+from animdiff_cli.motion.unet import UNet
+
+
+class Predictor(Protocol):
+    """Predict the noise (or velocity) in the frames of one clip."""
+
+    def __call__(self, latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
+        """Return a prediction shaped like `latents` [1, 4, F, h, w].
+
+        `latents` are scaled as the scheduler wants its model input. `step` counts from 0. `frames` are the F indices
+        in the clip that `latents` hold; None for the whole clip.
+        """
+
+
+def unet_predictor(unet: UNet, conditions: Sequence[Condition], *, rows: int = 1) -> Predictor:
+    """Predict by one call of `unet` for all given frames, with every condition's contribution.
+
+    With a motion module plugged in, the frames move together; without one they are F stills. Returns
+    [rows, 4, F, h, w]: one prediction per row of the conditions. Raises `UsageError` if the motion module supports
+    fewer frames.
+    """
+
+    def predict(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
+        num_frames = latents.shape[2]
+        call = UNetCall(latents, frames or range(num_frames), timestep, step, rows)
+        images = latents[0].transpose(0, 1)
+        batch = images if rows == 1 else torch.cat([images] * rows)
+        attached = plugged(unet)
+        with attached.motion.frames(num_frames) if attached else nullcontext():
+            output = unet(batch.to(unet.dtype), timestep, **_merged(conditions, call), return_dict=False)[0]
+        predicted: Tensor = output.to(latents.dtype)
+        return predicted.view(rows, num_frames, *predicted.shape[1:]).transpose(1, 2)
+
+    return predict
+
+
+def guided(predict: Predictor, scale: float) -> Predictor:
+    """Apply classifier-free guidance (Ho & Salimans 2022) to a predictor of two rows, the unconditional one first."""
+
+    def predict_guided(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
+        noise_uncond, noise_text = predict(latents, timestep, step, frames).chunk(2)
+        return noise_uncond + scale * (noise_text - noise_uncond)
+
+    return predict_guided
+
+
+def _merged(conditions: Sequence[Condition], call: UNetCall) -> Mapping[str, Any]:
+    unet_kwargs: dict[str, Any] = {}
+    for condition in conditions:
+        contribution = condition.contribute(call)
+        if twice := unet_kwargs.keys() & contribution.keys():
+            raise RuntimeError(f"two conditions contribute `{min(twice)}` to one UNet call")
+        unet_kwargs |= contribution
+    return unet_kwargs
