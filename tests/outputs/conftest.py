@@ -1,4 +1,4 @@
-"""Small clips, and a second opinion on the files: what ffmpeg and Pillow see in them."""
+"""Small clips, and independent decoders for the files: ffmpeg and Pillow."""
 
 import subprocess
 
@@ -16,7 +16,7 @@ PALETTE = [
 
 @pytest.fixture
 def make_clip():
-    """A red square that crosses a gradient: `[F, H, W, 3]`, one pixel to the right per frame."""
+    """A red square that moves over a gradient, one pixel to the right per frame: `[F, H, W, 3]`."""
 
     def build(num_frames=4, height=32, width=48, *, still=False):
         rows, columns = np.mgrid[0:height, 0:width]
@@ -32,14 +32,14 @@ def make_clip():
 
 @pytest.fixture
 def chart():
-    """Sixteen flat colours in 16-pixel squares, four frames: `[4, 64, 64, 3]`."""
+    """A test chart of sixteen flat colours in squares of 16 pixels: `[4, 64, 64, 3]`."""
     squares = np.array(PALETTE, dtype=np.uint8).reshape(4, 4, 3)
     return np.repeat(squares.repeat(16, axis=0).repeat(16, axis=1)[None], 4, axis=0)
 
 
 @pytest.fixture
 def decode_video():
-    """Decode with ffmpeg to uint8 `[F, H, W, 3]`, trusting the colour tags as a player does."""
+    """Decode with ffmpeg to uint8 `[F, H, W, 3]`, using the colour tags as a player does."""
 
     def decode(path):
         run = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", f"file:{path}"]
@@ -55,7 +55,7 @@ def decode_video():
 
 @pytest.fixture
 def decode_picture():
-    """Decode an animated picture with Pillow: frames `[F, H, W, 3]`, and how long each lasts in milliseconds."""
+    """Decode an animation with Pillow: frames `[F, H, W, 3]`, and the duration of each in milliseconds."""
 
     def decode(path):
         frames, durations = [], []

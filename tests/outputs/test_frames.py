@@ -1,4 +1,4 @@
-"""The frames folder: exact pixels, a recipe beside them, replaced only where that is safe."""
+"""Folders of frames: exact pixels, a recipe, and replacement only if it is safe."""
 
 import json
 
@@ -14,7 +14,7 @@ def names(folder):
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_a_folder_holds_numbered_frames_and_the_recipe(tmp_path, make_clip):
+def test_a_folder_contains_numbered_frames_and_the_recipe(tmp_path, make_clip):
     clip = make_clip(3)
     folder = write_clip(clip, 8, tmp_path / "fox", "frames", {"seed": 7})
     assert names(folder) == ["00000.png", "00001.png", "00002.png", "recipe.json"]
@@ -23,29 +23,29 @@ def test_a_folder_holds_numbered_frames_and_the_recipe(tmp_path, make_clip):
         assert np.array_equal(np.asarray(Image.open(folder / f"{index:05d}.png")), frame)
 
 
-def test_the_same_clip_gives_the_same_bytes(tmp_path, make_clip):
+def test_writing_is_deterministic(tmp_path, make_clip):
     first, second = (write_clip(make_clip(2), 8, tmp_path / name, "frames", {"seed": 7}) for name in "ab")
     assert [(first / name).read_bytes() for name in names(first)] == [
         (second / name).read_bytes() for name in names(second)
     ]
 
 
-def test_a_taken_folder_is_left_alone(tmp_path, make_clip):
+def test_an_existing_folder_is_not_changed(tmp_path, make_clip):
     write_clip(make_clip(3), 8, tmp_path / "fox-v1.5", "frames", {})
     assert write_clip(make_clip(2), 8, tmp_path / "fox-v1.5", "frames", {}) == tmp_path / "fox-v1.5-2"
     assert len(names(tmp_path / "fox-v1.5")) == 4
 
 
-def test_overwriting_leaves_no_frame_of_the_longer_clip_behind(tmp_path, make_clip):
+def test_overwriting_removes_all_frames_of_the_old_clip(tmp_path, make_clip):
     write_clip(make_clip(5), 8, tmp_path / "fox", "frames", {})
     write_clip(make_clip(2), 8, tmp_path / "fox", "frames", {}, overwrite=True)
     assert names(tmp_path / "fox") == ["00000.png", "00001.png", "recipe.json"]
     assert names(tmp_path) == ["fox"]
 
 
-@pytest.mark.parametrize("stranger", ["thesis.tex", "00000.png/deep.txt"])
-def test_a_folder_with_anything_else_in_it_is_never_replaced(stranger, tmp_path, make_clip):
-    kept = tmp_path / "home" / stranger
+@pytest.mark.parametrize("other", ["thesis.tex", "00000.png/deep.txt"])
+def test_a_folder_with_other_files_is_never_replaced(other, tmp_path, make_clip):
+    kept = tmp_path / "home" / other
     kept.parent.mkdir(parents=True)
     kept.write_text("years of work")
     with pytest.raises(UsageError, match="contains more than frames"):

@@ -1,4 +1,4 @@
-"""GIF: true time, true colours, one picture per frame."""
+"""GIF: exact timing, accurate colours, one image per frame."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ def test_gif_plays_at_exactly_eight_frames_per_second(tmp_path, make_clip, decod
 
 
 @pytest.mark.parametrize("fps", [1.5, 10, 12, 23.976, 30, 50])
-def test_every_frame_keeps_its_own_time_at_any_rate(fps, tmp_path, make_clip, decode_picture):
+def test_frame_delays_are_exact_at_any_rate(fps, tmp_path, make_clip, decode_picture):
     frames, durations = decode_picture(write_clip(make_clip(7), fps, tmp_path / "a.gif", "gif", {}))
     assert len(frames) == 7
     assert durations == [10 * delay for delay in gif_delays(7, fps)]
 
 
-def test_frames_of_a_clip_that_stands_still_are_not_merged(tmp_path, make_clip, decode_picture):
+def test_equal_frames_are_not_merged(tmp_path, make_clip, decode_picture):
     clip = make_clip(6, still=True)
     frames, durations = decode_picture(write_clip(clip, 8, tmp_path / "a.gif", "gif", {}))
     assert len(frames) == 6
@@ -43,12 +43,12 @@ def test_gif_loops_forever(tmp_path, make_clip):
         assert picture.info["loop"] == 0
 
 
-def test_flat_colours_come_back_exactly(tmp_path, chart, decode_picture):
+def test_flat_colours_are_exact(tmp_path, chart, decode_picture):
     frames, _ = decode_picture(write_clip(chart, 8, tmp_path / "a.gif", "gif", {}))
     assert np.array_equal(frames, chart)
 
 
-def test_gradients_stay_close_and_frames_stay_in_order(tmp_path, make_clip, decode_picture):
+def test_gradients_are_close_and_frames_are_in_order(tmp_path, make_clip, decode_picture):
     clip = make_clip(12)
     frames, _ = decode_picture(write_clip(clip, 8, tmp_path / "a.gif", "gif", {}))
     errors = np.abs(frames[:, None].astype(int) - clip[None]).mean(axis=(2, 3, 4))
@@ -56,14 +56,14 @@ def test_gradients_stay_close_and_frames_stay_in_order(tmp_path, make_clip, deco
     assert errors.diagonal().max() < 5
 
 
-def test_flat_colours_of_a_large_clip_survive_the_thinned_palette(tmp_path, chart, decode_picture):
+def test_flat_colours_are_exact_with_a_subsampled_palette(tmp_path, chart, decode_picture):
     large = chart.repeat(9, axis=1).repeat(9, axis=2)
     frames, _ = decode_picture(write_clip(large, 8, tmp_path / "a.gif", "gif", {}))
     assert np.array_equal(frames, large)
 
 
 @given(st.integers(1, 64), st.integers(1, 2000), st.integers(1, 2000))
-def test_the_palette_sees_the_same_number_of_pixels_from_every_frame(num_frames, height, width):
+def test_the_palette_uses_the_same_number_of_pixels_of_every_frame(num_frames, height, width):
     clip = np.broadcast_to(np.uint8(0), (num_frames, height, width, 3))
     sample = subsample(clip)
     assert len(sample) == num_frames
@@ -85,13 +85,13 @@ def test_any_size_is_kept(size, tmp_path, decode_picture):
     assert np.array_equal(frames, clip)
 
 
-def test_sixty_frames_per_second_are_refused_and_leave_nothing(tmp_path, make_clip):
+def test_sixty_frames_per_second_are_refused_and_nothing_is_written(tmp_path, make_clip):
     with pytest.raises(UsageError, match="50 frames per second"):
         write_clip(make_clip(), 60, tmp_path / "a.gif", "gif", {})
     assert not list(tmp_path.iterdir())
 
 
-def test_a_delay_too_few_is_noticed(tmp_path, make_clip):
+def test_a_missing_delay_is_an_error(tmp_path, make_clip):
     gif = write_clip(make_clip(4), 8, tmp_path / "a.gif", "gif", {}).read_bytes()
     with pytest.raises(EncodeError, match="4 images for 3 frames"):
         set_delays(gif, [10, 10, 10], "{}")

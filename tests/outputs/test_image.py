@@ -1,4 +1,4 @@
-"""WebP and APNG: exact times, and no frame lost where the format can hold it."""
+"""WebP and APNG: exact timing and, where the format allows it, every frame."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ both = pytest.mark.parametrize("format", ["webp", "apng"])
 
 
 @both
-def test_eight_frames_per_second_are_exact(format, tmp_path, make_clip, decode_picture):
+def test_durations_at_eight_frames_per_second_are_exact(format, tmp_path, make_clip, decode_picture):
     _, durations = decode_picture(write_clip(make_clip(6), 8, tmp_path / "a", format, {}))
     assert durations == [125] * 6
 
 
-def test_webp_carries_the_rounding_of_thirty_frames_per_second(tmp_path, make_clip, decode_picture):
+def test_webp_durations_at_thirty_frames_per_second_do_not_drift(tmp_path, make_clip, decode_picture):
     _, durations = decode_picture(write_clip(make_clip(6), 30, tmp_path / "a.webp", "webp", {}))
     assert durations == [33, 34, 33, 33, 34, 33]
 
@@ -33,13 +33,13 @@ def test_apng_keeps_every_pixel_of_every_frame(still, tmp_path, make_clip, decod
     assert np.array_equal(frames, clip)
 
 
-def test_webp_colours_are_right(tmp_path, chart, decode_picture):
+def test_webp_colours_are_accurate(tmp_path, chart, decode_picture):
     frames, _ = decode_picture(write_clip(chart, 8, tmp_path / "a.webp", "webp", {}))
     middle = np.abs(frames[0].astype(int) - chart[0]).reshape(4, 16, 4, 16, 3)[:, 4:12, :, 4:12]
     assert middle.max() <= 6
 
 
-def test_webp_frames_stay_in_order(tmp_path, make_clip, decode_picture):
+def test_webp_frames_are_in_order(tmp_path, make_clip, decode_picture):
     clip = make_clip(8)
     frames, _ = decode_picture(write_clip(clip, 8, tmp_path / "a.webp", "webp", {}))
     errors = np.abs(frames[:, None].astype(int) - clip[None]).mean(axis=(2, 3, 4))
@@ -47,7 +47,7 @@ def test_webp_frames_stay_in_order(tmp_path, make_clip, decode_picture):
 
 
 @both
-def test_they_loop_forever(format, tmp_path, make_clip):
+def test_animations_loop_forever(format, tmp_path, make_clip):
     with Image.open(write_clip(make_clip(), 8, tmp_path / "a", format, {})) as picture:
         assert picture.info["loop"] == 0
 

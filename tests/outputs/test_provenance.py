@@ -1,4 +1,4 @@
-"""The recipe survives every format, and files that carry none say so."""
+"""Every format stores the recipe unchanged, and files without one are reported."""
 
 import json
 
@@ -17,43 +17,43 @@ RECIPE = {"prompt": AWKWARD, "seed": 2**64 - 1, "fps": 0.1 + 0.2, "weights": {"a
 IN_A_FILE = {"animdiff": 1, **RECIPE}
 
 every_format = pytest.mark.parametrize("format", list(WRITERS))
-tolerant = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @every_format
-def test_an_awkward_prompt_survives_exactly(format, tmp_path, make_clip):
+def test_any_prompt_is_stored_exactly(format, tmp_path, make_clip):
     assert read_recipe(write_clip(make_clip(), 8, tmp_path / "clip", format, RECIPE)) == IN_A_FILE
 
 
 @every_format
-def test_a_recipe_of_several_hundred_kilobytes_survives(format, tmp_path, make_clip):
+def test_a_recipe_of_several_hundred_kilobytes_is_stored_exactly(format, tmp_path, make_clip):
     long = {"prompts": [f"{AWKWARD} {index}" for index in range(3000)]}
     assert len(json.dumps(long)) > 300_000
     assert read_recipe(write_clip(make_clip(), 8, tmp_path / "clip", format, long)) == {"animdiff": 1, **long}
 
 
 @every_format
-def test_a_single_frame_carries_its_recipe_too(format, tmp_path, make_clip):
+def test_a_single_frame_stores_the_recipe(format, tmp_path, make_clip):
     assert read_recipe(write_clip(make_clip(1), 8, tmp_path / "clip", format, RECIPE)) == IN_A_FILE
 
 
-def test_each_frame_of_a_folder_and_its_json_carry_it(tmp_path, make_clip):
+def test_every_file_of_a_frames_folder_stores_the_recipe(tmp_path, make_clip):
     folder = write_clip(make_clip(2), 8, tmp_path / "clip", "frames", RECIPE)
     assert [read_recipe(file) for file in sorted(folder.iterdir())] == [IN_A_FILE] * 3
 
 
-def test_the_version_comes_first(tmp_path, make_clip):
+def test_the_version_is_the_first_key(tmp_path, make_clip):
     folder = write_clip(make_clip(1), 8, tmp_path / "clip", "frames", RECIPE)
     assert (folder / "recipe.json").read_text().startswith('{"animdiff": 1, "prompt"')
 
 
-def test_the_suffix_does_not_matter(tmp_path, make_clip):
+def test_the_format_is_detected_from_the_content(tmp_path, make_clip):
     clip = write_clip(make_clip(), 8, tmp_path / "clip.mp4", "mp4", RECIPE)
     assert read_recipe(clip.rename(tmp_path / "clip.gif")) == IN_A_FILE
 
 
 @every_format
-def test_a_file_cut_off_anywhere_is_read_or_refused_but_never_a_crash(format, tmp_path, make_clip):
+def test_a_truncated_file_never_crashes_the_reader(format, tmp_path, make_clip):
     whole = write_clip(make_clip(), 8, tmp_path / "clip", format, RECIPE)
     raw = (whole / "recipe.json" if whole.is_dir() else whole).read_bytes()
     cut = tmp_path / "cut"
@@ -68,9 +68,9 @@ def test_a_file_cut_off_anywhere_is_read_or_refused_but_never_a_crash(format, tm
     assert refused >= 2
 
 
-@tolerant
+@many
 @given(data=st.data(), format=st.sampled_from(["gif", "webp", "apng"]))
-def test_a_picture_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_path, make_clip):
+def test_an_image_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_path, make_clip):
     path = tmp_path / f"good-{format}"
     if not path.exists():
         write_clip(make_clip(2, 8, 8), 8, path, format, {"seed": 1})
@@ -85,9 +85,9 @@ def test_a_picture_with_flipped_bytes_never_crashes_the_reader(data, format, tmp
         assert error.hint
 
 
-@tolerant
+@many
 @given(raw=st.binary(max_size=200), head=st.sampled_from([b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFFabcdWEBP", b"{"]))
-def test_no_foreign_bytes_crash_the_reader(raw, head, tmp_path):
+def test_random_bytes_never_crash_the_reader(raw, head, tmp_path):
     path = tmp_path / "foreign"
     path.write_bytes(head + raw)
     with pytest.raises(AnimdiffError):
@@ -95,7 +95,7 @@ def test_no_foreign_bytes_crash_the_reader(raw, head, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
-def test_a_picture_by_another_program_carries_none(suffix, tmp_path):
+def test_an_image_of_another_program_has_no_recipe(suffix, tmp_path):
     path = tmp_path / f"theirs.{suffix}"
     Image.new("RGB", (8, 8)).save(path)
     with pytest.raises(NoRecipe, match="has no animdiff recipe") as refusal:
@@ -103,7 +103,7 @@ def test_a_picture_by_another_program_carries_none(suffix, tmp_path):
     assert refusal.value.exit_code == 3
 
 
-def test_a_comment_by_another_program_is_no_recipe(tmp_path):
+def test_a_comment_of_another_program_is_not_a_recipe(tmp_path):
     path = tmp_path / "theirs.gif"
     Image.new("P", (8, 8)).save(path, comment=b'{"prompt": "not ours"}')
     with pytest.raises(NoRecipe):
@@ -111,7 +111,7 @@ def test_a_comment_by_another_program_is_no_recipe(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"animdiff": "one"}', '{"a":' * 100_000])
-def test_json_that_is_no_recipe_is_refused(text, tmp_path):
+def test_json_that_is_not_a_recipe_is_refused(text, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(text)
     with pytest.raises(AnimdiffError):
@@ -119,13 +119,13 @@ def test_json_that_is_no_recipe_is_refused(text, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["nothing.gif", "folder"])
-def test_what_is_not_there_is_not_found(missing, tmp_path):
+def test_a_missing_file_is_reported(missing, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(NotFound, match="no such file"):
         read_recipe(tmp_path / missing)
 
 
-def test_a_recipe_of_a_later_version_asks_for_an_upgrade(tmp_path):
+def test_a_recipe_of_a_later_version_is_refused(tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text('{"animdiff": 2}')
     with pytest.raises(UsageError, match="later animdiff") as refusal:

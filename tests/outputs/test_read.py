@@ -1,4 +1,4 @@
-"""Clips come back from every format as they went in."""
+"""Clips are read back from every format as they were written."""
 
 import numpy as np
 import pytest
@@ -16,45 +16,45 @@ LOSSLESS = ("apng", "frames")
 
 
 @pytest.mark.parametrize("format", list(WRITERS))
-def test_every_format_comes_back(format, tmp_path, make_clip):
+def test_every_format_is_read_back(format, tmp_path, make_clip):
     clip = make_clip(5, 32, 48)
-    footage = read_clip(write_clip(clip, 8, tmp_path / f"clip{FORMATS[format].suffix}", format, {}))
-    assert footage.frames.shape == clip.shape
-    error = np.abs(footage.frames.astype(int) - clip)
+    decoded = read_clip(write_clip(clip, 8, tmp_path / f"clip{FORMATS[format].suffix}", format, {}))
+    assert decoded.frames.shape == clip.shape
+    error = np.abs(decoded.frames.astype(int) - clip)
     assert error.max() == 0 if format in LOSSLESS else error.mean() < 6
-    assert footage.fps == (None if format == "frames" else pytest.approx(8, rel=0.02))
+    assert decoded.fps == (None if format == "frames" else pytest.approx(8, rel=0.02))
 
 
 @pytest.mark.parametrize("format", ["gif", "webp", "apng"])
-def test_frames_that_were_folded_into_one_are_unfolded(format, tmp_path, make_clip):
+def test_merged_equal_frames_are_restored(format, tmp_path, make_clip):
     clip = make_clip(8)[[0, 0, 0, 1, 2, 2, 3, 4]]
-    footage = read_clip(write_clip(clip, 10, tmp_path / f"clip{FORMATS[format].suffix}", format, {}))
-    assert len(footage.frames) == 8
-    assert footage.fps == pytest.approx(10)
-    assert np.array_equal(footage.frames[4], footage.frames[5])
-    assert not np.array_equal(footage.frames[5], footage.frames[6])
+    decoded = read_clip(write_clip(clip, 10, tmp_path / f"clip{FORMATS[format].suffix}", format, {}))
+    assert len(decoded.frames) == 8
+    assert decoded.fps == pytest.approx(10)
+    assert np.array_equal(decoded.frames[4], decoded.frames[5])
+    assert not np.array_equal(decoded.frames[5], decoded.frames[6])
 
 
-def test_a_video_of_odd_size_comes_back_one_pixel_larger(tmp_path, make_clip):
+def test_a_video_of_odd_size_is_read_with_its_padding(tmp_path, make_clip):
     clip = make_clip(3, 31, 47)
     assert read_clip(write_clip(clip, 8, tmp_path / "clip.mp4", "mp4", {})).frames.shape == (3, 32, 48, 3)
 
 
-def test_a_folder_of_frames_is_read_in_the_order_of_names(tmp_path):
+def test_a_folder_of_images_is_read_in_order_of_names(tmp_path):
     for name, level in (("010.png", 30), ("002.png", 20), ("001.jpg", 10)):
         Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
     assert read_clip(tmp_path).frames[:, 0, 0, 0].tolist() == [10, 20, 30]
 
 
-def test_frames_of_several_sizes_are_refused(tmp_path):
+def test_images_of_different_sizes_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
     Image.new("RGB", (8, 9)).save(tmp_path / "2.png")
     with pytest.raises(UsageError, match=r"8x9 pixels, `1\.png` 8x8"):
         read_images(tmp_path)
 
 
-def test_a_single_picture_is_a_clip_of_one_frame(tmp_path):
+def test_a_single_image_is_a_clip_of_one_frame(tmp_path):
     Image.new("RGB", (8, 6)).save(tmp_path / "still.png")
     assert read_clip(tmp_path / "still.png").frames.shape == (1, 6, 8, 3)
     assert not is_animation(tmp_path / "still.png")
@@ -63,19 +63,19 @@ def test_a_single_picture_is_a_clip_of_one_frame(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"), [("a.gif", b""), ("a.mp4", b"junk"), ("a.webp", b"RIFF"), ("a.webm", b""), ("a.txt", b"hi")]
 )
-def test_what_is_no_clip_is_refused(name, content, tmp_path):
+def test_a_file_that_is_not_a_clip_is_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=name) as refusal:
         read_clip(tmp_path / name)
     assert refusal.value.hint
 
 
-def test_what_is_not_there_is_not_found(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(NotFound):
         read_clip(tmp_path / "no.gif")
 
 
-def test_a_clip_longer_than_memory_is_refused(tmp_path, make_clip, monkeypatch):
+def test_a_clip_larger_than_the_memory_limit_is_refused(tmp_path, make_clip, monkeypatch):
     monkeypatch.setattr(read, "MAX_BYTES", 3 * 32 * 48 * 3)
     for name, format in (("a.gif", "gif"), ("a.mp4", "mp4")):
         with pytest.raises(UsageError, match="too long: at most 3 frames"):
@@ -85,7 +85,7 @@ def test_a_clip_longer_than_memory_is_refused(tmp_path, make_clip, monkeypatch):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), format=st.sampled_from(["gif", "webp", "apng"]))
-def test_a_picture_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_path, make_clip):
+def test_an_image_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_path, make_clip):
     path = tmp_path / f"good{FORMATS[format].suffix}"
     if not path.exists():
         write_clip(make_clip(2, 8, 8), 8, path, format, {})

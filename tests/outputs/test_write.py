@@ -1,4 +1,4 @@
-"""Names, and the promise that a file which exists is complete."""
+"""Output names, and atomic writes: a file that exists is complete."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ NOISE = "numpy.random.default_rng(0).integers(0, 256, (400, 256, 256, 3), dtype=
 
 
 def run_writer(setup, call):
-    """A Python of its own that writes a large clip, for what cannot be done to ours."""
-    # started from a background job, a program ignores Ctrl-C unless it says otherwise
+    """Start a Python process that writes a large clip."""
+    # a process that is started from a background job ignores SIGINT by default
     code = f"""
 import numpy, pathlib, resource, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,33 +37,33 @@ except UsageError as error:
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_one_render_in_every_format(tmp_path, make_clip):
+def test_one_clip_is_written_in_every_format(tmp_path, make_clip):
     paths = write_all(make_clip(), 8, tmp_path / "new" / "fox", list(WRITERS), {"seed": 7})
     assert [path.name for path in paths] == ["fox.gif", "fox.mp4", "fox.webm", "fox.webp", "fox.png", "fox"]
     assert [read_recipe(path)["seed"] for path in paths] == [7] * 6
     assert len(list((tmp_path / "new").iterdir())) == 6
 
 
-def test_a_taken_name_gets_the_next_number(tmp_path, make_clip):
+def test_an_existing_name_gets_the_next_number(tmp_path, make_clip):
     written = [write_clip(make_clip(1), 8, tmp_path / "fox.png", "apng", {"seed": seed}) for seed in range(3)]
     assert [path.name for path in written] == ["fox.png", "fox-2.png", "fox-3.png"]
     assert [read_recipe(path)["seed"] for path in written] == [0, 1, 2]
 
 
-def test_overwriting_is_possible_when_asked_for(tmp_path, make_clip):
+def test_overwrite_replaces_the_file(tmp_path, make_clip):
     for seed in range(2):
         assert write_clip(make_clip(), 8, tmp_path / "a.gif", "gif", {"seed": seed}, overwrite=True).name == "a.gif"
     assert read_recipe(tmp_path / "a.gif")["seed"] == 1
 
 
-def test_files_of_one_render_share_their_number(tmp_path):
+def test_files_of_one_clip_share_their_number(tmp_path):
     (tmp_path / "fox_v1.5.mp4").touch()
     paths = output_paths(tmp_path / "fox_v1.5", ["gif", "mp4", "frames"])
     assert [path.name for path in paths.values()] == ["fox_v1.5-2.gif", "fox_v1.5-2.mp4", "fox_v1.5-2"]
     assert free_path(tmp_path / "fox_v1.5.mp4", overwrite=True) == tmp_path / "fox_v1.5.mp4"
 
 
-def test_a_name_taken_in_the_meantime_is_not_replaced(tmp_path):
+def test_a_file_created_during_encoding_is_not_replaced(tmp_path):
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
     mine.write_text("mine")
     theirs.write_text("theirs")
@@ -73,31 +73,31 @@ def test_a_name_taken_in_the_meantime_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "format"), [("a.GIF", "gif"), ("a.apng", "apng"), ("a.png", "apng"), ("a", "frames")])
-def test_the_suffix_names_the_format(name, format, tmp_path):
+def test_the_suffix_selects_the_format(name, format, tmp_path):
     assert format_of(tmp_path / name) == format
 
 
-def test_a_suffix_nobody_knows_is_refused_with_those_that_are(tmp_path):
+def test_an_unknown_suffix_is_refused_with_a_list_of_known_ones(tmp_path):
     with pytest.raises(UsageError, match=r"no format ends in `\.avi`") as refusal:
         format_of(tmp_path / "a.avi")
     assert ".mp4" in refusal.value.hint
 
 
 @pytest.mark.parametrize("format", ["mp4", "webp", "gif"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(format, tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_files(format, tmp_path):
     old = tmp_path / "a"
     old.write_text("old")
     # more pixels in a row than these formats can hold
     too_wide = np.zeros((1, 2, 70_000, 3), np.uint8)
-    with pytest.raises(Exception):  # noqa: B017 — each encoder has its own words for it
+    with pytest.raises(Exception):  # noqa: B017 — each encoder raises a different error
         write_clip(too_wide, 8, old, format, {}, overwrite=True)
     assert old.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signal")
 @pytest.mark.parametrize("format", ["gif", "mp4", "frames"])
-def test_ctrl_c_leaves_nothing_behind(format, tmp_path):
+def test_ctrl_c_leaves_no_files(format, tmp_path):
     writer = run_writer("", f"write_clip(frames, 8, pathlib.Path({str(tmp_path / 'a')!r}), {format!r}, {{}})")
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
@@ -109,9 +109,9 @@ def test_ctrl_c_leaves_nothing_behind(format, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limit")
 @pytest.mark.parametrize("format", ["gif", "mp4", "webm", "webp", "apng", "frames"])
-def test_a_file_the_system_will_not_take_is_refused_and_removed(format, tmp_path):
+def test_a_file_above_the_size_limit_is_reported_and_removed(format, tmp_path):
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); frames = frames[:2]"
     target = str(tmp_path / "a")
     writer = run_writer(limit, f"write_clip(frames, 8, pathlib.Path({target!r}), {format!r}, {{}})")
@@ -120,7 +120,7 @@ def test_a_file_the_system_will_not_take_is_refused_and_removed(format, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_where_a_folder_should_be_is_said_before_and_after(tmp_path, make_clip):
+def test_a_file_in_place_of_a_folder_is_reported_before_and_after_rendering(tmp_path, make_clip):
     (tmp_path / "taken").write_text("a file")
     target = tmp_path / "taken" / "a.gif"
     with pytest.raises(UsageError, match="not a folder"):
@@ -129,30 +129,30 @@ def test_a_file_where_a_folder_should_be_is_said_before_and_after(tmp_path, make
         write_clip(make_clip(), 8, target, "gif", {})
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_said_before_and_after(tmp_path, make_clip):
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root can write anywhere")
+def test_missing_permission_is_reported_before_and_after_rendering(tmp_path, make_clip):
     tmp_path.chmod(0o500)
     for refused in (check_output, lambda path, format, fps: write_clip(make_clip(), fps, path, format, {})):
         with pytest.raises(UsageError, match="permission"):
             refused(tmp_path / "a.gif", "gif", 8)
 
 
-@pytest.mark.parametrize(("there", "format"), [("folder", "gif"), ("file", "frames")])
-def test_overwriting_never_turns_a_folder_into_a_file_or_back(there, format, tmp_path, make_clip):
+@pytest.mark.parametrize(("existing", "format"), [("folder", "gif"), ("file", "frames")])
+def test_overwriting_never_replaces_a_folder_with_a_file_or_a_file_with_a_folder(existing, format, tmp_path, make_clip):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=f"is a {there}, so it is not replaced"):
-        check_output(tmp_path / there, format, 8, overwrite=True)
-    with pytest.raises(UsageError, match=f"is a {there}, so it is not replaced"):
-        write_clip(make_clip(), 8, tmp_path / there, format, {}, overwrite=True)
+    with pytest.raises(UsageError, match=f"is a {existing}, so it is not replaced"):
+        check_output(tmp_path / existing, format, 8, overwrite=True)
+    with pytest.raises(UsageError, match=f"is a {existing}, so it is not replaced"):
+        write_clip(make_clip(), 8, tmp_path / existing, format, {}, overwrite=True)
 
 
-def test_checking_a_place_makes_nothing(tmp_path):
+def test_checking_an_output_creates_no_files(tmp_path):
     check_output(tmp_path / "new" / "deep" / "a.gif", "gif", 8)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_too_long_is_said_plainly(tmp_path, make_clip):
+def test_a_name_that_is_too_long_is_reported(tmp_path, make_clip):
     with pytest.raises(UsageError, match="the name is too long"):
         write_clip(make_clip(1), 8, tmp_path / ("a" * 300 + ".png"), "apng", {})
 
@@ -166,12 +166,12 @@ def test_a_name_too_long_is_said_plainly(tmp_path, make_clip):
         np.zeros((0, 8, 8, 3), np.uint8),
     ],
 )
-def test_an_array_that_is_no_clip_is_a_bug_and_says_so(frames, tmp_path):
+def test_an_array_that_is_not_a_clip_raises_value_error(frames, tmp_path):
     with pytest.raises(ValueError, match="frames must be"):
         write_clip(frames, 8, tmp_path / "a.gif", "gif", {})
 
 
-def test_a_view_with_gaps_is_written_like_its_copy(tmp_path, make_clip, decode_video):
+def test_a_non_contiguous_view_is_written_like_its_copy(tmp_path, make_clip, decode_video):
     view = make_clip(8)[::2, ::-1, 1::2]
     first = write_clip(view, 8, tmp_path / "a.mp4", "mp4", {})
     second = write_clip(view.copy(), 8, tmp_path / "b.mp4", "mp4", {})
