@@ -16,7 +16,8 @@ from animdiff_cli.registry.metadata import metadata_path, read_metadata_json
 from animdiff_cli.registry.model_dirs import ModelDir, model_dirs, weights_in_folder
 from animdiff_cli.registry.store import not_downloaded
 
-FOUND_HERE = "found on this machine"
+#: `source` in the receipt of a file that another program or the user put there
+LOCAL_SOURCE = "found on this machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _verified_folder(item: FetchItem, path: Path) -> Fetched:
     damaged = next((name for name, facts in files.items() if _file_size(path / name) != facts.get("size")), None)
     if damaged is not None:
         hint = f"run `rm -r {path}`, then fetch it again"
-        raise IntegrityError(f"`{item.name}` is damaged: {path / damaged}", hint=hint)
+        raise IntegrityError(f"`{item.name}` is damaged: {path / damaged} is missing or has another size", hint=hint)
     return Fetched(item.name, path, None, size_of(path), True, hashes)
 
 
@@ -139,7 +140,7 @@ def _file_size(path: Path) -> int | None:
 
 def _create_receipt(item: FetchItem, path: Path) -> Receipt:
     """Hash and verify a file that the user put there, then write its receipt."""
-    receipt = make_receipt(FOUND_HERE, {path.name: digest_of(path)}, revision=None, is_folder=False)
+    receipt = make_receipt(LOCAL_SOURCE, {path.name: digest_of(path)}, revision=None, is_folder=False)
     _verify_receipt(item, path, receipt)
     write_receipt(path, receipt)
     return receipt

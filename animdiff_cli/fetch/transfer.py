@@ -30,17 +30,17 @@ MIN_PROGRESS = 64 << 10  # bytes received in a failed attempt that reset the ret
 def download_file(remote: RemoteFile, target: Path, network: Network, emit: Emit) -> Digest:
     """Download a file to `target`, which appears once it is complete and its hash is verified.
 
-    Downloads to `target.part` and resumes a partial download of an earlier run. Raises NetworkError and NotFound, which
-    keep the partial download, and IntegrityError, which removes it.
+    Downloads to `target.part` and resumes a partial download of an earlier run. Raises NetworkError, NotFound or
+    IntegrityError. Only a failed verification removes the partial download.
     """
     part = PartialFile(part_path(target))
     try:
-        digest = _download(remote, part, network, emit)
+        digest = _Download(remote, part, network, emit).run()
         if remote.sha256 not in (None, digest.sha256) and part.resumed:
             # bytes of the earlier run may be damaged: only a fresh download shows whether the server's file is right
             emit(Note(f"{remote.name}: the partial download of an earlier run is damaged, starting again"))
             part.restart(None)
-            digest = _download(remote, part, network, emit)
+            digest = _Download(remote, part, network, emit).run()
         try:
             verify(remote, digest, part.path)
         except IntegrityError:
@@ -52,20 +52,15 @@ def download_file(remote: RemoteFile, target: Path, network: Network, emit: Emit
     return digest
 
 
-def _download(remote: RemoteFile, part: PartialFile, network: Network, emit: Emit) -> Digest:
-    _Download(remote, part, network, emit).run()
-    return Digest(part.sha256(), part.received, part.version.validator if part.version else None)
-
-
 class _Download:
-    """Attempts to complete a partial file."""
+    """Repeated attempts to complete a partial file."""
 
     def __init__(self, remote: RemoteFile, part: PartialFile, network: Network, emit: Emit) -> None:
         self._remote, self._part, self._network, self._emit = remote, part, network, emit
         self._use_ranges = True  # until the server turns out not to support them
         self._reached_end = False  # of a file of unknown size
 
-    def run(self) -> None:
+    def run(self) -> Digest:
         """Repeat attempts until the file is complete. Raises the last failure when the retries are exhausted."""
         failures = restarts = 0
         while not self._is_complete():
@@ -79,6 +74,8 @@ class _Download:
             except TransientError as failure:
                 failures = 1 if self._part.received - before >= MIN_PROGRESS else failures + 1
                 self._wait(failure, failures)
+        version = self._part.version
+        return Digest(self._part.sha256(), self._part.received, version.validator if version else None)
 
     def _is_complete(self) -> bool:
         version = self._part.version

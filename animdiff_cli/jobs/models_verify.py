@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from animdiff_cli.core.events import Checking, Emit, Note, ignore
-from animdiff_cli.fetch.local import FOUND_HERE, make_receipt, read_receipt, write_receipt
+from animdiff_cli.fetch.local import LOCAL_SOURCE, make_receipt, read_receipt, write_receipt
 from animdiff_cli.fetch.remote import Digest, digest_of
 from animdiff_cli.jobs.models import ModelInfo, find_model, list_models, require_path
 
@@ -93,7 +93,7 @@ def _expected_sha256(model: ModelInfo, path: Path) -> str | None:
 def _record(model: ModelInfo, path: Path, digests: Mapping[str, Digest]) -> Verdict:
     if model.where != "store" or not digests:
         return "unknown"
-    write_receipt(path, make_receipt(FOUND_HERE, digests, revision=None, is_folder=path.is_dir()))
+    write_receipt(path, make_receipt(LOCAL_SOURCE, digests, revision=None, is_folder=path.is_dir()))
     return "recorded"
 
 
