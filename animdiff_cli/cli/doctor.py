@@ -1,4 +1,4 @@
-"""`animdiff doctor`: is everything here that a render needs, and if not, what to do."""
+"""`animdiff doctor`: check the installation."""
 
 import sys
 
@@ -10,16 +10,16 @@ WIDTH = 13
 
 
 def doctor(json_: JsonOpt = False, quiet: QuietOpt = False) -> None:
-    """Look at Python, torch, device, memory, ffmpeg, disk, tokens and catalog. Each line says what to do about it.
+    """Check Python, torch, device, memory, ffmpeg, disk, tokens and catalog, with remedies.
 
-    Exit code 0 unless something a render needs is broken. With --quiet only what is not in order is printed.
+    Exits with code 0 unless a check is broken. `--quiet` prints only notes and broken checks.
     """
     import typer
 
-    from animdiff_cli.jobs.doctor import examine
+    from animdiff_cli.jobs.doctor import run_checks
 
     broken = []
-    for finding in examine():
+    for finding in run_checks():
         if finding.status == "broken":
             broken.append(finding)
         if json_:

@@ -1,1 +1,1 @@
-"""Files, whatever is in them: atomic writes, hashes, untrusted JSON, and readable errors of the operating system."""
+"""File access for any content: atomic writes, hashes, untrusted JSON, and readable OS errors."""

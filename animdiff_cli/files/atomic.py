@@ -1,4 +1,4 @@
-"""Atomic writes: a file or folder is written under a hidden name beside its target, then renamed.
+"""Atomic writes: write a file or folder under a hidden name beside its target, then rename it.
 
 A path that exists is therefore always complete.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
     """Yield a hidden path to write a file or folder to; rename it to `path` when the block succeeds.
 
-    Replaces what `path` holds. If the block raises, `path` stays as it was and the hidden path is removed. `sync`
-    flushes a file to the disk before the rename. Raises `OSError`.
+    Replaces an existing `path`. If the block raises, `path` is unchanged and the hidden path is removed. `sync` flushes
+    a file to disk before the rename. Raises `OSError`.
     """
     with hidden_sibling(path) as hidden:
         yield hidden
@@ -34,7 +34,7 @@ def atomic_write_text(path: Path, text: str, *, newline: str | None = None) -> N
 
 @contextmanager
 def hidden_sibling(path: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `path`. Whatever is still there at the end is removed, also on Ctrl-C."""
+    """Yield a hidden path beside `path`. It is removed at the end if it still exists, also on Ctrl-C."""
     hidden = _hidden(path, "partial")
     remove(hidden)
     try:
@@ -44,14 +44,14 @@ def hidden_sibling(path: Path) -> Iterator[Path]:
 
 
 def claim(written: Path, target: Path) -> None:
-    """Rename `written` to `target`, never replacing anything. Raises `FileExistsError` if the name is taken."""
+    """Rename `written` to `target` without replacing anything. Raises `FileExistsError` if `target` exists."""
     if written.is_dir():
         if os.path.lexists(target):
             raise FileExistsError(target)
         written.rename(target)
         return
     try:
-        # unlike a rename, a link fails when another program took the name in the meantime
+        # unlike a rename, a hard link fails if another program has created `target` in the meantime
         target.hardlink_to(written)
     except FileExistsError:
         raise
@@ -62,27 +62,27 @@ def claim(written: Path, target: Path) -> None:
 
 
 def replace(written: Path, target: Path) -> None:
-    """Rename `written` to `target` in place of what is there. A folder is restored if the rename fails."""
+    """Rename `written` to `target`, replacing it. A replaced folder is restored if the rename fails."""
     if not target.is_dir() or target.is_symlink() or not written.is_dir():
         written.replace(target)
         return
-    aside = _hidden(target, "replaced")
-    target.rename(aside)
+    backup = _hidden(target, "replaced")
+    target.rename(backup)
     try:
         written.rename(target)
     except BaseException:
-        aside.rename(target)
+        backup.rename(target)
         raise
-    shutil.rmtree(aside)
+    shutil.rmtree(backup)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
+    """Remove a file, symlink or folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _hidden(path: Path, why: str) -> Path:
-    return path.with_name(f".{path.name}.{why}-{os.getpid()}")
+def _hidden(path: Path, purpose: str) -> Path:
+    return path.with_name(f".{path.name}.{purpose}-{os.getpid()}")

@@ -1,4 +1,4 @@
-"""JSON from files that this program did not write: limited in size and depth."""
+"""Read JSON from untrusted files, with limits on size and depth."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: far above any config, index, sidecar or recipe; a safetensors header has its own limit
+#: far above any config, index, metadata file or recipe; safetensors headers have their own limit
 MAX_BYTES = 16 << 20
 
 
@@ -17,7 +17,7 @@ def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> Any:
 
 
 def parse_json(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Parse JSON in UTF-8. Raises `ValueError` if it is not JSON, is nested too deeply or holds too long a number."""
+    """Parse UTF-8 JSON. Raises `ValueError` if it is invalid, nested too deeply or contains too long a number."""
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         return json.loads(decoded, object_pairs_hook=object_pairs_hook)
@@ -28,7 +28,7 @@ def parse_json(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a regular file of at most `max_bytes` bytes.
 
-    Raises `OSError` if it cannot be read, `ValueError` if it is larger, or a device, pipe or socket.
+    Raises `OSError` if it cannot be read, `ValueError` if it is larger or a device, pipe or socket.
     """
     if not stat.S_ISREG(path.stat().st_mode):  # before opening: opening a pipe waits for its writer
         if path.is_dir():

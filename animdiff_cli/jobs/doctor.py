@@ -1,4 +1,4 @@
-"""What a render stands on, examined: each thing with what was found, and what to do if it is not right."""
+"""Check the installation: Python, torch, device, memory, ffmpeg, disk, models, catalog, settings, tokens."""
 
 import os
 import platform
@@ -21,28 +21,28 @@ from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, u
 from animdiff_cli.registry.model_dirs import ModelDir, download_path, is_present
 
 Status = Literal["ok", "note", "broken"]
-#: a checkpoint and its motion module
-ROOM_FOR_ONE = 4_000_000_000
+#: bytes for one checkpoint and its motion module
+MIN_FREE_BYTES = 4_000_000_000
 REINSTALL = "run `pip install --force-reinstall {}`"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report. `remedy` is what to do about anything that is not `ok`."""
+    """The result of one check. `remedy` says how to fix it if `status` is not `ok`."""
 
     what: str
     status: Status
     found: str
     remedy: str | None = None
-    exit_code: int = 0  # of what is broken
+    exit_code: int = 0  # nonzero if broken
 
     def record(self) -> dict[str, Any]:
-        """List everything under its name, for JSON."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
-def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Look at everything a render needs, one thing after the other; what is broken stops nothing."""
+def run_checks(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Run all checks in order and yield their findings. A broken check does not stop the others."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("python", _python),
         ("torch", _torch),
@@ -60,7 +60,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         try:
             yield from check()
         except AnimdiffError as error:
-            # a part of the installation that is missing is no bug of the program
+            # a damaged installation is not a bug, so its exit code is never 1
             code = error.exit_code if error.exit_code > 1 else NotFound.exit_code
             yield Finding(what, "broken", str(error), error.hint, code)
 
@@ -83,7 +83,9 @@ def _torch() -> Iterator[Finding]:
     plan = plan_device(machine)
     if plan.kind == "cpu":
         found = f"cpu, {torch.get_num_threads()} threads, {plan.dtype}"
-        yield Finding("device", "note", found, "large models are slow without a GPU; the bundled miniature is not")
+        yield Finding(
+            "device", "note", found, "full-size models are slow without a GPU; the bundled `pocket` model is fast"
+        )
         return
     names = machine.cuda_names or ("Apple GPU",)
     yield Finding("device", "ok", f"{plan.device}: {names[plan.index]}, {plan.dtype}")
@@ -95,7 +97,7 @@ def _torch() -> Iterator[Finding]:
 def _memory() -> Iterator[Finding]:
     try:
         pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not told on this system
+    except (AttributeError, ValueError, OSError):  # not available on this system
         return
     found = f"{format_bytes(pages * size)}"
     free = _available()
@@ -103,7 +105,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def _available() -> int | None:
-    """Bytes that can be had without swapping, where Linux tells."""
+    """Return the bytes available without swapping; None except on Linux."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -113,16 +115,20 @@ def _available() -> int | None:
 
 
 def _ffmpeg() -> Iterator[Finding]:
-    told, encoders = list_encoders()
+    ffmpeg_version, encoders = list_encoders()
     needed = {name: row.encoder for name, row in FORMATS.items() if row.encoder}
     missing = [name for name, encoder in needed.items() if encoder not in encoders]
     if missing:
         remedy = REINSTALL.format("imageio-ffmpeg")
         yield Finding(
-            "ffmpeg", "broken", f"{told}, without the encoder of {', '.join(missing)}", remedy, NotFound.exit_code
+            "ffmpeg",
+            "broken",
+            f"{ffmpeg_version}, without the encoder for {', '.join(missing)}",
+            remedy,
+            NotFound.exit_code,
         )
         return
-    yield Finding("ffmpeg", "ok", f"{told}; {', '.join(needed.values())}")
+    yield Finding("ffmpeg", "ok", f"{ffmpeg_version}; {', '.join(needed.values())}")
 
 
 def _miniature() -> Iterator[Finding]:
@@ -130,7 +136,7 @@ def _miniature() -> Iterator[Finding]:
         entry = next(entry for entry in read_catalog(CATALOG).entries if entry.alias == alias)
         if not is_present(download_path(entry)):
             raise NotFound(f"`{alias}` is missing from this installation", hint=REINSTALL.format("animdiff"))
-    yield Finding("miniature", "ok", "here")
+    yield Finding("miniature", "ok", "present")
 
 
 def _models() -> Iterator[Finding]:
@@ -140,7 +146,7 @@ def _models() -> Iterator[Finding]:
         _require_writable(folder)
         count = len(ModelDir(folder, is_own=True).weights)
     found = f"{folder}: {count} model{'s' * (count != 1)}, {format_bytes(free)} free on the disk"
-    if free < ROOM_FOR_ONE:
+    if free < MIN_FREE_BYTES:
         remedy = "free some space, or choose another disk: `export ANIMDIFF_MODELS=…`"
         yield Finding("models", "note", found, remedy)
     else:
@@ -148,48 +154,48 @@ def _models() -> Iterator[Finding]:
 
 
 def _require_writable(folder: Path) -> None:
-    """Raise UsageError where nothing can be put into a folder, or made where it is to be."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    """Raise UsageError if files cannot be created in a folder, or the folder itself cannot be created."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        hint = "choose another: `export ANIMDIFF_MODELS=…`"
-        raise UsageError(f"{there} takes no files: {said}", hint=hint) from error
+        reason = (error.strerror or str(error)).lower()
+        hint = "choose another folder: `export ANIMDIFF_MODELS=…`"
+        raise UsageError(f"cannot write to {existing}: {reason}", hint=hint) from error
 
 
 def _other_folders() -> Iterator[Finding]:
     for folder in paths.extra_models_dirs():
         if not os.access(folder, os.R_OK | os.X_OK) or not folder.is_dir():
-            why = "may not be read" if folder.exists() else "is not there"
-            yield Finding("other folder", "note", f"{folder} {why}", "correct `ANIMDIFF_EXTRA_MODELS`, or unset it")
+            why = "cannot be read" if folder.exists() else "does not exist"
+            yield Finding("other folder", "note", f"{folder} {why}", "correct or unset `ANIMDIFF_EXTRA_MODELS`")
             continue
         count = len(ModelDir(folder).weights)
-        remedy = None if count else "name the program's folder, or the one its models are in"
+        remedy = None if count else "set it to the program's folder or its model folder"
         yield Finding("other folder", "ok" if count else "note", f"{folder}: {count} models", remedy)
     cache = paths.hub_cache_dir()
     count = sum(1 for _ in cache.glob("models--*")) if cache.is_dir() else 0
     if count:
-        yield Finding("Hub cache", "ok", f"{cache}: {count} repositories, used from there")
+        yield Finding("Hub cache", "ok", f"{cache}: {count} repositories, used in place")
 
 
 def _catalog() -> Iterator[Finding]:
     read_catalog(CATALOG)
     catalog = load_catalog()
-    own = f", {len(catalog.user_aliases)} of your own in {user_catalog_path()}" if catalog.user_aliases else ""
+    from_user = f", {len(catalog.user_aliases)} of them from {user_catalog_path()}" if catalog.user_aliases else ""
     lost = [entry for entry in catalog.entries if entry.path and not is_present(download_path(entry))]
     dangling = [(e.alias, name) for e in catalog.entries for name in e.requires if name not in catalog]
     if lost:
-        remedy = f"say where it is now: `animdiff models add {lost[0].alias} PATH --overwrite`"
-        yield Finding("catalog", "note", f"`{lost[0].alias}` should be at {lost[0].path}, and is not", remedy)
+        remedy = f"set its new path: `animdiff models add {lost[0].alias} PATH --overwrite`"
+        yield Finding("catalog", "note", f"`{lost[0].alias}` was not found at {lost[0].path}", remedy)
     elif dangling:
         alias, name = dangling[0]
         yield Finding(
-            "catalog", "note", f"`{alias}` needs `{name}`, which nobody knows", f"correct {user_catalog_path()}"
+            "catalog", "note", f"`{alias}` requires the unknown model `{name}`", f"edit {user_catalog_path()}"
         )
     else:
-        yield Finding("catalog", "ok", f"{len(catalog.entries)} models{own}")
+        yield Finding("catalog", "ok", f"{len(catalog.entries)} models{from_user}")
 
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -203,14 +209,14 @@ def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
 def _tokens(environ: Mapping[str, str]) -> Iterator[Finding]:
     network = Network.from_environment(environ)
     hub, civitai = network.hub_token is not None, network.civitai_token is not None
-    how = "only for gated models: `hf auth login` or `export HF_TOKEN=…`"
+    how = "needed only for gated models: `hf auth login` or `export HF_TOKEN=…`"
     yield Finding("Hub token", "ok", "present" if hub else "none", None if hub else how)
-    how = "to fetch from Civitai: `export CIVITAI_TOKEN=…`, made under account settings there"
+    how = "needed for Civitai: create a token in its account settings, then `export CIVITAI_TOKEN=…`"
     yield Finding("Civitai token", "ok", "present" if civitai else "none", None if civitai else how)
 
 
 def _offline(environ: Mapping[str, str]) -> Iterator[Finding]:
     if Network.from_environment(environ).offline:
-        yield Finding("offline", "note", "HF_HUB_OFFLINE is set: nothing is fetched", "`unset HF_HUB_OFFLINE`")
+        yield Finding("offline", "note", "HF_HUB_OFFLINE is set: downloads are disabled", "`unset HF_HUB_OFFLINE`")
     else:
         yield Finding("offline", "ok", "off")

@@ -1,4 +1,4 @@
-"""`animdiff doctor`: each thing with its remedy, and a code that says what is broken."""
+"""`animdiff doctor`: findings, remedies and exit codes."""
 
 import json
 
@@ -18,7 +18,7 @@ def no_tokens(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_sound_installation_ends_in_0_and_leaves_nothing_behind(animdiff, no_tokens, files):
+def test_a_working_installation_exits_with_0_and_creates_no_files(animdiff, no_tokens, files):
     result = animdiff("doctor", "--json")
     found = report(result)
     assert result.exit_code == 0
@@ -28,7 +28,7 @@ def test_a_sound_installation_ends_in_0_and_leaves_nothing_behind(animdiff, no_t
     assert not files() and not paths.models_dir().exists()
 
 
-def test_tokens_are_told_and_never_shown(animdiff, no_tokens, monkeypatch):
+def test_tokens_are_detected_and_never_printed(animdiff, no_tokens, monkeypatch):
     assert report(animdiff("doctor", "--json"))["Civitai token"]["found"] == "none"
     monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
     monkeypatch.setenv("CIVITAI_TOKEN", "very_secret")
@@ -48,7 +48,7 @@ def test_tokens_are_told_and_never_shown(animdiff, no_tokens, monkeypatch):
         ("ANIMDIFF_MODELS", "/" + "a" * 400, "models", 2),
     ],
 )
-def test_what_is_out_of_order_has_a_remedy_and_a_broken_thing_its_code(
+def test_a_note_or_broken_check_has_a_remedy_and_an_exit_code(
     animdiff, no_tokens, monkeypatch, name, value, what, code
 ):
     monkeypatch.setenv(name, value)
@@ -58,7 +58,7 @@ def test_what_is_out_of_order_has_a_remedy_and_a_broken_thing_its_code(
     assert finding["remedy"]
 
 
-def test_a_broken_catalog_of_ones_own_is_told_and_the_rest_still_looked_at(animdiff, no_tokens):
+def test_a_broken_user_catalog_does_not_stop_the_other_checks(animdiff, no_tokens):
     user_catalog_path().parent.mkdir(parents=True)
     user_catalog_path().write_text("- alias: mine\n")
     result = animdiff("doctor")
@@ -68,15 +68,15 @@ def test_a_broken_catalog_of_ones_own_is_told_and_the_rest_still_looked_at(animd
     assert result.stderr == "1 broken: catalog\n"
 
 
-def test_a_file_of_ones_own_that_is_gone_is_noted(animdiff, no_tokens):
+def test_a_missing_file_of_a_user_entry_is_noted(animdiff, no_tokens):
     user_catalog_path().parent.mkdir(parents=True)
     user_catalog_path().write_text("- {alias: mine, kind: lora, base: sd15, description: x, path: /gone.ckpt}\n")
     finding = report(animdiff("doctor", "--json"))["catalog"]
     assert finding["status"] == "note"
-    assert finding["remedy"] == "say where it is now: `animdiff models add mine PATH --overwrite`"
+    assert finding["remedy"] == "set its new path: `animdiff models add mine PATH --overwrite`"
 
 
-def test_quiet_prints_only_what_is_not_in_order(animdiff, no_tokens, monkeypatch):
+def test_quiet_prints_only_notes_and_broken_checks(animdiff, no_tokens, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     lines = animdiff("doctor", "-q").stdout.splitlines()
     assert any("offline" in line for line in lines)

@@ -258,7 +258,7 @@ def test_reports_a_models_folder_that_cannot_be_written(site, storage, install, 
     site.put_repository("org/repo", {"toy.ckpt": data}, storage)
     models.parent.mkdir(exist_ok=True)
     models.write_text("a file where a folder should be")
-    with pytest.raises(UsageError, match="part of that path is a file") as refusal:
+    with pytest.raises(UsageError, match="part of the path is a file") as refusal:
         install(item_of(entry))
     assert "ANIMDIFF_MODELS" in refusal.value.hint
 

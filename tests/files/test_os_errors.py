@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.files.os_errors import WORDS, readable_failures
+from animdiff_cli.files.os_errors import REASONS, readable_failures
 
 
 def test_a_name_that_is_too_long_is_reported(tmp_path):
@@ -26,7 +26,7 @@ def test_a_specific_hint_precedes_the_general_one_and_a_full_disk_reports_what_i
 
 
 def test_an_unlisted_error_keeps_the_text_of_the_system():
-    assert errno.EIO not in WORDS
+    assert errno.EIO not in REASONS
     with pytest.raises(UsageError, match="input/output error"):  # noqa: SIM117
         with readable_failures("read", Path("x"), hint="h"):
             raise OSError(errno.EIO, "Input/output error")
