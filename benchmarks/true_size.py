@@ -20,11 +20,11 @@ from animdiff_cli.weights.checkpoint import convert_checkpoint
 from animdiff_cli.weights.completeness import expected_shapes
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.identify import identify_file
-from animdiff_cli.weights.lazy import Lazy, torch_dtype
+from animdiff_cli.weights.lazy import LazyTensor, torch_dtype
 from animdiff_cli.weights.model_configs import shipped
 from animdiff_cli.weights.motion import is_position
-from animdiff_cli.weights.positions import position_code
-from animdiff_cli.weights.stream import write_stream
+from animdiff_cli.weights.positional_encoding import positional_encoding
+from animdiff_cli.weights.stream import write_safetensors
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
 ADAPTER_RANK, MOTION_LORA_RANK = 128, 64
@@ -89,7 +89,7 @@ def write(name: str, folder: Path) -> Path:
     return path if path.exists() else writer(path)
 
 
-def invented(key: str, shape: tuple[int, ...], dtype: str = "F16") -> Lazy:
+def invented(key: str, shape: tuple[int, ...], dtype: str = "F16") -> LazyTensor:
     """Make up a weight: norms of one, biases of zero, all else of standard deviation 0.02."""
     width = torch.Size(shape[1:]).numel()
 
@@ -103,7 +103,7 @@ def invented(key: str, shape: tuple[int, ...], dtype: str = "F16") -> Lazy:
         times = -(-(begin + count) // len(noise))
         return noise.repeat(times)[begin : begin + count].reshape(stop - start, *shape[1:])
 
-    return Lazy(dtype, shape, rows)
+    return LazyTensor(dtype, shape, rows)
 
 
 @cache
@@ -121,15 +121,15 @@ def _checkpoint(base: str, path: Path) -> Path:
     folder = WeightFile(path.parent / "nowhere", "diffusers folder", tensors, {})
     whole = convert_checkpoint(folder, identify_file(folder), "original").files[""]
     ids = torch.arange(77)[None]
-    counted = {CLIP_IDS: Lazy("I64", (1, 77), lambda start, stop: ids[start:stop])} if base == "sd15" else {}
-    write_stream({**whole, **counted}, path, {})
+    counted = {CLIP_IDS: LazyTensor("I64", (1, 77), lambda start, stop: ids[start:stop])} if base == "sd15" else {}
+    write_safetensors({**whole, **counted}, path, {})
     return path
 
 
 def _module(base: str, version: str, path: Path) -> Path:
     dtype = "F32" if path.suffix == ".ckpt" else "F16"
     tensors = {
-        key: position_code(shape[1], shape[2], dtype) if is_position(key) else invented(key, shape, dtype)
+        key: positional_encoding(shape[1], shape[2], dtype) if is_position(key) else invented(key, shape, dtype)
         for key, shape in _motion_shapes(base, version).items()
     }
     return _write(tensors, path)
@@ -153,11 +153,11 @@ def _lora(shapes: Shapes, rank: int, path: Path) -> Path:
     return _write(tensors, path)
 
 
-def _write(tensors: Mapping[str, Lazy], path: Path) -> Path:
+def _write(tensors: Mapping[str, LazyTensor], path: Path) -> Path:
     if path.suffix == ".ckpt":
         torch.save({key: tensor.read().clone() for key, tensor in tensors.items()}, path)
     else:
-        write_stream(tensors, path, {})
+        write_safetensors(tensors, path, {})
     return path
 
 

@@ -18,7 +18,7 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.motion.unet import UNet
 from animdiff_cli.weights.completeness import describe_network
 from animdiff_cli.weights.folders import weight_files
-from animdiff_cli.weights.materialise import materialise
+from animdiff_cli.weights.materialize import materialize
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.de
     # transformers dropped the prefix in 5.6, files keep it
     tensors = {key if key in known else key.removeprefix("text_model."): t for key, t in source.tensors(part).items()}
     dtype = vae_dtype(config, plan, source.base) if part == "vae" else plan.torch_dtype
-    weights = materialise(tensors, dtype, device)
+    weights = materialize(tensors, dtype, device)
     network.load_state_dict(weights, assign=True)
     for name, buffer in network.named_buffers():
         if buffer.is_meta:

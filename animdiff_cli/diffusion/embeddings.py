@@ -15,7 +15,7 @@ from animdiff_cli.core.embedding_words import replace_word
 from animdiff_cli.core.model_parts import MODEL_PARTS
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.kind_checks import open_kind
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 #: where A1111's containers keep their vectors; diffusers' name theirs after the token
 A1111_KEYS = ("string_to_param.*", "emb_params")
@@ -30,7 +30,7 @@ class Embedding:
     """A word and the vectors it stands for, by text encoder, each [N, D], unread."""
 
     word: str
-    vectors: Mapping[str, Lazy]
+    vectors: Mapping[str, LazyTensor]
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def expand_embeddings(prompt: str, embeddings: Iterable[Embedding]) -> str:
     return prompt
 
 
-def _by_encoder(tensors: Mapping[str, Lazy], path: Path) -> dict[str, Lazy]:
+def _by_encoder(tensors: Mapping[str, LazyTensor], path: Path) -> dict[str, LazyTensor]:
     if "clip_g" in tensors or "clip_l" in tensors:
         return {encoder: tensors[key] for encoder, key in SDXL_KEYS.items() if key in tensors}
     named = [key for key in A1111_KEYS if key in tensors] or [key for key in tensors if tensors[key].shape]
@@ -95,11 +95,11 @@ def _by_encoder(tensors: Mapping[str, Lazy], path: Path) -> dict[str, Lazy]:
     return {"text_encoder": tensors[named[0]]}
 
 
-def _matrix(tensor: Lazy, path: Path) -> Lazy:
+def _matrix(tensor: LazyTensor, path: Path) -> LazyTensor:
     """View one vector as a matrix of one row."""
     if len(tensor.shape) == 1:
         width = tensor.shape[0]
-        return Lazy(tensor.dtype, (1, width), lambda start, stop: tensor.read()[None][start:stop])
+        return LazyTensor(tensor.dtype, (1, width), lambda start, stop: tensor.read()[None][start:stop])
     if len(tensor.shape) != 2 or not 1 <= tensor.shape[0] <= MAX_VECTORS:
         raise IntegrityError(
             f"{path.name} holds a tensor of shape {tensor.shape}, where a textual inversion has up to {MAX_VECTORS}"

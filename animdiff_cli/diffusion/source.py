@@ -10,6 +10,7 @@ from animdiff_cli.core.model_parts import BASES, networks_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
+from animdiff_cli.weights.canonical import CanonicalWeights
 from animdiff_cli.weights.checkpoint import read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
     check_whole,
@@ -18,9 +19,8 @@ from animdiff_cli.weights.checkpoint_folder import (
     part_tensors,
     tokenizer_of,
 )
-from animdiff_cli.weights.contents import Contents
 from animdiff_cli.weights.kind_checks import open_kind
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class ModelSource:
 
     path: Path
     base: str
-    contents: Contents
+    contents: CanonicalWeights
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class ModelSource:
         """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
         return part_config(part, self.contents, self.base, self.path.name)
 
-    def tensors(self, part: str) -> dict[str, Lazy]:
+    def tensors(self, part: str) -> dict[str, LazyTensor]:
         """Take the weights of one part, by their names within it."""
         return part_tensors(self.contents, part)
 

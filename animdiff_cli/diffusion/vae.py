@@ -13,8 +13,8 @@ from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import convert_vae
 from animdiff_cli.weights.completeness import check_part, describe_network
 from animdiff_cli.weights.kind_checks import open_kind
-from animdiff_cli.weights.lazy import Lazy
-from animdiff_cli.weights.materialise import materialise
+from animdiff_cli.weights.lazy import LazyTensor
+from animdiff_cli.weights.materialize import materialize
 
 #: what a file of tensors cannot tell, and a model's own VAE can
 UNTOLD = ("scaling_factor", "shift_factor", "norm_num_groups", "act_fn")
@@ -27,7 +27,7 @@ class VaeFile:
     """A VAE that was looked at: its weights by diffusers' names, unread, and its config."""
 
     path: Path
-    tensors: Mapping[str, Lazy]
+    tensors: Mapping[str, LazyTensor]
     config: Mapping[str, Any]
 
 
@@ -47,11 +47,11 @@ def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) 
 def load_vae(vae: VaeFile, plan: DevicePlan, base: str = "sd15") -> Any:
     """Load it onto the CPU, in the plan's number format if a VAE of this base can be run in it."""
     module = describe_network("vae", vae.config)
-    module.load_state_dict(materialise(vae.tensors, vae_dtype(vae.config, plan, base)), assign=True)
+    module.load_state_dict(materialize(vae.tensors, vae_dtype(vae.config, plan, base)), assign=True)
     return module
 
 
-def _config(path: Path, tensors: Mapping[str, Lazy], own: Mapping[str, Any]) -> dict[str, Any]:
+def _config(path: Path, tensors: Mapping[str, LazyTensor], own: Mapping[str, Any]) -> dict[str, Any]:
     if path.is_dir() and (path / "config.json").is_file():
         return read_config(path / "config.json")
     try:

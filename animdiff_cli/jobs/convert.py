@@ -11,15 +11,15 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.registry.store import locate_any
-from animdiff_cli.weights.contents import Layouted, by_reason
-from animdiff_cli.weights.convert import MERGEABLE, Target, choose_layout, layout
+from animdiff_cli.weights.canonical import ConvertedWeights, count_by_reason
+from animdiff_cli.weights.convert import MERGEABLE, Target, choose_layout, convert_file
 from animdiff_cli.weights.header import DTYPE_BYTES
 from animdiff_cli.weights.identify import identify_file, open_any
 from animdiff_cli.weights.info import WeightsInfo
-from animdiff_cli.weights.lazy import FLOATS, Lazy
+from animdiff_cli.weights.lazy import FLOATS, LazyTensor
 from animdiff_cli.weights.lora import LoraWeights, open_lora
 from animdiff_cli.weights.lora_names import Layout
-from animdiff_cli.weights.stream import write_stream
+from animdiff_cli.weights.stream import write_safetensors
 
 #: file diffusers looks for where a folder is one model
 MODEL_FILE = "diffusion_pytorch_model.safetensors"
@@ -34,12 +34,12 @@ class ConvertPlan:
     source: Path
     info: WeightsInfo
     target: Layout
-    laid_out: Layouted
+    converted: ConvertedWeights
     output: Path
 
     def totals(self) -> dict[str, Any]:
         """Account for every key: how many there were, are, and why any were dropped or added."""
-        dropped, added = self.laid_out.dropped, self.laid_out.added
+        dropped, added = self.converted.dropped, self.converted.added
         return {
             "source": str(self.source),
             "path": str(self.output),
@@ -47,16 +47,16 @@ class ConvertPlan:
             "from": self.info.format,
             "to": self.target,
             "tensors": self.info.tensors,
-            "written": self.laid_out.tensors,
+            "written": self.converted.tensors,
             "renamed": self.info.tensors - len(dropped),
-            "added": by_reason(added),
-            "dropped": by_reason(dropped),
-            "bytes": _bytes(self.laid_out),
+            "added": count_by_reason(added),
+            "dropped": count_by_reason(dropped),
+            "bytes": _bytes(self.converted),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConvertResult:
     """What was written."""
 
     path: Path
@@ -83,29 +83,29 @@ def plan_conversion(
     info = identify_file(file)
     target = choose_layout(info, to, path.name)
     loras = [_open_lora(text, info, path) for text in merge_loras]
-    laid_out = layout(file, info, target, FLOATS[dtype] if dtype else None, loras)
-    chosen = output.expanduser() if output else _name(path, laid_out, to or target)
-    _check_output(chosen, laid_out, overwrite=overwrite)
-    return ConvertPlan(path, info, target, laid_out, chosen)
+    converted = convert_file(file, info, target, FLOATS[dtype] if dtype else None, loras)
+    chosen = output.expanduser() if output else _name(path, converted, to or target)
+    _check_output(chosen, converted, overwrite=overwrite)
+    return ConvertPlan(path, info, target, converted, chosen)
 
 
-def convert_weights(plan: ConvertPlan) -> Converted:
+def convert_weights(plan: ConvertPlan) -> ConvertResult:
     """Write what was planned, one stretch of rows at a time, whole or not at all."""
-    metadata = dict(plan.laid_out.metadata) | {"format": "pt"}
-    if not _is_folder(plan.output, plan.laid_out):
-        broken = write_stream(plan.laid_out.files[""], plan.output, metadata)
-        return Converted(plan.output, plan.totals(), broken)
+    metadata = dict(plan.converted.metadata) | {"format": "pt"}
+    if not _is_folder(plan.output, plan.converted):
+        broken = write_safetensors(plan.converted.files[""], plan.output, metadata)
+        return ConvertResult(plan.output, plan.totals(), broken)
     found: list[str] = []
     with readable_output_failures(plan.output, "-o"), atomic_write(plan.output) as folder:
         folder.mkdir(parents=True)
-        for name, tensors in plan.laid_out.files.items():
+        for name, tensors in plan.converted.files.items():
             target = folder / (name or MODEL_FILE)
             target.parent.mkdir(parents=True, exist_ok=True)
-            found += write_stream(tensors, target, metadata)
-        for name, text in plan.laid_out.configs.items():
+            found += write_safetensors(tensors, target, metadata)
+        for name, text in plan.converted.configs.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(text)
-    return Converted(plan.output, plan.totals(), tuple(found))
+    return ConvertResult(plan.output, plan.totals(), tuple(found))
 
 
 def _find(ref: ModelRef) -> Path:
@@ -129,38 +129,38 @@ def _open_lora(text: str, info: WeightsInfo, target: Path) -> LoraWeights:
     return open_lora(file, 1.0 if ref.scale is None else ref.scale)
 
 
-def _name(source: Path, laid_out: Layouted, to: str) -> Path:
+def _name(source: Path, converted: ConvertedWeights, to: str) -> Path:
     stem = source.name if source.is_dir() else source.stem
-    return source.with_name(f"{stem}-{to}{'' if laid_out.configs else '.safetensors'}")
+    return source.with_name(f"{stem}-{to}{'' if converted.configs else '.safetensors'}")
 
 
-def _is_folder(output: Path, laid_out: Layouted) -> bool:
-    return bool(laid_out.configs) and output.suffix != ".safetensors"
+def _is_folder(output: Path, converted: ConvertedWeights) -> bool:
+    return bool(converted.configs) and output.suffix != ".safetensors"
 
 
-def _check_output(output: Path, laid_out: Layouted, *, overwrite: bool) -> None:
+def _check_output(output: Path, converted: ConvertedWeights, *, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists", hint="add `--overwrite`, or name another with `-o`")
-    if len(laid_out.files) > 1 and output.suffix == ".safetensors":
+    if len(converted.files) > 1 and output.suffix == ".safetensors":
         raise UsageError(f"a diffusers model is a folder, not a file such as {output}", hint="leave the suffix out")
-    if not laid_out.configs and output.suffix != ".safetensors":
+    if not converted.configs and output.suffix != ".safetensors":
         raise UsageError(
             f"{output} must end in .safetensors, the one container written",
             hint=f"`-o {output.with_suffix('.safetensors')}`",
         )
-    if output.is_dir() != _is_folder(output, laid_out) and output.exists():
+    if output.is_dir() != _is_folder(output, converted) and output.exists():
         raise UsageError(f"{output} is in the way: a folder for a file, or the reverse", hint="name another with `-o`")
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}", hint=f"`mkdir -p {output.parent}`")
-    free, needed = shutil.disk_usage(output.parent).free, _bytes(laid_out) + SPARE_BYTES
+    free, needed = shutil.disk_usage(output.parent).free, _bytes(converted) + SPARE_BYTES
     if free < needed:
         raise UsageError(
             f"{output.parent} has {free >> 20} MiB free, {needed >> 20} MiB are needed", hint="free some, or use `-o`"
         )
 
 
-def _bytes(laid_out: Layouted) -> int:
-    def size(tensor: Lazy) -> int:
+def _bytes(converted: ConvertedWeights) -> int:
+    def size(tensor: LazyTensor) -> int:
         return tensor.numel * DTYPE_BYTES[tensor.dtype]
 
-    return sum(size(tensor) for tensors in laid_out.files.values() for tensor in tensors.values())
+    return sum(size(tensor) for tensors in converted.files.values() for tensor in tensors.values())

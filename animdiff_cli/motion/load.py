@@ -14,8 +14,8 @@ from animdiff_cli.motion.spec import TRAITS, MotionSpec
 from animdiff_cli.weights import files
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.info import VERSION_KEY
-from animdiff_cli.weights.lazy import Lazy, torch_dtype
-from animdiff_cli.weights.materialise import materialise
+from animdiff_cli.weights.lazy import LazyTensor, torch_dtype
+from animdiff_cli.weights.materialize import materialize
 from animdiff_cli.weights.motion import (
     MotionLayout,
     is_position,
@@ -24,7 +24,7 @@ from animdiff_cli.weights.motion import (
     to_official,
 )
 from animdiff_cli.weights.motion_version import ARCHITECTURES, detect_family, is_pia, motion_frames
-from animdiff_cli.weights.positions import sinusoid
+from animdiff_cli.weights.positional_encoding import sinusoid
 
 
 def load_motion_module(
@@ -64,7 +64,7 @@ def weights_path(path: Path) -> Path:
 
 
 def _build(
-    official: Mapping[str, Lazy],
+    official: Mapping[str, LazyTensor],
     spec: MotionSpec,
     source: str,
     dtype: torch.dtype | None,
@@ -77,7 +77,7 @@ def _build(
     _check_complete(official, expected, source)
     stored = {key: tensor for key, tensor in official.items() if not is_position(key)}
     dtype = dtype or torch_dtype(next(iter(stored.values())).dtype)
-    motion.load_state_dict(materialise(stored, dtype, device), strict=False, assign=True)
+    motion.load_state_dict(materialize(stored, dtype, device), strict=False, assign=True)
     _fill_position_codes(motion, dtype, device)
     return motion.eval()
 
@@ -117,7 +117,7 @@ def _read_spec(file: files.WeightFile, path: Path, version: MotionVersion | None
     return to_spec(layout, version)
 
 
-def _check_complete(found: Mapping[str, Lazy], expected: Mapping[str, Tensor], source: str) -> None:
+def _check_complete(found: Mapping[str, LazyTensor], expected: Mapping[str, Tensor], source: str) -> None:
     if missing := missing_weights(expected, found):
         raise IntegrityError(
             f"{source} lacks {len(missing)} motion weights, first `{missing[0]}`",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.motion.attention import temporal_attention
 from animdiff_cli.motion.spec import MotionSpec
-from animdiff_cli.weights.positions import sinusoid
+from animdiff_cli.weights.positional_encoding import sinusoid
 
 NORM_GROUPS = 32
 NORM_EPS = 1e-6  # the UNet's own norms use 1e-5

@@ -16,7 +16,7 @@ from animdiff_cli.motion import MotionModule, save_motion_module
 from animdiff_cli.training.lora_layers import LoraLayers
 from animdiff_cli.weights.files import write_tensors
 from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY, WeightsKind
-from animdiff_cli.weights.lora_names import LoraName, expand_embeddings
+from animdiff_cli.weights.lora_names import LoraName, format_key
 
 
 def save_low_rank(
@@ -39,7 +39,7 @@ def low_rank_tensors(branches: LoraLayers, layout: LoraFormat) -> dict[str, Tens
     tensors = {}
     for module, branch in branches.branches.items():
         for role, parameter in (("down", branch.down), ("up", branch.up * branches.scale)):
-            key = expand_embeddings(LoraName("unet", module, role), layout)
+            key = format_key(LoraName("unet", module, role), layout)
             assert key is not None, f"{layout} has no word for {module}"
             tensors[key] = parameter.detach().to("cpu", torch.float16).contiguous()
     return tensors

@@ -8,11 +8,11 @@ import torch
 from animdiff_cli.core.model_parts import BASES, NETWORKS
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights import ldm_clip, ldm_unet, ldm_vae
+from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights, refuse_keys
 from animdiff_cli.weights.checkpoint_folder import check_whole, layout_folder, part_tensors, recorded_configs
-from animdiff_cli.weights.contents import Contents, Layouted, refuse_keys
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo
-from animdiff_cli.weights.lazy import TORCH_NAMES, Lazy, known, torch_dtype
+from animdiff_cli.weights.lazy import TORCH_NAMES, LazyTensor, torch_dtype, wrap_tensor
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_merge import merge_loras
 from animdiff_cli.weights.lora_names import Layout
@@ -36,43 +36,45 @@ RESTORED = "index counted from zero, as the file had it"
 
 def convert_checkpoint(
     file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()
-) -> Layouted:
+) -> ConvertedWeights:
     """Write a whole model as one file (`original`) or a folder (`diffusers`), LoRAs baked in."""
     if info.base not in BASES:
         raise UsageError(f"{file.path.name} is a {info.base} model, which has no motion modules")
     contents = read_checkpoint(file)
     check_whole(contents, info.base, file.path.name)
     if loras:
-        contents = Contents(merge_loras(contents.tensors, loras), contents.dropped, contents.metadata)
+        contents = CanonicalWeights(merge_loras(contents.tensors, loras), contents.dropped, contents.metadata)
     if target == "diffusers":
         return layout_folder(contents, info.base, file.path.name)
     return _one_file(contents, info.base, file.path.name)
 
 
-def convert_vae(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()) -> Layouted:
+def convert_vae(
+    file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()
+) -> ConvertedWeights:
     """Rename a VAE on its own."""
     levels = _levels(file)
     contents = _canonical(file, lambda key, tensor: _vae(_after(key, "first_stage_model.", "vae."), tensor, levels))
     tensors = {key.removeprefix("vae."): tensor for key, tensor in contents.tensors.items()}
     if target == "original":
         tensors = _original_vae(tensors, file.path.name)
-    return Layouted({"": tensors}, dropped=contents.dropped, metadata=dict(file.metadata) | {KIND_KEY: "vae"})
+    return ConvertedWeights({"": tensors}, dropped=contents.dropped, metadata=dict(file.metadata) | {KIND_KEY: "vae"})
 
 
-def read_checkpoint(file: WeightFile) -> Contents:
+def read_checkpoint(file: WeightFile) -> CanonicalWeights:
     """Read a model under canonical names. Raises `IntegrityError` for a key nobody can account for."""
     if file.container == "diffusers folder":
         contents = _canonical(file, _from_folder)
-        return Contents(contents.tensors, contents.dropped, dict(file.metadata) | recorded_configs(file.path))
+        return CanonicalWeights(contents.tensors, contents.dropped, dict(file.metadata) | recorded_configs(file.path))
     layers = ldm_unet.layers_of_original(key.removeprefix("model.diffusion_model.") for key in file.tensors)
     levels = _levels(file)
     contents = _canonical(file, lambda key, tensor: _from_one_file(key, tensor, layers, levels))
     ids = next((t.dtype for key, t in file.tensors.items() if key.endswith(IDS_NAME)), None)
-    return Contents(contents.tensors, contents.dropped, dict(file.metadata) | ({IDS_KEY: ids} if ids else {}))
+    return CanonicalWeights(contents.tensors, contents.dropped, dict(file.metadata) | ({IDS_KEY: ids} if ids else {}))
 
 
-def _canonical(file: WeightFile, name: Callable[[str, Lazy], Mapping[str, Lazy]]) -> Contents:
-    tensors: dict[str, Lazy] = {}
+def _canonical(file: WeightFile, name: Callable[[str, LazyTensor], Mapping[str, LazyTensor]]) -> CanonicalWeights:
+    tensors: dict[str, LazyTensor] = {}
     dropped: dict[str, str] = {}
     strangers = []
     for key, tensor in file.tensors.items():
@@ -85,10 +87,10 @@ def _canonical(file: WeightFile, name: Callable[[str, Lazy], Mapping[str, Lazy]]
             strangers.append(key)
     if strangers:
         refuse_keys(strangers, file.path.name, "no part of a Stable Diffusion model has such a weight")
-    return Contents(tensors, dropped, file.metadata)
+    return CanonicalWeights(tensors, dropped, file.metadata)
 
 
-def _from_one_file(key: str, tensor: Lazy, layers: int, levels: int) -> dict[str, Lazy]:
+def _from_one_file(key: str, tensor: LazyTensor, layers: int, levels: int) -> dict[str, LazyTensor]:
     if key.startswith("model.diffusion_model."):
         name = ldm_unet.to_diffusers(key.removeprefix("model.diffusion_model."), layers)
         return {f"unet.{name}": tensor} if name else {}
@@ -103,7 +105,7 @@ def _from_one_file(key: str, tensor: Lazy, layers: int, levels: int) -> dict[str
     return {}
 
 
-def _from_folder(key: str, tensor: Lazy) -> dict[str, Lazy]:
+def _from_folder(key: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
     part, _, name = key.partition(".")
     if part == "vae":
         name = ldm_vae.modern(name)
@@ -117,13 +119,13 @@ def _levels(file: WeightFile) -> int:
     return ldm_vae.decoder_levels(_after(key, "first_stage_model.", "vae.") for key in file.tensors)
 
 
-def _vae(key: str, tensor: Lazy, levels: int) -> dict[str, Lazy]:
+def _vae(key: str, tensor: LazyTensor, levels: int) -> dict[str, LazyTensor]:
     modern = ldm_vae.modern(key)
     name = ldm_vae.to_diffusers(key, levels) or (modern if ldm_vae.to_original(modern, levels) else None)
     return {f"vae.{name}": ldm_vae.attention_shape(tensor, name, original=False)} if name else {}
 
 
-def _one_file(contents: Contents, base: str, source: str) -> Layouted:
+def _one_file(contents: CanonicalWeights, base: str, source: str) -> ConvertedWeights:
     parts = {part: part_tensors(contents, part) for part in NETWORKS}
     tensors = {f"model.diffusion_model.{key}": t for key, t in _original_unet(parts["unet"], source).items()}
     tensors |= {f"first_stage_model.{key}": t for key, t in _original_vae(parts["vae"], source).items()}
@@ -136,34 +138,38 @@ def _one_file(contents: Contents, base: str, source: str) -> Layouted:
     tensors |= {ldm_clip.OPEN_CLIP_PREFIX + key: tensor for key, tensor in second.items()}
     ids = _position_ids(contents, parts["text_encoder"], prefix)
     metadata = {key: value for key, value in contents.metadata.items() if key != IDS_KEY}
-    return Layouted({"": tensors | ids}, dict.fromkeys(ids, RESTORED), contents.dropped, metadata | {KIND_KEY: "base"})
+    return ConvertedWeights(
+        {"": tensors | ids}, dict.fromkeys(ids, RESTORED), contents.dropped, metadata | {KIND_KEY: "base"}
+    )
 
 
-def _original_unet(tensors: Mapping[str, Lazy], source: str) -> dict[str, Lazy]:
+def _original_unet(tensors: Mapping[str, LazyTensor], source: str) -> dict[str, LazyTensor]:
     layers, attended = ldm_unet.layers_of_diffusers(tensors), ldm_unet.attended_levels(tensors)
     named = {key: ldm_unet.to_original(key, layers, attended) for key in tensors}
     return _renamed(tensors, named, source, "no weight of a UNet")
 
 
-def _original_vae(tensors: Mapping[str, Lazy], source: str) -> dict[str, Lazy]:
+def _original_vae(tensors: Mapping[str, LazyTensor], source: str) -> dict[str, LazyTensor]:
     levels = ldm_vae.decoder_levels(tensors)
     shaped = {key: ldm_vae.attention_shape(tensor, key, original=True) for key, tensor in tensors.items()}
     return _renamed(shaped, {key: ldm_vae.to_original(key, levels) for key in tensors}, source, "no weight of a VAE")
 
 
-def _renamed(tensors: Mapping[str, Lazy], named: Mapping[str, str | None], source: str, why: str) -> dict[str, Lazy]:
+def _renamed(
+    tensors: Mapping[str, LazyTensor], named: Mapping[str, str | None], source: str, why: str
+) -> dict[str, LazyTensor]:
     if strangers := [key for key, name in named.items() if name is None]:
         refuse_keys(strangers, source, why)
     return {name: tensors[key] for key, name in named.items() if name}
 
 
-def _position_ids(contents: Contents, encoder: Mapping[str, Lazy], prefix: str) -> dict[str, Lazy]:
+def _position_ids(contents: CanonicalWeights, encoder: Mapping[str, LazyTensor], prefix: str) -> dict[str, LazyTensor]:
     """Put CLIP's position ids back where a file had them before it became a folder."""
     dtype = contents.metadata.get(IDS_KEY)
     positions = encoder.get("text_model.embeddings.position_embedding.weight")
     if dtype not in TORCH_NAMES or positions is None:
         return {}
-    return {prefix + IDS_NAME: known(torch.arange(positions.height, dtype=torch_dtype(dtype))[None])}
+    return {prefix + IDS_NAME: wrap_tensor(torch.arange(positions.num_rows, dtype=torch_dtype(dtype))[None])}
 
 
 def _after(key: str, *prefixes: str) -> str:

@@ -10,13 +10,13 @@ from animdiff_cli.core.model_parts import MODEL_PARTS, TOKENIZERS, networks_of, 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
+from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights
 from animdiff_cli.weights.completeness import check_part
-from animdiff_cli.weights.contents import Contents, Layouted
 from animdiff_cli.weights.info import KIND_KEY
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 #: how the config of a part follows from its tensors and base
-CONFIGS: Mapping[str, Callable[[Mapping[str, Lazy], str], dict[str, Any]]] = {
+CONFIGS: Mapping[str, Callable[[Mapping[str, LazyTensor], str], dict[str, Any]]] = {
     "unet": model_configs.unet,
     "vae": model_configs.vae,
     "text_encoder": model_configs.text_encoder,
@@ -29,9 +29,9 @@ _CONFIG_NAMES = ("config.json", "scheduler_config.json")
 _TOKENIZER_NAMES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
-def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
+def layout_folder(contents: CanonicalWeights, base: str, source: str) -> ConvertedWeights:
     """Lay a model out as a folder. Raises `IntegrityError` if a part is missing, or the tokenizer is not CLIP's."""
-    files: dict[str, dict[str, Lazy]] = {}
+    files: dict[str, dict[str, LazyTensor]] = {}
     kept = kept_configs(contents.metadata)
     configs = {"model_index.json": _json(_index(base, kept))}
     configs["scheduler/scheduler_config.json"] = _json(model_configs.shipped(base, "scheduler"))
@@ -46,19 +46,19 @@ def layout_folder(contents: Contents, base: str, source: str) -> Layouted:
         configs |= {f"{tokenizer}/{name}": text for name, text in named.items()}
     configs |= {name: text.encode() for name, text in kept.items()}
     metadata = {key: value for key, value in contents.metadata.items() if key != CONFIGS_KEY}
-    return Layouted(
+    return ConvertedWeights(
         files, dropped=contents.dropped, metadata=metadata | {KIND_KEY: "base", "format": "pt"}, configs=configs
     )
 
 
-def check_whole(contents: Contents, base: str, source: str) -> None:
+def check_whole(contents: CanonicalWeights, base: str, source: str) -> None:
     """Raise `IntegrityError` that names what a part lacks. A part that is missing altogether is not complained of."""
     for part in networks_of(base):
         if tensors := part_tensors(contents, part):
             check_part(part, tensors, part_config(part, contents, base, source), source)
 
 
-def part_config(part: str, contents: Contents, base: str, source: str) -> dict[str, Any]:
+def part_config(part: str, contents: CanonicalWeights, base: str, source: str) -> dict[str, Any]:
     """Describe a part as its folder did, if the file remembers, or else by its tensors' shapes."""
     try:
         if recorded := kept_configs(contents.metadata).get(f"{part}/config.json"):
@@ -69,7 +69,7 @@ def part_config(part: str, contents: Contents, base: str, source: str) -> dict[s
         raise IntegrityError(f"{source}: its {part} is incomplete ({error})", hint="get the model again") from error
 
 
-def tokenizer_of(part: str, contents: Contents, base: str, source: str) -> dict[str, bytes]:
+def tokenizer_of(part: str, contents: CanonicalWeights, base: str, source: str) -> dict[str, bytes]:
     """Take a tokenizer's files as the model's folder had them, or else CLIP's, if the weights are made for it."""
     own = {name: text.encode() for name, text in kept_configs(contents.metadata).items() if name.startswith(f"{part}/")}
     if own:
@@ -78,7 +78,7 @@ def tokenizer_of(part: str, contents: Contents, base: str, source: str) -> dict[
     return model_configs.tokenizer_files(base, part)
 
 
-def part_tensors(contents: Contents, part: str) -> dict[str, Lazy]:
+def part_tensors(contents: CanonicalWeights, part: str) -> dict[str, LazyTensor]:
     """Take the weights of one part, by their names within it."""
     prefix = f"{part}."
     return {key.removeprefix(prefix): t for key, t in contents.tensors.items() if key.startswith(prefix)}
@@ -128,8 +128,8 @@ def _is_clip(files: list[Path]) -> bool:
     return False
 
 
-def _check_vocabulary(tensors: Mapping[str, Lazy], source: str) -> None:
-    tokens = tensors["text_encoder.text_model.embeddings.token_embedding.weight"].height
+def _check_vocabulary(tensors: Mapping[str, LazyTensor], source: str) -> None:
+    tokens = tensors["text_encoder.text_model.embeddings.token_embedding.weight"].num_rows
     if tokens < CLIP_TOKENS:
         raise IntegrityError(
             f"{source} was made for a vocabulary of {tokens} tokens, CLIP's has {CLIP_TOKENS}",

@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 from animdiff_cli.errors import IntegrityError
-from animdiff_cli.weights.contents import refuse_keys
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.canonical import refuse_keys
+from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.ldm_clip import with_model_prefix
 
 
-def check_part(part: str, tensors: Mapping[str, Lazy], config: Mapping[str, Any], source: str) -> None:
+def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:
     """Raise `IntegrityError` that names what is missing, misshapen or unknown in a part, in diffusers' names."""
     try:
         expected = expected_shapes(part, config)

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Literal
 
 from animdiff_cli.errors import UsageError
+from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights
 from animdiff_cli.weights.checkpoint import convert_checkpoint, convert_vae
-from animdiff_cli.weights.contents import Contents, Layouted
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import WeightsInfo
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_layouts import convert_lora
 from animdiff_cli.weights.lora_merge import merge_loras
@@ -17,7 +17,7 @@ from animdiff_cli.weights.lora_names import Layout
 from animdiff_cli.weights.motion_layouts import motion_to_diffusers, motion_to_original, read_motion, read_sparsectrl
 
 Target = Literal["original", "diffusers", "kohya", "peft", "comfy"]
-Convert = Callable[[WeightFile, WeightsInfo, Layout, Sequence[LoraWeights]], Layouted]
+Convert = Callable[[WeightFile, WeightsInfo, Layout, Sequence[LoraWeights]], ConvertedWeights]
 
 #: kind → layouts it can be written in
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
@@ -57,9 +57,9 @@ def choose_layout(info: WeightsInfo, target: Target | None, source: str) -> Layo
     )
 
 
-def layout(
+def convert_file(
     file: WeightFile, info: WeightsInfo, target: Layout, dtype: str | None = None, loras: Sequence[LoraWeights] = ()
-) -> Layouted:
+) -> ConvertedWeights:
     """Lay weights out anew, in number format `dtype` (safetensors' spelling) if given. Reads nothing large yet.
 
     Raises `IntegrityError` for a key that can be neither renamed nor dropped for a reason.
@@ -75,25 +75,25 @@ def _own(info: WeightsInfo, layouts: tuple[Layout, ...]) -> Layout:
     return next((layout for layout in layouts if layout == info.format), layouts[0])
 
 
-def _motion(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> Layouted:
+def _motion(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> ConvertedWeights:
     contents = read_motion(file, info)
     return _write_motion(replace(contents, tensors=_merged(contents, loras)), info, target)
 
 
-def _merged(contents: Contents, loras: Sequence[LoraWeights]) -> Mapping[str, Lazy]:
+def _merged(contents: CanonicalWeights, loras: Sequence[LoraWeights]) -> Mapping[str, LazyTensor]:
     return merge_loras(contents.tensors, loras) if loras else contents.tensors
 
 
-def _sparsectrl(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> Layouted:
+def _sparsectrl(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> ConvertedWeights:
     return _write_motion(read_sparsectrl(file, info), info, target)
 
 
-def _write_motion(contents: Contents, info: WeightsInfo, target: Layout) -> Layouted:
+def _write_motion(contents: CanonicalWeights, info: WeightsInfo, target: Layout) -> ConvertedWeights:
     write = motion_to_original if target == "original" else motion_to_diffusers
     return replace(write(contents, info), dropped=contents.dropped)
 
 
-def _lora(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> Layouted:
+def _lora(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights]) -> ConvertedWeights:
     return convert_lora(file, info, target)
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from animdiff_cli.errors import IntegrityError, NotFound
 from animdiff_cli.weights.header import TensorSpec, read_header
-from animdiff_cli.weights.lazy import Lazy, Stored, known, spelled
+from animdiff_cli.weights.lazy import LazyTensor, StoredRows, dtype_name, wrap_tensor
 
 if TYPE_CHECKING:  # torch is imported by what reads numbers, and headers hold none
     from torch import Tensor
@@ -33,7 +33,7 @@ class WeightFile:
 
     path: Path
     container: str
-    tensors: Mapping[str, Lazy]
+    tensors: Mapping[str, LazyTensor]
     metadata: Mapping[str, str]
     others: tuple[str, ...] = ()  # entries of a pickle that are no tensors
 
@@ -65,10 +65,10 @@ def _open_pickle(path: Path) -> WeightFile:
     return WeightFile(path, container, tensors, {}, pickled.others)
 
 
-def _placed(path: Path, tensor: Tensor, start: int | None) -> Lazy:
+def _placed(path: Path, tensor: Tensor, start: int | None) -> LazyTensor:
     if start is None:
-        return known(tensor)
-    return _lazy(path, TensorSpec(spelled(tensor.dtype), tuple(tensor.shape), start))
+        return wrap_tensor(tensor)
+    return _lazy(path, TensorSpec(dtype_name(tensor.dtype), tuple(tensor.shape), start))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -98,9 +98,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file: beside its target first, then renamed, so that the target is always whole."""
-    from animdiff_cli.weights.stream import write_stream
+    from animdiff_cli.weights.stream import write_safetensors
 
-    write_stream({key: known(tensor) for key, tensor in tensors.items()}, path, metadata)
+    write_safetensors({key: wrap_tensor(tensor) for key, tensor in tensors.items()}, path, metadata)
 
 
 def is_pickle(path: Path) -> bool:
@@ -118,5 +118,5 @@ def _require(path: Path) -> None:
             raise IntegrityError(f"{path.name} is {what}, not weights", hint=remedy)
 
 
-def _lazy(path: Path, spec: TensorSpec) -> Lazy:
-    return Lazy(spec.dtype, spec.shape, Stored(path, spec.start, spec.dtype, spec.shape))
+def _lazy(path: Path, spec: TensorSpec) -> LazyTensor:
+    return LazyTensor(spec.dtype, spec.shape, StoredRows(path, spec.start, spec.dtype, spec.shape))

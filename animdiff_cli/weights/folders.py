@@ -7,7 +7,7 @@ from animdiff_cli.core.model_parts import NETWORKS
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.files import WeightFile, open_weights
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 ADAPTER_CONFIG = "adapter_config.json"
 #: where diffusers keeps the settings of peft
@@ -57,7 +57,7 @@ def _adapter_settings(folder: Path) -> dict[str, str]:
 
 
 def _merged(folder: Path, files: dict[str, list[Path]]) -> WeightFile:
-    tensors: dict[str, Lazy] = {}
+    tensors: dict[str, LazyTensor] = {}
     metadata = _adapter_settings(folder)
     for prefix, paths in files.items():
         for path in paths:

@@ -8,7 +8,7 @@ from typing import get_args
 from animdiff_cli.core.choices import Base, Family
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
-from animdiff_cli.weights.lora_names import LoraName, family, parse
+from animdiff_cli.weights.lora_names import LoraName, family, parse_key
 from animdiff_cli.weights.motion_version import detect_family, motion_frames
 
 #: width of the text that cross-attention reads, by base
@@ -29,7 +29,7 @@ _CROSS = re.compile(r".*attn2[._](?:processor\.)?to_k[._].*")
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class KindDetails:
     """The part of a card that differs by kind."""
 
     format: str
@@ -41,12 +41,12 @@ class Details:
     notes: tuple[str, ...] = ()
 
 
-def plain(file: WeightFile) -> Details:
+def plain(file: WeightFile) -> KindDetails:
     """Read what any image-model weights tell."""
-    return Details(format=_format(file), base=text_base(file) or _marked_base(file) or _level_base(file))
+    return KindDetails(format=_format(file), base=text_base(file) or _marked_base(file) or _level_base(file))
 
 
-def motion_module(file: WeightFile) -> Details:
+def motion_module(file: WeightFile) -> KindDetails:
     """Read version, frames and layout of a motion module; of a training checkpoint around one, too."""
     keys = [key.removeprefix("module.") for key in file.tensors]
     frames = motion_frames(file)
@@ -59,10 +59,10 @@ def motion_module(file: WeightFile) -> Details:
         notes += ("no positional encoding: AnimateLCM, or a v2 module from diffusers",)
     if any(".resnets." in key for key in keys):
         notes += ("a training checkpoint: the whole UNet with its motion module",)
-    return Details(_motion_format(keys), base, version, max_frames=frames, notes=notes)
+    return KindDetails(_motion_format(keys), base, version, max_frames=frames, notes=notes)
 
 
-def motion_lora(file: WeightFile) -> Details:
+def motion_lora(file: WeightFile) -> KindDetails:
     """Read rank, layout, and by the mid block the version a MotionLoRA was made for."""
     details = lora(file)
     middle = any("mid_block" in key for key in file.tensors)
@@ -70,30 +70,30 @@ def motion_lora(file: WeightFile) -> Details:
     notes = () if middle or base == "sdxl" else ("without mid block: for v1 or v3",)
     recorded = file.metadata.get(VERSION_KEY)
     version = recorded if recorded in get_args(Family) else "v2" if middle else None
-    return Details(details.format, base, version, details.family, details.rank, notes=notes + details.notes)
+    return KindDetails(details.format, base, version, details.family, details.rank, notes=notes + details.notes)
 
 
-def domain_adapter(file: WeightFile) -> Details:
+def domain_adapter(file: WeightFile) -> KindDetails:
     """Read a domain adapter, which was made for v3 unless it says of itself what for."""
     details = lora(file)
     recorded = file.metadata.get(VERSION_KEY)
     version = recorded if recorded in get_args(Family) else "v3"
-    return Details(details.format, details.base, version, details.family, details.rank, notes=details.notes)
+    return KindDetails(details.format, details.base, version, details.family, details.rank, notes=details.notes)
 
 
-def sparsectrl(file: WeightFile) -> Details:
+def sparsectrl(file: WeightFile) -> KindDetails:
     """Tell RGB from scribble by the condition encoder: one convolution, or a stack of them."""
     simplified = any(key.endswith("controlnet_cond_embedding.weight") for key in file.tensors)
     notes = ("condition: " + ("rgb" if simplified else "scribble"),)
     keys = [key.removeprefix("module.") for key in file.tensors]
-    return Details(_motion_format(keys), _level_base(file), "v3", max_frames=motion_frames(file), notes=notes)
+    return KindDetails(_motion_format(keys), _level_base(file), "v3", max_frames=motion_frames(file), notes=notes)
 
 
-def lora(file: WeightFile) -> Details:
+def lora(file: WeightFile) -> KindDetails:
     """Read layout, family and rank of any LoRA."""
     parsed = _parsed(file)
     if not parsed:
-        return Details(format="unknown")
+        return KindDetails(format="unknown")
     names = [name for _, name in parsed.values()]
     layouts = {layout for layout, _ in parsed.values()}
     convolutions = any(_is_convolution(file.tensors[key].shape) for key, (_, name) in parsed.items())
@@ -101,17 +101,17 @@ def lora(file: WeightFile) -> Details:
     notes = (f"{strange} keys of no known LoRA layout",) if strange else ()
     kind = family((name.role for name in names), convolutions=convolutions)
     base = _recorded_base(file, _lora_base(file, names))
-    return Details(sorted(layouts)[0], base, None, kind, rank_of(file), notes=notes)
+    return KindDetails(sorted(layouts)[0], base, None, kind, rank_of(file), notes=notes)
 
 
-def embedding(file: WeightFile) -> Details:
+def embedding(file: WeightFile) -> KindDetails:
     """Read a textual inversion; its rank is how many tokens it stands for."""
     matrices = {key: tensor.shape for key, tensor in file.tensors.items() if tensor.shape}
     widths = {shape[-1] for shape in matrices.values()}
     base = "sdxl" if "clip_g" in matrices else EMBEDDING_WIDTHS.get(next(iter(widths), 0))
     tokens = max((shape[0] if len(shape) > 1 else 1 for shape in matrices.values()), default=0)
     layout = "original" if {"emb_params", "string_to_param.*"} & matrices.keys() else "diffusers"
-    return Details(layout, base, notes=(f"stands for {tokens} tokens",))
+    return KindDetails(layout, base, notes=(f"stands for {tokens} tokens",))
 
 
 def is_bare_embedding(file: WeightFile) -> bool:
@@ -139,7 +139,7 @@ def text_base(file: WeightFile) -> str | None:
 
 
 def _parsed(file: WeightFile) -> dict[str, tuple[str, LoraName]]:
-    parsed = {key: parse(key) for key in file.tensors}
+    parsed = {key: parse_key(key) for key in file.tensors}
     return {key: found for key, found in parsed.items() if found is not None}
 
 
@@ -191,7 +191,7 @@ def _format(file: WeightFile) -> str:
     return "original" if is_original else "diffusers"
 
 
-READERS: Mapping[str, Callable[[WeightFile], Details]] = {
+READERS: Mapping[str, Callable[[WeightFile], KindDetails]] = {
     "motion-module": motion_module,
     "motion-lora": motion_lora,
     "domain-adapter": domain_adapter,

@@ -42,7 +42,7 @@ Rows = Callable[[int, int], "Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
-class Lazy:
+class LazyTensor:
     """A tensor by its shape, number format and a way to read rows `[start, stop)` of its first dimension."""
 
     dtype: str
@@ -55,45 +55,45 @@ class Lazy:
         return prod(self.shape)
 
     @property
-    def height(self) -> int:
+    def num_rows(self) -> int:
         """Rows there are to read; a single number counts as one."""
         return self.shape[0] if self.shape else 1
 
     def read(self) -> Tensor:
         """Read all of it."""
-        return self.rows(0, self.height).reshape(self.shape)
+        return self.rows(0, self.num_rows).reshape(self.shape)
 
-    def cast(self, dtype: str) -> Lazy:
+    def cast(self, dtype: str) -> LazyTensor:
         """Give floating-point numbers another format; counts and flags stay as they are."""
         target = torch_dtype(dtype)
         if dtype == self.dtype or not torch_dtype(self.dtype).is_floating_point:
             return self
         return replace(self, dtype=dtype, rows=lambda start, stop: self.rows(start, stop).to(target))
 
-    def reshape(self, *shape: int) -> Lazy:
+    def reshape(self, *shape: int) -> LazyTensor:
         """View as a shape of the same height, such as a 1×1 convolution as a matrix."""
-        if prod(shape) != self.numel or shape[0] != self.height:
+        if prod(shape) != self.numel or shape[0] != self.num_rows:
             raise ValueError(f"cannot view {self.shape} as {shape} row by row")
-        if isinstance(self.rows, Stored):
+        if isinstance(self.rows, StoredRows):
             return replace(self, shape=shape, rows=replace(self.rows, shape=shape))
         return replace(self, shape=shape, rows=lambda start, stop: self.rows(start, stop).reshape(-1, *shape[1:]))
 
-    def slice(self, start: int, stop: int) -> Lazy:
+    def slice(self, start: int, stop: int) -> LazyTensor:
         """Take rows `[start, stop)`."""
         shape = (stop - start, *self.shape[1:])
-        if isinstance(self.rows, Stored):
+        if isinstance(self.rows, StoredRows):
             first_byte = self.rows.start + start * self.rows.row_bytes
             return replace(self, shape=shape, rows=replace(self.rows, start=first_byte, shape=shape))
         return replace(self, shape=shape, rows=lambda first, last: self.rows(start + first, start + last))
 
-    def transposed(self) -> Lazy:
+    def transposed(self) -> LazyTensor:
         """Swap the two dimensions; reads all of it for any row."""
         height, width = self.shape
         return replace(self, shape=(width, height), rows=lambda start, stop: self.read().T[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRows:
     """`Rows` that lie in a file one after another; who needs no single row may take their bytes as they are."""
 
     path: Path
@@ -137,32 +137,32 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def spelled(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     """Find safetensors' name for torch's number format."""
     name = str(dtype).removeprefix("torch.")
     return next(ours for ours, theirs in TORCH_NAMES.items() if theirs == name)
 
 
-def known(tensor: Tensor) -> Lazy:
+def wrap_tensor(tensor: Tensor) -> LazyTensor:
     """Wrap a tensor that is in memory already, or mapped into it."""
     flat = tensor.detach()
     rows = flat if flat.dim() else flat.reshape(1)
-    return Lazy(spelled(tensor.dtype), tuple(tensor.shape), lambda start, stop: rows[start:stop])
+    return LazyTensor(dtype_name(tensor.dtype), tuple(tensor.shape), lambda start, stop: rows[start:stop])
 
 
-def stacked(parts: Sequence[Lazy]) -> Lazy:
+def concat_rows(parts: Sequence[LazyTensor]) -> LazyTensor:
     """Put tensors of equal width on top of each other."""
     import torch
 
-    ends = list(accumulate(part.height for part in parts))
+    ends = list(accumulate(part.num_rows for part in parts))
 
     def rows(start: int, stop: int) -> Tensor:
         pieces = []
         for part, end in zip(parts, ends, strict=True):
-            begin = end - part.height
+            begin = end - part.num_rows
             first, last = max(start, begin), min(stop, end)
             if first < last:
                 pieces.append(part.rows(first - begin, last - begin))
         return torch.cat(pieces)
 
-    return Lazy(parts[0].dtype, (ends[-1], *parts[0].shape[1:]), rows)
+    return LazyTensor(parts[0].dtype, (ends[-1], *parts[0].shape[1:]), rows)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from animdiff_cli.weights.lazy import Lazy, stacked
+from animdiff_cli.weights.lazy import LazyTensor, concat_rows
 
 #: where a single file keeps an encoder that is written in transformers' own names, by base
 PREFIX = {"sd15": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}
@@ -35,7 +35,7 @@ def with_model_prefix(key: str) -> str:
     return key if key.startswith(("text_model.", "text_projection.")) else f"text_model.{key}"
 
 
-def from_open_clip(key: str, tensor: Lazy) -> dict[str, Lazy]:
+def from_open_clip(key: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
     """Translate one OpenCLIP weight, without its prefix; q, k and v come out apart. Empty if it is none."""
     for theirs, ours in OUTSIDE.items():
         if key == ours:
@@ -45,7 +45,7 @@ def from_open_clip(key: str, tensor: Lazy) -> dict[str, Lazy]:
         return {}
     stem, inside, kind = f"text_model.encoder.layers.{match[1]}", match[2], match[3]
     if inside == "attn.in_proj":
-        third = tensor.height // 3
+        third = tensor.num_rows // 3
         return {
             f"{stem}.self_attn.{name}.{kind}": tensor.slice(third * place, third * (place + 1))
             for place, name in enumerate(PROJECTIONS)
@@ -54,9 +54,9 @@ def from_open_clip(key: str, tensor: Lazy) -> dict[str, Lazy]:
     return {f"{stem}.{name}.{kind}": tensor} if name else {}
 
 
-def to_open_clip(tensors: Mapping[str, Lazy]) -> dict[str, Lazy]:
+def to_open_clip(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
     """Translate a whole encoder to OpenCLIP's names; q, k and v are stacked. Raises `KeyError` on a stranger."""
-    translated: dict[str, Lazy] = {}
+    translated: dict[str, LazyTensor] = {}
     for key, tensor in tensors.items():
         if key in OUTSIDE:
             translated[OUTSIDE[key]] = tensor.transposed() if key == "text_projection.weight" else tensor
@@ -69,7 +69,7 @@ def to_open_clip(tensors: Mapping[str, Lazy]) -> dict[str, Lazy]:
             parts = [
                 tensors[f"text_model.encoder.layers.{match[1]}.self_attn.{name}.{match[3]}"] for name in PROJECTIONS
             ]
-            translated[f"{stem}.attn.in_proj_{match[3]}"] = stacked(parts)
+            translated[f"{stem}.attn.in_proj_{match[3]}"] = concat_rows(parts)
         else:
             translated[f"{stem}.{INSIDE[match[2]]}.{match[3]}"] = tensor
     return translated

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 #: diffusers and original
 MIDDLE = {"resnets.0": "block_1", "resnets.1": "block_2", "attentions.0": "attn_1"}
@@ -74,7 +74,7 @@ def modern(key: str) -> str:
     return f"{match[1]}{OLD_ATTENTION[match[2]]}.{match[3]}" if match else key
 
 
-def attention_shape(tensor: Lazy, key: str, *, original: bool) -> Lazy:
+def attention_shape(tensor: LazyTensor, key: str, *, original: bool) -> LazyTensor:
     """View the weights of q, k, v and out as a 1×1 convolution `[C, C, 1, 1]` (original) or a matrix `[C, C]`."""
     projection = re.search(r"mid_block\.attentions\.0\.(to_q|to_k|to_v|to_out\.0)\.weight", key)
     if not projection or len(tensor.shape) not in (2, 4):

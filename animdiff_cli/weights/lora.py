@@ -6,12 +6,12 @@ from math import prod
 
 from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.contents import refuse_keys
+from animdiff_cli.weights.canonical import refuse_keys
 from animdiff_cli.weights.files import WeightFile
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora_layouts import module_of, read_alphas, read_names
 
-ModuleTensors = Mapping[str, Lazy]  # the tensors of one module by role
+ModuleTensors = Mapping[str, LazyTensor]  # the tensors of one module by role
 Shapes = Mapping[str, tuple[int, ...]]  # by canonical weight name (`unet.conv_in.weight`)
 
 
@@ -47,7 +47,7 @@ def open_lora(file: WeightFile, scale: float = 1.0, alpha_mode: LoraAlphaMode = 
     Raises `IntegrityError` for keys of no known layout and for modules with factors missing.
     """
     names = read_names(file)
-    modules: dict[str, dict[str, Lazy]] = {}
+    modules: dict[str, dict[str, LazyTensor]] = {}
     for name, tensor in names.items():
         modules.setdefault(module_of(name), {})[name.role] = tensor
     if incomplete := [module for module, tensors in modules.items() if not _is_complete(set(tensors))]:

@@ -12,12 +12,12 @@ import torch
 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import parse_json
-from animdiff_cli.weights.contents import Layouted, refuse_keys
+from animdiff_cli.weights.canonical import ConvertedWeights, refuse_keys
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.folders import PEFT_KEY
 from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY, WeightsInfo
-from animdiff_cli.weights.lazy import FLOATS, Lazy, known, torch_dtype
-from animdiff_cli.weights.lora_names import Layout, LoraName, expand_embeddings, parse
+from animdiff_cli.weights.lazy import FLOATS, LazyTensor, torch_dtype, wrap_tensor
+from animdiff_cli.weights.lora_names import Layout, LoraName, format_key, parse_key
 
 #: alphas as the file had them: number format, shape, and value by module
 ALPHAS_KEY = "animdiff.alphas"
@@ -34,18 +34,18 @@ class Alphas:
     dtype: str = "F32"
     shape: tuple[int, ...] = ()
 
-    def tensor(self, module: str) -> Lazy:
+    def tensor(self, module: str) -> LazyTensor:
         """Make the tensor that stands for one of them."""
-        return known(torch.full(self.shape, self.values[module], dtype=torch_dtype(self.dtype)))
+        return wrap_tensor(torch.full(self.shape, self.values[module], dtype=torch_dtype(self.dtype)))
 
     def metadata(self) -> str:
         """Write them all down."""
         return json.dumps({"dtype": self.dtype, "shape": self.shape, "values": self.values}, sort_keys=True)
 
 
-def read_names(file: WeightFile) -> dict[LoraName, Lazy]:
+def read_names(file: WeightFile) -> dict[LoraName, LazyTensor]:
     """Read what every key of a LoRA means. Raises `IntegrityError` for a key that means nothing, or half a pair."""
-    parsed = {key: parse(key) for key in file.tensors}
+    parsed = {key: parse_key(key) for key in file.tensors}
     if strangers := [key for key, found in parsed.items() if found is None]:
         refuse_keys(strangers, file.path.name, "no known LoRA layout has such a key")
     names = {found[1]: file.tensors[key] for key, found in parsed.items() if found}
@@ -53,7 +53,7 @@ def read_names(file: WeightFile) -> dict[LoraName, Lazy]:
     return names
 
 
-def read_alphas(file: WeightFile, names: Mapping[LoraName, Lazy]) -> Alphas | None:
+def read_alphas(file: WeightFile, names: Mapping[LoraName, LazyTensor]) -> Alphas | None:
     """Find the alphas of a LoRA, in tensors or metadata; None if the file has none, which means alpha = rank."""
     stored = {name: tensor for name, tensor in names.items() if name.role == "alpha"}
     if stored:
@@ -66,21 +66,21 @@ def read_alphas(file: WeightFile, names: Mapping[LoraName, Lazy]) -> Alphas | No
     return _peft_alphas(_json(file, PEFT_KEY), names) if PEFT_KEY in file.metadata else None
 
 
-def convert_lora(file: WeightFile, info: WeightsInfo, target: Layout) -> Layouted:
+def convert_lora(file: WeightFile, info: WeightsInfo, target: Layout) -> ConvertedWeights:
     """Spell a LoRA anew. Raises `IntegrityError` for a key that `target` has no word for."""
     names = read_names(file)
     alphas = read_alphas(file, names)
     weights = {name: tensor for name, tensor in names.items() if name.role != "alpha"}
-    spelled = {name: expand_embeddings(name, target, two_encoders=info.base == "sdxl") for name in weights}
-    if wordless := [f"{module_of(name)} ({name.role})" for name, key in spelled.items() if key is None]:
+    renamed = {name: format_key(name, target, two_encoders=info.base == "sdxl") for name in weights}
+    if wordless := [f"{module_of(name)} ({name.role})" for name, key in renamed.items() if key is None]:
         refuse_keys(wordless, file.path.name, f"the {target} layout has no word for it; bake it in: `--merge-lora`")
-    tensors = {key: weights[name] for name, key in spelled.items() if key}
+    tensors = {key: weights[name] for name, key in renamed.items() if key}
     metadata = _metadata(file, info)
     if target == "kohya":
         return _with_alphas(tensors, weights, alphas, info, metadata)
     dropped = {f"{module_of(name)}.alpha": TO_METADATA for name in names if name.role == "alpha"}
     metadata |= _alphas_as_metadata(alphas, weights, target, file)
-    return Layouted({"": tensors}, dropped=dropped, metadata=metadata)
+    return ConvertedWeights({"": tensors}, dropped=dropped, metadata=metadata)
 
 
 def module_of(name: LoraName) -> str:
@@ -88,18 +88,18 @@ def module_of(name: LoraName) -> str:
     return f"{name.part}.{name.module}"
 
 
-def ranks(names: Mapping[LoraName, Lazy]) -> dict[str, int]:
+def ranks(names: Mapping[LoraName, LazyTensor]) -> dict[str, int]:
     """Map each module to its rank."""
-    return {module_of(name): tensor.height for name, tensor in names.items() if name.role == "down"}
+    return {module_of(name): tensor.num_rows for name, tensor in names.items() if name.role == "down"}
 
 
 def _with_alphas(
-    tensors: dict[str, Lazy],
-    weights: Mapping[LoraName, Lazy],
+    tensors: dict[str, LazyTensor],
+    weights: Mapping[LoraName, LazyTensor],
     alphas: Alphas | None,
     info: WeightsInfo,
     metadata: dict[str, str],
-) -> Layouted:
+) -> ConvertedWeights:
     """Give every module its alpha as a tensor: the one it had, or else its rank."""
     had_tensors = info.format == "kohya"
     known_alphas = alphas or Alphas({} if had_tensors else {name: float(rank) for name, rank in ranks(weights).items()})
@@ -108,15 +108,15 @@ def _with_alphas(
     for name in {module_of(name): name for name in weights}.values():
         if module_of(name) in known_alphas.values:
             alpha = LoraName(name.part, name.module, "alpha")
-            key = expand_embeddings(alpha, "kohya", two_encoders=info.base == "sdxl")
+            key = format_key(alpha, "kohya", two_encoders=info.base == "sdxl")
             assert key is not None
             tensors = tensors | {key: known_alphas.tensor(module_of(name))}
             added |= {} if had_tensors else {key: reason}
-    return Layouted({"": tensors}, added, metadata=metadata)
+    return ConvertedWeights({"": tensors}, added, metadata=metadata)
 
 
 def _alphas_as_metadata(
-    alphas: Alphas | None, names: Mapping[LoraName, Lazy], target: Layout, file: WeightFile
+    alphas: Alphas | None, names: Mapping[LoraName, LazyTensor], target: Layout, file: WeightFile
 ) -> dict[str, str]:
     """Write alphas down where the next reader looks for them; nothing to write where each equals its rank."""
     if alphas is None:
@@ -150,7 +150,7 @@ def _peft_settings(alphas: Alphas, sizes: Mapping[str, int]) -> dict[str, object
     return settings
 
 
-def _peft_alphas(settings: Mapping[str, object], names: Mapping[LoraName, Lazy]) -> Alphas | None:
+def _peft_alphas(settings: Mapping[str, object], names: Mapping[LoraName, LazyTensor]) -> Alphas | None:
     values = {}
     for module, rank in ranks(names).items():
         part, _, inner = module.partition(".")
@@ -183,13 +183,13 @@ def _metadata(file: WeightFile, info: WeightsInfo) -> dict[str, str]:
     return carried | {KIND_KEY: info.kind} | version
 
 
-def _check_pairs(names: Mapping[LoraName, Lazy], source: str) -> None:
+def _check_pairs(names: Mapping[LoraName, LazyTensor], source: str) -> None:
     downs = {module_of(name): tensor for name, tensor in names.items() if name.role == "down"}
     ups = {module_of(name): tensor for name, tensor in names.items() if name.role == "up"}
     if halves := sorted(downs.keys() ^ ups.keys()):
         side = "up" if halves[0] in downs else "down"
         raise IntegrityError(f"{source}: `{halves[0]}` lacks its {side} half", hint="get the file again")
     for module, down in downs.items():
-        if len(down.shape) < 2 or len(ups[module].shape) < 2 or down.height != ups[module].shape[1]:
+        if len(down.shape) < 2 or len(ups[module].shape) < 2 or down.num_rows != ups[module].shape[1]:
             shapes = f"{ups[module].shape} and {down.shape}"
             raise IntegrityError(f"{source}: `{module}`: shapes {shapes} do not multiply")

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.errors import IntegrityError
-from animdiff_cli.weights.lazy import Lazy, known
+from animdiff_cli.weights.lazy import LazyTensor, wrap_tensor
 from animdiff_cli.weights.lora import LoraWeights, ModuleTensors
 
 
-def merge_loras(tensors: Mapping[str, Lazy], loras: Sequence[LoraWeights]) -> dict[str, Lazy]:
+def merge_loras(tensors: Mapping[str, LazyTensor], loras: Sequence[LoraWeights]) -> dict[str, LazyTensor]:
     """Merge LoRAs into canonical weights, computed when they are read, some rows at a time.
 
     Raises `IntegrityError` if a LoRA changes a weight that is not in `tensors`.
@@ -38,7 +38,7 @@ def merge_loras_in_place(weights: Mapping[str, Tensor], loras: Sequence[LoraWeig
     active = [lora for lora in loras if lora.scale != 0]
     modules = {module for lora in active for module in lora.modules}
     names = (name for module in modules for name in (f"{module}.weight", module) if name in weights)
-    touched = {name: known(weights[name].detach().cpu()) for name in names}
+    touched = {name: wrap_tensor(weights[name].detach().cpu()) for name in names}
     for name, tensor in merge_loras(touched, active).items():
         weights[name].data = tensor.read().to(weights[name].device)
 
@@ -47,18 +47,18 @@ def lora_delta(tensors: ModuleTensors, alpha: float | None, shape: tuple[int, ..
     """Compute rows `[start, stop)` of ΔW, alpha/rank included, in float32 and the weight's own shape."""
     rows = (stop - start, *shape[1:])
     if "up" in tensors:
-        return _scaled(_low_rank(tensors, start, stop), alpha, tensors["down"].height).reshape(rows)
+        return _scaled(_low_rank(tensors, start, stop), alpha, tensors["down"].num_rows).reshape(rows)
     if "hada_w1_a" in tensors:
-        return _scaled(_hadamard(tensors), alpha, tensors["hada_w1_b"].height).reshape(shape)[start:stop]
+        return _scaled(_hadamard(tensors), alpha, tensors["hada_w1_b"].num_rows).reshape(shape)[start:stop]
     full, rank = _kronecker(tensors)
     return _scaled(full, alpha if rank else None, rank or 1).reshape(shape)[start:stop]
 
 
-def _weight(module: str, tensors: Mapping[str, Lazy]) -> str | None:
+def _weight(module: str, tensors: Mapping[str, LazyTensor]) -> str | None:
     return next((name for name in (f"{module}.weight", module) if name in tensors), None)
 
 
-def _merged(weight: Lazy, tensors: ModuleTensors, lora: LoraWeights, module: str) -> Lazy:
+def _merged(weight: LazyTensor, tensors: ModuleTensors, lora: LoraWeights, module: str) -> LazyTensor:
     alpha = lora.alphas.get(module)
     base = weight.cast("F32")
     magnitude = tensors.get("dora_scale", tensors.get("magnitude"))
@@ -70,7 +70,7 @@ def _merged(weight: Lazy, tensors: ModuleTensors, lora: LoraWeights, module: str
     def dora_rows(start: int, stop: int) -> Tensor:
         assert magnitude is not None
         whole = base.read()
-        directed = _rescaled(whole + lora_delta(tensors, alpha, base.shape, 0, base.height), magnitude.read().float())
+        directed = _rescaled(whole + lora_delta(tensors, alpha, base.shape, 0, base.num_rows), magnitude.read().float())
         return (whole + lora.scale * (directed - whole))[start:stop]
 
     return replace(base, rows=dora_rows if magnitude else rows)

@@ -7,7 +7,6 @@ from typing import Literal
 
 from animdiff_cli.core.model_parts import LORA_PARTS, MODEL_PARTS, PartName
 from animdiff_cli.weights import ldm_unet
-from animdiff_cli.weights.kohya import dotted, underscored
 from animdiff_cli.weights.motion import diffusers_name, official_name
 
 Layout = Literal["original", "diffusers", "kohya", "peft"]
@@ -42,6 +41,20 @@ DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
 #: ResNets per level of every base, for kohya's files that name modules by the original's numbering
 LAYERS = 2
 KOHYA_PARTS = {prefix: part.name for part in MODEL_PARTS for prefix in part.kohya}
+#: words of diffusers' UNet and CLIP, of the original UNet, and of motion modules; numbers come on top
+KOHYA_WORDS = (
+    *("down_blocks", "mid_block", "up_blocks", "resnets", "attentions", "downsamplers", "upsamplers"),
+    *("transformer_blocks", "attn1", "attn2", "to_q", "to_k", "to_v", "to_out", "ff", "net", "proj"),
+    *("proj_in", "proj_out", "conv", "conv1", "conv2", "conv_in", "conv_out", "conv_shortcut"),
+    *("time_embedding", "add_embedding", "time_emb_proj", "linear_1", "linear_2"),
+    *("input_blocks", "middle_block", "output_blocks", "in_layers", "emb_layers", "out_layers"),
+    *("skip_connection", "op", "time_embed", "label_emb", "out", "norm", "norm1", "norm2", "norm3"),
+    *("motion_modules", "temporal_transformer", "attention_blocks", "norms", "ff_norm"),
+    *("text_model", "encoder", "layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj"),
+    *("mlp", "fc1", "fc2", "embeddings", "token_embedding", "position_embedding", "text_projection"),
+    *("layer_norm1", "layer_norm2", "final_layer_norm"),
+)
+_KOHYA_WORD = re.compile("(" + "|".join(sorted(KOHYA_WORDS, key=len, reverse=True)) + r"|\d+)(?:_|$)")
 _KOHYA = re.compile(rf"lora_({'|'.join(KOHYA_PARTS)})_([^.]+)\.(.+)")
 _PROCESSOR = re.compile(r"(unet\.)?(.+)\.processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
 _DOTTED = re.compile(
@@ -69,10 +82,10 @@ class LoraName:
         return f"{self.part}.{self.module}.weight"
 
 
-def parse(key: str) -> tuple[Layout, LoraName] | None:
+def parse_key(key: str) -> tuple[Layout, LoraName] | None:
     """Read one key; None if it is no LoRA's.
 
-    >>> parse("lora_te_text_model_encoder_layers_3_mlp_fc1.alpha")[1].module
+    >>> parse_key("lora_te_text_model_encoder_layers_3_mlp_fc1.alpha")[1].module
     'text_model.encoder.layers.3.mlp.fc1'
     """
     for read in (_kohya, _processor, _dotted):
@@ -81,10 +94,10 @@ def parse(key: str) -> tuple[Layout, LoraName] | None:
     return None
 
 
-def expand_embeddings(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
+def format_key(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
     """Write a name in a layout; None if it has no word for it. `two_encoders`: SDXL, whose encoders kohya counts.
 
-    >>> expand_embeddings(LoraName("unet", "mid_block.attentions.0.proj_in", "down"), "kohya")
+    >>> format_key(LoraName("unet", "mid_block.attentions.0.proj_in", "down"), "kohya")
     'lora_unet_mid_block_attentions_0_proj_in.lora_down.weight'
     """
     if layout == "kohya":
@@ -101,6 +114,27 @@ def family(roles: Iterable[str], *, convolutions: bool) -> str:
         if any(role.startswith(prefix) for role in present):
             return name
     return "locon" if convolutions or "mid" in present else "lora"
+
+
+def dotted(name: str) -> str | None:
+    """Undo the underscores of a kohya module name; None if it holds a word no known model has.
+
+    >>> dotted("down_blocks_0_attentions_1_transformer_blocks_0_attn2_to_out_0")
+    'down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_out.0'
+    """
+    words, place = [], 0
+    while place < len(name):
+        match = _KOHYA_WORD.match(name, place)
+        if match is None:
+            return None
+        words.append(match[1])
+        place = match.end()
+    return ".".join(words) if words and not name.endswith("_") else None
+
+
+def underscored(module: str) -> str:
+    """Write a module name as kohya does."""
+    return module.replace(".", "_")
 
 
 def _kohya(key: str) -> tuple[Layout, LoraName] | None:

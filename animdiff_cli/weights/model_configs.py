@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 CONFIGS = Path(__file__).with_name("configs")
 #: for modules whose file does not say; what diffusers assumes too
@@ -26,13 +26,13 @@ def tokenizer_files(base: str, part: str) -> dict[str, bytes]:
     return files | {"tokenizer_config.json": (CONFIGS / base / f"{part}.json").read_bytes()}
 
 
-def motion_adapter(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[str, Any]:
+def motion_adapter(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dict[str, Any]:
     """Describe a motion module in diffusers' names for `MotionAdapter`."""
     sites = _levels(tensors, r"down_blocks\.(\d+)\.motion_modules\.(\d+)\.norm\.weight")
     conv_in = tensors.get("conv_in.weight")
     return {
         "_class_name": "MotionAdapter",
-        "block_out_channels": [tensor.height for (_, layer), tensor in sorted(sites.items()) if layer == 0],
+        "block_out_channels": [tensor.num_rows for (_, layer), tensor in sorted(sites.items()) if layer == 0],
         "conv_in_channels": conv_in.shape[1] if conv_in else None,
         "motion_layers_per_block": 1 + max(layer for _, layer in sites),
         "motion_max_seq_length": max_frames or DEFAULT_FRAMES,
@@ -43,7 +43,7 @@ def motion_adapter(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[
     }
 
 
-def sparsectrl(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[str, Any]:
+def sparsectrl(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dict[str, Any]:
     """Describe a SparseCtrl encoder in diffusers' names for `SparseControlNetModel`."""
     simplified = "controlnet_cond_embedding.weight" in tensors
     first = tensors["controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight"]
@@ -51,7 +51,7 @@ def sparsectrl(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[str,
     levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
     return {
         "_class_name": "SparseControlNetModel",
-        "block_out_channels": [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0],
+        "block_out_channels": [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0],
         "concat_conditioning_mask": True,
         "conditioning_channels": first.shape[1] - 1,  # diffusers counts the mask apart
         "cross_attention_dim": cross,
@@ -62,16 +62,16 @@ def sparsectrl(tensors: Mapping[str, Lazy], max_frames: int | None) -> dict[str,
     }
 
 
-def unet(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
+def unet(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
     """Describe a UNet of a base; widths as its tensors have them."""
     levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
     cross = next(t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight"))
-    widths = [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0]
+    widths = [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0]
     return (
         shipped(base, "unet")
         | {
             "in_channels": tensors["conv_in.weight"].shape[1],
-            "out_channels": tensors["conv_out.weight"].height,
+            "out_channels": tensors["conv_out.weight"].num_rows,
             "block_out_channels": widths,
             "layers_per_block": 1 + max(layer for _, layer in levels),
             "cross_attention_dim": cross,
@@ -80,10 +80,10 @@ def unet(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
     )
 
 
-def vae(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
+def vae(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
     """Describe a VAE of a base; widths as its tensors have them."""
     levels = _levels(tensors, r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
-    widths = [tensor.height for (_, layer), tensor in sorted(levels.items()) if layer == 0]
+    widths = [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0]
     config = shipped(base, "vae")
     return config | {
         "block_out_channels": widths,
@@ -94,7 +94,7 @@ def vae(tensors: Mapping[str, Lazy], base: str) -> dict[str, Any]:
     }
 
 
-def text_encoder(tensors: Mapping[str, Lazy], base: str, part: str = "text_encoder") -> dict[str, Any]:
+def text_encoder(tensors: Mapping[str, LazyTensor], base: str, part: str = "text_encoder") -> dict[str, Any]:
     """Describe a CLIP text encoder; widths as its tensors have them, heads 64 wide as in every published one."""
     tokens = tensors["text_model.embeddings.token_embedding.weight"]
     positions = tensors["text_model.embeddings.position_embedding.weight"]
@@ -102,16 +102,16 @@ def text_encoder(tensors: Mapping[str, Lazy], base: str, part: str = "text_encod
     projection = tensors.get("text_projection.weight")
     return shipped(base, part) | {
         "hidden_size": tokens.shape[1],
-        "intermediate_size": tensors["text_model.encoder.layers.0.mlp.fc1.weight"].height,
-        "max_position_embeddings": positions.height,
+        "intermediate_size": tensors["text_model.encoder.layers.0.mlp.fc1.weight"].num_rows,
+        "max_position_embeddings": positions.num_rows,
         "num_attention_heads": max(tokens.shape[1] // CLIP_HEAD_WIDTH, 1),
         "num_hidden_layers": 1 + max(layers),
-        "projection_dim": projection.height if projection else tokens.shape[1],
-        "vocab_size": tokens.height,
+        "projection_dim": projection.num_rows if projection else tokens.shape[1],
+        "vocab_size": tokens.num_rows,
     }
 
 
-def _of_sdxl(tensors: Mapping[str, Lazy], widths: Sequence[int]) -> dict[str, Any]:
+def _of_sdxl(tensors: Mapping[str, LazyTensor], widths: Sequence[int]) -> dict[str, Any]:
     """Describe what only SDXL's UNet has: heads 64 wide, transformers of several blocks, the added embedding."""
     blocks = _levels(tensors, r"down_blocks\.(\d+)\.attentions\.0\.transformer_blocks\.(\d+)\.norm1\.weight")
     depths = [1 + max((block for at, block in blocks if at == level), default=0) for level in range(len(widths))]
@@ -122,6 +122,6 @@ def _of_sdxl(tensors: Mapping[str, Lazy], widths: Sequence[int]) -> dict[str, An
     }
 
 
-def _levels(tensors: Mapping[str, Lazy], pattern: str) -> dict[tuple[int, int], Lazy]:
+def _levels(tensors: Mapping[str, LazyTensor], pattern: str) -> dict[tuple[int, int], LazyTensor]:
     found = ((re.fullmatch(pattern, key), tensor) for key, tensor in tensors.items())
     return {(int(match[1]), int(match[2])): tensor for match, tensor in found if match}

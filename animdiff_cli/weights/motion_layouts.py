@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights import model_configs
-from animdiff_cli.weights.contents import Contents, Layouted, refuse_keys
+from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights, refuse_keys
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import FRAMES_KEY, KIND_KEY, VERSION_KEY, WeightsInfo
-from animdiff_cli.weights.lazy import FLOATS, Lazy
+from animdiff_cli.weights.lazy import FLOATS, LazyTensor
 from animdiff_cli.weights.motion import SHARED_POSITION_SUFFIX, diffusers_name, is_position, official_name
 from animdiff_cli.weights.motion_shapes import check_motion
 from animdiff_cli.weights.motion_version import recorded_frames
-from animdiff_cli.weights.positions import is_sinusoid, position_code
+from animdiff_cli.weights.positional_encoding import is_sinusoid, positional_encoding
 
 #: number format of the position code in the file it was dropped from
 POSITION_DTYPE_KEY = "animdiff.position_dtype"
@@ -25,7 +25,7 @@ _POSITION = re.compile(r"(.+\.transformer_blocks\.\d+)\.(?:attn\d\.pos_encoder\.
 _ATTENTION = re.compile(r"(.+\.transformer_blocks\.\d+)\.attn(\d)\.to_q\.weight")
 
 
-def read_motion(file: WeightFile, info: WeightsInfo) -> Contents:
+def read_motion(file: WeightFile, info: WeightsInfo) -> CanonicalWeights:
     """Read a motion module, also out of a training checkpoint. Raises `IntegrityError` for gaps and strangers."""
     is_training = any(".resnets." in key for key in file.tensors)
     contents = _read(file, info, others=() if is_training else CONV_IN)
@@ -35,19 +35,19 @@ def read_motion(file: WeightFile, info: WeightsInfo) -> Contents:
     strangers = {key for key in strangers if not _is_motion(key) and _bare(key) not in CONV_IN}
     if strangers:
         refuse_keys(strangers, file.path.name, "no motion-module weight")
-    return Contents(contents.tensors, {**left_behind, **contents.dropped}, contents.metadata)
+    return CanonicalWeights(contents.tensors, {**left_behind, **contents.dropped}, contents.metadata)
 
 
-def read_sparsectrl(file: WeightFile, info: WeightsInfo) -> Contents:
+def read_sparsectrl(file: WeightFile, info: WeightsInfo) -> CanonicalWeights:
     """Read a SparseCtrl encoder: an image ControlNet whose down blocks have motion modules of one attention."""
     contents = _read(file, info, others=tuple(_bare(key) for key in file.tensors if not _is_motion(key)))
     check_motion(contents.tensors, file.path.name, attentions=1, both_ways=False)
     return contents
 
 
-def motion_to_original(contents: Contents, info: WeightsInfo) -> Layouted:
+def motion_to_original(contents: CanonicalWeights, info: WeightsInfo) -> ConvertedWeights:
     """Write official names, the position code of every attention computed anew from its length."""
-    tensors: dict[str, Lazy] = {}
+    tensors: dict[str, LazyTensor] = {}
     for key, tensor in contents.tensors.items():
         bare = key.removeprefix("unet.")
         if shared := _POSITION.fullmatch(bare):
@@ -56,10 +56,10 @@ def motion_to_original(contents: Contents, info: WeightsInfo) -> Layouted:
             tensors[official_name(bare) or bare] = tensor
     codes = _codes(contents, lambda stem: _positions_of(stem, contents))
     tensors = codes | tensors
-    return Layouted({"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=_metadata(contents, info))
+    return ConvertedWeights({"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=_metadata(contents, info))
 
 
-def motion_to_diffusers(contents: Contents, info: WeightsInfo) -> Layouted:
+def motion_to_diffusers(contents: CanonicalWeights, info: WeightsInfo) -> ConvertedWeights:
     """Write diffusers' names and the config that `MotionAdapter` or `SparseControlNetModel` reads."""
     codes = _codes(contents, lambda stem: [stem + SHARED_POSITION_SUFFIX])
     tensors = codes | {key.removeprefix("unet."): tensor for key, tensor in contents.tensors.items()}
@@ -67,13 +67,13 @@ def motion_to_diffusers(contents: Contents, info: WeightsInfo) -> Layouted:
     frames = int(contents.metadata[FRAMES_KEY]) if FRAMES_KEY in contents.metadata else None
     describe = model_configs.sparsectrl if info.kind == "sparsectrl" else model_configs.motion_adapter
     config = json.dumps(describe(tensors, frames), indent=2).encode() + b"\n"
-    return Layouted(
+    return ConvertedWeights(
         {"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=metadata, configs={"config.json": config}
     )
 
 
-def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> Contents:
-    tensors: dict[str, Lazy] = {}
+def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> CanonicalWeights:
+    tensors: dict[str, LazyTensor] = {}
     dropped: dict[str, str] = {}
     facts = _recorded(file)
     lengths = {tensor.shape[-2] for key, tensor in file.tensors.items() if is_position(key) and len(tensor.shape) == 3}
@@ -92,7 +92,7 @@ def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> Conte
             tensors[f"unet.{name}"] = tensor
         elif bare in others:
             tensors[f"unet.{bare}"] = tensor
-    return Contents(tensors, dropped, facts)
+    return CanonicalWeights(tensors, dropped, facts)
 
 
 def _recorded(file: WeightFile) -> dict[str, str]:
@@ -102,30 +102,32 @@ def _recorded(file: WeightFile) -> dict[str, str]:
     return facts | ({POSITION_DTYPE_KEY: dtype} if dtype in FLOATS.values() else {})
 
 
-def _keep_learned(tensors: dict[str, Lazy], name: str, tensor: Lazy, key: str, file: WeightFile) -> None:
+def _keep_learned(tensors: dict[str, LazyTensor], name: str, tensor: LazyTensor, key: str, file: WeightFile) -> None:
     """Keep a position code that is no plain sinusoid, as far as diffusers can: one for both attentions of a block."""
     known = tensors.setdefault(name, tensor)
     if known is not tensor and not known.read().equal(tensor.read()):
         refuse_keys([key], file.path.name, "its position code differs between two attentions of a block")
 
 
-def _codes(contents: Contents, names: Callable[[str], list[str]]) -> dict[str, Lazy]:
+def _codes(contents: CanonicalWeights, names: Callable[[str], list[str]]) -> dict[str, LazyTensor]:
     """Compute the position codes of every transformer block; none where no file told how long they are."""
     frames = contents.metadata.get(FRAMES_KEY)
     dtype = contents.metadata.get(POSITION_DTYPE_KEY, "F32")
     blocks = _blocks(contents.tensors) if frames else {}
     return {
-        name: position_code(int(frames or 0), width, dtype) for stem, width in blocks.items() for name in names(stem)
+        name: positional_encoding(int(frames or 0), width, dtype)
+        for stem, width in blocks.items()
+        for name in names(stem)
     }
 
 
-def _blocks(tensors: Mapping[str, Lazy]) -> dict[str, int]:
+def _blocks(tensors: Mapping[str, LazyTensor]) -> dict[str, int]:
     """Map each transformer block to its width."""
     found = ((_ATTENTION.fullmatch(key.removeprefix("unet.")), tensor) for key, tensor in tensors.items())
-    return {match[1]: tensor.height for match, tensor in found if match and ".motion_modules." in match[1]}
+    return {match[1]: tensor.num_rows for match, tensor in found if match and ".motion_modules." in match[1]}
 
 
-def _positions_of(stem: str, contents: Contents) -> list[str]:
+def _positions_of(stem: str, contents: CanonicalWeights) -> list[str]:
     """Name the position codes of a block in the original's layout."""
     found = (_ATTENTION.fullmatch(key.removeprefix("unet.")) for key in contents.tensors)
     numbers = sorted(match[2] for match in found if match and match[1] == stem)
@@ -133,7 +135,7 @@ def _positions_of(stem: str, contents: Contents) -> list[str]:
     return [name for name in names if name]
 
 
-def _metadata(contents: Contents, info: WeightsInfo) -> dict[str, str]:
+def _metadata(contents: CanonicalWeights, info: WeightsInfo) -> dict[str, str]:
     version = {VERSION_KEY: info.version} if info.version and info.kind == "motion-module" else {}
     return {KIND_KEY: info.kind} | version | dict(contents.metadata)
 

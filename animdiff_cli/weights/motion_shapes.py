@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from animdiff_cli.errors import IntegrityError
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 #: diffusers' name within a site, and its shape in multiples of the site's width
 OUTER = {
@@ -34,7 +34,7 @@ ATTENTION = {
 _SITE = re.compile(r"unet\.((?:(down|up)_blocks\.(\d+)|mid_block)\.motion_modules\.(\d+))\.(.+)")
 
 
-def check_motion(tensors: Mapping[str, Lazy], source: str, *, attentions: int, both_ways: bool = True) -> None:
+def check_motion(tensors: Mapping[str, LazyTensor], source: str, *, attentions: int, both_ways: bool = True) -> None:
     """Raise `IntegrityError` that names what is missing or misshapen. `attentions` per block: 2, SparseCtrl's 1.
 
     `both_ways`: down and up blocks are expected, one module more per up block; a SparseCtrl has down blocks alone.
@@ -54,17 +54,17 @@ def check_motion(tensors: Mapping[str, Lazy], source: str, *, attentions: int, b
                 raise IntegrityError(f"{source}: `{site}.{name}` has shape {found[name].shape}, not {shape}")
 
 
-def expected_shapes(norm: Lazy | None, attentions: int) -> dict[str, tuple[int, ...]]:
+def expected_shapes(norm: LazyTensor | None, attentions: int) -> dict[str, tuple[int, ...]]:
     """List the weights of a site, as wide as its norm."""
-    width = norm.height if norm else 0
+    width = norm.num_rows if norm else 0
     factors = OUTER | {
         name.format(n=number): shape for number in range(1, attentions + 1) for name, shape in ATTENTION.items()
     }
     return {name: tuple(width * factor for factor in shape) for name, shape in factors.items()}
 
 
-def _sites(tensors: Mapping[str, Lazy]) -> dict[str, dict[str, Lazy]]:
-    sites: dict[str, dict[str, Lazy]] = {}
+def _sites(tensors: Mapping[str, LazyTensor]) -> dict[str, dict[str, LazyTensor]]:
+    sites: dict[str, dict[str, LazyTensor]] = {}
     for key, tensor in tensors.items():
         if match := _SITE.fullmatch(key):
             sites.setdefault(match[1], {})[match[5]] = tensor

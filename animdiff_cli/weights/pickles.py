@@ -58,7 +58,7 @@ def place(tensor: Tensor) -> int | None:
     start: int | None = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     if start is None or not tensor.is_contiguous():
         return None
-    return start + tensor.storage_offset() * tensor.element_size()
+    return start + int(tensor.storage_offset()) * tensor.element_size()
 
 
 def _load(path: Path, zipped: bool, device: str) -> object:

@@ -8,13 +8,13 @@ from typing import BinaryIO
 from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.weights.header import DTYPE_BYTES, METADATA
-from animdiff_cli.weights.lazy import Lazy, torch_dtype
+from animdiff_cli.weights.lazy import LazyTensor, torch_dtype
 
 #: read, cast and written at once; small beside any weight file, large beside a system call
-STRETCH_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20
 
 
-def write_stream(tensors: Mapping[str, Lazy], path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
+def write_safetensors(tensors: Mapping[str, LazyTensor], path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Write `tensors` to `path`, replacing what is there; memory stays at a few stretches. Synced before it is renamed.
 
     Returns the names of tensors that hold NaN or infinity. Raises `UsageError` if the place cannot be written.
@@ -26,19 +26,19 @@ def write_stream(tensors: Mapping[str, Lazy], path: Path, metadata: Mapping[str,
         return tuple(name for name, tensor in ordered.items() if not _write_rows(tensor, file))
 
 
-def stretches(tensor: Lazy, stretch_bytes: int = STRETCH_BYTES) -> Iterator[tuple[int, int]]:
+def row_chunks(tensor: LazyTensor, stretch_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
     """Cut a tensor's rows into stretches of about so many bytes; at least a row each.
 
-    >>> list(stretches(Lazy("F32", (5, 2), lambda start, stop: ...), 16))
+    >>> list(row_chunks(LazyTensor("F32", (5, 2), lambda start, stop: ...), 16))
     [(0, 2), (2, 4), (4, 5)]
     """
-    row_bytes = tensor.numel * DTYPE_BYTES[tensor.dtype] // max(tensor.height, 1)
+    row_bytes = tensor.numel * DTYPE_BYTES[tensor.dtype] // max(tensor.num_rows, 1)
     step = max(stretch_bytes // max(row_bytes, 1), 1)
-    for start in range(0, tensor.height if tensor.numel else 0, step):
-        yield start, min(start + step, tensor.height)
+    for start in range(0, tensor.num_rows if tensor.numel else 0, step):
+        yield start, min(start + step, tensor.num_rows)
 
 
-def _header(tensors: Mapping[str, Lazy], metadata: Mapping[str, str]) -> bytes:
+def _header(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> bytes:
     table: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for name, tensor in tensors.items():
@@ -49,13 +49,13 @@ def _header(tensors: Mapping[str, Lazy], metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_rows(tensor: Lazy, file: BinaryIO) -> bool:
+def _write_rows(tensor: LazyTensor, file: BinaryIO) -> bool:
     """Write one tensor; returns whether all its numbers are finite."""
     import torch  # not at import: whoever looks at headers imports this too
 
     is_float = torch_dtype(tensor.dtype).is_floating_point and DTYPE_BYTES[tensor.dtype] > 1
     finite = True
-    for start, stop in stretches(tensor):
+    for start, stop in row_chunks(tensor):
         rows = tensor.rows(start, stop).contiguous()
         finite = finite and not (is_float and not bool(rows.isfinite().all()))
         file.write(rows.flatten().view(torch.uint8).numpy().data)

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from animdiff_cli.errors import IntegrityError, NotFound, UsageError
 from animdiff_cli.motion import MotionModule, load_motion_module, read_motion_spec, save_motion_module
 from animdiff_cli.weights.identify import identify
-from animdiff_cli.weights.positions import sinusoid
+from animdiff_cli.weights.positional_encoding import sinusoid
 
 POSITION = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
 

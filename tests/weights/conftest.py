@@ -56,16 +56,16 @@ def motion_lora(make_unet, make_motion, numbers, tmp_path):
 def spatial_lora(make_unet, numbers):
     """Make LoRA tensors for every spatial attention of a toy UNet, named by a function of module and role."""
 
-    def make(rank, expand_embeddings, alpha=None):
+    def make(rank, name_key, alpha=None):
         weights = {}
         for key, tensor in make_unet(dtype=torch.float32).state_dict().items():
             module = key.removesuffix(".weight")
             if ".attn" not in key or module == key:
                 continue
-            weights[expand_embeddings(module, "down")] = 0.1 * numbers(rank, tensor.shape[1])
-            weights[expand_embeddings(module, "up")] = 0.1 * numbers(tensor.shape[0], rank)
+            weights[name_key(module, "down")] = 0.1 * numbers(rank, tensor.shape[1])
+            weights[name_key(module, "up")] = 0.1 * numbers(tensor.shape[0], rank)
             if alpha is not None:
-                weights[expand_embeddings(module, "alpha")] = torch.tensor(alpha)
+                weights[name_key(module, "alpha")] = torch.tensor(alpha)
         return weights
 
     return make

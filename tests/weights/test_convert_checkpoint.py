@@ -104,8 +104,8 @@ def test_what_training_left_in_a_checkpoint_is_dropped_for_a_stated_reason(one_f
     }
     torch.save({"state_dict": weights | left, "global_step": 7}, tmp_path / "trained.ckpt")
     plan = plan_conversion(str(tmp_path / "trained.ckpt"), "diffusers", output=tmp_path / "out")
-    assert plan.laid_out.dropped.keys() == left.keys()
-    assert all(plan.laid_out.dropped.values())
+    assert plan.converted.dropped.keys() == left.keys()
+    assert all(plan.converted.dropped.values())
     convert_weights(plan)
     back = plan_conversion(str(tmp_path / "out"), "original", output=tmp_path / "back.safetensors")
     restored = load_file(convert_weights(back).path)

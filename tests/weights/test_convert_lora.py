@@ -10,8 +10,8 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights, read_tensors
 from animdiff_cli.weights.identify import identify
-from animdiff_cli.weights.kohya import WORDS, dotted, underscored
 from animdiff_cli.weights.lora import open_lora
+from animdiff_cli.weights.lora_names import KOHYA_WORDS, dotted, underscored
 
 
 def convert(source, to, output, **options):
@@ -22,7 +22,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@given(st.lists(st.one_of(st.sampled_from(WORDS), st.integers(0, 99).map(str)), min_size=1, max_size=9))
+@given(st.lists(st.one_of(st.sampled_from(KOHYA_WORDS), st.integers(0, 99).map(str)), min_size=1, max_size=9))
 def test_underscores_of_any_known_words_become_words_that_spell_the_same(words):
     read = dotted(underscored(".".join(words)))
     assert read is not None and underscored(read) == underscored(".".join(words))

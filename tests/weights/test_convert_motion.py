@@ -9,7 +9,7 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.motion import load_motion_module
 from animdiff_cli.weights.identify import identify
-from animdiff_cli.weights.positions import sinusoid
+from animdiff_cli.weights.positional_encoding import sinusoid
 
 
 def convert(source, to, output, **options):
@@ -73,7 +73,7 @@ def test_a_training_checkpoint_becomes_a_motion_module(motion_file, make_unet, t
     whole = {f"module.{key}": value for key, value in (weights | image).items()}
     torch.save({"epoch": 1, "global_step": 2, "state_dict": whole}, tmp_path / "checkpoint.ckpt")
     plan = plan_conversion(str(tmp_path / "checkpoint.ckpt"), "original", output=tmp_path / "mm.safetensors")
-    assert len(plan.laid_out.dropped) == len(image) + sum(key.endswith(".pe") for key in weights)
+    assert len(plan.converted.dropped) == len(image) + sum(key.endswith(".pe") for key in weights)
     assert same(load_file(convert_weights(plan).path), weights)
 
 

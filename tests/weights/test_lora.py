@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.lazy import known
+from animdiff_cli.weights.lazy import wrap_tensor
 from animdiff_cli.weights.lora import LoraWeights, check_lora, delta_size
 from animdiff_cli.weights.lora_merge import lora_delta, merge_loras_in_place
 
@@ -35,7 +35,7 @@ FAMILIES = {
 
 
 def module_tensors(shapes):
-    return {role: known(torch.ones(shape)) for role, shape in shapes.items()}
+    return {role: wrap_tensor(torch.ones(shape)) for role, shape in shapes.items()}
 
 
 def lora(module="unet.a", **shapes):
@@ -74,7 +74,7 @@ def test_a_lora_without_a_matching_module_is_refused():
 def test_half_precision_is_rounded_once_for_several_loras():
     weight = torch.nn.Parameter(torch.ones(1, 1, dtype=torch.float16))
     step = LoraWeights(
-        "s", {"unet.a": {"up": known(torch.full((1, 1), 3e-4)), "down": known(torch.ones(1, 1))}}, {}, 1.0
+        "s", {"unet.a": {"up": wrap_tensor(torch.full((1, 1), 3e-4)), "down": wrap_tensor(torch.ones(1, 1))}}, {}, 1.0
     )
     merge_loras_in_place({"unet.a.weight": weight}, [step, step])  # each alone would be rounded away
     assert weight.item() == torch.tensor(1.0006).half().item() != 1.0

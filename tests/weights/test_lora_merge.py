@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights, read_tensors
-from animdiff_cli.weights.lazy import known
+from animdiff_cli.weights.lazy import wrap_tensor
 from animdiff_cli.weights.lora import LoraWeights, open_lora
 from animdiff_cli.weights.lora_merge import lora_delta, merge_loras
 
@@ -17,9 +17,9 @@ MODULE = "unet.conv_in"
 
 
 def merged(weight, group, *, alpha=None, scale=1.0):
-    lazy = {role: known(tensor) for role, tensor in group.items()}
+    lazy = {role: wrap_tensor(tensor) for role, tensor in group.items()}
     lora = LoraWeights("test", {MODULE: lazy}, {} if alpha is None else {MODULE: alpha}, scale)
-    return merge_loras({f"{MODULE}.weight": known(weight)}, [lora])[f"{MODULE}.weight"].read()
+    return merge_loras({f"{MODULE}.weight": wrap_tensor(weight)}, [lora])[f"{MODULE}.weight"].read()
 
 
 def close(one, other):
@@ -90,7 +90,7 @@ def test_dora_gives_every_column_or_row_its_length(numbers, shape):
 def test_rows_of_a_change_are_rows_of_the_whole_change(start, count):
     torch.manual_seed(0)
     stop = min(start + count, 6)
-    group = {"up": known(torch.randn(6, 2)), "down": known(torch.randn(2, 5))}
+    group = {"up": wrap_tensor(torch.randn(6, 2)), "down": wrap_tensor(torch.randn(2, 5))}
     assert close(lora_delta(group, 1.0, (6, 5), start, stop), lora_delta(group, 1.0, (6, 5), 0, 6)[start:stop])
 
 

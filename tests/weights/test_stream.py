@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.files import open_weights
-from animdiff_cli.weights.lazy import Lazy, known, stacked
-from animdiff_cli.weights.stream import write_stream
+from animdiff_cli.weights.lazy import LazyTensor, concat_rows, wrap_tensor
+from animdiff_cli.weights.stream import write_safetensors
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.float8_e4m3fn]
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -24,7 +24,7 @@ def test_any_tensors_come_back_bit_for_bit(tmp_path, described):
     described.pop("__metadata__", None)
     tensors = {key: torch.randint(0, 2, shape).to(dtype) for key, (shape, dtype) in described.items()}
     path = tmp_path / "x.safetensors"
-    assert write_stream({key: known(tensor) for key, tensor in tensors.items()}, path, {"ä": "ö"}) == ()
+    assert write_safetensors({key: wrap_tensor(tensor) for key, tensor in tensors.items()}, path, {"ä": "ö"}) == ()
     read = load_file(path)
     assert read.keys() == tensors.keys()
     assert all(read[key].dtype == t.dtype and torch.equal(read[key].float(), t.float()) for key, t in tensors.items())
@@ -33,7 +33,7 @@ def test_any_tensors_come_back_bit_for_bit(tmp_path, described):
 
 def test_rows_of_stacked_cut_and_turned_tensors_are_the_rows_of_the_whole(numbers):
     parts = [numbers(3, 4), numbers(2, 4)]
-    pile, whole = stacked([known(part) for part in parts]), torch.cat(parts)
+    pile, whole = concat_rows([wrap_tensor(part) for part in parts]), torch.cat(parts)
     assert all(torch.equal(pile.rows(a, b), whole[a:b]) for a in range(5) for b in range(a + 1, 6))
     assert torch.equal(pile.slice(1, 4).rows(1, 3), whole[2:4])
     assert torch.equal(pile.transposed().rows(1, 3), whole.T[1:3])
@@ -42,8 +42,8 @@ def test_rows_of_stacked_cut_and_turned_tensors_are_the_rows_of_the_whole(number
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_named(tmp_path, value):
-    tensors = {"good": known(torch.ones(3)), "bad": known(torch.tensor([1.0, value]))}
-    assert write_stream(tensors, tmp_path / "x.safetensors", {}) == ("bad",)
+    tensors = {"good": wrap_tensor(torch.ones(3)), "bad": wrap_tensor(torch.tensor([1.0, value]))}
+    assert write_safetensors(tensors, tmp_path / "x.safetensors", {}) == ("bad",)
 
 
 def test_a_failure_half_way_leaves_the_old_file_and_no_rest(tmp_path):
@@ -54,24 +54,24 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_rest(tmp_path):
         raise IntegrityError("the source is gone")
 
     with pytest.raises(IntegrityError):
-        write_stream({"a": known(torch.ones(9)), "b": Lazy("F32", (4,), fail)}, path, {})
+        write_safetensors({"a": wrap_tensor(torch.ones(9)), "b": LazyTensor("F32", (4,), fail)}, path, {})
     assert load_file(path).keys() == {"old"}
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_a_place_that_cannot_be_written_is_the_users_to_change(tmp_path):
     with pytest.raises(UsageError, match="cannot write"):
-        write_stream({"a": known(torch.ones(1))}, tmp_path / "nowhere" / "x.safetensors", {})
+        write_safetensors({"a": wrap_tensor(torch.ones(1))}, tmp_path / "nowhere" / "x.safetensors", {})
 
 
 MEASURE = """
 import resource, sys
 from pathlib import Path
 from animdiff_cli.weights.files import open_weights
-from animdiff_cli.weights.stream import write_stream
+from animdiff_cli.weights.stream import write_safetensors
 def convert(source, target):
     tensors = {key: tensor.cast("F16") for key, tensor in open_weights(Path(source)).tensors.items()}
-    write_stream(tensors, Path(target), {})
+    write_safetensors(tensors, Path(target), {})
 convert(sys.argv[1], sys.argv[3])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert(sys.argv[2], sys.argv[3])

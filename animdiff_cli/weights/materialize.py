@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from animdiff_cli.weights.header import DTYPE_BYTES
-from animdiff_cli.weights.lazy import Stored, torch_dtype
-from animdiff_cli.weights.stream import stretches
+from animdiff_cli.weights.lazy import StoredRows, torch_dtype
+from animdiff_cli.weights.stream import row_chunks
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from animdiff_cli.weights.lazy import Lazy
+    from animdiff_cli.weights.lazy import LazyTensor
 
 #: numbers read and cast at once: they stay in the cache of a core between the two. Of more than these torch makes work
 #: for threads of its own, which wait for each other longer than the work takes
@@ -23,8 +23,8 @@ STAGED = 1 << 15
 READERS = 2
 
 
-def materialise(
-    tensors: Mapping[str, Lazy], dtype: torch.dtype, device: torch.device | None = None
+def materialize(
+    tensors: Mapping[str, LazyTensor], dtype: torch.dtype, device: torch.device | None = None
 ) -> dict[str, Tensor]:
     """Read tensors onto a device, floating-point numbers as `dtype`, counts and flags as they are.
 
@@ -38,21 +38,21 @@ def materialise(
         return dict(zip(tensors, read, strict=True))
 
 
-def _read(tensor: Lazy, dtype: torch.dtype) -> Tensor:
+def _read(tensor: LazyTensor, dtype: torch.dtype) -> Tensor:
     import torch
 
     own = torch_dtype(tensor.dtype)
     target = torch.empty(tensor.shape, dtype=dtype if own.is_floating_point else own)
-    if isinstance(tensor.rows, Stored):
+    if isinstance(tensor.rows, StoredRows):
         _take(tensor.rows, target.view(-1))
         return target
     rows = target if target.dim() else target.view(1)
-    for start, stop in stretches(tensor, STAGED * DTYPE_BYTES[tensor.dtype]):
+    for start, stop in row_chunks(tensor, STAGED * DTYPE_BYTES[tensor.dtype]):
         _cast(tensor.rows(start, stop), rows[start:stop])
     return target
 
 
-def _take(stored: Stored, target: Tensor) -> None:
+def _take(stored: StoredRows, target: Tensor) -> None:
     """Read a tensor's numbers from its file into `target`, one after another: without a copy if the format is kept."""
     import torch
 

@@ -6,10 +6,10 @@ from safetensors.torch import save_file
 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.files import open_weights
-from animdiff_cli.weights.lazy import stacked
+from animdiff_cli.weights.lazy import concat_rows
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_merge import merge_loras
-from animdiff_cli.weights.materialise import STAGED, materialise
+from animdiff_cli.weights.materialize import STAGED, materialize
 
 #: one number, none at all, counts, flags, and more numbers than are read at once
 TENSORS = {
@@ -32,7 +32,7 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_every_tensor_arrives_as_torch_would_cast_it(path, dtype):
-    weights = materialise(open_weights(path).tensors, dtype)
+    weights = materialize(open_weights(path).tensors, dtype)
     assert weights.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         expected = tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -47,7 +47,7 @@ def test_cut_turned_viewed_and_stacked_tensors_are_what_they_would_be_in_memory(
         "cut": single.slice(1, 2),
         "turned": single.transposed(),
         "viewed": single.reshape(2, 2, single.shape[1] // 2).slice(1, 2),
-        "stacked": stacked([single, single.slice(0, 1)]),
+        "stacked": concat_rows([single, single.slice(0, 1)]),
     }
     whole = TENSORS["single"]
     expected = {
@@ -56,7 +56,7 @@ def test_cut_turned_viewed_and_stacked_tensors_are_what_they_would_be_in_memory(
         "viewed": whole.reshape(2, 2, -1)[1:],
         "stacked": torch.cat([whole, whole[:1]]),
     }
-    weights = materialise(lazy, torch.bfloat16)
+    weights = materialize(lazy, torch.bfloat16)
     assert all(torch.equal(weights[name], tensor.bfloat16()) for name, tensor in expected.items())
 
 
@@ -65,7 +65,7 @@ def test_a_weight_with_a_lora_in_it_is_not_the_weight_of_the_file(path, tmp_path
     save_file({"down": torch.ones(2, 4), "up": torch.ones(4, 2)}, tmp_path / "lora.safetensors")
     lora = LoraWeights("lora", {"m": open_weights(tmp_path / "lora.safetensors").tensors}, {}, 1.0)
     merged = merge_loras(open_weights(tmp_path / "base.safetensors").tensors, [lora])
-    assert torch.equal(materialise(merged, torch.float32)["m.weight"], torch.full((4, 4), 3.0))
+    assert torch.equal(materialize(merged, torch.float32)["m.weight"], torch.full((4, 4), 3.0))
 
 
 def test_a_file_that_is_cut_after_it_was_looked_at_is_not_loaded(path):
@@ -73,4 +73,4 @@ def test_a_file_that_is_cut_after_it_was_looked_at_is_not_loaded(path):
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)
     with pytest.raises(IntegrityError, match="changed while it was read"):
-        materialise(tensors, torch.float32)
+        materialize(tensors, torch.float32)

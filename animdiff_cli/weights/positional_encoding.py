@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from animdiff_cli.weights.lazy import Lazy, known, torch_dtype
+from animdiff_cli.weights.lazy import LazyTensor, torch_dtype, wrap_tensor
 
 
 def sinusoid(max_frames: int, width: int) -> Tensor:
@@ -19,16 +19,16 @@ def sinusoid(max_frames: int, width: int) -> Tensor:
     return table
 
 
-def position_code(max_frames: int, width: int, dtype: str) -> Lazy:
+def positional_encoding(max_frames: int, width: int, dtype: str) -> LazyTensor:
     """The same as it stands in a file of this number format."""
-    return known(_cached(max_frames, width).to(torch_dtype(dtype)))
+    return wrap_tensor(_cached(max_frames, width).to(torch_dtype(dtype)))
 
 
-def is_sinusoid(tensor: Lazy) -> bool:
+def is_sinusoid(tensor: LazyTensor) -> bool:
     """Tell whether a stored position code is, to the last bit, the one that would be computed."""
     if len(tensor.shape) != 3 or tensor.shape[0] != 1 or tensor.shape[2] % 2:
         return False
-    return torch.equal(tensor.read(), position_code(tensor.shape[1], tensor.shape[2], tensor.dtype).read())
+    return torch.equal(tensor.read(), positional_encoding(tensor.shape[1], tensor.shape[2], tensor.dtype).read())
 
 
 @cache

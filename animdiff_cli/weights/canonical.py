@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from animdiff_cli.errors import IntegrityError
-from animdiff_cli.weights.lazy import Lazy
+from animdiff_cli.weights.lazy import LazyTensor
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class CanonicalWeights:
     """What a file holds under canonical names: diffusers' name of each weight, its part in front (`unet.…`)."""
 
-    tensors: Mapping[str, Lazy]
+    tensors: Mapping[str, LazyTensor]
     dropped: Mapping[str, str]  # key as it was in the file, and why it is left behind
     metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Layouted:
+class ConvertedWeights:
     """What is to be written: one file under the name "", or several by their path in a folder."""
 
-    files: Mapping[str, Mapping[str, Lazy]]
+    files: Mapping[str, Mapping[str, LazyTensor]]
     added: Mapping[str, str] = field(default_factory=dict)  # key in the target, and why it is there
     dropped: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -43,10 +43,10 @@ def refuse_keys(keys: Iterable[str], source: str, why: str) -> NoReturn:
     )
 
 
-def by_reason(table: Mapping[str, str]) -> dict[str, int]:
+def count_by_reason(table: Mapping[str, str]) -> dict[str, int]:
     """Count keys by what happened to them.
 
-    >>> by_reason({"a": "unused", "b": "unused"})
+    >>> count_by_reason({"a": "unused", "b": "unused"})
     {'unused': 2}
     """
     return dict(Counter(table.values()))
