@@ -21,6 +21,7 @@ from animdiff_cli.cli.options import (
     PresetOpt,
     QuietOpt,
     SetOpt,
+    given_flags,
 )
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import show_progress
@@ -48,6 +49,7 @@ def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
 
 
 def generate(
+    ctx: typer.Context,
     model: Annotated[
         str | None,
         _option("--model", "-m", help="Image model: alias, file or folder.", panel=MODELS, metavar="<ref>"),
@@ -156,27 +158,9 @@ def generate(
 
     Every prompt is rendered with every seed. A name that is taken gets -2, -3 and so on.
     """
-    flags = {
-        "negative_prompt": negative,
-        "model": model,
-        "motion_module": motion_module,
-        "motion_loras": motion_lora or None,
-        "loras": lora or None,
-        "lora_alpha_mode": lora_alpha_mode,
-        "domain_adapter": domain_adapter,
-        "vae": vae,
-        "embeddings": embedding or None,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "scheduler": scheduler,
-        "clip_skip": clip_skip,
-        "num_frames": frames,
-        "fps": fps,
-        "width": width,
-        "height": height,
-        "dtype": dtype,
-    }
-    given: dict[str, object] = {key: value for key, value in flags.items() if value is not None}
+    from animdiff_cli.config.load import flag_names
+
+    given = given_flags(ctx, flag_names())
     if no_motion:
         if motion_module:
             raise UsageError("--no-motion and --motion-module contradict each other", hint="give one of them")
@@ -205,7 +189,9 @@ def _plan(
     again: Path | None,
     on_absent: "OnAbsent",
 ) -> "RenderPlan":
-    from animdiff_cli.config.load import flag_layer, gather, set_layer
+    from animdiff_cli.config.layers import set_layer
+    from animdiff_cli.config.load import flag_layer, gather
+    from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.jobs.generate import plan_from_recipe, plan_renders
 
     rest: dict[str, Any] = {
@@ -222,7 +208,7 @@ def _plan(
         return plan_renders(layers, **rest)
     if preset or config:
         raise UsageError("--from brings all settings: --preset and --config have no place beside it")
-    changes = [set_layer(assignments or []), flag_layer(flags)]
+    changes = [set_layer(GenerateConfig, assignments or []), flag_layer(flags)]
     return plan_from_recipe(again, changes, **rest)
 
 

@@ -61,7 +61,8 @@ def add(
 
     Kind, base and version are read from the file unless given. Prints the catalog entry.
     """
-    from animdiff_cli.config.load import set_layer
+    from animdiff_cli.config.layers import set_layer
+    from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.jobs.models_add import EntryOverrides
     from animdiff_cli.jobs.models_add import add as add_to_catalog
     from animdiff_cli.registry.user_catalog import as_yaml
@@ -74,7 +75,7 @@ def add(
         license=license_,
         requires=tuple(requires or ()),
         trigger_words=tuple(trigger or ()),
-        recommended=set_layer(set_ or []).values,
+        recommended=set_layer(GenerateConfig, set_ or []).values,
     )
     added = add_to_catalog(alias, source, overrides, overwrite=overwrite)
     if json_:

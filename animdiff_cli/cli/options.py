@@ -1,5 +1,6 @@
 """Flags that mean the same in every command, because they are the same object."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,12 @@ import typer
 
 MODELS, SAMPLING, MOTION, OUTPUT, DEVICE, SOURCES = "Models", "Sampling", "Motion", "Output", "Device", "Sources"
 GENERAL = "General"
+
+
+def given_flags(ctx: typer.Context, names: Mapping[str, str]) -> dict[str, object]:
+    """Return the settings that were given as flags, by key. `names` maps the key of a setting to its parameter."""
+    return {key: ctx.params[name] for key, name in names.items() if ctx.params.get(name) not in (None, [], ())}
+
 
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout, errors as JSON on stderr.", rich_help_panel=GENERAL)

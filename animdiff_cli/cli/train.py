@@ -1,12 +1,13 @@
 """`animdiff train-lora`, `train-adapter` and `train-motion`: videos in, weights out."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import typer
 
 from animdiff_cli.cli import train_options as opt
-from animdiff_cli.cli.options import ConfigOpt, JsonOpt, QuietOpt, SetOpt
+from animdiff_cli.cli.options import ConfigOpt, JsonOpt, QuietOpt, SetOpt, given_flags
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import show_progress
 
@@ -16,19 +17,17 @@ if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.train_plan import TrainPlan
 
-#: flag of a command → key of the settings, where they differ
-KEYS = {
-    **{name: f"data.{name}" for name in ("videos", "caption", "shot", "stride", "size", "fps", "limit")},
-    "frames": "data.num_frames",
-    "output": "out",
-    "sample_prompt": "sample_prompts",
-    "resume_from": "motion_module",
+#: parameters that are not the last word of the key they set; of several, the one the command has
+PARAMETERS = {
+    "data.num_frames": ("frames",),
+    "out": ("output",),
+    "sample_prompts": ("sample_prompt",),
+    "motion_module": ("motion_module", "resume_from"),
 }
-#: flags that are no settings of the run
-BESIDE = ("config", "set_", "preview_data", "device", "overwrite", "dry_run", "json_", "quiet", "spatial_lora")
 
 
 def train_lora(
+    ctx: typer.Context,
     videos: opt.VideosOpt = None,
     caption: opt.CaptionOpt = None,
     shot: opt.ShotOpt = None,
@@ -71,10 +70,11 @@ def train_lora(
 
     The same command goes on where a run was stopped. `generate --motion-lora FILE` uses the result.
     """
-    _start("motion-lora", locals())
+    _start("motion-lora", ctx)
 
 
 def train_adapter(
+    ctx: typer.Context,
     videos: opt.VideosOpt = None,
     caption: opt.CaptionOpt = None,
     frames: opt.FramesOpt = None,
@@ -115,10 +115,11 @@ def train_adapter(
     The same command goes on where a run was stopped. `train-motion --domain-adapter FILE` is the next stage. With
     `--as-lora`, pictures of a style make a LoRA for `generate --lora`.
     """
-    _start("domain-adapter", locals())
+    _start("domain-adapter", ctx)
 
 
 def train_motion(
+    ctx: typer.Context,
     videos: opt.VideosOpt = None,
     caption: opt.CaptionOpt = None,
     frames: opt.FramesOpt = None,
@@ -158,21 +159,22 @@ def train_motion(
 
     The same command goes on where a run was stopped. `generate --motion-module FILE` uses the result.
     """
-    _start("motion-module", locals())
+    _start("motion-module", ctx)
 
 
-def _start(stage: "Stage", given: Mapping[str, Any]) -> None:
+def _start(stage: "Stage", ctx: typer.Context) -> None:
     from animdiff_cli.jobs.train import run_training
     from animdiff_cli.jobs.train_plan import plan_training
     from animdiff_cli.training.data.dataset import scan
     from animdiff_cli.training.distributed import DistributedContext
 
+    given = ctx.params
     processes = DistributedContext.from_environment()
-    plan = plan_training(stage, _layers(given), device=given["device"], local_rank=processes.local_rank)
+    plan = plan_training(stage, _layers(ctx), device=given["device"], local_rank=processes.local_rank)
     silent = given["quiet"] or given["json_"] or not processes.is_first
     with show_progress(quiet=silent) as emit:
         if given["preview_data"]:
-            _preview(plan, given["preview_data"], emit)
+            _preview(plan, Path(given["preview_data"]), emit)
             return
         clips = scan(plan.config.data, emit)
         if not given["dry_run"]:
@@ -180,31 +182,40 @@ def _start(stage: "Stage", given: Mapping[str, Any]) -> None:
     if not processes.is_first:
         return
     if given["dry_run"]:
-        _tell(plan, len(clips), as_json=given["json_"], quiet=given["quiet"])
+        _print_plan(plan, len(clips), as_json=given["json_"], quiet=given["quiet"])
     elif given["json_"]:
         print_json({"output": str(result.path), **result.report})
     else:
         print(result.path)
 
 
-def _layers(given: Mapping[str, Any]) -> list["Layer"]:
-    """Read file, `--set` and flags, lowest first."""
-    from animdiff_cli.config.layers import Layer
-    from animdiff_cli.config.train_layers import assignment_layer, file_layer
+def _layers(ctx: typer.Context) -> list["Layer"]:
+    """Read config file, `--set` and flags, lowest first."""
+    from animdiff_cli.config.layers import Layer, set_layer
+    from animdiff_cli.config.train_config import TrainConfig
+    from animdiff_cli.config.train_layers import file_layer
 
-    flags = {name: value for name, value in given.items() if value is not None and name not in BESIDE}
-    values = {KEYS.get(name, name): value for name, value in flags.items()}
-    spelled = {KEYS.get(name, name): f"--{name.replace('_', '-')}" for name in flags}
-    if "seed" in flags:  # one number decides the clips and the noise
-        values["data.seed"], spelled["data.seed"] = flags["seed"], "--seed"
-    if given.get("spatial_lora") is False:
-        values["spatial_rank"], spelled["spatial_rank"] = 0, "--no-spatial-lora"
+    config_file, assignments = ctx.params["config"], ctx.params["set_"]
+    names = _parameters(ctx)
+    flags = given_flags(ctx, names)
+    spelled = {key: f"--{names[key].replace('_', '-')}" for key in flags}
+    if ctx.params.get("spatial_lora") is False:
+        flags["spatial_rank"], spelled["spatial_rank"] = 0, "--no-spatial-lora"
     layers = [
-        *([file_layer(given["config"])] if given["config"] else []),
-        assignment_layer(given["set_"] or []),
-        Layer("command line", values, spelled),
+        *([file_layer(Path(config_file))] if config_file else []),
+        set_layer(TrainConfig, assignments or []),
+        Layer("command line", flags, spelled),
     ]
     return [layer for layer in layers if layer.values]
+
+
+def _parameters(ctx: typer.Context) -> dict[str, str]:
+    """Map each setting to the parameter that sets it, if this command has one. `--seed` sets those of data and run."""
+    from animdiff_cli.config.settings import settings_of
+    from animdiff_cli.config.train_config import TrainConfig
+
+    names = {key: PARAMETERS.get(key, (key.rpartition(".")[2],)) for key in settings_of(TrainConfig)}
+    return {key: name for key, among in names.items() for name in among if name in ctx.params}
 
 
 def _preview(plan: "TrainPlan", folder: Path, emit: "Emit") -> None:
@@ -215,8 +226,8 @@ def _preview(plan: "TrainPlan", folder: Path, emit: "Emit") -> None:
         print(path)
 
 
-def _tell(plan: "TrainPlan", clips: int, *, as_json: bool, quiet: bool) -> None:
-    """Print what would be trained: the file on stdout, in words on stderr."""
+def _print_plan(plan: "TrainPlan", clips: int, *, as_json: bool, quiet: bool) -> None:
+    """Print what a run would train: the file on stdout, a summary on stderr."""
     if as_json:
         print_json({"output": str(plan.result), "clips": clips, "config": plan.config.model_dump(mode="json")})
         return

@@ -1,28 +1,31 @@
 """Layers of settings, merged into one record, each value remembering where it came from.
 
-Lowest to highest: defaults < what the model recommends < preset < config file < environment < `--set` < flag.
+One engine for every record: `GenerateConfig` of a render and `TrainConfig` of a training run. For a render, lowest to
+highest: defaults < what the model recommends < preset < config file < environment < `--set` < flag.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.config.values import FIELDS, check
+from animdiff_cli.config.settings import groups_of, settings_of, split_key
+from animdiff_cli.config.values import check_value, from_text, set_part
 from animdiff_cli.errors import UsageError
 
 DEFAULT = "default"
+Record = TypeVar("Record", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings from one place. `spelled` says how a key is written there, where that differs from the key."""
+    """Settings from one source, by key. Keys of a nested record are dotted, or a mapping under the record's name."""
 
     source: str  # as a person would name it: `look.yaml`, `preset \`quick\``
     values: Mapping[str, object]
-    spelled: Mapping[str, str] = field(default_factory=dict)
+    spelled: Mapping[str, str] = field(default_factory=dict)  # how a key is written there, where it is not the key
 
     def origin(self, key: str) -> str:
         """Name the place a key of this layer came from: `ANIMDIFF_STEPS`, `--steps`, or the source."""
@@ -30,44 +33,94 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
-    """What would apply, and where each value came from. Both mappings have the same keys.
+class Resolved(Generic[Record]):
+    """Effective settings and their sources, both by dotted key in the order of the schema.
 
-    A key with no default that no layer gave (`prompt`, `model`, `seed`) is in neither.
+    A key without a default that no layer sets (`prompt`, `model`, `seed`) is in neither.
     """
 
+    model: type[Record]
     values: Mapping[str, object]
     origins: Mapping[str, str]
 
-    def config(self, **given: object) -> GenerateConfig:
-        """Build the record of one clip; `given` values, say prompt and seed of a job, win. Raises UsageError."""
-        values = {**self.values, **{key: check(key, value, key) for key, value in given.items()}}
-        missing = [name for name, info in FIELDS.items() if info.is_required() and name not in values]
-        if missing:
-            raise UsageError(f"no `{missing[0]}` was given", hint=f"add `--{missing[0]}` or put it into a config file")
+    @property
+    def config(self) -> Record:
+        """The record. Raises as `build`."""
+        return self.build()
+
+    def build(self, **changes: object) -> Record:
+        """Build the record; `changes`, say prompt and seed of one clip, win over every layer.
+
+        Raises `UsageError` for a missing setting or for settings that contradict each other.
+        """
+        checked = {key: check_value(self.model, key, value, key) for key, value in changes.items()}
+        values = {**self.values, **checked}
+        for key, setting in settings_of(self.model).items():
+            if setting.field.is_required() and key not in values:
+                flag = f"--{key.rpartition('.')[2].replace('_', '-')}"
+                raise UsageError(f"no `{key}` was given", hint=f"add `{flag}` or put it into a config file")
         try:
-            return GenerateConfig.model_validate(values)
+            return self.model.model_validate(_nested(values))
         except ValidationError as error:
-            # single values were checked before, so this is a rule between several of them
+            # each value was checked before, so this is a rule about several of them
             raise UsageError(f"these settings do not go together: {error.errors()[0]['msg']}") from error
 
 
-def resolve(layers: Sequence[Layer]) -> Resolved:
-    """Merge layers, lowest first, over the schema's defaults.
+def resolve(model: type[Record], layers: Sequence[Layer]) -> Resolved[Record]:
+    """Merge layers, lowest first, over the defaults of `model`.
 
     Every value of every layer is checked, also one that a higher layer replaces: a typo is a typo.
-    Raises UsageError naming source, key and what is allowed.
+    Raises `UsageError` naming source, key and what is allowed.
     """
+    settings = settings_of(model)
     values: dict[str, object] = {
-        key: info.get_default(call_default_factory=True) for key, info in FIELDS.items() if not info.is_required()
+        key: setting.field.get_default(call_default_factory=True)
+        for key, setting in settings.items()
+        if not setting.field.is_required()
     }
     origins = dict.fromkeys(values, DEFAULT)
     for layer in layers:
-        for key, value in layer.values.items():
-            values[key] = check(key, value, layer.origin(key))
-            origins[key] = layer.origin(key)
-    in_order = [key for key in FIELDS if key in values]
+        for key, value in flattened(model, layer.values):
+            origin = layer.origin(key)
+            checked = check_value(model, key, value, origin)
+            whole, part = split_key(model, key)
+            values[whole] = set_part(settings[whole], values.get(whole), part, checked, origin) if part else checked
+            origins[whole] = origin
+    in_order = [key for key in settings if key in values]
     return Resolved(
+        model,
         MappingProxyType({key: values[key] for key in in_order}),
         MappingProxyType({key: origins[key] for key in in_order}),
     )
+
+
+def set_layer(model: type[BaseModel], assignments: Sequence[str]) -> Layer:
+    """Read `key=value` pairs of `--set`; the last one counts where a key comes twice. Raises `UsageError`."""
+    values: dict[str, object] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {assignment}: expected key=value", hint="write it as in `--set steps=30`")
+        values.pop(key.strip(), None)  # assignments apply in the order they are typed
+        values[key.strip()] = from_text(model, key.strip(), text)
+    return Layer("--set", values)
+
+
+def flattened(model: type[BaseModel], values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield every setting of a layer by dotted key: the mapping of a nested record is taken apart."""
+    for key, value in values.items():
+        if key in groups_of(model) and isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
+        else:
+            yield key, value
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        record = nested
+        for group in groups:
+            record = record.setdefault(group, {})
+        record[name] = value
+    return nested

@@ -1,4 +1,4 @@
-"""Presets: whole looks by name. Shipped ones, and a person's own, which win where names meet."""
+"""Presets: named sets of settings, shipped or the user's own. The user's own win where names are equal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from animdiff_cli import paths
 from animdiff_cli.config.layers import Layer
-from animdiff_cli.config.values import check
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.values import check_values
 from animdiff_cli.config.yamlfile import read_mapping
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
@@ -14,7 +15,7 @@ from animdiff_cli.errors import NotFound, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One YAML file: a line of description, and any subset of the settings of a render."""
+    """One YAML file: a description of one line, and any subset of the settings of a render."""
 
     name: str
     description: str
@@ -22,22 +23,22 @@ class Preset:
     path: Path
 
     def layer(self) -> Layer:
-        """The preset as a layer of settings."""
+        """Return the preset as a layer of settings."""
         return Layer(f"preset `{self.name}`", self.values)
 
 
 def user_presets_dir() -> Path:
-    """Where a person's own presets lie."""
+    """Return the folder of the user's own presets."""
     return paths.config_dir() / "presets"
 
 
 def list_presets() -> list[Preset]:
-    """Read every preset there is, by name. Raises UsageError for one that is not valid."""
+    """Read all presets, sorted by name. Raises UsageError for an invalid file."""
     return [_read(path) for _, path in sorted(_files().items())]
 
 
 def load_preset(name: str) -> Preset:
-    """Read one preset by name. Raises NotFound for a name nobody has, UsageError for a file that is not valid."""
+    """Read one preset by name. Raises NotFound for an unknown name, UsageError for an invalid file."""
     files = _files()
     if name in files:
         return _read(files[name])
@@ -56,6 +57,6 @@ def _read(path: Path) -> Preset:
     content = dict(read_mapping(path))
     description = content.pop("description", None)
     if not isinstance(description, str) or not description.strip():
-        raise UsageError(f"{path}: `description` is missing", hint="say in one line what it is: `description: …`")
-    values = {key: check(key, value, str(path)) for key, value in content.items()}
+        raise UsageError(f"{path}: `description` is missing", hint="describe it in one line: `description: …`")
+    values = check_values(GenerateConfig, content, str(path))
     return Preset(path.stem, description.strip(), values, path)

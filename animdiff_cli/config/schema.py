@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
 from animdiff_cli.core.choices import BetaSchedule, Dtype, LoraAlphaMode, MotionVersion, Scheduler, TimestepSpacing
 
 MAX_SEED = 2**64 - 1
@@ -11,41 +12,54 @@ Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
 class GenerateConfig(BaseModel):
-    """One clip: frozen, free of paths that only this machine has, enough to render it again."""
+    """One clip. Frozen, without paths of outputs: with the weights, enough to render the same frames again.
+
+    Fields that name weights are listed in `config.weight_settings`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str = Field(description="What to see and how it moves.")
-    negative_prompt: str = Field("", description="What to keep out; used when guidance is on.")
-    model: str = Field(description="Image model: an alias, a checkpoint file or a diffusers folder.")
-    motion_module: str | None = Field(None, description="Motion module: an alias or a file; null renders still frames.")
-    motion_version: MotionVersion | None = Field(None, description="Only for files that cannot tell it themselves.")
-    motion_loras: tuple[str, ...] = Field((), description="MotionLoRAs, as references with an optional @scale.")
-    loras: tuple[str, ...] = Field((), description="LoRAs of the image model, as references with an optional @scale.")
+    prompt: str = Field(description="Text prompt.")
+    negative_prompt: str = Field("", description="Negative prompt; used when guidance is on.")
+    model: WeightRef = Field(description="Image model: an alias, a checkpoint file or a diffusers folder.")
+    motion_module: WeightRef | None = Field(
+        None, description="Motion module: an alias or a file; null renders still frames."
+    )
+    motion_version: MotionVersion | None = Field(
+        None, description="Version of the motion module, for files from which it cannot be detected."
+    )
+    motion_loras: tuple[ScaledRef, ...] = Field((), description="MotionLoRAs, each `REF@SCALE` or `{ref, scale}`.")
+    loras: tuple[ScaledRef, ...] = Field(
+        (), description="LoRAs of the image model, each `REF@SCALE` or `{ref, scale}`."
+    )
     lora_alpha_mode: LoraAlphaMode = Field(
-        "alpha", description="Whether a LoRA's own alpha counts, as everywhere, or not, as in the official program."
+        "alpha", description="`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does."
     )
-    domain_adapter: str | None = Field(None, description="What the motion module's training clips looked like; @scale.")
-    vae: str | None = Field(None, description="Image decoder in place of the model's own: an alias, file or folder.")
-    embeddings: tuple[str, ...] = Field(
-        (), description="Textual inversions; the name of each file is a word of the prompt."
+    domain_adapter: ScaledRef | None = Field(
+        None, description="Domain adapter of the motion module, `REF@SCALE` or `{ref, scale}`."
     )
-    seed: int = Field(ge=0, le=MAX_SEED, description="Decides the noise; any unsigned 64-bit integer.")
+    vae: WeightRef | None = Field(
+        None, description="VAE to use instead of the model's own: an alias, a file or a folder."
+    )
+    embeddings: tuple[WeightRef, ...] = Field(
+        (), description="Textual inversions; the name of each file is a token of the prompt."
+    )
+    seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the noise; any unsigned 64-bit integer.")
     steps: int = Field(25, ge=1, le=999, description="Denoising steps.")
     guidance_scale: float = Field(7.5, ge=0, le=100, description="Classifier-free guidance; 1 or less turns it off.")
-    scheduler: Scheduler = Field("ddim", description="Sampler that walks from noise to clip.")
+    scheduler: Scheduler = Field("ddim", description="Scheduler (sampler).")
     beta_schedule: BetaSchedule = Field(
-        "auto", description="Noise schedule; auto is what motion modules are trained on, or the model's own for stills."
+        "auto", description="Beta schedule; `auto` is that of the motion module, or of the image model for stills."
     )
     beta_end: float | None = Field(
-        None, gt=0, lt=1, description="Last step of the noise schedule; null is what the motion module was trained on."
+        None, gt=0, lt=1, description="Last beta of the schedule; null is the value the motion module was trained with."
     )
     timestep_spacing: TimestepSpacing = Field(
-        "leading", description="Which of the 1000 training steps are taken; distilled modules want trailing."
+        "leading", description="How timesteps are spaced; distilled motion modules need `trailing`."
     )
-    num_frames: int = Field(16, ge=1, le=4096, description="Frames in the clip.")
+    num_frames: int = Field(16, ge=1, le=4096, description="Number of frames.")
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
     width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
-    clip_skip: int = Field(0, ge=0, le=11, description="Text-encoder layers to leave out at the end, as in diffusers.")
-    dtype: Dtype = Field("auto", description="Number format of the weights; auto picks per device.")
+    clip_skip: int = Field(0, ge=0, le=11, description="Last layers of the text encoder to skip, as in diffusers.")
+    dtype: Dtype = Field("auto", description="Precision of the weights; `auto` chooses by device.")

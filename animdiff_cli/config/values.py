@@ -1,124 +1,153 @@
-"""One value of a render: is it allowed, and if not, what would be?"""
+"""Check one value of one setting: is it allowed, and if not, what would be?"""
 
-import types
 from collections.abc import Mapping
-from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import cast
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
-from pydantic import TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ValidationError
 
-from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.settings import Setting, groups_of, settings_of, split_key
 from animdiff_cli.core.sizes import nearest_sizes
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
 
-FIELDS: Mapping[str, FieldInfo] = GenerateConfig.model_fields
-
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-_BOUNDS = ((Ge, "ge", "from"), (Gt, "gt", "above"), (Le, "le", "up to"), (Lt, "lt", "below"))
-_NOTHING = ("", "null", "none", "~")
+_NULL = ("", "null", "none", "~")
 
 
-def check(key: str, value: object, source: str) -> object:
-    """Return the value as the schema types it, or raise a UsageError that names source, key and what is allowed.
+def check_value(model: type[BaseModel], key: str, value: object, source: str, *, within: str = "") -> object:
+    """Return the value as `model` types it, or raise a `UsageError` that names source, key and what is allowed.
 
     Stricter than pydantic where leniency would hide a mistake: true is no number, 25.0 is no whole number.
+    `within` is where `model` lies in an outer record, such as `loras.0.`; messages name the whole key.
     """
-    if key not in FIELDS:
-        hint = did_you_mean(key, FIELDS, otherwise=f"keys are {', '.join(FIELDS)}")
-        raise UsageError(f"{source}: unknown key `{key}`", hint=hint)
-    if _is_list(key) and isinstance(value, str):
-        value = (value,)  # one is a list of one
-    if not _is_valid(key, value):
-        message = f"{source}: `{key}` must be {allowed(key)}, got `{_shown(value)}`"
-        raise UsageError(message, hint=_remedy(key, value))
-    return _adapter(key).validate_python(value)
+    whole, part = split_key(model, key)
+    setting = _find(model, whole, source, within)
+    if part:
+        return _check_part(setting, part, value, source, within)
+    value = (value,) if setting.is_list and isinstance(value, str) else value  # one is a list of one
+    for at, record in _records(setting, value):
+        _check_record(setting, record, at, source)
+    return _checked(setting, value, f"{within}{key}", source)
 
 
-def from_text(key: str, text: str) -> object:
-    """Take text from a shell for `key`: text stays text, whatever it looks like; `null` empties what may be empty.
+def check_values(model: type[BaseModel], values: Mapping[str, object], source: str) -> dict[str, object]:
+    """Check every value of a mapping by key. Raises as `check_value`."""
+    return {key: check_value(model, key, value, source) for key, value in values.items()}
 
-    Numbers stay text too: `check` reads them as decimal, exactly. Commas part the entries of a list.
+
+def from_text(model: type[BaseModel], key: str, text: str) -> object:
+    """Read text from a shell for `key`: text stays text, whatever it looks like; `null` empties what may be empty.
+
+    Numbers stay text too: `check_value` reads them as decimal, exactly. Commas separate references of a list.
     """
-    if key in FIELDS and _is_list(key):
-        return () if text.strip().lower() in _NOTHING else tuple(entry.strip() for entry in text.split(","))
-    if key in FIELDS and _is_optional(key) and text.strip().lower() in _NOTHING:
-        return None
-    return text
+    whole, part = split_key(model, key)
+    setting = settings_of(model).get(whole)
+    if setting is None:
+        return text
+    if part:
+        return from_text(setting.record, part.rpartition(".")[2], text) if setting.record else text
+    is_null = text.strip().lower() in _NULL
+    if setting.is_list:
+        entries = text.split(",") if setting.reference else [text]
+        return () if is_null else tuple(entry.strip() for entry in entries)
+    return None if is_null and setting.is_optional else text
 
 
-def allowed(key: str) -> str:
-    """Say in words what a key may hold.
+def set_part(setting: Setting, value: object, part: str, new: object, source: str) -> object:
+    """Return `value` with one part replaced: `0` is an entry of a list, `0.scale` one field of it.
 
-    >>> allowed("steps")
-    'a whole number from 1 up to 999'
+    `part` and `new` were checked. Raises `UsageError` where `value` has no such entry.
     """
-    if _is_list(key):
-        return "a list of references"
-    choices = _choices(key)
-    words = f"one of {', '.join(choices)}" if choices else f"{_TYPE_NAMES[_type(key)]}{_range(key)}"
-    return f"{words} or null" if _is_optional(key) else words
+    if not setting.is_list:
+        return _with_field(setting, value, part, new, source)
+    number, _, field = part.partition(".")
+    entries = list(value) if isinstance(value, tuple) else []
+    if int(number) >= len(entries):
+        has = f"has {len(entries)}, numbered from 0" if entries else "is empty"
+        raise UsageError(
+            f"{source}: there is no entry `{setting.key}.{number}`: `{setting.key}` {has}",
+            hint=f"set the whole list, as in `{setting.key}=name@0.8,other.safetensors`",
+        )
+    entries[int(number)] = _with_field(setting, entries[int(number)], field, new, source) if field else new
+    return tuple(entries)
 
 
-@cache
-def _adapter(key: str) -> TypeAdapter[Any]:
-    annotated: Any = Annotated[FIELDS[key].annotation, FIELDS[key]]
-    return TypeAdapter(annotated)
+def _with_field(setting: Setting, entry: object, field: str, value: object, source: str) -> object:
+    assert setting.record is not None  # else the key was refused
+    if not isinstance(entry, str):
+        raise UsageError(
+            f"{source}: cannot set `{setting.key}.{field}` while `{setting.key}` is null",
+            hint=f"name the weights first, as in `{setting.key}=name@0.8`",
+        )
+    return setting.record.parse(entry).model_copy(update={field: value}).stored()
 
 
-def _is_valid(key: str, value: object) -> bool:
-    if _mistaken_type(key, value):
+def _find(model: type[BaseModel], key: str, source: str, within: str) -> Setting:
+    settings = settings_of(model)
+    if key in settings:
+        return settings[key]
+    if key in groups_of(model):
+        example = next(name for name in settings if name.startswith(f"{key}."))
+        raise UsageError(f"{source}: `{key}` must be a mapping of settings", hint=f"for example `{example}`")
+    hint = did_you_mean(key, settings, otherwise=f"keys are {', '.join(settings)}")
+    raise UsageError(f"{source}: unknown key `{within}{key}`", hint=hint)
+
+
+def _check_part(setting: Setting, part: str, value: object, source: str, within: str) -> object:
+    """Check the new value of one part of a setting: an entry of a list, or a field of an entry."""
+    number, _, field = part.partition(".") if setting.is_list else ("", "", part)
+    if setting.is_list and not (number.isascii() and number.isdecimal()):
+        hint = f"entries are numbered from 0: `{setting.key}.0`"
+        raise UsageError(f"{source}: unknown key `{within}{setting.key}.{part}`", hint=hint)
+    at = ".".join(name for name in (setting.key, number) if name)
+    if not field:
+        for _, record in _records(setting, [value]):
+            _check_record(setting, record, at, source)
+        return cast("tuple[object, ...]", _checked(setting, [value], setting.key, source))[0]
+    if setting.record is None:
+        raise UsageError(f"{source}: unknown key `{within}{setting.key}.{part}`", hint=f"`{within}{at}` has no fields")
+    return check_value(setting.record, field, value, source, within=f"{within}{at}.")
+
+
+def _records(setting: Setting, value: object) -> list[tuple[str, Mapping[str, object]]]:
+    """List the parts of a value that are written as records, each with its key."""
+    if setting.record is None:
+        return []
+    if isinstance(value, Mapping):
+        return [] if setting.is_list else [(setting.key, value)]
+    entries = value if isinstance(value, (list, tuple)) else ()
+    return [(f"{setting.key}.{at}", entry) for at, entry in enumerate(entries) if isinstance(entry, Mapping)]
+
+
+def _check_record(setting: Setting, record: Mapping[str, object], at: str, source: str) -> None:
+    assert setting.record is not None
+    for name, value in record.items():
+        check_value(setting.record, str(name), value, source, within=f"{at}.")
+    for name, field in setting.record.model_fields.items():
+        if field.is_required() and name not in record:
+            raise UsageError(f"{source}: `{at}` has no `{name}`", hint=field.description)
+
+
+def _checked(setting: Setting, value: object, name: str, source: str) -> object:
+    if not _is_valid(setting, value):
+        message = f"{source}: `{name}` must be {setting.allowed}, got `{_shown(value)}`"
+        raise UsageError(message, hint=_remedy(setting, value))
+    checked: object = setting.adapter.validate_python(value)
+    return checked
+
+
+def _is_valid(setting: Setting, value: object) -> bool:
+    if not setting.is_list and _is_lenient(setting.value_type, value):
         return False
     try:
-        _adapter(key).validate_python(value)
+        setting.adapter.validate_python(value)
     except ValidationError:
         return False
     return True
 
 
-def _members(key: str) -> tuple[Any, ...]:
-    annotation = FIELDS[key].annotation
-    is_union = get_origin(annotation) in (Union, types.UnionType)
-    return get_args(annotation) if is_union else (annotation,)
-
-
-def _is_optional(key: str) -> bool:
-    return types.NoneType in _members(key)
-
-
-def _choices(key: str) -> tuple[str, ...]:
-    literals = [member for member in _members(key) if get_origin(member) is Literal]
-    return get_args(literals[0]) if literals else ()
-
-
-def _is_list(key: str) -> bool:
-    return get_origin(_members(key)[0]) is tuple
-
-
-def _type(key: str) -> type:
-    kinds: list[type] = [member for member in _members(key) if member is not types.NoneType]
-    return str if _choices(key) else kinds[0]
-
-
-def _mistaken_type(key: str, value: object) -> bool:
-    if _is_list(key):
-        return False
-    kind = _type(key)
-    return (isinstance(value, bool) and kind is not bool) or (isinstance(value, float) and kind is int)
-
-
-def _range(key: str) -> str:
-    metadata = FIELDS[key].metadata
-    words = [
-        f"{word} {getattr(bound, name)}"
-        for kind, name, word in _BOUNDS
-        for bound in metadata
-        if isinstance(bound, kind)
-    ]
-    multiples = [f", a multiple of {bound.multiple_of}" for bound in metadata if isinstance(bound, MultipleOf)]
-    return "".join([*(f" {word}" for word in words), *multiples])
+def _is_lenient(wanted: type, value: object) -> bool:
+    """True for a conversion that pydantic does and a person hardly means."""
+    return (isinstance(value, bool) and wanted is not bool) or (isinstance(value, float) and wanted is int)
 
 
 def _shown(value: object) -> str:
@@ -126,19 +155,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _remedy(key: str, value: object) -> str:
-    field = FIELDS[key]
-    if _choices(key):
-        return did_you_mean(str(value), _choices(key), otherwise=f"for example `{_choices(key)[0]}`")
-    if _is_list(key):
-        return f"for example `{key}: [name@0.8, other.safetensors]`"
-    if _type(key) is str:
+def _remedy(setting: Setting, value: object) -> str:
+    if setting.choices:
+        return did_you_mean(str(value), setting.choices, otherwise=f"for example `{setting.choices[0]}`")
+    if setting.is_list:
+        example = "[name@0.8, other.safetensors]" if setting.reference else "[one text, another text]"
+        return f"for example `{setting.key}: {example}`"
+    if setting.value_type is str:
         return "put text in quotes"
-    digits = str(value) if _has_multiple(key) else ""
+    digits = str(value) if setting.has_multiple else ""
     sizes = nearest_sizes(int(digits)) if digits.isdecimal() and len(digits) < 10 else ()
-    near = [f"`{size}`" for size in sizes if _is_valid(key, size)]
-    return f"try {' or '.join(near)}" if near else f"for example `{42 if field.is_required() else field.default}`"
-
-
-def _has_multiple(key: str) -> bool:
-    return any(isinstance(bound, MultipleOf) for bound in FIELDS[key].metadata)
+    if near := [f"`{size}`" for size in sizes if _is_valid(setting, size)]:
+        return f"try {' or '.join(near)}"
+    if setting.field.is_required():
+        return "for example `42`" if setting.value_type is int else str(setting.field.description)
+    default = setting.field.default
+    return f"for example `{_shown(default)}`" if default is not None else str(setting.field.description)

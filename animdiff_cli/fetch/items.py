@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from animdiff_cli.config.presets import load_preset
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
@@ -18,9 +19,6 @@ from animdiff_cli.registry.recommend import with_recommended
 #: group → kind; the group of kind `base` has a clearer name than its plural
 GROUPS: dict[str, Kind] = {("base-models" if kind == "base" else f"{kind}s"): kind for kind in get_args(Kind)}
 MAX_GROUP_WORDS = max(group.count("-") for group in GROUPS) + 1  # when typed with spaces
-
-#: settings of a render that name weights, alone or in a list
-WEIGHT_SETTINGS = ("model", "motion_module", "motion_loras", "loras", "domain_adapter", "vae", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ def items_for_preset(name: str, network: Network) -> tuple[FetchItem, ...]:
     settings: dict[str, object] = {}
     for layer in with_recommended([load_preset(name).layer()]):
         settings |= layer.values
-    named = [text for key in WEIGHT_SETTINGS for text in _texts(settings.get(key))]
-    direct = [item for text in named for item in _items(text, network, scaled=True)]
+    named = [ref for key, setting in WEIGHT_SETTINGS.items() for ref in refs_in(setting, settings.get(key))]
+    direct = [item for ref in named for item in _items(ref, network, in_preset=True)]
     return _unique(needed for item in direct for needed in _with_requirements(item))
 
 
@@ -87,14 +85,14 @@ def item_of(entry: CatalogEntry) -> FetchItem:
     return FetchItem(entry.alias, entry, tuple(parse_ref(source) for source in entry.sources), download_path(entry))
 
 
-def _items(word: str, network: Network, *, scaled: bool = False) -> tuple[FetchItem, ...]:
+def _items(word: str, network: Network, *, in_preset: bool = False) -> tuple[FetchItem, ...]:
     if kind := GROUPS.get(word.lower()):
         return tuple(item_of(entry) for entry in load_catalog().of_kind(kind) if entry.sources)
-    ref = parse_ref(word, scaled=scaled)
+    ref = parse_ref(word)
     if ref.source == "alias":
         return (item_of(_find(ref.target)),)
     if ref.source == "path":
-        if scaled:
+        if in_preset:
             return ()  # a preset may name a local file: nothing to fetch
         raise UsageError(f"`{word}` is a path: nothing to fetch", hint="use it directly: `--model PATH`")
     ref = canonical_ref(ref, network)
@@ -118,9 +116,3 @@ def _with_requirements(item: FetchItem) -> Iterator[FetchItem]:
 
 def _unique(items: Iterable[FetchItem]) -> tuple[FetchItem, ...]:
     return tuple({item.target: item for item in items}.values())
-
-
-def _texts(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    return [text for text in value if isinstance(text, str)] if isinstance(value, (list, tuple)) else []

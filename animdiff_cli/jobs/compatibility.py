@@ -1,30 +1,30 @@
-"""Whether aliases go together, told by the catalog alone: before anything is fetched."""
+"""Check by the catalog alone that aliases fit together, before anything is fetched."""
 
 from collections.abc import Mapping
 
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.missing_weights import KINDS, named_refs
+from animdiff_cli.jobs.missing_weights import named_refs
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.weights.kind_checks import IN_WORDS
 
-#: families of motion modules without a mid block, which the v2 MotionLoRAs change
-WITHOUT_MIDDLE = ("v1", "v3", "sdxl", "hotshot")
+#: families of motion modules without a mid block, which v2 MotionLoRAs change
+WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot")
 
 
 def check_entries(settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, or a PIA module.
 
-    What is no alias, or one's own for a file that is here, has its base checked by its contents: a miniature of one's
-    own looks like sd15 until it is held against the model.
+    Files, and the user's own aliases for files, are left out: their base is checked later by their contents.
     """
-    found = {setting: _entries(settings, setting) for setting in KINDS}
+    found = {key: _entries(settings, key) for key in WEIGHT_SETTINGS}
     for model in found["model"]:
-        for entry in (entry for setting in KINDS for entry in found[setting]):
+        for entry in (entry for entries in found.values() for entry in entries):
             _check_base(entry, model)
     for module in found["motion_module"]:
         if module.version == "pia":
             raise UsageError(
-                f"`{module.alias}` moves a given picture, which this version cannot render",
+                f"`{module.alias}` animates a given picture, which this version cannot render",
                 hint="use a module that renders from a prompt: `--motion-module mm-v3`",
             )
         for lora in found["motion_loras"]:
@@ -41,7 +41,7 @@ def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:
 
 
 def _check_motion_lora(lora: CatalogEntry, module: CatalogEntry) -> None:
-    if lora.version == "v2" and module.version in WITHOUT_MIDDLE:
+    if lora.version == "v2" and module.version in WITHOUT_MID_BLOCK:
         raise UsageError(
             f"`{lora.alias}` was made for a v2 motion module: it changes the mid block, which `{module.alias}`"
             f" ({module.version}) does not have",
@@ -49,6 +49,6 @@ def _check_motion_lora(lora: CatalogEntry, module: CatalogEntry) -> None:
         )
 
 
-def _entries(settings: Mapping[str, object], setting: str) -> list[CatalogEntry]:
-    aliases = (ref.target for ref in named_refs(settings, setting) if ref.source == "alias")
+def _entries(settings: Mapping[str, object], key: str) -> list[CatalogEntry]:
+    aliases = (ref.target for ref in named_refs(settings, key) if ref.source == "alias")
     return [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from animdiff_cli import paths
 from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import env_layer
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
@@ -200,7 +201,7 @@ def _catalog() -> Iterator[Finding]:
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
     layer = env_layer(environ)
-    resolve([layer])
+    resolve(GenerateConfig, [layer])
     names = sorted(layer.spelled.values())
     if names:
         yield Finding("settings", "note", f"{', '.join(names)} apply to every render", f"`unset {names[0]}` to undo")

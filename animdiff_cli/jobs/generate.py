@@ -38,7 +38,7 @@ class RenderPlan:
     configs: tuple[GenerateConfig, ...]
     weights: Weights | None  # None while some are absent
     device: DevicePlan
-    resolved: Resolved  # where each setting came from
+    resolved: Resolved[GenerateConfig]  # where each setting came from
     seeds_drawn: bool = False  # nobody named a seed
     source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again, if one is
     absent: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` takes them
@@ -109,7 +109,7 @@ def plan_renders(
     Every prompt is rendered with every seed; those of `layers` count where none is given here. Where `on_absent`
     leaves weights absent, the plan says what they are, and they are not checked.
     """
-    resolved = with_named_embeddings(resolve(with_recommended(layers)), prompts)
+    resolved = with_named_embeddings(resolve(GenerateConfig, with_recommended(layers)), prompts)
     require_model(_text(resolved, "model"))
     absent = absent_weights(resolved.values)  # an unknown model is the first thing to say
     _check_image_model(resolved)
@@ -132,7 +132,8 @@ def plan_from_recipe(
     settings = recipe.get("config")
     if not isinstance(settings, dict):
         raise UsageError(f"the recipe in {path} holds no settings", hint="give a clip that animdiff rendered")
-    resolved = with_named_embeddings(resolve([Layer(f"recipe of {path.name}", settings), *changes]), prompts)
+    layers = [Layer(f"recipe of {path.name}", settings), *changes]
+    resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
     absent = absent_weights(resolved.values)
     return replace(_plan(resolved, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
 
@@ -155,7 +156,7 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Rendered]:
 
 
 def _plan(
-    resolved: Resolved,
+    resolved: Resolved[GenerateConfig],
     prompts: Sequence[str],
     seeds: Sequence[int],
     repeat: int,
@@ -165,7 +166,7 @@ def _plan(
 ) -> RenderPlan:
     reject_unused_flags(resolved)
     jobs = _jobs(resolved, prompts, seeds, repeat)
-    configs = tuple(resolved.config(prompt=job.prompt, seed=job.seed) for job in jobs)
+    configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
     _check_text(configs)
     check_entries(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
@@ -179,21 +180,21 @@ def _plan(
     return RenderPlan(configs, weights, planned, resolved, drawn)
 
 
-def _jobs(resolved: Resolved, prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
+def _jobs(resolved: Resolved[GenerateConfig], prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
     prompt, seed = _text(resolved, "prompt"), resolved.values.get("seed")
     prompts = prompts or ([prompt] if prompt is not None else [])
     seeds = seeds or ([seed] if isinstance(seed, int) else [])
     return expand_jobs(prompts, seeds, repeat, SystemRandom())
 
 
-def _check_image_model(resolved: Resolved) -> None:
+def _check_image_model(resolved: Resolved[GenerateConfig]) -> None:
     """Say first of all if what was named as the image model is none, where it is on this machine."""
     ref = parse_ref(str(resolved.values["model"]))
     if ref.source == "path":
         check_model(locate(ref, "base").path, needs_vae=resolved.values.get("vae") is None)
 
 
-def _require_motion_choice(resolved: Resolved) -> None:
+def _require_motion_choice(resolved: Resolved[GenerateConfig]) -> None:
     """Refuse to render stills by accident: a model nobody recommends a motion module for needs one named."""
     if resolved.values["motion_module"] is None and resolved.origins["motion_module"] == DEFAULT:
         raise UsageError(
@@ -222,12 +223,14 @@ def _check_clip_skip(clip_skip: int, model: Path) -> None:
 
 
 def _as_text(value: object) -> object:
-    """Spell paths, alone or in a list, as they would be typed."""
+    """Turn paths, also in lists and records, into text."""
     if isinstance(value, (list, tuple)):
         return [_as_text(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: _as_text(entry) for key, entry in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
-def _text(resolved: Resolved, key: str) -> str | None:
+def _text(resolved: Resolved[GenerateConfig], key: str) -> str | None:
     value = resolved.values.get(key)
     return value if isinstance(value, str) else None

@@ -1,9 +1,9 @@
-"""Weights a render names that are not on this machine: fetched on demand, told, or refused."""
+"""Weights of a render that are not on this machine: fetched on demand, reported, or refused."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NoReturn
 
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
 from animdiff_cli.core.events import Emit
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound
@@ -13,31 +13,18 @@ from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.store import is_local, locate
 
-#: settings that name weights, and the kind each names
-KINDS: Mapping[str, Kind] = {
-    "model": "base",
-    "motion_module": "motion-module",
-    "vae": "vae",
-    "loras": "lora",
-    "domain_adapter": "domain-adapter",
-    "motion_loras": "motion-lora",
-    "embeddings": "embedding",
-}
-#: settings whose references may end in @scale
-SCALED = ("loras", "domain_adapter", "motion_loras")
-
-#: told what is absent; says whether it is here now
+#: receives the missing weights; returns whether they are on this machine now
 OnAbsent = Callable[[Sequence[str]], bool]
 
 
 def absent_weights(settings: Mapping[str, object]) -> list[str]:
-    """List what a render needs and what could be fetched, as `animdiff fetch` takes it.
+    """List the weights that a render needs and that can be fetched, as `animdiff fetch` accepts them.
 
-    What an entry requires counts where the render names nothing else of that kind. Raises `NotFound` for what no
-    fetching would help: an unknown alias, a path that leads nowhere; `UsageError` for an alias of another kind.
+    Requirements of a catalog entry count where the render names nothing else of that kind. Raises `NotFound` for what
+    cannot be fetched (an unknown alias, a path that does not exist) and `UsageError` for an alias of another kind.
     """
-    named = [(setting, ref) for setting in KINDS for ref in named_refs(settings, setting)]
-    absent = [str(ref) for setting, ref in named if not _is_here(ref, KINDS[setting])]
+    named = [(setting.kind, ref) for key, setting in WEIGHT_SETTINGS.items() for ref in named_refs(settings, key)]
+    absent = [str(ref) for kind, ref in named if not _is_here(ref, kind)]
     aliases = (ref.target for _, ref in named if ref.source == "alias")
     entries = [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]
     required = [entry for named_entry in entries for entry in requirements(named_entry)]
@@ -45,16 +32,13 @@ def absent_weights(settings: Mapping[str, object]) -> list[str]:
     return list(dict.fromkeys(absent))
 
 
-def named_refs(settings: Mapping[str, object], setting: str) -> list[ModelRef]:
-    """Read what a setting names, scales left out."""
-    value = settings.get(setting)
-    texts = value if isinstance(value, (list, tuple)) else [value]
-    refs = (parse_ref(text, scaled=setting in SCALED) for text in texts if isinstance(text, str))
-    return [replace(ref, scale=None) for ref in refs]
+def named_refs(settings: Mapping[str, object], key: str) -> list[ModelRef]:
+    """Parse the references of one setting, without their scales."""
+    return [parse_ref(text) for text in refs_in(WEIGHT_SETTINGS[key], settings.get(key))]
 
 
 def refuse_absent(names: Sequence[str]) -> NoReturn:
-    """Raise `NotFound` that names everything to fetch."""
+    """Raise `NotFound` naming everything to fetch."""
     quoted = [f"`{name}`" for name in names]
     listed = " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
     raise NotFound(
@@ -64,16 +48,16 @@ def refuse_absent(names: Sequence[str]) -> NoReturn:
 
 
 def fetch_absent(emit: Emit, *, allowed: bool = True) -> OnAbsent:
-    """Answer absence by fetching, or by refusing where that is not `allowed` or the environment says offline."""
+    """Return a handler that fetches missing weights, or refuses if not `allowed` or the environment is offline."""
 
-    def bring(names: Sequence[str]) -> bool:
+    def fetch_all(names: Sequence[str]) -> bool:
         if not allowed or Network.from_environment().offline:
             refuse_absent(names)
         for _ in fetch(names, emit=emit):
             pass
         return True
 
-    return bring
+    return fetch_all
 
 
 def _is_here(ref: ModelRef, kind: Kind) -> bool:
@@ -93,5 +77,5 @@ def _can_be_fetched(ref: ModelRef) -> bool:
 
 
 def _has_other(entry: CatalogEntry, settings: Mapping[str, object]) -> bool:
-    """Tell whether a render names weights of an entry's kind, be they these or others."""
-    return any(kind == entry.kind and bool(settings.get(setting)) for setting, kind in KINDS.items())
+    """True if the render names weights of the entry's kind, these or others."""
+    return any(setting.kind == entry.kind and bool(settings.get(key)) for key, setting in WEIGHT_SETTINGS.items())

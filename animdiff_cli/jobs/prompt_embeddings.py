@@ -5,13 +5,14 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from animdiff_cli.config.layers import Resolved
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.embedding_words import embedding_names
 from animdiff_cli.core.refs import parse_ref
 
 ORIGIN = "`embedding:` in a prompt"
 
 
-def with_named_embeddings(resolved: Resolved, prompts: Sequence[str]) -> Resolved:
+def with_named_embeddings(resolved: Resolved[GenerateConfig], prompts: Sequence[str]) -> Resolved[GenerateConfig]:
     """Add to the settings what prompts call by `embedding:NAME` and the settings do not list yet.
 
     The recipe then lists it like any other, so that the clip can be rendered again.

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from animdiff_cli import paths
-from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.layers import Layer, Resolved, resolve
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.train_config import TrainConfig
-from animdiff_cli.config.train_layers import COMMANDS, ResolvedTraining, resolve_training
+from animdiff_cli.config.train_layers import COMMANDS, resolve_training
 from animdiff_cli.core.choices import Dtype, MotionVersion, Stage
 from animdiff_cli.core.naming import slug
 from animdiff_cli.core.refs import parse_ref
@@ -32,7 +32,7 @@ SIZES: Mapping[str, int] = {"sd15": 256, "sdxl": 512}
 class TrainPlan:
     """A run settled to the last file. Nothing of it is loaded."""
 
-    resolved: ResolvedTraining
+    resolved: Resolved[TrainConfig]
     model: Path
     motion_module: Path | None
     domain_adapter: tuple[Path, float] | None
@@ -105,12 +105,11 @@ def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Lay
 
 def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateConfig:
     """Settle how sample clips are rendered: as `generate` would, in the size and on the noise that are trained."""
-    from animdiff_cli.config.layers import resolve
     from animdiff_cli.registry.recommend import with_recommended
 
     chosen: dict[str, object] = {"model": config.model, "motion_module": config.motion_module}
-    resolved = resolve(with_recommended([Layer("training", chosen)]))
-    return resolved.config(prompt="", seed=config.seed).model_copy(
+    resolved = resolve(GenerateConfig, with_recommended([Layer("training", chosen)]))
+    return resolved.build(prompt="", seed=config.seed).model_copy(
         update={
             "height": bucket[0],
             "width": bucket[1],

@@ -12,7 +12,7 @@ from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.store import locate
 
 
-def reject_unused_flags(resolved: Resolved) -> None:
+def reject_unused_flags(resolved: Resolved[GenerateConfig]) -> None:
     """Refuse `--negative` where guidance is off: it would change nothing. In a preset it may wait for guidance."""
     flag = flag_name("negative_prompt")
     guidance = resolved.values["guidance_scale"]
@@ -23,7 +23,7 @@ def reject_unused_flags(resolved: Resolved) -> None:
         )
 
 
-def reject_unused_embeddings(resolved: Resolved, configs: Sequence[GenerateConfig]) -> None:
+def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequence[GenerateConfig]) -> None:
     """Refuse `--embedding` whose word stands in no prompt that is read. In a preset it may wait for one."""
     if resolved.origins["embeddings"] != flag_name("embeddings"):
         return

@@ -1,17 +1,19 @@
-"""Which files a render uses: found and found to fit before any of them is loaded."""
+"""The weight files of a render: located, and checked to fit together, before any of them is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightSetting
 from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
-from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
 from animdiff_cli.diffusion.patches import ModelPatches, ScaledWeights, model_base, open_patches
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.hashing import sha256_of
-from animdiff_cli.jobs.recipe import PARTS, WeightHashes
+from animdiff_cli.jobs.recipe import WeightHashes
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
 from animdiff_cli.motion.lora import open_motion_lora
 from animdiff_cli.registry.store import locate
@@ -22,7 +24,7 @@ from animdiff_cli.weights.lora import LoraWeights
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Which files a render uses, and how strongly."""
+    """The files of a render and their scales. One field for each of `WEIGHT_SETTINGS`, by its key."""
 
     model: Path  # diffusers folder or single file
     motion_module: Path | None = None
@@ -34,19 +36,16 @@ class Weights:
     vae: Path | None = None
     embeddings: tuple[Path, ...] = ()
 
+    def files(self, key: str) -> list[Path]:
+        """List the files or folders of one of `WEIGHT_SETTINGS`."""
+        value = getattr(self, key)
+        entries = value if isinstance(value, tuple) else (value,)
+        return [entry.path if isinstance(entry, ScaledWeights) else entry for entry in entries if entry]
+
     def hashes(self) -> WeightHashes:
-        """Hash every weight file of the render, grouped by part."""
-        paths: dict[str, tuple[Path | None, ...]] = {
-            "model": (self.model,),
-            "motion_module": (self.motion_module,),
-            "motion_loras": tuple(lora.path for lora in self.motion_loras),
-            "loras": tuple(lora.path for lora in self.loras),
-            "domain_adapter": (self.domain_adapter.path if self.domain_adapter else None,),
-            "vae": (self.vae,),
-            "embeddings": self.embeddings,
-        }
-        found = {part: _hashes([path for path in paths[part] if path]) for part in PARTS}
-        return {part: files for part, files in found.items() if files}
+        """Hash every weight file of the render, by setting."""
+        found = {key: _hashes(self.files(key)) for key in WEIGHT_SETTINGS}
+        return {key: files for key, files in found.items() if files}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +58,9 @@ class Checked:
 
 
 def find_weights(config: GenerateConfig) -> Weights:
-    """Find the files of a render on this machine. Raises `NotFound` for the first that is not here."""
-    return Weights(
-        model=locate(parse_ref(config.model), "base").path,
-        motion_module=locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None,
-        motion_version=config.motion_version,
-        motion_loras=tuple(_scaled(locate(ref, "motion-lora").path, ref) for ref in _refs(config.motion_loras)),
-        loras=tuple(_scaled(locate(ref, "lora").path, ref) for ref in _refs(config.loras)),
-        lora_alpha_mode=config.lora_alpha_mode,
-        domain_adapter=next(
-            (_scaled(locate(ref, "domain-adapter").path, ref) for ref in _refs((config.domain_adapter,))), None
-        ),
-        vae=locate(parse_ref(config.vae), "vae").path if config.vae else None,
-        embeddings=tuple(locate(parse_ref(text), "embedding").path for text in config.embeddings),
-    )
+    """Locate the files of a render on this machine. Raises `NotFound` for the first that is missing."""
+    found = {key: _located(setting, getattr(config, key)) for key, setting in WEIGHT_SETTINGS.items()}
+    return Weights(**found, motion_version=config.motion_version, lora_alpha_mode=config.lora_alpha_mode)
 
 
 def check_weights(weights: Weights, num_frames: int) -> Checked:
@@ -112,12 +100,15 @@ def _check_motion(weights: Weights, num_frames: int) -> MotionSpec:
     return spec
 
 
-def _refs(texts: tuple[str | None, ...]) -> list[ModelRef]:
-    return [parse_ref(text, scaled=True) for text in texts if text]
-
-
-def _scaled(path: Path, ref: ModelRef) -> ScaledWeights:
-    return ScaledWeights(path, 1.0 if ref.scale is None else ref.scale)
+def _located(setting: WeightSetting, value: Any) -> Any:
+    """Locate what one setting names. Returns what the field of `Weights` holds."""
+    texts = value if setting.is_list else (value,)
+    refs = [parse_ref(text, scaled=setting.is_scaled) for text in texts if text]
+    found: list[Any] = [locate(ref, setting.kind).path for ref in refs]
+    if setting.is_scaled:
+        scales = (1.0 if ref.scale is None else ref.scale for ref in refs)
+        found = [ScaledWeights(path, scale) for path, scale in zip(found, scales, strict=True)]
+    return tuple(found) if setting.is_list else next(iter(found), None)
 
 
 def _hashes(paths: list[Path]) -> Mapping[str, str]:

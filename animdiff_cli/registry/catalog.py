@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from animdiff_cli import paths
-from animdiff_cli.config.train_layers import check_setting
-from animdiff_cli.config.values import check
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.train_config import TrainConfig
+from animdiff_cli.config.values import check_values
 from animdiff_cli.config.yamlfile import read_yaml
 from animdiff_cli.core.choices import Base as Base
 from animdiff_cli.core.choices import Family as Family
@@ -66,13 +67,13 @@ class CatalogEntry(BaseModel):
     @field_validator("recommended")
     @classmethod
     def _check_recommended(cls, recommended: Mapping[str, object]) -> Mapping[str, object]:
-        return {key: check(key, value, "recommended settings") for key, value in recommended.items()}
+        return check_values(GenerateConfig, recommended, "recommended settings")
 
     @field_validator("training")
     @classmethod
     def _check_training(cls, training: Mapping[Stage, Mapping[str, object]]) -> Mapping[Stage, Mapping[str, object]]:
         return {
-            stage: {key: check_setting(key, value, f"training settings of {stage}") for key, value in settings.items()}
+            stage: check_values(TrainConfig, settings, f"training settings of {stage}")
             for stage, settings in training.items()
         }
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from animdiff_cli.config.values import check
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.values import check_values
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.registry.catalog import Base, CatalogEntry, first_validation_error
@@ -30,7 +31,7 @@ class ModelMetadata(BaseModel):
     @field_validator("recommended")
     @classmethod
     def _check_recommended(cls, recommended: Mapping[str, object]) -> Mapping[str, object]:
-        return {key: check(key, value, "recommended settings") for key, value in recommended.items()}
+        return check_values(GenerateConfig, recommended, "recommended settings")
 
 
 def metadata_path(path: Path) -> Path:

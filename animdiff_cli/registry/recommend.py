@@ -1,46 +1,40 @@
-"""Recommended settings: what the chosen weights are best used with, as layers below the user's own."""
+"""Settings that the chosen weights recommend, as layers below the user's own."""
 
 from collections.abc import Sequence
 
 from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
+from animdiff_cli.core.choices import Kind
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError
-from animdiff_cli.registry.catalog import Kind, load_catalog
+from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.metadata import read_metadata
 from animdiff_cli.registry.store import locate
 
 
 def with_recommended(layers: Sequence[Layer]) -> list[Layer]:
-    """Put the settings that the chosen image model, LoRAs and motion module recommend below `layers`.
+    """Add what the chosen image model, LoRAs and motion module recommend, below `layers`.
 
-    Those of a LoRA come above the image model's, and the motion module's above both: a module of four steps needs its
-    own sampler whatever it is plugged into. The image model may recommend the motion module itself. What the catalog
-    does not know may say so in its sidecar. What is not here recommends nothing; looking it up says so later.
+    Lowest first: image model, LoRAs, motion module, because a distilled motion module needs its own sampler with every
+    image model. The image model may recommend the motion module itself. Recommendations of files that are not in the
+    catalog are read from their metadata files. Weights that are not on this machine recommend nothing.
     """
-    model = _layers(_chosen(layers, "model"), "base")
-    module = _layers(_chosen([*model, *layers], "motion_module"), "motion-module")
-    named = _names(_chosen([*model, *module, *layers], "loras"))
-    loras = [layer for name in named for layer in _layers(name, "lora")]
+    model = _recommended(layers, "model")
+    module = _recommended([*model, *layers], "motion_module")
+    loras = _recommended([*model, *module, *layers], "loras")
     return [*model, *loras, *module, *layers]
 
 
-def _chosen(layers: Sequence[Layer], key: str) -> object:
+def _recommended(layers: Sequence[Layer], key: str) -> list[Layer]:
+    """List what the weights that `key` names in the highest layer recommend, a layer for each."""
     given = [layer.values[key] for layer in layers if key in layer.values]
-    return given[-1] if given else None
+    setting = WEIGHT_SETTINGS[key]
+    named = refs_in(setting, given[-1]) if given else []
+    return [layer for name in named for layer in _layers(name, setting.kind)]
 
 
-def _names(references: object) -> list[str]:
-    """Take the scales off a list of references that may end in @scale."""
-    texts = [references] if isinstance(references, str) else references
-    if not isinstance(texts, (list, tuple)):
-        return []
-    return [text.partition("@")[0] for text in texts if isinstance(text, str)]
-
-
-def _layers(name: object, kind: Kind) -> list[Layer]:
-    """Make a layer of what the weights of this name recommend; none where they recommend nothing."""
-    if not isinstance(name, str):
-        return []
+def _layers(name: str, kind: Kind) -> list[Layer]:
+    """Return the settings that one set of weights recommends, as a layer; empty if none."""
     if name.lower() in load_catalog():
         entry = load_catalog().find(name)
         return [Layer(f"recommended for `{entry.alias}`", entry.recommended)]

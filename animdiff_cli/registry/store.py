@@ -4,12 +4,13 @@ A name is looked up in the catalog, then in animdiff's models folder, then in mo
 the order the user named them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from animdiff_cli import paths
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
@@ -41,14 +42,8 @@ __all__ = [
 ]
 
 #: kind → flag of `generate`; no command applies the other kinds yet
-KIND_FLAGS = {
-    "base": "--model",
-    "motion-module": "--motion-module",
-    "motion-lora": "--motion-lora",
-    "domain-adapter": "--domain-adapter",
-    "lora": "--lora",
-    "vae": "--vae",
-    "embedding": "--embedding",
+KIND_FLAGS: Mapping[str, str] = {
+    **{setting.kind: setting.flag for setting in WEIGHT_SETTINGS.values()},
     "clip-encoder": "--clip",
 }
 

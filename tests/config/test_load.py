@@ -4,8 +4,11 @@ import pytest
 
 from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import flag_name, gather
-from animdiff_cli.config.values import FIELDS
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.settings import settings_of
 from animdiff_cli.errors import NotFound, UsageError
+
+SETTINGS = settings_of(GenerateConfig)
 
 PLACES = ("preset", "config_file", "environ", "assignments", "flags")
 
@@ -36,19 +39,19 @@ def places(look, monkeypatch, tmp_path):
 @pytest.mark.parametrize("highest", range(len(PLACES)))
 def test_each_place_wins_over_those_below_it(places, highest):
     given = {name: places[name][0] for name in PLACES[: highest + 1]}
-    resolved = resolve(gather(**given))
+    resolved = resolve(GenerateConfig, gather(**given))
     _, steps, origin = places[PLACES[highest]]
     assert (resolved.values["steps"], resolved.origins["steps"]) == (steps, origin)
 
 
 def test_a_seed_in_a_file_stays_exact(look):
-    assert resolve(gather(config_file=look)).values["seed"] == 2**64 - 1
+    assert resolve(GenerateConfig, gather(config_file=look)).values["seed"] == 2**64 - 1
 
 
 def test_a_config_file_may_name_a_preset_that_it_adjusts(tmp_path):
     path = tmp_path / "look.yaml"
     path.write_text("preset: pocket\nsteps: 9\n")
-    resolved = resolve(gather(config_file=path))
+    resolved = resolve(GenerateConfig, gather(config_file=path))
     assert (resolved.values["steps"], resolved.values["model"]) == (9, "pocket")
     assert resolved.origins["model"] == "preset `pocket`"
 
@@ -56,7 +59,7 @@ def test_a_config_file_may_name_a_preset_that_it_adjusts(tmp_path):
 def test_a_preset_on_the_command_line_replaces_the_one_in_the_file(tmp_path):
     path = tmp_path / "look.yaml"
     path.write_text("preset: nobody-has-this\n")
-    assert resolve(gather(config_file=path, preset="pocket")).values["model"] == "pocket"
+    assert resolve(GenerateConfig, gather(config_file=path, preset="pocket")).values["model"] == "pocket"
     with pytest.raises(NotFound, match="nobody-has-this"):
         gather(config_file=path)
 
@@ -75,11 +78,11 @@ def test_directories_in_the_environment_are_no_settings():
 
 def test_a_slip_in_the_environment_is_named_as_it_was_typed():
     with pytest.raises(UsageError, match="ANIMDIFF_STEPPS: unknown key `stepps`"):
-        resolve(gather(environ={"ANIMDIFF_STEPPS": "3"}))
+        resolve(GenerateConfig, gather(environ={"ANIMDIFF_STEPPS": "3"}))
 
 
 def test_a_prompt_may_hold_colons_and_equals_signs():
-    assert resolve(gather(assignments=["prompt=a: b = c"])).values["prompt"] == "a: b = c"
+    assert resolve(GenerateConfig, gather(assignments=["prompt=a: b = c"])).values["prompt"] == "a: b = c"
 
 
 @pytest.mark.parametrize("assignment", ["steps", "=3", ""])
@@ -89,10 +92,10 @@ def test_set_without_key_or_value_is_refused(assignment):
 
 
 def test_no_motion_is_named_by_its_flag():
-    resolved = resolve(gather(assignments=["motion_module=mm-v3"], flags={"motion_module": None}))
+    resolved = resolve(GenerateConfig, gather(assignments=["motion_module=mm-v3"], flags={"motion_module": None}))
     assert resolved.values["motion_module"] is None
     assert resolved.origins["motion_module"] == "--no-motion"
 
 
 def test_every_key_has_a_flag_name_of_its_own():
-    assert len({flag_name(key) for key in FIELDS}) == len(FIELDS)
+    assert len({flag_name(key) for key in SETTINGS}) == len(SETTINGS)

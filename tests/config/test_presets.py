@@ -5,6 +5,7 @@ import pytest
 from animdiff_cli import paths
 from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.presets import list_presets, load_preset
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import load_catalog
@@ -41,9 +42,9 @@ def test_the_promised_looks_are_shipped():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_preset_becomes_a_whole_render(name):
     preset = load_preset(name)
-    resolved = resolve([preset.layer()])
+    resolved = resolve(GenerateConfig, [preset.layer()])
     given = {key: value for key, value in {"prompt": "a fox", "seed": 1}.items() if key not in resolved.values}
-    assert resolved.config(**given).model == preset.values["model"]
+    assert resolved.build(**given).model == preset.values["model"]
     assert resolved.origins["model"] == f"preset `{name}`"
 
 

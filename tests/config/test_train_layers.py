@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.layers import Layer, set_layer
 from animdiff_cli.config.train_config import STAGE_DEFAULTS, TrainConfig
-from animdiff_cli.config.train_layers import assignment_layer, file_layer, resolve_training
+from animdiff_cli.config.train_layers import file_layer, resolve_training
 from animdiff_cli.errors import UsageError
 
 GIVEN = Layer("command line", {"model": "pocket", "data.videos": "clips"}, {"model": "--model"})
@@ -14,9 +14,8 @@ def test_each_stage_has_defaults_of_its_own_that_are_settings():
     for stage, defaults in STAGE_DEFAULTS.items():
         resolved = resolve_training(stage, [GIVEN])
         assert resolved.config.stage == stage
-        values = {key: value for key, value, _ in resolved.items()}
         for key, value in defaults.items():
-            assert values[key] == value
+            assert resolved.values[key] == value
             assert resolved.origins[key] == f"default of {stage}"
 
 
@@ -25,14 +24,14 @@ def test_flags_win_over_set_over_file_and_every_value_knows_where_it_came_from(t
     path.write_text("model: sd15\nsteps: 10\nrank: 8\nlr: 1e-5\ndata:\n  videos: clips\n  fps: 8\n  stride: 2\n")
     layers = [
         file_layer(path),
-        assignment_layer(["rank=16", "data.stride=3", "alpha=null"]),
+        set_layer(TrainConfig, ["rank=16", "data.stride=3", "alpha=null"]),
         Layer("command line", {"data.stride": 1}, {"data.stride": "--stride"}),
     ]
     resolved = resolve_training("motion-lora", layers)
     config = resolved.config
     assert (config.steps, config.rank, config.lr) == (10, 16, 1e-5)
     assert (config.data.videos, config.data.fps, config.data.stride) == (Path("clips"), 8.0, 1)
-    origins = {key: origin for key, _, origin in resolved.items()}
+    origins = resolved.origins
     assert origins["steps"] == str(path) and origins["rank"] == "--set"
     assert origins["data.stride"] == "--stride" and origins["batch"] == "default"
 
@@ -40,7 +39,9 @@ def test_flags_win_over_set_over_file_and_every_value_knows_where_it_came_from(t
 def test_the_saved_settings_of_a_run_are_a_file_that_gives_the_same_run(tmp_path):
     import yaml
 
-    config = resolve_training("motion-lora", [GIVEN, assignment_layer(["sample_prompts=a fox", "data.shot=pan-left"])])
+    config = resolve_training(
+        "motion-lora", [GIVEN, set_layer(TrainConfig, ["sample_prompts=a fox", "data.shot=pan-left"])]
+    )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.config.model_dump(mode="json")))
     again = resolve_training("motion-lora", [file_layer(path)]).config
@@ -53,11 +54,11 @@ def test_the_saved_settings_of_a_run_are_a_file_that_gives_the_same_run(tmp_path
     [
         ("setps", 3, "unknown key `setps`", "`steps`"),
         ("data.size", "257", "multiple of 8", "256"),
-        ("steps", "many", "valid integer", "500"),
+        ("steps", "many", "a whole number from 1 up to 100000000", "500"),
         ("optimizer", "adam", "`optimizer`", "adamw"),
         ("data.shot", "pan-rigth", "`data.shot`", "pan-right"),
-        ("steps", True, "no true or false", "quotes"),
-        ("lr", "-1", "greater than 0", "0.0005"),
+        ("steps", True, "a whole number from 1 up to 100000000, got `true`", "500"),
+        ("lr", "-1", "a number above 0 up to 1, got `-1`", "0.0005"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_its_origin_and_a_remedy(key, value, said, hint):
@@ -85,19 +86,21 @@ def test_a_file_of_another_stage_names_its_command():
 def test_as_lora_is_refused_where_no_look_is_learned(stage, tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text("as_lora: true\n")
-    for layer, origin in ((file_layer(path), str(path)), (assignment_layer(["as_lora=true"]), "--set")):
+    for layer, origin in ((file_layer(path), str(path)), (set_layer(TrainConfig, ["as_lora=true"]), "--set")):
         with pytest.raises(UsageError) as refused:
             resolve_training(stage, [GIVEN, layer])
         assert str(refused.value).startswith(f"{origin}: `as_lora` has no effect on a {stage}")
         assert "`animdiff train-adapter --as-lora`" in refused.value.hint
     # a flag above the file has the last word, and the settings a run saves hold `false`
-    assert not resolve_training(stage, [GIVEN, file_layer(path), assignment_layer(["as_lora=false"])]).config.as_lora
+    assert not resolve_training(
+        stage, [GIVEN, file_layer(path), set_layer(TrainConfig, ["as_lora=false"])]
+    ).config.as_lora
 
 
 def test_as_lora_is_taken_where_a_look_is_learned():
-    assert resolve_training("domain-adapter", [GIVEN, assignment_layer(["as_lora=true"])]).config.as_lora
+    assert resolve_training("domain-adapter", [GIVEN, set_layer(TrainConfig, ["as_lora=true"])]).config.as_lora
 
 
 def test_assignments_without_a_value_are_refused():
     with pytest.raises(UsageError, match="key=value"):
-        assignment_layer(["steps"])
+        set_layer(TrainConfig, ["steps"])

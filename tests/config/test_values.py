@@ -1,12 +1,18 @@
 """Single values: what a key may hold, and what is said when it does not."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.config.schema import MAX_SEED
-from animdiff_cli.config.values import FIELDS, allowed, check, from_text
+from animdiff_cli.config.schema import MAX_SEED, GenerateConfig
+from animdiff_cli.config.settings import settings_of
+from animdiff_cli.config.values import check_value, from_text
 from animdiff_cli.errors import UsageError
+
+SETTINGS = settings_of(GenerateConfig)
+check, typed = partial(check_value, GenerateConfig), partial(from_text, GenerateConfig)
 
 
 @pytest.mark.parametrize(
@@ -47,33 +53,33 @@ def test_a_long_wrong_value_is_cut_in_the_message():
     assert len(str(refusal.value)) < 160
 
 
-@pytest.mark.parametrize("key", FIELDS)
+@pytest.mark.parametrize("key", SETTINGS)
 def test_every_key_says_what_it_may_hold(key):
-    assert allowed(key)
+    assert SETTINGS[key].allowed
 
 
 @given(st.integers(0, MAX_SEED))
 def test_a_seed_stays_exact_as_number_and_as_text(seed):
     assert check("seed", seed, "test") == seed
-    assert check("seed", from_text("seed", str(seed)), "test") == seed
+    assert check("seed", typed("seed", str(seed)), "test") == seed
 
 
 @pytest.mark.parametrize("text", ["a: b", "30", "true", "null", "1:30", "[x]"])
 def test_text_from_a_shell_stays_text_where_text_is_wanted(text):
-    assert check("prompt", from_text("prompt", text), "--set") == text
+    assert check("prompt", typed("prompt", text), "--set") == text
 
 
 def test_null_empties_what_may_be_empty():
-    assert check("motion_module", from_text("motion_module", "null"), "--set") is None
+    assert check("motion_module", typed("motion_module", "null"), "--set") is None
 
 
 @pytest.mark.parametrize(("text", "steps"), [("30", 30), ("030", 30)])
 def test_numbers_from_a_shell_are_decimal(text, steps):
-    assert check("steps", from_text("steps", text), "--set") == steps
+    assert check("steps", typed("steps", text), "--set") == steps
 
 
 @given(
-    st.sampled_from(sorted(FIELDS)),
+    st.sampled_from(sorted(SETTINGS)),
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=3),
 )
 def test_any_value_is_taken_or_refused_with_a_hint(key, value):
@@ -96,8 +102,8 @@ def test_one_reference_is_a_list_of_one(value):
 
 
 def test_commas_part_a_list_in_a_shell_and_null_empties_it():
-    assert check("loras", from_text("loras", "a@0.5, ./b.safetensors"), "--set") == ("a@0.5", "./b.safetensors")
-    assert check("loras", from_text("loras", "null"), "--set") == ()
+    assert check("loras", typed("loras", "a@0.5, ./b.safetensors"), "--set") == ("a@0.5", "./b.safetensors")
+    assert check("loras", typed("loras", "null"), "--set") == ()
 
 
 @pytest.mark.parametrize("value", [5, [5], {"a": 1}, None, True])

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from animdiff_cli.config.layers import Layer, resolve
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog
@@ -72,7 +73,7 @@ def test_required_and_recommended_models_exist_and_have_the_same_base(entry):
     module = entry.recommended.get("motion_module")
     for alias in (*entry.requires, *([module] if module else [])):
         assert BY_ALIAS[alias].base == entry.base
-    assert resolve([Layer(entry.alias, entry.recommended)]).values.items() >= entry.recommended.items()
+    assert resolve(GenerateConfig, [Layer(entry.alias, entry.recommended)]).values.items() >= entry.recommended.items()
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=_ids)

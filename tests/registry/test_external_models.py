@@ -6,6 +6,7 @@ import json
 import pytest
 
 from animdiff_cli.config.layers import Layer, resolve
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry
@@ -125,7 +126,7 @@ def test_a_metadata_file_recommends_settings_for_a_copied_file(write_file):
     write_file(
         "models/base/look.safetensors.json", b'{"recommended": {"steps": 6, "width": 256}, "trigger_words": ["zzz"]}'
     )
-    resolved = resolve(with_recommended([Layer("--model", {"model": "Look", "width": 64})]))
+    resolved = resolve(GenerateConfig, with_recommended([Layer("--model", {"model": "Look", "width": 64})]))
     assert (resolved.values["steps"], resolved.origins["steps"]) == (6, "recommended for `Look`")
     assert resolved.values["width"] == 64
 

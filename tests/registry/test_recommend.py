@@ -4,12 +4,13 @@ import pytest
 
 from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.presets import load_preset
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.recommend import with_recommended
 
 
 def _resolved(**values):
-    return resolve(with_recommended([Layer("command line", values)]))
+    return resolve(GenerateConfig, with_recommended([Layer("command line", values)]))
 
 
 def test_the_bundled_model_recommends_its_motion_module_and_size():
@@ -37,7 +38,7 @@ def test_another_alias_recommends_the_same_settings():
 
 def test_a_model_from_a_lower_layer_recommends_settings():
     layers = [Layer("preset `x`", {"model": "pocket"}), Layer("command line", {"steps": 3})]
-    resolved = resolve(with_recommended(layers))
+    resolved = resolve(GenerateConfig, with_recommended(layers))
     assert (resolved.values["width"], resolved.values["steps"]) == (128, 3)
 
 

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from animdiff_cli.config.layers import Layer, resolve
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog, user_catalog_path
@@ -121,7 +122,7 @@ def test_a_local_file_is_used_in_place_and_recommends_its_settings(user_dir, wri
     path = write_file("external/look.safetensors")
     add_entry(entry("look", kind="base", sources=(), path=str(path), recommended={"steps": 4}))
     assert locate(parse_ref("look"), "base").path == path
-    resolved = resolve(with_recommended([Layer("--model", {"model": "look"})]))
+    resolved = resolve(GenerateConfig, with_recommended([Layer("--model", {"model": "look"})]))
     assert (resolved.values["steps"], resolved.origins["steps"]) == (4, "recommended for `look`")
     path.unlink()
     with pytest.raises(NotFound, match="was not found at") as refusal:

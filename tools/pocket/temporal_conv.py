@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from animdiff_cli.cli.progress import show_progress
-from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.layers import Layer, set_layer
 from animdiff_cli.config.load import flag_layer
 from animdiff_cli.config.train_config import TrainConfig
-from animdiff_cli.config.train_layers import assignment_layer, file_layer
+from animdiff_cli.config.train_layers import file_layer
 from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.errors import AnimdiffError, UsageError
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """Train and print the path of the file; returns the exit status. The same command goes on where it stopped."""
     arguments = _parser().parse_args(argv)
     try:
-        layers = [file_layer(arguments.config), assignment_layer(arguments.set)]
+        layers = [file_layer(arguments.config), set_layer(TrainConfig, arguments.set)]
         if arguments.output:
             layers.append(Layer("command line", {"out": str(arguments.output)}, {"out": "--output"}))
         plan = plan_convolution(layers, arguments.device)

@@ -1,0 +1,94 @@
+"""The settings that name weights: one table, which schema, flags, fetching, checks and recipes read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from animdiff_cli.config.settings import Reference, TextRecord
+from animdiff_cli.core.choices import Kind
+from animdiff_cli.core.refs import parse_ref
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSetting:
+    """One setting that names weights. `key` is the field of `GenerateConfig` and the part of a recipe's hashes."""
+
+    key: str
+    kind: Kind
+    flag: str
+    is_list: bool = False
+    is_scaled: bool = False  # entries may end in `@scale`
+    label: str = ""  # in the summary of a render, for weights applied to the image model or the motion module
+
+
+#: in the order of a recipe
+WEIGHT_SETTINGS: Mapping[str, WeightSetting] = MappingProxyType(
+    {
+        setting.key: setting
+        for setting in (
+            WeightSetting("model", "base", "--model"),
+            WeightSetting("motion_module", "motion-module", "--motion-module"),
+            WeightSetting("motion_loras", "motion-lora", "--motion-lora", True, True, "MotionLoRA"),
+            WeightSetting("loras", "lora", "--lora", True, True, "LoRA"),
+            WeightSetting("domain_adapter", "domain-adapter", "--domain-adapter", False, True, "domain adapter"),
+            WeightSetting("vae", "vae", "--vae", label="VAE"),
+            WeightSetting("embeddings", "embedding", "--embedding", True, label="embedding"),
+        )
+    }
+)
+
+
+class WeightEntry(TextRecord):
+    """Weights and how strongly they are applied: `{ref: zoom-in, scale: 0.8}`, or as text `zoom-in@0.8`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ref: str = Field(min_length=1, description="`ref` names the weights: an alias, a file or an address.")
+    scale: float | None = Field(None, allow_inf_nan=False, description="How strongly to apply the weights; null is 1.")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `REF` or `REF@SCALE`. Raises `UsageError`.
+
+        >>> WeightEntry.parse("zoom-in@0.8")
+        WeightEntry(ref='zoom-in', scale=0.8)
+        """
+        scale = parse_ref(text, scaled=True).scale
+        return cls(ref=text if scale is None else text.rpartition("@")[0], scale=scale)
+
+    def stored(self) -> str:
+        """Return the text form, which `parse` reads as the same entry.
+
+        >>> WeightEntry(ref="zoom-in", scale=0.8).stored()
+        'zoom-in@0.8'
+        """
+        reads_as_scaled = parse_ref(self.ref, scaled=True).scale is not None
+        scale = 1.0 if self.scale is None and reads_as_scaled else self.scale
+        return self.ref if scale is None else f"{self.ref}@{scale!r}"
+
+
+def _entry_as_text(value: object) -> object:
+    return WeightEntry.model_validate(value).stored() if isinstance(value, Mapping) else value
+
+
+#: text that refers to weights: `REF`
+WeightRef = Annotated[str, Reference()]
+#: text `REF@SCALE`, or a record `{ref, scale}`, which is kept as text
+ScaledRef = Annotated[str, BeforeValidator(_entry_as_text), Reference(WeightEntry)]
+
+
+def refs_in(setting: WeightSetting, value: object) -> list[str]:
+    """List the references in the value of a layer, scales left out: text or records, one or several.
+
+    What is neither is left out: the schema refuses it.
+    """
+    refs = []
+    for entry in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(entry, str) and entry:
+            refs.append(WeightEntry.parse(entry).ref if setting.is_scaled else entry)
+        elif isinstance(entry, Mapping) and isinstance(entry.get("ref"), str):
+            refs.append(entry["ref"])
+    return refs

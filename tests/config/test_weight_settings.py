@@ -1,0 +1,54 @@
+"""The table of settings that name weights, against everything that reads it."""
+
+from dataclasses import fields
+from typing import get_args
+
+import pytest
+from typer.main import get_command
+
+from animdiff_cli.cli import app
+from animdiff_cli.config.load import flag_name, flag_names
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.settings import settings_of
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightEntry, refs_in
+from animdiff_cli.core.choices import Kind
+from animdiff_cli.jobs.weights import Weights
+from animdiff_cli.registry.store import KIND_FLAGS
+
+
+@pytest.mark.parametrize("key", WEIGHT_SETTINGS)
+def test_every_row_has_its_field_flag_files_and_recipe_entry(key, tmp_path):
+    row, setting = WEIGHT_SETTINGS[key], settings_of(GenerateConfig)[key]
+    assert setting.reference is not None
+    assert (setting.is_list, setting.record) == (row.is_list, WeightEntry if row.is_scaled else None)
+    parameters = {parameter.name: parameter for parameter in get_command(app).commands["generate"].params}
+    parameter = parameters[flag_names()[key]]
+    assert row.flag in parameter.opts and flag_name(key) == KIND_FLAGS[row.kind] == row.flag
+    assert parameter.multiple == row.is_list
+    assert ("@" in parameter.metavar) == row.is_scaled
+    assert key in {field.name for field in fields(Weights)}
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"x")
+    values = {"model": file, key: (file,) if row.is_list else file}
+    assert key in Weights(**values).hashes()
+
+
+def test_every_setting_that_names_weights_has_its_row():
+    named = {key for key, setting in settings_of(GenerateConfig).items() if setting.reference}
+    assert named == set(WEIGHT_SETTINGS)
+    assert {row.kind for row in WEIGHT_SETTINGS.values()} <= set(get_args(Kind))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refs"),
+    [
+        ("loras", ["a@0.5", {"ref": "b", "scale": 1}, 5, {"scale": 1}], ["a", "b"]),
+        ("loras", "civitai:1@2@0.5", ["civitai:1@2"]),
+        ("domain_adapter", "a@0.5", ["a"]),
+        ("model", "./look@2", ["./look@2"]),
+        ("vae", None, []),
+        ("embeddings", ("a", "b"), ["a", "b"]),
+    ],
+)
+def test_references_are_read_from_any_form(key, value, refs):
+    assert refs_in(WEIGHT_SETTINGS[key], value) == refs
