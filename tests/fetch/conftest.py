@@ -4,9 +4,13 @@ import random
 
 import pytest
 
+from animdiff_cli.core.events import ignore
 from animdiff_cli.fetch.network import Network, RetryPolicy
+from animdiff_cli.fetch.remote import RemoteFile
+from animdiff_cli.fetch.transfer import download_file
 from tests.fetch.server import Site
 
+SIZE = 300_000  # bytes of `data`
 FAST_RETRIES = RetryPolicy(
     connect_timeout_s=2,
     read_timeout_s=0.4,
@@ -76,3 +80,20 @@ def sd_files(make_bytes):
     }
     weights = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
     return scaffold | {f"{name}.safetensors": make_bytes(70_000, seed) for seed, name in enumerate(weights)}
+
+
+@pytest.fixture
+def data(make_bytes):
+    """The bytes of a file of `SIZE` bytes."""
+    return make_bytes(SIZE)
+
+
+@pytest.fixture
+def get(site, network, tmp_path):
+    """Download a path of the site to `model.bin`. Keyword arguments are fields of `RemoteFile`."""
+
+    def run(path="/f", emit=ignore, **metadata):
+        remote = RemoteFile(site.url + path, "model.bin", **metadata)
+        return download_file(remote, tmp_path / "model.bin", network, emit)
+
+    return run

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 BLOCK = 16 << 10
 
@@ -212,3 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def files_of_download(folder: Path) -> list[str]:
+    """List `model.bin` and the files of its partial download."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("model.bin"))

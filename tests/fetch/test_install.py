@@ -1,6 +1,5 @@
 """Installed items are verified, recorded in a receipt, downloaded once and always complete."""
 
-import hashlib
 import json
 
 import pytest
@@ -13,11 +12,7 @@ from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import FetchItem, item_of
 from animdiff_cli.fetch.plan import make_plan
 from animdiff_cli.registry.catalog import CatalogEntry
-from tests.fetch.server import Fault
-
-
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
+from tests.fetch.server import Fault, sha256
 
 
 @pytest.fixture
