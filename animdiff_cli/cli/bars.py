@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from animdiff_cli.cli.progress import format_speed, format_training_step
@@ -30,18 +30,22 @@ def live_bars() -> Iterator[Emit]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        _BarWithTotal(bar_width=30),
+        _BarWithTotal(width=30),
         TextColumn("{task.fields[tail]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
         yield _Bars(progress)
 
 
-class _BarWithTotal(BarColumn):
+class _BarWithTotal(ProgressColumn):
     """A progress bar that is hidden while the total is unknown."""
 
-    def render(self, task: Task) -> Text:
-        return super().render(task) if task.total is not None else Text()  # type: ignore[return-value]
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._bar = BarColumn(bar_width=width)
+
+    def render(self, task: Task) -> RenderableType:
+        return self._bar.render(task) if task.total is not None else Text()
 
 
 class _Bars:

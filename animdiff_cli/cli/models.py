@@ -128,7 +128,7 @@ def rm(
     planned = plan_removal(names, forget=forget)
     if not yes:
         if json_ or not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("`--json` cannot ask" if json_ else "not a terminal", hint="confirm with `--yes`")
+            raise UsageError("`--json` does not prompt" if json_ else "not a terminal", hint="confirm with `--yes`")
         if not typer.confirm(_question(planned), err=True):
             raise typer.Exit
     report = _reporter(quiet=quiet or json_)

@@ -221,7 +221,7 @@ def _from_path(path: Path, name: str, folder_kind: Kind | None) -> ModelInfo:
 
 def _wrong_folder(kind: str, folder_kind: Kind | None) -> str | None:
     """Return the problem of weights in a folder of another kind. Other programs keep all LoRAs in one folder."""
-    if folder_kind in (None, kind) or dict(KEPT_WITH).get(kind) == folder_kind:  # type: ignore[call-overload]
+    if folder_kind in (None, kind) or (kind, folder_kind) in KEPT_WITH.items():
         return None
     return f"a {kind} in the folder of {folder_kind} files"
 

@@ -11,28 +11,28 @@ from animdiff_cli.core.events import Note
 
 
 def start(words, *, stderr):
-    """Start a program that hears Ctrl-C, also where the tests run in the background and do not."""
+    """Start a process that receives SIGINT, even if the tests run in the background and ignore it."""
     restore = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=restore)
 
 
-def test_ctrl_c_ends_a_render_at_once_with_130_and_leaves_nothing(script, toy, files):
+def test_ctrl_c_stops_a_render_with_exit_code_130_and_no_output(script, toy, files):
     words = [script, *toy, "--steps", "900", "--prompt", "a fox", "-o", "night/fox.gif"]
     process = start(words, stderr=subprocess.PIPE)
     with process:
-        begun = any(line.startswith("step 1/900") for line in process.stderr)
+        started = any(line.startswith("step 1/900") for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        began = time.monotonic()
+        interrupted_at = time.monotonic()
         rest = process.stderr.read()
         stdout = process.stdout.read()
-    assert begun and "step 900/900" not in rest
+    assert started and "step 900/900" not in rest
     assert process.returncode == 130
     assert (stdout, "Traceback" in rest) == ("", False)
     assert files() == []
-    assert time.monotonic() - began < 10  # the steps that were left take twice as long
+    assert time.monotonic() - interrupted_at < 10  # the remaining steps would take twice as long
 
 
-def test_clips_that_were_finished_before_ctrl_c_are_kept_whole(script, toy, here, animdiff, files):
+def test_clips_finished_before_ctrl_c_are_kept(script, toy, here, animdiff, files):
     words = [script, *toy, "--prompt", "a fox", "--repeat", "1000", "--seed", "1", "-o", "{seed}.gif"]
     process = start(words, stderr=subprocess.DEVNULL)
     first = process.stdout.readline().strip()
@@ -45,7 +45,7 @@ def test_clips_that_were_finished_before_ctrl_c_are_kept_whole(script, toy, here
 
 
 class Fragile:
-    """What a regular expression's node does when Ctrl-C comes while it is thrown away."""
+    """Raises in its destructor, like a regular expression node that is deleted during Ctrl-C."""
 
     def __init__(self, failure):
         self.failure = failure
@@ -54,7 +54,7 @@ class Fragile:
         raise self.failure
 
 
-def test_ctrl_c_that_a_destructor_swallows_ends_the_work_at_the_next_event(capsys):
+def test_ctrl_c_lost_in_a_destructor_is_raised_at_the_next_event(capsys):
     with pytest.raises(KeyboardInterrupt), show_progress(quiet=False) as emit:
         emit(Note("before"))
         Fragile(KeyboardInterrupt())
@@ -62,7 +62,7 @@ def test_ctrl_c_that_a_destructor_swallows_ends_the_work_at_the_next_event(capsy
     assert capsys.readouterr().err == "note: before\n"
 
 
-def test_other_failures_of_destructors_are_still_reported(monkeypatch):
+def test_other_errors_in_destructors_are_still_reported(monkeypatch):
     reported = []
     monkeypatch.setattr(sys, "unraisablehook", reported.append)
     with show_progress(quiet=True) as emit:

@@ -9,7 +9,7 @@ import pytest
 from animdiff_cli.cli.progress import PlainLines, format_speed
 from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, Writing
 
-#: a render in events, and a path printed as soon as its file is complete
+#: emits the events of a render and prints the output path when its file is complete
 RENDER = """
 import time
 from pathlib import Path
@@ -31,27 +31,27 @@ with show_progress(quiet=False) as emit:
 
 
 @pytest.mark.parametrize("total", [10, 25, 1000])
-def test_a_long_render_says_one_line_per_tenth(capsys, total):
+def test_a_long_render_prints_one_line_per_tenth(capsys, total):
     lines = PlainLines()
     for step in range(1, total + 1):
         lines(StepDone(step, total))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) in (10, 11)  # the first step is a sign of life
-    assert said[0] == f"step 1/{total}"
-    assert said[-1].startswith(f"step {total}/{total}, ")
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) in (10, 11)  # the first step is always printed
+    assert printed[0] == f"step 1/{total}"
+    assert printed[-1].startswith(f"step {total}/{total}, ")
 
 
-def test_each_clip_counts_from_the_start(capsys):
+def test_each_clip_starts_at_step_1(capsys):
     lines = PlainLines()
     for job in (1, 2):
         for step in range(1, 11):
             lines(StepDone(step, 10, job, 2))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 20
-    assert said[10] == "clip 2/2, step 1/10"
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 20
+    assert printed[10] == "clip 2/2, step 1/10"
 
 
-def test_every_stage_says_its_name(capsys):
+def test_every_stage_is_printed(capsys):
     lines = PlainLines()
     for event in (Loading("toy"), FramesDecoded(1, 2), FramesDecoded(2, 2), Writing(Path("a.gif")), Note("mind this")):
         lines(event)
@@ -59,7 +59,7 @@ def test_every_stage_says_its_name(capsys):
 
 
 @pytest.mark.parametrize(
-    ("step", "seconds", "words"),
+    ("step", "seconds", "text"),
     [
         (1, 9.0, ""),
         (5, 2.0, "2.0 it/s, 8 s left"),
@@ -68,13 +68,13 @@ def test_every_stage_says_its_name(capsys):
         (5, 0.0, ""),
     ],
 )
-def test_the_first_step_warms_up_and_does_not_count(step, seconds, words):
-    assert format_speed(StepDone(step, 20), seconds) == words
+def test_the_speed_excludes_the_first_step(step, seconds, text):
+    assert format_speed(StepDone(step, 20), seconds) == text
 
 
 @pytest.fixture
 def on_a_terminal(here):
-    """Run a Python text with stderr on a pseudo-terminal; returns its stdout and what the terminal received."""
+    """Return a function that runs Python code with stderr on a pseudo-terminal and returns both outputs."""
 
     def run(text, term="xterm-256color", *, stdout_too=False):
         reader, terminal = os.openpty()
@@ -96,30 +96,30 @@ def on_a_terminal(here):
 def read_chunk(reader):
     try:
         return os.read(reader, 4096)
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux raises this when the other end is closed
         return b""
 
 
-def test_on_a_terminal_the_path_still_goes_to_the_pipe(on_a_terminal):
+def test_with_bars_on_a_terminal_stdout_stays_piped(on_a_terminal):
     piped, seen = on_a_terminal(RENDER)
     assert piped == "fox.gif\n"
     for words in ("loading image model [toy]", "denoising", "/10 ", "it/s", "note: the VAE [fp16] overflows", "━━━"):
         assert words in seen
 
 
-def test_bars_leave_only_notes_and_paths_behind(on_a_terminal):
+def test_only_notes_and_paths_remain_after_the_bars(on_a_terminal):
     _, seen = on_a_terminal(RENDER, stdout_too=True)
     assert screen(seen) == ["note: the VAE [fp16] overflows", "fox.gif"]
 
 
-def test_a_terminal_that_cannot_draw_gets_plain_lines(on_a_terminal):
+def test_a_dumb_terminal_gets_plain_lines(on_a_terminal):
     _, seen = on_a_terminal(RENDER, term="dumb")
     assert "\x1b" not in seen
     assert "step 10/10" in seen
 
 
 def screen(seen):
-    """Play what a terminal received: text, line feeds, cursor up and erase-line, which is all the bars use."""
+    """Emulate a terminal: text, line feeds, cursor up and erase line, which is all that the bars use."""
     lines, row = [""], 0
     for token in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", seen):
         if token == "\n":
