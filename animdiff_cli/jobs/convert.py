@@ -47,7 +47,7 @@ class ConvertPlan:
             "from": self.info.format,
             "to": self.target,
             "tensors": self.info.tensors,
-            "written": self.converted.tensors,
+            "written": self.converted.num_tensors,
             "renamed": self.info.tensors - len(dropped),
             "added": count_by_reason(added),
             "dropped": count_by_reason(dropped),

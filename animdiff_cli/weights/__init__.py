@@ -1,1 +1,1 @@
-"""Weights in the wild: opened safely, identified, mapped between key layouts."""
+"""Weight files: open them safely, identify them, convert them between key layouts."""

@@ -1,4 +1,4 @@
-"""Weights on their way from one layout to another, with an account of every key."""
+"""Weights under canonical names, and converted weights, with a reason for every dropped or added key."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,40 +11,40 @@ from animdiff_cli.weights.lazy import LazyTensor
 
 @dataclass(frozen=True, slots=True)
 class CanonicalWeights:
-    """What a file holds under canonical names: diffusers' name of each weight, its part in front (`unet.…`)."""
+    """The weights of a file under canonical names: diffusers' names with the part as prefix (`unet.…`)."""
 
     tensors: Mapping[str, LazyTensor]
-    dropped: Mapping[str, str]  # key as it was in the file, and why it is left behind
+    dropped: Mapping[str, str]  # key in the file → why it is dropped
     metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedWeights:
-    """What is to be written: one file under the name "", or several by their path in a folder."""
+    """Weights to write: one file with the name "", or several files by their path in a folder."""
 
     files: Mapping[str, Mapping[str, LazyTensor]]
-    added: Mapping[str, str] = field(default_factory=dict)  # key in the target, and why it is there
+    added: Mapping[str, str] = field(default_factory=dict)  # key in the target → why it is added
     dropped: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
-    configs: Mapping[str, bytes] = field(default_factory=dict)  # files beside the weights, for a folder
+    configs: Mapping[str, bytes] = field(default_factory=dict)  # other files of a folder, by path
 
     @property
-    def tensors(self) -> int:
-        """Count of tensors in all files."""
+    def num_tensors(self) -> int:
+        """Number of tensors in all files."""
         return sum(len(tensors) for tensors in self.files.values())
 
 
 def refuse_keys(keys: Iterable[str], source: str, why: str) -> NoReturn:
-    """Raise `IntegrityError` that names the first of the keys a conversion cannot account for."""
+    """Raise `IntegrityError` for keys that cannot be converted, naming the first."""
     refused = sorted(keys)
     raise IntegrityError(
         f"{source}: {len(refused)} keys refused, first `{refused[0][:120]}`: {why}",
-        hint="nothing was written; `animdiff inspect` shows what the file is",
+        hint="see what the file is: `animdiff inspect FILE`",
     )
 
 
 def count_by_reason(table: Mapping[str, str]) -> dict[str, int]:
-    """Count keys by what happened to them.
+    """Count keys by reason.
 
     >>> count_by_reason({"a": "unused", "b": "unused"})
     {'unused': 2}

@@ -1,6 +1,6 @@
-"""The header of a safetensors file: what it holds and where, checked before one byte of a tensor is read.
+"""Read and validate the header of a safetensors file, before any tensor data is read.
 
-Format: 8 bytes of length, that much JSON, then the tensors back to back.
+Format: header length in 8 bytes, the header as JSON, then the tensors without gaps.
 https://huggingface.co/docs/safetensors/index#format
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import parse_json
 
-#: no published header comes near; the format's own reader refuses more
+#: the limit of the safetensors library
 MAX_HEADER_BYTES = 100_000_000
 METADATA = "__metadata__"
 #: bytes per element
@@ -27,7 +27,7 @@ DTYPE_BYTES: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor of a file: `dtype` in safetensors' spelling, `start` its first byte from the start of the file."""
+    """One tensor of a file: safetensors dtype, shape, and offset of its first byte from the start of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -35,22 +35,22 @@ class TensorSpec:
 
     @property
     def nbytes(self) -> int:
-        """Size in the file."""
+        """Size in bytes."""
         return prod(self.shape) * DTYPE_BYTES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Everything a safetensors file says about itself."""
+    """Tensors and metadata of a safetensors file."""
 
     tensors: Mapping[str, TensorSpec]
     metadata: Mapping[str, str]
 
 
 def read_header(path: Path) -> Header:
-    """Read and check a header; the time it takes does not depend on the size of the file.
+    """Read and validate a header, in time independent of the file size.
 
-    Raises `IntegrityError` unless the tensors fill the file exactly, without overlap or gap.
+    Raises `IntegrityError` unless the tensors fill the file exactly, without overlaps or gaps.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -58,7 +58,7 @@ def read_header(path: Path) -> Header:
         if size < 8 or length > size - 8:
             _refuse(path, f"its header claims {length} bytes, the file has {size}")
         if length > MAX_HEADER_BYTES:
-            _refuse(path, f"its header claims {length} bytes, more than any safetensors file may have")
+            _refuse(path, f"its header claims {length} bytes, above the limit of {MAX_HEADER_BYTES}")
         text = file.read(length)
     entries = _parse(text, path)
     metadata = _metadata(entries.pop(METADATA, {}), path)
@@ -74,34 +74,34 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
     except ValueError as error:
         _refuse(path, f"its header is not JSON: {str(error)[:80]}")
     if not isinstance(entries, dict):
-        _refuse(path, "its header is not a table of tensors")
+        _refuse(path, "its header is not a JSON object")
     return entries
 
 
 def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        _refuse(path, "its header names a tensor twice")
+        _refuse(path, "a tensor name appears twice in its header")
     return table
 
 
 def _metadata(entry: object, path: Path) -> dict[str, str]:
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        _refuse(path, "its metadata is not text")
+        _refuse(path, "its metadata values are not strings")
     return entry
 
 
 def _spec(name: str, entry: object, base: int, path: Path) -> TensorSpec:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        _refuse(path, f"`{name[:80]}` is not described by dtype, shape and offsets")
+        _refuse(path, f"`{name[:80]}` does not have the fields dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        _refuse(path, f"`{name[:80]}` has the unknown number format {str(dtype)[:20]}")
+        _refuse(path, f"`{name[:80]}` has the unknown dtype {str(dtype)[:20]}")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
-        _refuse(path, f"`{name[:80]}` has an impossible shape or place")
+        _refuse(path, f"`{name[:80]}` has an invalid shape or invalid offsets")
     spec = TensorSpec(dtype, tuple(shape), base + offsets[0])
     if offsets[1] - offsets[0] != spec.nbytes:
-        _refuse(path, f"`{name[:80]}` has a place of another size than its shape")
+        _refuse(path, f"`{name[:80]}` has offsets that do not match its shape")
     return spec
 
 
@@ -121,5 +121,5 @@ def _check_filled(tensors: Mapping[str, TensorSpec], base: int, size: int, path:
 
 def _refuse(path: Path, why: str) -> NoReturn:
     raise IntegrityError(
-        f"{path.name} is not a whole safetensors file: {why}", hint="get the file again: it may be cut short or forged"
+        f"{path.name} is not a valid safetensors file: {why}", hint="get the file again: it may be truncated or corrupt"
     )

@@ -1,4 +1,4 @@
-"""Tells what a weight file is by the names and shapes in it. The file's own name is never asked."""
+"""Identify weight files by tensor names and shapes. File names are ignored."""
 
 import re
 from collections import Counter
@@ -14,8 +14,8 @@ from animdiff_cli.weights.unknown_files import raise_unknown_file
 
 _MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
 _LORA = r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer|hada_w|lokr_w"
-#: what a file of each kind has, all of it, in some key. The first kind that fits is it, so the order matters:
-#: a SparseCtrl holds motion modules, a MotionLoRA names them, a checkpoint holds a VAE.
+#: kind → patterns that must each match some key. The first matching kind wins, so the order matters: a SparseCtrl
+#: contains motion modules, a MotionLoRA names them, a checkpoint contains a VAE.
 SIGNATURES: tuple[tuple[WeightsKind, tuple[str, ...]], ...] = (
     ("sparsectrl", (r"(?:module\.)?controlnet_cond_embedding\.(?:weight|conv_in)", r".*motion_modules\.")),
     ("ip-adapter", (r"ip_adapter\.", r"image_proj\.")),
@@ -33,32 +33,32 @@ SIGNATURES: tuple[tuple[WeightsKind, tuple[str, ...]], ...] = (
     ("unet", (r"(?:module\.)?down_blocks\.\d+\.resnets\.", r"(?:module\.)?time_embedding\.")),
     ("text-encoder", (r"(?:text_model\.)?embeddings\.token_embedding\.",)),
 )
-#: rank of the published domain adapter; LoRAs of diffusers' first trainer have the same names and rank 4
+#: rank of the published domain adapter; LoRAs of diffusers' first training script have the same keys and rank 4
 ADAPTER_RANK = 128
 DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 
 
 def identify(path: Path) -> WeightsInfo:
-    """Tell what a weight file or diffusers folder is.
+    """Identify a weight file or diffusers folder.
 
-    Raises `NotFound` if it is not there, `IntegrityError` if it is damaged, unsafe or nothing this program knows.
+    Raises `NotFound` if it does not exist, `IntegrityError` if it is damaged, unsafe or unknown.
     """
     return identify_file(open_any(path))
 
 
 def open_any(path: Path) -> WeightFile:
-    """Open a weight file, or a diffusers folder as one file."""
+    """Open a weight file, or a diffusers folder as one file. Raises `NotFound` if the path does not exist."""
     if not path.exists():
         raise NotFound(f"no file or folder {path}", hint=f"check the path: `ls {path.parent}`")
     return open_folder(path) if path.is_dir() else open_weights(path)
 
 
 def identify_file(file: WeightFile) -> WeightsInfo:
-    """Tell what an open file is."""
+    """Identify an open file. Raises `IntegrityError` if it is of no known kind."""
     kind = _kind(file)
     if kind is None:
         raise_unknown_file(file)
-    details = kind_readers.READERS.get(kind, kind_readers.plain)(file)
+    details = kind_readers.READERS.get(kind, kind_readers.image_weights)(file)
     return WeightsInfo(
         kind=kind,
         base=details.base,
@@ -72,28 +72,28 @@ def identify_file(file: WeightFile) -> WeightsInfo:
         max_frames=details.max_frames,
         container=file.container,
         metadata=file.metadata,
-        notes=details.notes + _left_out(file),
+        notes=details.notes + _other_entries(file),
     )
 
 
 def _kind(file: WeightFile) -> WeightsKind | None:
-    known: WeightsKind
-    for known in get_args(WeightsKind):
-        if file.metadata.get(KIND_KEY) == known and _fits(known, file):
-            return known
-    kind = next((kind for kind, needs in SIGNATURES if _has(file, needs)), None)
+    recorded: WeightsKind
+    for recorded in get_args(WeightsKind):
+        if file.metadata.get(KIND_KEY) == recorded and _agrees(recorded, file):
+            return recorded
+    kind = next((kind for kind, needs in SIGNATURES if _matches(file, needs)), None)
     if kind == "domain-adapter" and kind_readers.rank_of(file) != ADAPTER_RANK:
         return "lora"
     return kind or ("embedding" if kind_readers.is_bare_embedding(file) else None)
 
 
-def _fits(kind: WeightsKind, file: WeightFile) -> bool:
-    """Believe metadata only where the names agree: a domain adapter looks like any LoRA once it is converted."""
+def _agrees(kind: WeightsKind, file: WeightFile) -> bool:
+    """Return whether the keys agree with a recorded kind. A converted domain adapter has the keys of any LoRA."""
     signature = dict(SIGNATURES)["lora" if kind == "domain-adapter" else kind]
-    return _has(file, signature)
+    return _matches(file, signature)
 
 
-def _has(file: WeightFile, needs: tuple[str, ...]) -> bool:
+def _matches(file: WeightFile, needs: tuple[str, ...]) -> bool:
     patterns = [re.compile(need) for need in needs]
     return all(any(pattern.match(key) for key in file.tensors) for pattern in patterns)
 
@@ -106,5 +106,5 @@ def _dtype(file: WeightFile) -> str:
     return "+".join(sorted(floats, key=lambda name: -floats[name])) or "none"
 
 
-def _left_out(file: WeightFile) -> tuple[str, ...]:
-    return (f"entries that are no tensors: {', '.join(file.others[:5])}",) if file.others else ()
+def _other_entries(file: WeightFile) -> tuple[str, ...]:
+    return (f"entries that are not tensors: {', '.join(file.others[:5])}",) if file.others else ()

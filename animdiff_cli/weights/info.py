@@ -1,4 +1,4 @@
-"""What a weight file is: the card that `inspect` prints and that decides what may be done with it."""
+"""What is known about a weight file: kind, base, version, layout and size."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,13 +18,13 @@ WeightsKind = Literal[
     "sparsectrl",
     "ip-adapter",
 ]
-#: what each kind is used with; braces are filled from the card
-GOES_WITH: Mapping[str, str] = {
+#: kind → how it is used; braces are filled from the `WeightsInfo`
+USAGE: Mapping[str, str] = {
     "base": "`--model`, and {base} motion modules",
     "unet": "other parts of a {base} model",
     "motion-module": "`--motion-module`, on any {base} model",
     "motion-lora": "`--motion-lora`, on a {version} motion module of {base}",
-    "domain-adapter": "`--domain-adapter`, beside the {version} motion module of {base}",
+    "domain-adapter": "`--domain-adapter`, with the {version} motion module of {base}",
     "lora": "`--lora`, on any {base} model",
     "vae": "`--vae`, on any {base} model",
     "text-encoder": "other parts of a {base} model",
@@ -33,20 +33,20 @@ GOES_WITH: Mapping[str, str] = {
     "sparsectrl": "the v3 motion module of {base}, with the domain adapter",
     "ip-adapter": "any {base} model",
 }
-#: metadata key under which this program's own files say what they are
+#: metadata keys in files written by this program
 KIND_KEY, VERSION_KEY, FRAMES_KEY = "animdiff.kind", "animdiff.motion_version", "animdiff.max_frames"
 BASE_KEY = "animdiff.base"
-#: bases that are built like another one, only smaller: names and levels cannot tell them from it
+#: base → the base with the same architecture, from which names and levels cannot distinguish it
 BUILT_LIKE: Mapping[str, str] = {"pocket": "sd15"}
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsInfo:
-    """Everything that names, shapes and metadata tell. What they cannot tell is None, never guessed."""
+    """Facts from the names, shapes and metadata of a file. Unknown facts are None, never guessed."""
 
     kind: WeightsKind
-    base: str | None  # sd15, sd2 or sdxl; pocket where the file says so
-    version: str | None  # of a motion module, or of the one it was made for
+    base: str | None  # sd15, sd2 or sdxl; pocket only from metadata
+    version: str | None  # of a motion module, or of the module it was made for
     format: str  # original, diffusers, kohya, peft; hotshot for Hotshot-XL's own names
     family: str | None  # of a LoRA: lora, locon, loha, lokr or dora
     rank: int | None  # of a LoRA, the largest
@@ -60,15 +60,15 @@ class WeightsInfo:
 
     @property
     def goes_with(self) -> str:
-        """Say in a few words what it is used with."""
+        """Describe what the file is used with."""
         version = self.version or ("sdxl or hotshot" if self.base == "sdxl" else "v1 or v3")
-        return GOES_WITH[self.kind].format(base=self.base or "fitting", version=version)
+        return USAGE[self.kind].format(base=self.base or "fitting", version=version)
 
     def fits_base(self, other: "WeightsInfo") -> bool:
-        """Tell whether both are built alike, as far as is known; how wide they are is not looked at."""
-        mine, theirs = (BUILT_LIKE.get(base, base) for base in (self.base or "", other.base or ""))
-        return mine == theirs or not (mine and theirs)
+        """Return whether both have the same base architecture, or one is unknown. Widths are not compared."""
+        own, others = (BUILT_LIKE.get(base, base) for base in (self.base or "", other.base or ""))
+        return own == others or not (own and others)
 
     def record(self) -> dict[str, Any]:
-        """List everything under its name, for JSON."""
+        """Return all facts as a JSON object."""
         return asdict(self) | {"goes_with": self.goes_with, "notes": list(self.notes)}

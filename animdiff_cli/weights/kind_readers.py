@@ -1,4 +1,4 @@
-"""What the tensors of each kind tell beyond the kind: base, version, layout, rank, frames."""
+"""Read the facts of a weight file of a known kind: base, version, layout, rank, number of frames."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,13 +11,14 @@ from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
 from animdiff_cli.weights.lora_names import LoraName, family, parse_key
 from animdiff_cli.weights.motion_version import detect_family, motion_frames
 
-#: width of the text that cross-attention reads, by base
+#: width of the text embeddings in cross-attention → base
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+#: width of a textual inversion → base
 EMBEDDING_WIDTHS = {768: "sd15", 1024: "sd2", 1280: "sdxl"}
-#: highest level with motion modules, or with attentions on the way up, by base
+#: highest level with motion modules or attentions → base
 LEVELS = {2: "sdxl", 3: "sd15"}
-#: what only the checkpoints of one base are built of, looked for where widths say nothing
-BASE_MARKS = {
+#: key prefix that only checkpoints of one base have → base, used where widths are inconclusive
+BASE_PREFIXES = {
     "conditioner.embedders.1.": "sdxl",
     "conditioner.embedders.0.transformer.": "sdxl",
     "text_encoder_2.": "sdxl",
@@ -30,7 +31,7 @@ _CROSS = re.compile(r".*attn2[._](?:processor\.)?to_k[._].*")
 
 @dataclass(frozen=True, slots=True)
 class KindDetails:
-    """The part of a card that differs by kind."""
+    """The facts that depend on the kind."""
 
     format: str
     base: str | None = None
@@ -41,13 +42,13 @@ class KindDetails:
     notes: tuple[str, ...] = ()
 
 
-def plain(file: WeightFile) -> KindDetails:
-    """Read what any image-model weights tell."""
-    return KindDetails(format=_format(file), base=text_base(file) or _marked_base(file) or _level_base(file))
+def image_weights(file: WeightFile) -> KindDetails:
+    """Read the layout and base of weights of an image model."""
+    return KindDetails(format=_format(file), base=text_base(file) or _prefix_base(file) or _level_base(file))
 
 
 def motion_module(file: WeightFile) -> KindDetails:
-    """Read version, frames and layout of a motion module; of a training checkpoint around one, too."""
+    """Read version, frames and layout of a motion module or a training checkpoint with one."""
     keys = [key.removeprefix("module.") for key in file.tensors]
     frames = motion_frames(file)
     base = _recorded_base(file, _level_base(file))
@@ -63,18 +64,18 @@ def motion_module(file: WeightFile) -> KindDetails:
 
 
 def motion_lora(file: WeightFile) -> KindDetails:
-    """Read rank, layout, and by the mid block the version a MotionLoRA was made for."""
+    """Read a MotionLoRA. Keys of the mid block mean that it was made for v2."""
     details = lora(file)
     middle = any("mid_block" in key for key in file.tensors)
     base = _recorded_base(file, _level_base(file)) or "sd15"
-    notes = () if middle or base == "sdxl" else ("without mid block: for v1 or v3",)
+    notes = () if middle or base == "sdxl" else ("no mid block: for v1 or v3",)
     recorded = file.metadata.get(VERSION_KEY)
     version = recorded if recorded in get_args(Family) else "v2" if middle else None
     return KindDetails(details.format, base, version, details.family, details.rank, notes=notes + details.notes)
 
 
 def domain_adapter(file: WeightFile) -> KindDetails:
-    """Read a domain adapter, which was made for v3 unless it says of itself what for."""
+    """Read a domain adapter. It was made for v3 unless its metadata records another version."""
     details = lora(file)
     recorded = file.metadata.get(VERSION_KEY)
     version = recorded if recorded in get_args(Family) else "v3"
@@ -82,7 +83,7 @@ def domain_adapter(file: WeightFile) -> KindDetails:
 
 
 def sparsectrl(file: WeightFile) -> KindDetails:
-    """Tell RGB from scribble by the condition encoder: one convolution, or a stack of them."""
+    """Read a SparseCtrl: RGB if its condition encoder is one convolution, scribble if it is a stack."""
     simplified = any(key.endswith("controlnet_cond_embedding.weight") for key in file.tensors)
     notes = ("condition: " + ("rgb" if simplified else "scribble"),)
     keys = [key.removeprefix("module.") for key in file.tensors]
@@ -90,49 +91,49 @@ def sparsectrl(file: WeightFile) -> KindDetails:
 
 
 def lora(file: WeightFile) -> KindDetails:
-    """Read layout, family and rank of any LoRA."""
+    """Read layout, family, rank and base of a LoRA."""
     parsed = _parsed(file)
     if not parsed:
         return KindDetails(format="unknown")
     names = [name for _, name in parsed.values()]
     layouts = {layout for layout, _ in parsed.values()}
     convolutions = any(_is_convolution(file.tensors[key].shape) for key, (_, name) in parsed.items())
-    strange = len(file.tensors) - len(parsed)
-    notes = (f"{strange} keys of no known LoRA layout",) if strange else ()
+    unknown = len(file.tensors) - len(parsed)
+    notes = (f"{unknown} keys of no known LoRA layout",) if unknown else ()
     kind = family((name.role for name in names), convolutions=convolutions)
     base = _recorded_base(file, _lora_base(file, names))
     return KindDetails(sorted(layouts)[0], base, None, kind, rank_of(file), notes=notes)
 
 
 def embedding(file: WeightFile) -> KindDetails:
-    """Read a textual inversion; its rank is how many tokens it stands for."""
+    """Read a textual inversion."""
     matrices = {key: tensor.shape for key, tensor in file.tensors.items() if tensor.shape}
     widths = {shape[-1] for shape in matrices.values()}
     base = "sdxl" if "clip_g" in matrices else EMBEDDING_WIDTHS.get(next(iter(widths), 0))
     tokens = max((shape[0] if len(shape) > 1 else 1 for shape in matrices.values()), default=0)
     layout = "original" if {"emb_params", "string_to_param.*"} & matrices.keys() else "diffusers"
-    return KindDetails(layout, base, notes=(f"stands for {tokens} tokens",))
+    return KindDetails(layout, base, notes=(f"{tokens} tokens",))
 
 
 def is_bare_embedding(file: WeightFile) -> bool:
-    """Recognise diffusers' textual inversion: one vector or a few, named by nothing but their token."""
+    """Return whether this is diffusers' textual inversion: a single vector or matrix, named after its token."""
     shapes = [tensor.shape for tensor in file.tensors.values()]
     return len(shapes) == 1 and len(shapes[0]) in (1, 2) and shapes[0][-1] in EMBEDDING_WIDTHS
 
 
 def rank_of(file: WeightFile) -> int | None:
-    """Find the largest rank in a LoRA."""
-    side = {"down": 0, "hada_w1_b": 0, "hada_w2_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0}
+    """Return the largest rank of a LoRA; None if it has none."""
+    rank_dim = {"down": 0, "hada_w1_b": 0, "hada_w2_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0}
     ranks = [
-        file.tensors[key].shape[side[name.role]]
+        file.tensors[key].shape[rank_dim[name.role]]
         for key, (_, name) in _parsed(file).items()
-        if name.role in side and file.tensors[key].shape
+        if name.role in rank_dim and file.tensors[key].shape
     ]
     return max(ranks, default=None)
 
 
 def text_base(file: WeightFile) -> str | None:
-    """Tell the base by the width of the text that cross-attention reads."""
+    """Return the base by the width of the text embeddings in cross-attention; None if unknown."""
     found = (tensor.shape for key, tensor in file.tensors.items() if _CROSS.fullmatch(key))
     widths = [shape[1] for shape in found if len(shape) > 1]
     return next((TEXT_WIDTHS[width] for width in widths if width in TEXT_WIDTHS), None)
@@ -147,11 +148,11 @@ def _is_convolution(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[2:] != (1, 1)
 
 
-def _recorded_base(file: WeightFile, told: str | None) -> str | None:
-    """Believe what a file of this program says of its base, unless names and shapes told another."""
+def _recorded_base(file: WeightFile, detected: str | None) -> str | None:
+    """Return the recorded base, unless it contradicts the one detected from names and shapes."""
     recorded = file.metadata.get(BASE_KEY, "")
-    is_believed = recorded in get_args(Base) and told in (None, BUILT_LIKE.get(recorded, recorded))
-    return recorded if is_believed else told
+    agrees = detected in (None, BUILT_LIKE.get(recorded, recorded))
+    return recorded if recorded in get_args(Base) and agrees else detected
 
 
 def _lora_base(file: WeightFile, names: list[LoraName]) -> str | None:
@@ -167,8 +168,10 @@ def _lora_base(file: WeightFile, names: list[LoraName]) -> str | None:
     return next((TEXT_WIDTHS[width] for width in widths if width in TEXT_WIDTHS), None) or _level_base(file)
 
 
-def _marked_base(file: WeightFile) -> str | None:
-    return next((base for mark, base in BASE_MARKS.items() if any(key.startswith(mark) for key in file.tensors)), None)
+def _prefix_base(file: WeightFile) -> str | None:
+    return next(
+        (base for prefix, base in BASE_PREFIXES.items() if any(key.startswith(prefix) for key in file.tensors)), None
+    )
 
 
 def _level_base(file: WeightFile) -> str | None:

@@ -1,4 +1,4 @@
-"""Tensors that are read when they are written: a few rows at a time, whatever their size."""
+"""Tensors that are read on demand, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.header import DTYPE_BYTES
 
-if TYPE_CHECKING:  # looking at a header must not wait for torch
+if TYPE_CHECKING:  # importing torch takes seconds, and reading headers does not need it
     import torch
     from torch import Tensor
 
-#: safetensors' spelling and torch's
+#: safetensors dtype → torch dtype
 TORCH_NAMES = {
     "BOOL": "bool",
     "U8": "uint8",
@@ -35,7 +35,7 @@ TORCH_NAMES = {
     "I64": "int64",
     "F64": "float64",
 }
-#: safetensors' spelling and the one of `--dtype`
+#: value of `--dtype` → safetensors dtype
 FLOATS = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 
 Rows = Callable[[int, int], "Tensor"]
@@ -43,7 +43,7 @@ Rows = Callable[[int, int], "Tensor"]
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A tensor by its shape, number format and a way to read rows `[start, stop)` of its first dimension."""
+    """Shape and dtype of a tensor, and a function that reads rows `[start, stop)` of its first dimension."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -51,35 +51,35 @@ class LazyTensor:
 
     @property
     def numel(self) -> int:
-        """Count of numbers."""
+        """Number of elements."""
         return prod(self.shape)
 
     @property
     def num_rows(self) -> int:
-        """Rows there are to read; a single number counts as one."""
+        """Size of the first dimension; 1 for a scalar."""
         return self.shape[0] if self.shape else 1
 
     def read(self) -> Tensor:
-        """Read all of it."""
+        """Read the whole tensor."""
         return self.rows(0, self.num_rows).reshape(self.shape)
 
     def cast(self, dtype: str) -> LazyTensor:
-        """Give floating-point numbers another format; counts and flags stay as they are."""
+        """Cast a floating-point tensor to `dtype`. Integer and boolean tensors are returned unchanged."""
         target = torch_dtype(dtype)
         if dtype == self.dtype or not torch_dtype(self.dtype).is_floating_point:
             return self
         return replace(self, dtype=dtype, rows=lambda start, stop: self.rows(start, stop).to(target))
 
     def reshape(self, *shape: int) -> LazyTensor:
-        """View as a shape of the same height, such as a 1×1 convolution as a matrix."""
+        """View as a shape with the same first dimension, such as a 1×1 convolution as a matrix."""
         if prod(shape) != self.numel or shape[0] != self.num_rows:
-            raise ValueError(f"cannot view {self.shape} as {shape} row by row")
+            raise ValueError(f"cannot view {self.shape} as {shape}: the first dimension must stay the same")
         if isinstance(self.rows, StoredRows):
             return replace(self, shape=shape, rows=replace(self.rows, shape=shape))
         return replace(self, shape=shape, rows=lambda start, stop: self.rows(start, stop).reshape(-1, *shape[1:]))
 
     def slice(self, start: int, stop: int) -> LazyTensor:
-        """Take rows `[start, stop)`."""
+        """Return rows `[start, stop)` as a tensor."""
         shape = (stop - start, *self.shape[1:])
         if isinstance(self.rows, StoredRows):
             first_byte = self.rows.start + start * self.rows.row_bytes
@@ -87,14 +87,14 @@ class LazyTensor:
         return replace(self, shape=shape, rows=lambda first, last: self.rows(start + first, start + last))
 
     def transposed(self) -> LazyTensor:
-        """Swap the two dimensions; reads all of it for any row."""
+        """Transpose a matrix. Reading any of its rows reads the whole tensor."""
         height, width = self.shape
         return replace(self, shape=(width, height), rows=lambda start, stop: self.read().T[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """`Rows` that lie in a file one after another; who needs no single row may take their bytes as they are."""
+    """Row-major tensor data in a file. Callers that want the whole tensor can read its bytes directly."""
 
     path: Path
     start: int  # first byte, from the start of the file
@@ -103,11 +103,11 @@ class StoredRows:
 
     @property
     def row_bytes(self) -> int:
-        """Size of one row; a single number counts as one."""
+        """Size of one row; a scalar is one row."""
         return prod(self.shape[1:]) * DTYPE_BYTES[self.dtype]
 
     def __call__(self, start: int, stop: int) -> Tensor:
-        """Read rows `[start, stop)`: read rather than mapped, since a mapping's pages stay in memory until it goes."""
+        """Read rows `[start, stop)`. Not memory-mapped: the pages of a mapping stay resident until it is closed."""
         import torch
 
         shape, dtype = (stop - start, *self.shape[1:]), torch_dtype(self.dtype)
@@ -120,17 +120,17 @@ class StoredRows:
         return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
 
     def fill(self, buffer: bytearray | memoryview, file: FileIO) -> None:
-        """Read on in the opened file until `buffer` is full. Raises `IntegrityError` if the file ends before."""
+        """Read from the open file until `buffer` is full. Raises `IntegrityError` if the file is too short."""
         left = memoryview(buffer)
         while left:
             read = file.readinto(left)
             if not read:
-                raise IntegrityError(f"{self.path.name} changed while it was read", hint="run it again")
+                raise IntegrityError(f"{self.path.name} changed while it was read", hint="run the command again")
             left = left[read:]
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Find torch's number format by safetensors' name for it."""
+    """Convert a safetensors dtype to torch's."""
     import torch
 
     dtype: torch.dtype = getattr(torch, TORCH_NAMES[name])
@@ -138,20 +138,20 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Find safetensors' name for torch's number format."""
+    """Convert a torch dtype to safetensors' name."""
     name = str(dtype).removeprefix("torch.")
-    return next(ours for ours, theirs in TORCH_NAMES.items() if theirs == name)
+    return next(own for own, torch_name in TORCH_NAMES.items() if torch_name == name)
 
 
 def wrap_tensor(tensor: Tensor) -> LazyTensor:
-    """Wrap a tensor that is in memory already, or mapped into it."""
+    """Wrap a tensor in memory."""
     flat = tensor.detach()
     rows = flat if flat.dim() else flat.reshape(1)
     return LazyTensor(dtype_name(tensor.dtype), tuple(tensor.shape), lambda start, stop: rows[start:stop])
 
 
 def concat_rows(parts: Sequence[LazyTensor]) -> LazyTensor:
-    """Put tensors of equal width on top of each other."""
+    """Concatenate tensors along their first dimension."""
     import torch
 
     ends = list(accumulate(part.num_rows for part in parts))

@@ -1,4 +1,4 @@
-"""Weights from a file into memory: one copy, cast on the way, where kernels like it."""
+"""Load lazy tensors into memory: cast while reading, aligned, without a second copy."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ if TYPE_CHECKING:
 
     from animdiff_cli.weights.lazy import LazyTensor
 
-#: numbers read and cast at once: they stay in the cache of a core between the two. Of more than these torch makes work
-#: for threads of its own, which wait for each other longer than the work takes
+#: elements that are read and cast at once: they stay in a core's cache between the two. For more elements torch
+#: starts threads, whose synchronization takes longer than the cast
 STAGED = 1 << 15
-#: a file is read faster by two than by one, and no faster by more: the bound is memory that is touched first
+#: two threads read faster than one; more do not, because page faults of fresh memory are the bottleneck
 READERS = 2
 
 
 def materialize(
     tensors: Mapping[str, LazyTensor], dtype: torch.dtype, device: torch.device | None = None
 ) -> dict[str, Tensor]:
-    """Read tensors onto a device, floating-point numbers as `dtype`, counts and flags as they are.
+    """Read tensors onto a device, casting floating-point tensors to `dtype`.
 
-    At no time is more in memory than what is returned and a few staging buffers; for another device than the CPU, two
-    tensors besides. The memory is torch's own, which begins at a multiple of 64 bytes. Kernels round by where a tensor
-    begins: weights mapped from a file, where they begin anywhere, would render other frames from one container than
-    from another.
+    Peak memory is the result and a few staging buffers; for a device other than the CPU, two more tensors. The memory
+    is allocated by torch, aligned to 64 bytes: CPU kernels round differently by alignment, so memory-mapped weights
+    would render different frames from different containers.
     """
     with ThreadPoolExecutor(READERS, thread_name_prefix="weights") as pool:
         read = pool.map(lambda tensor: _read(tensor, dtype).to(device), tensors.values())
@@ -44,7 +43,7 @@ def _read(tensor: LazyTensor, dtype: torch.dtype) -> Tensor:
     own = torch_dtype(tensor.dtype)
     target = torch.empty(tensor.shape, dtype=dtype if own.is_floating_point else own)
     if isinstance(tensor.rows, StoredRows):
-        _take(tensor.rows, target.view(-1))
+        _read_stored(tensor.rows, target.view(-1))
         return target
     rows = target if target.dim() else target.view(1)
     for start, stop in row_chunks(tensor, STAGED * DTYPE_BYTES[tensor.dtype]):
@@ -52,8 +51,8 @@ def _read(tensor: LazyTensor, dtype: torch.dtype) -> Tensor:
     return target
 
 
-def _take(stored: StoredRows, target: Tensor) -> None:
-    """Read a tensor's numbers from its file into `target`, one after another: without a copy if the format is kept."""
+def _read_stored(stored: StoredRows, target: Tensor) -> None:
+    """Read a tensor from its file into `target`; without a staging buffer if the dtype stays the same."""
     import torch
 
     with stored.path.open("rb", buffering=0) as file:
@@ -73,13 +72,13 @@ def _take(stored: StoredRows, target: Tensor) -> None:
 def _cast(numbers: Tensor, target: Tensor) -> None:
     import torch
 
-    # torch has no fast way between the two half precisions; over float32 it gives the same bits four times as fast
+    # between fp16 and bf16 torch has no fast kernel; via float32 the bits are equal and it is four times as fast
     halves = {numbers.dtype, target.dtype} == {torch.float16, torch.bfloat16}
     target.copy_(numbers.float() if halves else numbers)
 
 
 def _memory(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor in one piece on the CPU, to be written to."""
+    """Return a writable view of the bytes of a contiguous CPU tensor."""
     import torch
 
     return tensor.view(torch.uint8).numpy().data

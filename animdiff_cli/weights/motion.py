@@ -1,4 +1,4 @@
-"""Motion-module weights: from any known layout to official names, and which version they are."""
+"""Names of motion-module weights in the official, diffusers and Hotshot-XL layouts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from animdiff_cli.errors import IntegrityError
 
 POSITION_SUFFIX = ".pos_encoder.pe"
-#: where diffusers keeps the one position code of a transformer block
+#: suffix of diffusers' positional encoding, one per transformer block
 SHARED_POSITION_SUFFIX = ".pos_embed.pe"
 #: (diffusers MotionAdapter, official), applied in order to what follows `motion_modules.N.`
 RENAMES = (
@@ -30,7 +30,7 @@ _NUM_ATTENTIONS = 2
 
 
 class Shaped(Protocol):
-    """A tensor, or one that is not read yet: names and shapes are all that is asked here."""
+    """A tensor or lazy tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -41,13 +41,13 @@ T = TypeVar("T", bound=Shaped)
 
 @dataclass(frozen=True, slots=True)
 class MotionLayout:
-    """What the tensors alone tell: the width of each site, and the rows of the position code if the file keeps it."""
+    """Width of each temporal transformer, and the length of the positional encoding if the file has it."""
 
-    widths: dict[str, int]  # `down_blocks.0.motion_modules.0` to D
+    widths: dict[str, int]  # `down_blocks.0.motion_modules.0` → D
     max_frames: int | None
 
     def block(self, group: str) -> tuple[tuple[int, ...], ...]:
-        """Widths per block of `down_blocks` or `up_blocks`, in order."""
+        """Return the widths of each block of `down_blocks` or `up_blocks`, in order."""
         named = {_place(site): width for site, width in self.widths.items() if site.startswith(group)}
         count = 1 + max((block for block, _ in named), default=-1)
         return tuple(tuple(named[key] for key in sorted(named) if key[0] == block) for block in range(count))
@@ -58,9 +58,9 @@ class MotionLayout:
 
 
 def to_official(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Rename motion weights to the official layout; weights of the image model around them are left out.
+    """Rename motion weights to the official layout. Other weights are dropped, and so is a `module.` prefix.
 
-    Strips the `module.` of data-parallel training. Raises `IntegrityError` if there are no motion weights.
+    Raises `IntegrityError` if there are no motion weights.
     """
     renamed: dict[str, T] = {}
     for key, tensor in tensors.items():
@@ -71,13 +71,13 @@ def to_official(tensors: Mapping[str, T]) -> dict[str, T]:
         example = next(iter(tensors), "nothing")
         raise IntegrityError(
             f"no motion-module weights among {len(tensors)} tensors (first: `{example}`)",
-            hint="a motion module is a file such as v3_sd15_mm.ckpt, not a checkpoint or LoRA",
+            hint="name a motion module such as v3_sd15_mm.ckpt, not a checkpoint or LoRA",
         )
-    return _with_every_position_code(renamed)
+    return _repeat_positions(renamed)
 
 
 def read_layout(official: Mapping[str, Shaped]) -> MotionLayout:
-    """Read widths and position length off official-layout tensors. Raises `IntegrityError` on a gap."""
+    """Read the layout from official names. Raises `IntegrityError` if it is incomplete or inconsistent."""
     widths = {
         _site(key): tensor.shape[0]
         for key, tensor in sorted(official.items())
@@ -85,14 +85,14 @@ def read_layout(official: Mapping[str, Shaped]) -> MotionLayout:
     }
     lengths = {tensor.shape[-2] for key, tensor in official.items() if key.endswith(POSITION_SUFFIX)}
     if len(lengths) > 1:
-        raise IntegrityError(f"position codes of different lengths in one motion module: {sorted(lengths)}")
+        raise IntegrityError(f"positional encodings of different lengths in one motion module: {sorted(lengths)}")
     if missing := sorted({_site(key) for key in official} - widths.keys()):
-        raise IntegrityError(f"`{missing[0]}` lacks its norm: the motion module is incomplete")
+        raise IntegrityError(f"`{missing[0]}` has no norm: the motion module is incomplete")
     return MotionLayout(widths, next(iter(lengths), None))
 
 
 def official_name(key: str) -> str | None:
-    """Translate a motion weight from diffusers or Hotshot-XL; official names stay, other keys are None.
+    """Translate the name of a motion weight to the official layout; None for other keys.
 
     >>> official_name("mid_block.motion_modules.0.transformer_blocks.0.attn2.to_q.weight")
     'mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_q.weight'
@@ -107,12 +107,12 @@ def official_name(key: str) -> str | None:
 
 
 def in_hotshot_names(keys: Iterable[str]) -> bool:
-    """Tell the names of Hotshot-XL, which say which version a module is even where shapes do not."""
+    """Return whether any key is a name of Hotshot-XL, which identifies the version."""
     return any(_HOTSHOT.fullmatch(key.removeprefix("module.")) for key in keys)
 
 
 def diffusers_name(key: str) -> str | None:
-    """Translate a motion weight to diffusers; None if it is none. The position code keeps its place per attention.
+    """Translate the name of a motion weight to diffusers; None for other keys. Encodings stay one per attention.
 
     >>> diffusers_name("up_blocks.0.motion_modules.2.temporal_transformer.transformer_blocks.0.ff_norm.bias")
     'up_blocks.0.motion_modules.2.transformer_blocks.0.norm3.bias'
@@ -121,29 +121,29 @@ def diffusers_name(key: str) -> str | None:
     match = official and _OFFICIAL.fullmatch(official)
     if not match:
         return None
-    back = tuple((theirs, ours) for ours, theirs in RENAMES)
+    back = tuple((official, diffusers) for diffusers, official in RENAMES)
     return match["site"] + _renamed("." + match["rest"], back)
 
 
 def is_position(key: str) -> bool:
-    """Tell whether a key names the position code, a fixed sinusoid that may be missing from a file."""
+    """Return whether a key names a positional encoding. Files may leave it out, since it is computed."""
     return key.endswith((POSITION_SUFFIX, SHARED_POSITION_SUFFIX))
 
 
 def missing_weights(expected: Iterable[str], found: Iterable[str]) -> list[str]:
-    """Name the learned weights that `found` lacks; position codes are recomputed and never missed."""
+    """List the learned weights that `found` lacks. Positional encodings are computed and need not be there."""
     return sorted(key for key in set(expected) - set(found) if not is_position(key))
 
 
 def _renamed(rest: str, table: Iterable[tuple[str, str]]) -> str:
     for old, new in table:
-        # a LoRA's module ends where its weight would go on
+        # the module name of a LoRA ends without a dot
         rest = (rest + ".").replace(old, new).removesuffix(".")
     return rest
 
 
-def _with_every_position_code(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Turn diffusers' one `pos_embed.pe` per transformer block into the official one per attention."""
+def _repeat_positions(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Replace diffusers' one `pos_embed.pe` per transformer block by the official one per attention."""
     spread = {}
     for key, tensor in tensors.items():
         stem, is_shared, _ = key.partition(SHARED_POSITION_SUFFIX)

@@ -1,4 +1,4 @@
-"""Torch's pickled files, both containers: read as tensors and nothing else, never unpacked beyond what they weigh."""
+"""Read torch pickles, zip and legacy, safely: tensors only, and no more data than the size of the file."""
 
 import pickle
 import zipfile
@@ -12,49 +12,49 @@ from torch import Tensor
 
 from animdiff_cli.errors import IntegrityError
 
-#: names under which checkpoints wrap their weights, looked for in this order
+#: keys under which checkpoints nest their weights, in order of precedence
 WRAPPERS = ("state_dict", "controlnet", "model", "module")
-#: tensors may share storage (tied weights), so they may add up to more than the file; not to much more
+#: tensors may share storage (tied weights), so their total size may exceed the file size by at most this factor
 MAX_SHARING = 4
-#: how torch says that a pickle wanted to do more than hold tensors; damaged bytes are answered otherwise
+#: in torch's error messages for pickles with code; damaged files give other messages
 CODE = ("GLOBAL", "Unsupported class", "unrecognized function")
 _SAFETENSORS_HINT = "ask its author for a .safetensors file"
 
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """The tensors of a pickle by dotted name, and the entries beside them that are no tensors."""
+    """The tensors of a pickle by dotted name, and the names of its other entries."""
 
     tensors: dict[str, Tensor]
     others: tuple[str, ...]
     is_zip: bool
 
 
-def read_pickle(path: Path, *, described: bool = False) -> Pickled:
-    """Read a `.ckpt`, `.pt`, `.pth` or `.bin`, unwrapped from `state_dict` and the like. Zips are memory-mapped.
+def read_pickle(path: Path, *, meta: bool = False) -> Pickled:
+    """Read a `.ckpt`, `.pt`, `.pth` or `.bin`. Wrappers such as `state_dict` are removed; zips are memory-mapped.
 
-    `described`: tensors of zips are only described, on torch's `meta` device; `place` tells where their numbers are.
-    Raises `IntegrityError` if the file holds code, is damaged, claims more than it weighs, or has no tensors.
+    `meta`: create the tensors of zips on torch's `meta` device; `file_offset` returns where their data is.
+    Raises `IntegrityError` if the file has code, is damaged, is larger when unpacked, or has no tensors.
     """
     zipped = is_zip(path)
     if zipped:
         _check_zip(path)
-    entries = dict(_flatten(_unwrap(_load(path, zipped, "meta" if described and zipped else "cpu"))))
+    entries = dict(_flatten(_unwrap(_load(path, zipped, "meta" if meta and zipped else "cpu"))))
     tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise IntegrityError(f"{path.name} holds no tensors", hint="this is not a weight file")
-    _check_weight(tensors, path)
+        raise IntegrityError(f"{path.name} has no tensors", hint="this is not a weight file")
+    _check_size(tensors, path)
     return Pickled(tensors, tuple(key for key in entries if key not in tensors), zipped)
 
 
 def is_zip(path: Path) -> bool:
-    """Tell torch's container since 1.6 from the older one."""
+    """Return whether the container is a zip, torch's format since 1.6."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
 
-def place(tensor: Tensor) -> int | None:
-    """Find the first byte of a described tensor in its file; None if it does not lie there in one piece."""
+def file_offset(tensor: Tensor) -> int | None:
+    """Return the offset of a `meta` tensor's data in its file; None if the data is not contiguous."""
     start: int | None = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     if start is None or not tensor.is_contiguous():
         return None
@@ -67,15 +67,15 @@ def _load(path: Path, zipped: bool, device: str) -> object:
     except pickle.UnpicklingError as error:
         if any(word in str(error) for word in CODE):
             raise IntegrityError(
-                f"{path.name} holds more than tensors, and opening it could run code: refused", hint=_SAFETENSORS_HINT
+                f"{path.name} holds more than tensors, and loading it could run code: refused", hint=_SAFETENSORS_HINT
             ) from error
         _unreadable(path, error)
-    except Exception as error:  # damaged bytes make torch's reader fail in any way whatsoever
+    except Exception as error:  # torch raises arbitrary exceptions for damaged files
         _unreadable(path, error)
 
 
 def _check_zip(path: Path) -> None:
-    """Torch stores without compressing, so a file that would unpack to more than it weighs is no torch file."""
+    """Raise `IntegrityError` for compressed zips: torch does not compress, and unpacking could exhaust memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
@@ -84,18 +84,18 @@ def _check_zip(path: Path) -> None:
         _unreadable(path, error)
     if compressed or unpacked > path.stat().st_size:
         raise IntegrityError(
-            f"{path.name} would unpack to {unpacked} bytes and weighs {path.stat().st_size}: refused",
+            f"{path.name} has {path.stat().st_size} bytes and would unpack to {unpacked}: refused",
             hint=_SAFETENSORS_HINT,
         )
 
 
-def _check_weight(tensors: dict[str, Tensor], path: Path) -> None:
+def _check_size(tensors: dict[str, Tensor], path: Path) -> None:
     if odd := next((key for key, tensor in tensors.items() if tensor.layout != torch.strided), None):
-        raise IntegrityError(f"{path.name}: `{odd}` is a sparse tensor, which no weight file here has")
+        raise IntegrityError(f"{path.name}: `{odd}` is a sparse tensor, which is not supported")
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > MAX_SHARING * path.stat().st_size:
         raise IntegrityError(
-            f"{path.name} weighs {path.stat().st_size} bytes and claims tensors of {claimed}: refused",
+            f"{path.name} has {path.stat().st_size} bytes and claims tensors of {claimed}: refused",
             hint=_SAFETENSORS_HINT,
         )
 
@@ -110,7 +110,7 @@ def _unwrap(loaded: object) -> object:
 
 
 def _flatten(entry: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Name nested entries by their path, as safetensors files of the same weights do."""
+    """Yield nested entries under dotted names, as in safetensors files of the same weights."""
     if not isinstance(entry, dict):
         yield prefix, entry
         return
@@ -119,7 +119,7 @@ def _flatten(entry: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _unreadable(path: Path, error: Exception) -> NoReturn:
-    said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
     raise IntegrityError(
-        f"{path.name} is not a readable torch file: {said}", hint="get the file again: it may be cut short"
+        f"{path.name} is not a readable torch file: {reason}", hint="download it again: it may be truncated"
     ) from error

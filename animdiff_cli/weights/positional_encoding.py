@@ -1,4 +1,4 @@
-"""The position code of motion modules: a fixed sinusoid over the frame index, which files may keep or leave out."""
+"""The sinusoidal positional encoding of motion modules. Files may leave it out."""
 
 import math
 from functools import cache
@@ -10,7 +10,7 @@ from animdiff_cli.weights.lazy import LazyTensor, torch_dtype, wrap_tensor
 
 
 def sinusoid(max_frames: int, width: int) -> Tensor:
-    """Position code [1, max_frames, width], interleaved sin and cos, in float32 like the published tables."""
+    """Compute the encoding [1, max_frames, width]: interleaved sin and cos, float32, as in published files."""
     position = torch.arange(max_frames).unsqueeze(1)
     frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     table = torch.zeros(1, max_frames, width)
@@ -20,12 +20,12 @@ def sinusoid(max_frames: int, width: int) -> Tensor:
 
 
 def positional_encoding(max_frames: int, width: int, dtype: str) -> LazyTensor:
-    """The same as it stands in a file of this number format."""
+    """Return the encoding as a lazy tensor of a safetensors dtype."""
     return wrap_tensor(_cached(max_frames, width).to(torch_dtype(dtype)))
 
 
 def is_sinusoid(tensor: LazyTensor) -> bool:
-    """Tell whether a stored position code is, to the last bit, the one that would be computed."""
+    """Return whether a stored encoding equals the computed one bit for bit."""
     if len(tensor.shape) != 3 or tensor.shape[0] != 1 or tensor.shape[2] % 2:
         return False
     return torch.equal(tensor.read(), positional_encoding(tensor.shape[1], tensor.shape[2], tensor.dtype).read())

@@ -1,4 +1,4 @@
-"""Files nobody here knows: what they most resemble, and why they are not it."""
+"""Report files of no known kind: the most similar kind, and what is missing."""
 
 import re
 from typing import NoReturn
@@ -6,8 +6,8 @@ from typing import NoReturn
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.files import WeightFile
 
-#: words in the keys of models that are met beside ours, and what they then are
-ELSEWHERE: tuple[tuple[str, str], ...] = (
+#: (pattern of keys, model) for common models that AnimateDiff does not use
+OTHER_MODELS: tuple[tuple[str, str], ...] = (
     (r"double_blocks\.|single_transformer_blocks\.", "Flux"),
     (r"joint_blocks\.", "Stable Diffusion 3"),
     (r"time_stack|temporal_transformer_blocks", "Stable Video Diffusion"),
@@ -17,9 +17,9 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"blocks\.\d+\.(?:self_attn|cross_attn)\.", "a video transformer such as Wan"),
     (r"conv_first|rrdb|body\.\d+\.", "an upscaler"),
     (r"vision_model\.|visual\.transformer", "a CLIP vision model"),
-    (r"exp_avg|param_groups", "the state of an optimiser"),
+    (r"exp_avg|param_groups", "an optimizer state"),
 )
-#: a word of each known kind, and what that kind has besides
+#: (kind, pattern of similar keys, keys that the kind requires)
 NEAREST: tuple[tuple[str, str, str], ...] = (
     ("motion-module", r"motion_module|temporal", "`down_blocks.N.motion_modules.M`"),
     ("LoRA", r"lora|alpha", "pairs of `lora_down` and `lora_up`, or `lora_A` and `lora_B`"),
@@ -32,20 +32,20 @@ NEAREST: tuple[tuple[str, str, str], ...] = (
 
 
 def raise_unknown_file(file: WeightFile) -> NoReturn:
-    """Raise `IntegrityError` with the nearest guess and what speaks against it."""
+    """Raise `IntegrityError` with the most similar kind and the keys it lacks."""
     keys = list(file.tensors)
     example = min(keys, key=len, default="nothing")[:80]
-    for pattern, what in ELSEWHERE:
+    for pattern, what in OTHER_MODELS:
         if found := next((key for key in keys if re.search(pattern, key)), None):
             raise IntegrityError(
-                f"{file.path.name} looks like {what} (`{found[:80]}`), which AnimateDiff has no use for",
-                hint="AnimateDiff works on Stable Diffusion 1.5 and SDXL",
+                f"{file.path.name} looks like {what} (`{found[:80]}`), which AnimateDiff does not support",
+                hint="use weights for Stable Diffusion 1.5 or SDXL",
             )
     shares = {kind: sum(bool(re.search(word, key)) for key in keys) for kind, word, _ in NEAREST}
     kind = max(shares, key=lambda name: shares[name])
     needs = next(needs for name, _, needs in NEAREST if name == kind)
-    guess = f"nearest is a {kind}, but it lacks {needs}" if shares[kind] else "nothing in it resembles a known kind"
+    guess = f"most similar to a {kind}, but without {needs}" if shares[kind] else "no key resembles a known kind"
     raise IntegrityError(
-        f"{file.path.name} is no weight file this program knows ({len(keys)} tensors, such as `{example}`): {guess}",
-        hint="known are motion modules, checkpoints, LoRAs, VAEs, ControlNets, SparseCtrl, IP-Adapters and embeddings",
+        f"{file.path.name} is not a known kind of weight file ({len(keys)} tensors, such as `{example}`): {guess}",
+        hint="known kinds: motion modules, checkpoints, LoRAs, VAEs, ControlNets, SparseCtrl, IP-Adapters, embeddings",
     )

@@ -122,7 +122,7 @@ def test_5_for_weights_cut_short(animdiff, toy, toy_model, here, files, part):
     before = files()
     result = animdiff(*toy, "--model", broken, "--prompt", "a fox")
     assert result.exit_code == 5
-    assert "not a whole safetensors file" in result.stderr
+    assert "not a valid safetensors file" in result.stderr
     assert files() == before
 
 
@@ -142,7 +142,7 @@ def test_5_for_a_file_that_is_nothing_known(animdiff, toy, here):
     save_file({"a.b.c": torch.zeros(3)}, here / "odd.safetensors")
     result = animdiff(*toy, "--motion-module", here / "odd.safetensors", "--prompt", "a fox")
     assert result.exit_code == 5
-    assert "is no weight file this program knows" in result.stderr
+    assert "is not a known kind of weight file" in result.stderr
 
 
 def test_6_for_a_device_that_is_not_here(animdiff, toy):

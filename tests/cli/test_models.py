@@ -88,7 +88,7 @@ def test_a_damaged_file_is_listed_with_its_problem(animdiff, models):
     path.write_bytes(MODULE.read_bytes()[:1000])
     result = animdiff("models", "list")
     assert "cut  " in result.stdout
-    assert "note: cut: cut.safetensors is not a whole safetensors file" in result.stderr
+    assert "note: cut: cut.safetensors is not a valid safetensors file" in result.stderr
 
 
 def test_a_file_in_the_wrong_folder_is_listed_with_its_real_kind(animdiff, models):

@@ -130,5 +130,5 @@ def test_a_cut_file_of_a_folder_is_named_with_its_part(toy_model, tmp_path):
     shutil.copytree(toy_model, tmp_path / "model")
     cut = tmp_path / "model" / "text_encoder" / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-9])
-    with pytest.raises(IntegrityError, match=r"^text_encoder/model\.safetensors is not a whole safetensors file"):
+    with pytest.raises(IntegrityError, match=r"^text_encoder/model\.safetensors is not a valid safetensors file"):
         load_components(tmp_path / "model", PLAN)

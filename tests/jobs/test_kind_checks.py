@@ -193,7 +193,7 @@ def test_two_embeddings_of_one_word_are_refused(small, numbers, tmp_path):
     ("start", "says"),
     [
         (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
-        (b'{"error": "unauthorized"}', "is an answer of a web site"),
+        (b'{"error": "unauthorized"}', "is a JSON response of a web site"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "is a Git LFS pointer"),
     ],
 )

@@ -93,7 +93,7 @@ def test_the_alpha_beside_a_peft_folder_is_honoured(spatial_lora, tmp_path):
     kohya = load_file(convert(folder, "kohya", tmp_path / "k.safetensors"))
     assert {value.item() for key, value in kohya.items() if key.endswith(".alpha")} == {2.0}
     (folder / "adapter_config.json").write_text('{"r": 8, "lora_alpha": 2, "use_rslora": true}')
-    with pytest.raises(IntegrityError, match="root of the rank"):
+    with pytest.raises(IntegrityError, match="use_rslora"):
         identify(folder)
 
 

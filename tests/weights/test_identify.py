@@ -136,7 +136,7 @@ def test_a_textual_inversion_pickle_says_how_many_tokens_it_stands_for(tmp_path)
     content = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": torch.zeros(5, 768)}, "step": 9}
     torch.save(content, tmp_path / "easynegative.pt")
     info = identify(tmp_path / "easynegative.pt")
-    assert (info.kind, info.base, info.notes[0]) == ("embedding", "sd15", "stands for 5 tokens")
+    assert (info.kind, info.base, info.notes[0]) == ("embedding", "sd15", "5 tokens")
 
 
 def test_folders_are_known_too(sd15_folder, sdxl_folder, make_unet, tmp_path):
@@ -151,9 +151,9 @@ def test_folders_are_known_too(sd15_folder, sdxl_folder, make_unet, tmp_path):
     [
         ({"double_blocks.0.img_attn.qkv.weight": (8, 8)}, "looks like Flux"),
         ({"model.layers.0.self_attn.q_proj.weight": (8, 8)}, "a language model"),
-        ({"lora_something.thing": (8, 8)}, "nearest is a LoRA, but it lacks pairs"),
-        ({"motion_module.strange": (8, 8)}, "nearest is a motion-module, but it lacks"),
-        ({"a.b.c": (8, 8)}, "nothing in it resembles"),
+        ({"lora_something.thing": (8, 8)}, "most similar to a LoRA, but without pairs"),
+        ({"motion_module.strange": (8, 8)}, "most similar to a motion-module, but without"),
+        ({"a.b.c": (8, 8)}, "no key resembles"),
     ],
 )
 def test_a_stranger_is_refused_with_the_nearest_guess(tmp_path, tensors, guess):
@@ -193,7 +193,7 @@ def test_a_lora_and_an_adapter_of_sdxl_say_what_they_go_with(motion_lora, adapte
     assert bare.goes_with == "`--motion-lora`, on a sdxl or hotshot motion module of sdxl"
     assert said(motion_lora("sdxl"), tmp_path, motion_version="hotshot").version == "hotshot"
     adapter = said(adapter_file, tmp_path, kind="domain-adapter", motion_version="v1")
-    assert adapter.version == "v1" and "beside the v1 motion module" in adapter.goes_with
+    assert adapter.version == "v1" and "with the v1 motion module" in adapter.goes_with
     assert identify(adapter_file).version == "v3"
 
 

@@ -43,7 +43,7 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(50_000_000))
     assert (tmp_path / "bomb.ckpt").stat().st_size < 100_000
-    with pytest.raises(IntegrityError, match="would unpack to 50000000 bytes"):
+    with pytest.raises(IntegrityError, match="would unpack to 50000000"):
         read_pickle(tmp_path / "bomb.ckpt")
 
 
