@@ -1,10 +1,10 @@
-"""One step of training a MotionLoRA here, and as a person would write it with diffusers and peft, on the same weights.
+"""Time one MotionLoRA training step, and the same step written with diffusers and peft, on the same weights.
 
     python -m benchmarks.train --model-size small --size 128 --steps 3
 
-The other one is the plain way: `UNetMotionModel` with a peft adapter on its motion modules, the VAE and text encoder
-run in every step, activations kept, AdamW over the adapter. Each contender runs in a process of its own, because CPUs
-tell peak memory per process. Prints seconds and bytes, and appends a line of JSON to `benchmarks/results/train.jsonl`.
+The diffusers contender is `UNetMotionModel` with a peft adapter on its motion modules, VAE and text encoder in every
+step, no gradient checkpointing, and AdamW over the adapter. Each contender runs in its own process, because peak memory
+on a CPU is per process. Prints seconds and bytes, and appends a line of JSON to `benchmarks/results/train.jsonl`.
 """
 
 import argparse
@@ -32,9 +32,9 @@ from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
 from animdiff_cli.training.loop import peak_memory
 from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
+from animdiff_cli.training.losses import DenoisingLosses
 from animdiff_cli.training.short_attention import quick_attention
-from animdiff_cli.training.stages.passes import Passes
-from animdiff_cli.training.stages.stage import MotionLora
+from animdiff_cli.training.stages import MotionLoraStage
 from benchmarks.contenders import now, to_adapter
 from benchmarks.sizes import SIZES, Parts, build
 
@@ -43,10 +43,10 @@ Step = Callable[[], float]
 
 
 def main() -> None:
-    """Measure, print, record."""
+    """Measure, print and record all contenders."""
     args = _arguments()
-    contenders = {"diffusers": _plain, "animdiff": _ours, "animdiff, recomputing": _recomputing}
-    contenders["animdiff, no spatial LoRA"] = _ours_alone
+    contenders = {"diffusers": _diffusers, "animdiff": _animdiff, "animdiff, recomputing": _animdiff_checkpointing}
+    contenders["animdiff, no spatial LoRA"] = _animdiff_without_spatial
     record: dict[str, Any] = {
         **{key: getattr(args, key) for key in ("model_size", "size", "frames", "rank", "steps")},
         "dtype": _plan(args).dtype,
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _measure(prepare: Callable[[Parts, argparse.Namespace], Step], args: argparse.Namespace) -> dict[str, Any]:
-    """Time a few steps in this process; the first two warm up."""
+    """Time `args.steps` steps in this process, after two warm-up steps."""
     plan = _plan(args)
     torch.manual_seed(0)
     parts = build(args.model_size, plan.device, TORCH_DTYPES[plan.dtype], max_frames=args.frames)
@@ -87,29 +87,29 @@ def _measure(prepare: Callable[[Parts, argparse.Namespace], Step], args: argpars
     }
 
 
-def _ours(parts: Parts, args: argparse.Namespace) -> Step:
-    return _animdiff(parts, args, spatial_rank=32, recompute=False)
+def _animdiff(parts: Parts, args: argparse.Namespace) -> Step:
+    return _animdiff_step(parts, args, spatial_rank=32, gradient_checkpointing=False)
 
 
-def _recomputing(parts: Parts, args: argparse.Namespace) -> Step:
-    return _animdiff(parts, args, spatial_rank=32, recompute=True)
+def _animdiff_checkpointing(parts: Parts, args: argparse.Namespace) -> Step:
+    return _animdiff_step(parts, args, spatial_rank=32, gradient_checkpointing=True)
 
 
-def _ours_alone(parts: Parts, args: argparse.Namespace) -> Step:
-    """Leave out what the other one does not do: a LoRA that absorbs appearance, and the debiased loss."""
-    return _animdiff(parts, args, spatial_rank=0, recompute=False)
+def _animdiff_without_spatial(parts: Parts, args: argparse.Namespace) -> Step:
+    """Train without what the diffusers contender does not have: the spatial LoRA and the debiased loss."""
+    return _animdiff_step(parts, args, spatial_rank=0, gradient_checkpointing=False)
 
 
-def _animdiff(parts: Parts, args: argparse.Namespace, *, spatial_rank: int, recompute: bool) -> Step:
-    """Prepare the program's own stage and optimiser on cached latents and text, encoders gone."""
+def _animdiff_step(parts: Parts, args: argparse.Namespace, *, spatial_rank: int, gradient_checkpointing: bool) -> Step:
+    """Prepare a step of this program on cached latents and text embeddings, without encoders."""
     unet, motion = parts.unet, parts.motion
     plug(unet, motion)
     share_text(unet)
     temporal = LoraLayers.new(motion_projections(motion), args.rank)
     spatial = LoraLayers.new(image_projections(unet), spatial_rank) if spatial_rank else None
-    passes = Passes.around(unet, "epsilon")
-    stage = MotionLora(passes, motion, temporal, spatial, 5e-4, 1e-4, debias=1.0 if spatial else 0.0)
-    if recompute:
+    losses = DenoisingLosses.of(unet, "epsilon")
+    stage = MotionLoraStage(losses, motion, temporal, spatial, 5e-4, 1e-4, debias=1.0 if spatial else 0.0)
+    if gradient_checkpointing:
         enable_gradient_checkpointing(unet, motion)
     groups = [{"params": list(group.parameters.values()), "lr": group.lr} for group in stage.groups]
     adamw = torch.optim.AdamW(groups)
@@ -132,8 +132,8 @@ def _animdiff(parts: Parts, args: argparse.Namespace, *, spatial_rank: int, reco
     return step
 
 
-def _plain(parts: Parts, args: argparse.Namespace) -> Step:
-    """Prepare a step as diffusers' own training examples are written, on pixels and words."""
+def _diffusers(parts: Parts, args: argparse.Namespace) -> Step:
+    """Prepare a step as in diffusers' training examples, on pixels and prompts."""
     device, dtype = parts.unet.device, parts.unet.dtype
     unet = UNetMotionModel.from_unet2d(parts.unet, to_adapter(parts)).to(device, dtype).requires_grad_(False)
     targets = r".*motion_modules.*\.(to_q|to_k|to_v|to_out\.0)"
@@ -144,12 +144,12 @@ def _plain(parts: Parts, args: argparse.Namespace) -> Step:
     adamw = torch.optim.AdamW(trained, lr=5e-4)
     scheduler = DDPMScheduler(**{k: v for k, v in SCHEDULE.items() if k.startswith(("num", "beta"))})
     pixels = torch.rand(args.frames, 3, args.size, args.size, device=device, dtype=dtype) * 2 - 1
-    words = parts.tokenizer("a fox", padding="max_length", max_length=77, return_tensors="pt").input_ids.to(device)
+    input_ids = parts.tokenizer("a fox", padding="max_length", max_length=77, return_tensors="pt").input_ids.to(device)
 
     def step() -> float:
         with torch.no_grad():
             latents = parts.vae.encode(pixels).latent_dist.sample() * parts.vae.config.scaling_factor
-            text = parts.text_encoder(words)[0].repeat_interleave(args.frames, dim=0)
+            text = parts.text_encoder(input_ids)[0].repeat_interleave(args.frames, dim=0)
         latents = latents.transpose(0, 1)[None]  # [1, 4, F, h, w]
         noise = torch.randn_like(latents)
         timestep = torch.randint(1000, (1,), device=device)
@@ -187,8 +187,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--size", type=int, default=256, help="pixels, square")
     parser.add_argument("--rank", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=5, help="steps to time, after two that warm up")
-    parser.add_argument("--no-record", action="store_true", help="append nothing to the results")
+    parser.add_argument("--steps", type=int, default=5, help="steps to time, after two warm-up steps")
+    parser.add_argument("--no-record", action="store_true", help="do not append to the results")
     return parser.parse_args()
 
 

@@ -169,17 +169,17 @@ def _start(stage: "Stage", ctx: typer.Context) -> None:
     from animdiff_cli.training.distributed import DistributedContext
 
     given = ctx.params
-    processes = DistributedContext.from_environment()
-    plan = plan_training(stage, _layers(ctx), device=given["device"], local_rank=processes.local_rank)
-    silent = given["quiet"] or given["json_"] or not processes.is_first
+    distributed = DistributedContext.from_environment()
+    plan = plan_training(stage, _layers(ctx), device=given["device"], local_rank=distributed.local_rank)
+    silent = given["quiet"] or given["json_"] or not distributed.is_main_process
     with show_progress(quiet=silent) as emit:
         if given["preview_data"]:
             _preview(plan, Path(given["preview_data"]), emit)
             return
         clips = scan(plan.config.data, emit)
         if not given["dry_run"]:
-            result = run_training(plan, clips, emit, processes=processes, overwrite=given["overwrite"])
-    if not processes.is_first:
+            result = run_training(plan, clips, emit, distributed=distributed, overwrite=given["overwrite"])
+    if not distributed.is_main_process:
         return
     if given["dry_run"]:
         _print_plan(plan, len(clips), as_json=given["json_"], quiet=given["quiet"])

@@ -1,4 +1,4 @@
-"""What a training run will do, settled before anything is loaded."""
+"""Resolve a training run to settings, files and device before anything is loaded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,18 +19,18 @@ from animdiff_cli.motion import read_motion_spec
 from animdiff_cli.motion.spec import TRAITS
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.store import locate, require_model
-from animdiff_cli.training.network import MOTION_MODULE, MotionNetwork
+from animdiff_cli.training.export import MOTION_MODULE, MotionNetwork
 
 CONFIG_FILE = "config.yaml"
-#: layouts of the motion modules of each base, that of a new one first
+#: motion module versions of each base; the first is the default of a new module
 VERSIONS: Mapping[str, tuple[MotionVersion, ...]] = {"sd15": ("v3", "v1", "v2"), "sdxl": ("sdxl", "hotshot")}
-#: shorter side of training clips in pixels: half of what the image model draws, as in the paper
+#: shorter side of training clips in pixels: half the size of the image model's pictures, as in the paper
 SIZES: Mapping[str, int] = {"sd15": 256, "sdxl": 512}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """A run settled to the last file. Nothing of it is loaded."""
+    """A resolved training run. Nothing is loaded yet."""
 
     resolved: Resolved[TrainConfig]
     model: Path
@@ -38,24 +38,24 @@ class TrainPlan:
     domain_adapter: tuple[Path, float] | None
     device: DevicePlan
     out: Path
-    network: MotionNetwork = MOTION_MODULE  # what stage 2 makes and trains where it starts from nothing
-    version: MotionVersion = "v3"  # of the motion module, or of the one an adapter is for
+    network: MotionNetwork = MOTION_MODULE  # that stage 2 creates if there is no motion module to start from
+    version: MotionVersion = "v3"  # of the motion module, or of the one that an adapter is for
 
     @property
     def config(self) -> TrainConfig:
-        """The settings."""
+        """The resolved settings."""
         return self.resolved.config
 
     @property
     def result(self) -> Path:
-        """The file the run is for."""
+        """The file that the run writes its result to."""
         return self.out / f"{self.out.name}.safetensors"
 
 
 def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto", local_rank: int = 0) -> TrainPlan:
-    """Settle every setting, every file and the device.
+    """Resolve every setting and file, and choose the device.
 
-    Raises `NotFound` for weights that are not here, `UsageError` for settings that do not fit or a folder in the way.
+    Raises `NotFound` for missing weights, `UsageError` for incompatible settings or an output folder in use.
     """
     layers = with_recommended_training(stage, layers)
     config = resolve_training(stage, layers).config
@@ -65,12 +65,12 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
     if stage == "motion-lora" and config.motion_module is None:
         best = "mm-sdxl-beta`" if base == "sdxl" else "mm-v2`; official MotionLoRAs are for v2"
         raise UsageError(
-            f"no motion module was named for `{config.model}`: a MotionLoRA belongs to one",
+            f"a MotionLoRA for `{config.model}` needs a motion module",
             hint=f"add `--motion-module {best}",
         )
     motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
     version = _version(config, motion, base)
-    resolved = resolve_training(stage, [_customary(stage, base, version), *layers])
+    resolved = resolve_training(stage, [_version_defaults(stage, base, version), *layers])
     config = resolved.config
     plan = TrainPlan(
         resolved=resolved,
@@ -86,17 +86,17 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
 
 
 def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Layer]:
-    """Put below `layers` what the catalog recommends for the image model: its motion module, picture size, settings."""
-    given = [layer.values["model"] for layer in layers if "model" in layer.values]
-    name = given[-1] if given else None
+    """Add the catalog's recommendations for the image model below `layers`: motion module, picture size, settings."""
+    models = [layer.values["model"] for layer in layers if "model" in layer.values]
+    name = models[-1] if models else None
     if not isinstance(name, str) or name.lower() not in load_catalog():
         return list(layers)
     entry = load_catalog().find(name)
-    advice = entry.recommended
+    recommended = entry.recommended
     values: dict[str, object] = {}
-    if stage == "motion-lora" and advice.get("motion_module"):
-        values["motion_module"] = advice["motion_module"]
-    sides = [side for side in (advice.get("width"), advice.get("height")) if isinstance(side, int)]
+    if stage == "motion-lora" and recommended.get("motion_module"):
+        values["motion_module"] = recommended["motion_module"]
+    sides = [side for side in (recommended.get("width"), recommended.get("height")) if isinstance(side, int)]
     if sides:
         values["data.size"] = min(*sides, SIZES.get(entry.base, SIZES["sd15"]))
     values |= entry.training.get(stage, {})
@@ -104,7 +104,7 @@ def with_recommended_training(stage: Stage, layers: Sequence[Layer]) -> list[Lay
 
 
 def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateConfig:
-    """Settle how sample clips are rendered: as `generate` would, in the size and on the noise that are trained."""
+    """Return the settings of sample clips: those of `generate`, with the size and noise schedule of training."""
     from animdiff_cli.registry.recommend import with_recommended
 
     chosen: dict[str, object] = {"model": config.model, "motion_module": config.motion_module}
@@ -121,15 +121,15 @@ def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateCon
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else than a run. Raises `UsageError`."""
+    """Raise `UsageError` for a folder that contains anything other than a training run."""
     if out.exists() and not out.is_dir():
-        raise UsageError(f"`{out}` is a file, not a folder", hint="name another place with `-o`")
+        raise UsageError(f"`{out}` is a file, not a folder", hint="choose another folder with `-o`")
     if out.is_dir() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
-        raise UsageError(f"`{out}` holds files of something else than a training run", hint="name a new folder: `-o`")
+        raise UsageError(f"`{out}` contains files that are not of a training run", hint="choose a new folder with `-o`")
 
 
 def _version(config: TrainConfig, motion: Path | None, base: str) -> MotionVersion:
-    """Tell which layout the motion module has or gets. Raises `UsageError` for one that is of another base."""
+    """Return the version of the motion module. Raises `UsageError` for a version of another base."""
     version = read_motion_spec(motion, config.motion_version).version if motion else config.motion_version
     version = version or VERSIONS[base][0]
     if version in VERSIONS[base]:
@@ -137,31 +137,31 @@ def _version(config: TrainConfig, motion: Path | None, base: str) -> MotionVersi
     if motion:
         raise UsageError(
             f"{motion.name} is a {version} motion module, and the image model `{config.model}` is {base}",
-            hint=f"`animdiff models list --all --kind motion-module --base {base}` lists those that fit",
+            hint=f"`animdiff models list --all --kind motion-module --base {base}` lists compatible ones",
         )
     raise UsageError(
-        f"there is no {version} motion module for `{config.model}`, which is {base}",
+        f"motion version {version} does not exist for `{config.model}`, which is {base}",
         hint=f"choose one of {', '.join(VERSIONS[base])}, or leave it out",
     )
 
 
-def _customary(stage: Stage, base: str, version: MotionVersion) -> Layer:
-    """Say what differs by image model and motion module: the size of clips, and the noise they are trained on."""
+def _version_defaults(stage: Stage, base: str, version: MotionVersion) -> Layer:
+    """Return the defaults that depend on image model and motion version: clip size and noise schedule."""
     values: dict[str, object] = {"data.size": SIZES[base]}
-    if stage != "domain-adapter":  # which learns on the image model's own noise
+    if stage != "domain-adapter":  # which uses the image model's own noise schedule
         traits = TRAITS[version]
         values |= {"beta_schedule": traits.beta_schedule, "beta_end": traits.beta_end}
-    return Layer(f"customary for {version}", values)
+    return Layer(f"defaults for {version}", values)
 
 
 def _device(requested: str, dtype: Dtype, local_rank: int) -> DevicePlan:
-    """Choose the device: of several processes on a machine each takes a GPU of its own.
+    """Choose the device; with several processes on a machine, each uses another GPU.
 
-    Where bf16 is native it is the better `auto`: its gradients need no scaling.
+    `auto` dtype is bf16 on GPUs that support it: unlike float16, it needs no gradient scaling.
     """
     machine = probe_machine()
-    own = f"cuda:{local_rank}" if local_rank and machine.cuda_names and requested in ("auto", "cuda") else requested
-    plan = plan_device(machine, own, dtype)
+    name = f"cuda:{local_rank}" if local_rank and machine.cuda_names and requested in ("auto", "cuda") else requested
+    plan = plan_device(machine, name, dtype)
     return replace(plan, dtype="bf16") if dtype == "auto" and plan.kind == "cuda" and machine.cuda_bf16 else plan
 
 
@@ -173,7 +173,7 @@ def _adapter(text: str | None) -> tuple[Path, float] | None:
 
 
 def _default_out(config: TrainConfig) -> Path:
-    """Name the run after what it learns from, so that the same command finds it again."""
+    """Name the run after its videos, so that the same command finds it again."""
     command = COMMANDS[config.stage].rpartition(" ")[2]
     videos = slug(config.data.videos.stem)
     return paths.output_dir() / command / (f"{videos}-{config.data.shot}" if config.data.shot else videos)

@@ -1,4 +1,4 @@
-"""The models of a training run, plugged together: what is frozen, what is trained, and how the result is saved."""
+"""Assemble the models of a training run: frozen and trained weights, and how the result is saved."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,53 +12,52 @@ from animdiff_cli.core.events import Emit, Loading
 from animdiff_cli.diffusion.build import Components, part_config
 from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.jobs.train_plan import TrainPlan
-from animdiff_cli.motion import MotionModule, check_fit, load_motion_module, plug
-from animdiff_cli.training.export import save_low_rank
-from animdiff_cli.training.fsdp import Sharding, Shards, shard
+from animdiff_cli.motion import MotionModule, MotionSpec, check_fit, load_motion_module, plug
+from animdiff_cli.training.export import export_lora
+from animdiff_cli.training.fsdp import FsdpSettings, ShardedModules, shard
 from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
-from animdiff_cli.training.stages.passes import Passes
-from animdiff_cli.training.stages.stage import DomainAdapter, MotionLora, Stage, WholeMotionModule
+from animdiff_cli.training.losses import DenoisingLosses
+from animdiff_cli.training.stages import DomainAdapterStage, MotionLoraStage, MotionModuleStage, TrainingStage
+from animdiff_cli.weights.info import WeightsKind
 
 Save = Callable[[Path, Mapping[str, str]], None]
 
-#: initial weights of the two LoRAs of one run come from different numbers
+#: offsets of the seeds of the two LoRAs of a run, so that their initial weights differ
 _TEMPORAL_SEED, _SPATIAL_SEED = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """A stage ready to train around `unet`. `result` are the branches it trains, if it trains branches."""
+class TrainingModels:
+    """A stage and the models it trains. `lora` are the exported LoRA layers, if the stage trains a LoRA."""
 
-    stage: Stage
+    stage: TrainingStage
     unet: Any
     motion: MotionModule | None
-    result: LoraLayers | None
+    lora: LoraLayers | None
     save: Save
-    shards: Shards = field(default_factory=Shards)
+    sharded: ShardedModules = field(default_factory=ShardedModules)
 
     @property
-    def trained(self) -> int:
-        """Count the numbers that take gradients."""
+    def num_trained(self) -> int:
+        """Number of trained parameters."""
         return sum(parameter.numel() for group in self.stage.groups for parameter in group.parameters.values())
 
     @property
     def frozen_bytes(self) -> int:
-        """Bytes of the image model and motion module as they lie in memory."""
+        """Bytes of the image model and motion module in memory."""
         modules = [self.unet, *([self.motion] if self.motion else [])]
         return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
 
 def build_motion(plan: TrainPlan, emit: Emit) -> MotionModule | None:
-    """Load the motion module, or make an untrained one for stage 2; checked before the image model's weights load."""
+    """Load the motion module, or create an untrained one for stage 2. Checks it before the image model loads."""
     config = plan.config
     if config.stage == "domain-adapter":
         return None
     unet_config = part_config(plan.model, "unet")
     if plan.motion_module is None:
-        from animdiff_cli.motion import MotionSpec
-
-        torch.manual_seed(config.seed)  # initial weights come from torch's own generator
-        motion = plan.network.make(MotionSpec.for_unet(unet_config, plan.version))
+        torch.manual_seed(config.seed)  # initial weights come from torch's global generator
+        motion = plan.network.create(MotionSpec.for_unet(unet_config, plan.version))
     else:
         emit(Loading(f"motion module {plan.motion_module.name}"))
         motion = load_motion_module(plan.motion_module, config.motion_version)
@@ -67,9 +66,9 @@ def build_motion(plan: TrainPlan, emit: Emit) -> MotionModule | None:
     return motion
 
 
-def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None) -> Built:
-    """Plug everything together. Only what the stage trains takes gradients. Raises `IntegrityError` or `UsageError`."""
-    unet = parts.unet
+def build_models(plan: TrainPlan, components: Components, motion: MotionModule | None) -> TrainingModels:
+    """Plug everything in and freeze all but what the stage trains. Raises `IntegrityError` or `UsageError`."""
+    unet = components.unet
     unet.requires_grad_(False)
     share_text(unet)
     if motion is not None:
@@ -80,18 +79,21 @@ def build_stage(plan: TrainPlan, parts: Components, motion: MotionModule | None)
         LoraLayers.load(image_projections(unet), path, scale)
     kind = "still" if plan.config.stage == "domain-adapter" else "clip"
     betas: dict[str, Any] = {f"{kind}_betas": plan.config.beta_schedule, f"{kind}_beta_end": plan.config.beta_end}
-    passes = Passes.around(unet, parts.prediction_type, plan.config.snr_gamma, **betas)
-    return _BUILDERS[plan.config.stage](plan, passes, motion)
+    losses = DenoisingLosses.of(unet, components.prediction_type, plan.config.snr_gamma, **betas)
+    return _BUILDERS[plan.config.stage](plan, losses, motion)
 
 
-def sharded(built: Built, device: torch.device, world: int, sharding: Sharding) -> Built:
-    """Spread the network of stage 2 over all processes, which have met by now."""
-    assert built.motion is not None and isinstance(built.stage, WholeMotionModule)
-    shards = shard(built.unet, built.motion, device, world, sharding)
-    return replace(built, stage=replace(built.stage), shards=shards)  # the stage names its new parameters
+def shard_models(
+    models: TrainingModels, device: torch.device, world_size: int, settings: FsdpSettings
+) -> TrainingModels:
+    """Shard the network of stage 2 over all processes, inside their process group."""
+    assert models.motion is not None and isinstance(models.stage, MotionModuleStage)
+    sharded = shard(models.unet, models.motion, device, world_size, settings)
+    # `replace` creates the stage again, so that its groups contain the new parameter objects
+    return replace(models, stage=replace(models.stage), sharded=sharded)
 
 
-def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
+def _motion_lora(plan: TrainPlan, losses: DenoisingLosses, motion: MotionModule | None) -> TrainingModels:
     config = plan.config
     assert motion is not None
     temporal = LoraLayers.new(
@@ -100,30 +102,30 @@ def _motion_lora(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -
     spatial = None
     if config.spatial_rank:
         seed = config.seed + _SPATIAL_SEED
-        spatial = LoraLayers.new(image_projections(passes.unet), config.spatial_rank, seed=seed)
-    stage = MotionLora(passes, motion, temporal, spatial, config.lr, config.spatial_lr, config.debias)
-    save = partial(_save_low_rank, temporal, plan, "motion-lora", motion.spec.version)
-    return Built(stage, passes.unet, motion, temporal, save)
+        spatial = LoraLayers.new(image_projections(losses.unet), config.spatial_rank, seed=seed)
+    stage = MotionLoraStage(losses, motion, temporal, spatial, config.lr, config.spatial_lr, config.debias)
+    save = partial(_save_lora, temporal, plan, "motion-lora", motion.spec.version)
+    return TrainingModels(stage, losses.unet, motion, temporal, save)
 
 
-def _domain_adapter(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
+def _domain_adapter(plan: TrainPlan, losses: DenoisingLosses, motion: MotionModule | None) -> TrainingModels:
     config = plan.config
-    adapter = LoraLayers.new(image_projections(passes.unet), config.rank, scale=_scale(plan), seed=config.seed)
+    adapter = LoraLayers.new(image_projections(losses.unet), config.rank, scale=_scale(plan), seed=config.seed)
     if config.as_lora:
-        save = partial(_save_low_rank, adapter, plan, "lora", None)
+        save = partial(_save_lora, adapter, plan, "lora", None)
     else:
-        save = partial(_save_low_rank, adapter, plan, "domain-adapter", plan.version)
-    return Built(DomainAdapter(passes, adapter, config.lr), passes.unet, None, adapter, save)
+        save = partial(_save_lora, adapter, plan, "domain-adapter", plan.version)
+    return TrainingModels(DomainAdapterStage(losses, adapter, config.lr), losses.unet, None, adapter, save)
 
 
-def _motion_module(plan: TrainPlan, passes: Passes, motion: MotionModule | None) -> Built:
+def _motion_module(plan: TrainPlan, losses: DenoisingLosses, motion: MotionModule | None) -> TrainingModels:
     assert motion is not None
-    motion.float().requires_grad_(True)  # small steps would vanish in half precision
-    stage = WholeMotionModule(passes, motion, plan.config.lr, plan.config.debias)
-    return Built(stage, passes.unet, motion, None, partial(plan.network.save, motion))
+    motion.float().requires_grad_(True)  # small updates would vanish in half precision
+    stage = MotionModuleStage(losses, motion, plan.config.lr, plan.config.debias)
+    return TrainingModels(stage, losses.unet, motion, None, partial(plan.network.save, motion))
 
 
-_BUILDERS: Mapping[str, Callable[[TrainPlan, Passes, MotionModule | None], Built]] = {
+_BUILDERS: Mapping[str, Callable[[TrainPlan, DenoisingLosses, MotionModule | None], TrainingModels]] = {
     "motion-lora": _motion_lora,
     "domain-adapter": _domain_adapter,
     "motion-module": _motion_module,
@@ -131,11 +133,16 @@ _BUILDERS: Mapping[str, Callable[[TrainPlan, Passes, MotionModule | None], Built
 
 
 def _scale(plan: TrainPlan) -> float:
-    """Alpha over rank; 1 where no alpha is given, as in the official files."""
+    """Return alpha / rank; 1 without alpha, as in the official files."""
     return 1.0 if plan.config.alpha is None else plan.config.alpha / plan.config.rank
 
 
-def _save_low_rank(
-    branches: LoraLayers, plan: TrainPlan, kind: Any, version: str | None, path: Path, metadata: Mapping[str, str]
+def _save_lora(
+    lora: LoraLayers,
+    plan: TrainPlan,
+    kind: WeightsKind,
+    version: str | None,
+    path: Path,
+    metadata: Mapping[str, str],
 ) -> None:
-    save_low_rank(branches, path, kind=kind, version=version, layout=plan.config.format, metadata=metadata)
+    export_lora(lora, path, kind=kind, version=version, layout=plan.config.format, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: one file each, whole or not there, the newest few kept."""
+"""Checkpoints of a run: one file each, written atomically; only the newest few are kept."""
 
 import hashlib
 import json
@@ -18,18 +18,18 @@ _NAME = re.compile(r"step-(\d{8})\.pt")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a run is: every setting and input that decides what its steps compute."""
+class RunFingerprint:
+    """Every setting and input that decides the result of a training step. Runs resume only with an equal one."""
 
     values: Mapping[str, object]
 
-    def differing(self, recorded: Mapping[str, object]) -> list[str]:
-        """Name what is not as it was recorded, with both values."""
+    def differences(self, recorded: Mapping[str, object]) -> list[str]:
+        """Return one line for each value that differs from `recorded`, with both values."""
         keys = sorted(self.values.keys() | recorded.keys())
         return [
             f"{key} was `{recorded.get(key)}`, now `{self.values.get(key)}`"
             for key in keys
-            if _plain(self.values.get(key)) != recorded.get(key)
+            if _json_value(self.values.get(key)) != recorded.get(key)
         ]
 
 
@@ -40,55 +40,55 @@ class Checkpoints:
     folder: Path
     keep: int
 
-    def save(self, step: int, identity: Identity, state: Mapping[str, Any]) -> Path:
-        """Write the state after `step` steps, synced and renamed, then remove what is older than the newest `keep`.
+    def save(self, step: int, fingerprint: RunFingerprint, state: Mapping[str, Any]) -> Path:
+        """Write the state after `step` steps and sync it to disk, then remove all but the newest `keep` checkpoints.
 
-        A process killed at any moment leaves every earlier checkpoint whole, and this one whole or absent.
+        A process killed at any time leaves every earlier checkpoint complete, and this one complete or absent.
         """
         path = self.folder / f"step-{step:08d}.pt"
         with readable_output_failures(path, "-o"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(path, sync=True) as hidden:
-                torch.save({"step": step, "identity": _plain(identity.values), **state}, hidden)
-        for _, old in self.listed()[: -self.keep]:
+                torch.save({"step": step, "identity": _json_value(fingerprint.values), **state}, hidden)
+        for _, old in self.saved()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path
 
-    def listed(self) -> list[tuple[int, Path]]:
-        """List checkpoints with their steps, oldest first. Files cut short by a kill have other names."""
+    def saved(self) -> list[tuple[int, Path]]:
+        """Return (step, path) of each checkpoint, oldest first. Incomplete files have other names."""
         paths = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
         return sorted((int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name)))
 
-    def newest(self, identity: Identity, report: Callable[[str], None]) -> Mapping[str, Any] | None:
-        """Load the newest checkpoint that can be read; None if there is none.
+    def load_newest(self, fingerprint: RunFingerprint, report: Callable[[str], None]) -> Mapping[str, Any] | None:
+        """Load the newest readable checkpoint; None if there is none.
 
-        Passes unreadable checkpoints to `report` and skips them. Raises `UsageError` if the folder holds another run.
+        Reports unreadable checkpoints and skips them. Raises `UsageError` if the folder contains another run.
         """
-        for _, path in reversed(self.listed()):
+        for _, path in reversed(self.saved()):
             try:
                 state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-                report(f"{path} cannot be read ({str(error).splitlines()[0]}): going on from the one before")
+                report(f"cannot read {path} ({str(error).splitlines()[0]}): using the checkpoint before it")
                 continue
-            if differing := identity.differing(state["identity"]):
+            if differences := fingerprint.differences(state["identity"]):
                 raise UsageError(
-                    f"{self.folder.parent} holds a run with other settings: {'; '.join(differing[:3])}",
-                    hint="name another folder with `-o`, or begin anew with `--overwrite`",
+                    f"{self.folder.parent} contains a run with other settings: {'; '.join(differences[:3])}",
+                    hint="choose another folder with `-o`, or start over with `--overwrite`",
                 )
             return state
         return None
 
     def clear(self) -> None:
         """Remove every checkpoint."""
-        for _, path in self.listed():
+        for _, path in self.saved():
             path.unlink()
 
 
 def clips_digest(keys: list[str]) -> str:
-    """Digest which clips a run learns from, in order."""
+    """Hash the keys of a data set's clips, in order."""
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
 
 
-def _plain(value: object) -> Any:
-    """Return `value` as JSON keeps it, so that what was loaded compares equal to what was saved."""
+def _json_value(value: object) -> Any:
+    """Convert `value` to JSON types, so that saved and loaded values compare equal."""
     return json.loads(json.dumps(value, default=str))

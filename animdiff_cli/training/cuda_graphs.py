@@ -1,10 +1,10 @@
-"""A step's forward and backward pass as CUDA graphs: recorded once for each shape of batch, then replayed.
+"""Record a step's forward and backward pass as a CUDA graph per batch shape, then replay it.
 
-A small model's thousands of kernels take longer to launch than to run; a graph launches them all at once.
+The thousands of kernels of a small model take longer to launch than to run; a graph launches all of them at once.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,15 @@ from animdiff_cli.training.data.batches import Batch
 
 Backward = Callable[[Batch, float], Tensor]
 
-WARM_UP = 3  # passes before recording: libraries choose their kernels
-MOST = 8  # graphs that are kept; batches of further shapes are computed kernel by kernel
-TENSORS = ("latents", "noise", "text", "timesteps", "frame", "pooled", "sizes")
+WARM_UP = 3  # passes before recording, in which libraries choose their kernels
+MAX_GRAPHS = 8  # batches of further shapes run without a graph
 
 
 @dataclass(slots=True)
-class Graphs:
-    """Replays `backward`, whose loss and gradients must depend on nothing but the batch, the scale and `parameters`.
+class CudaGraphs:
+    """Replay `backward`, whose loss and gradients must depend only on batch, scale and `parameters`.
 
-    Gradients are left on the parameters and added to those that are there, as a backward pass does.
+    Gradients are added to those of the parameters, as a backward pass does.
     """
 
     backward: Backward
@@ -31,10 +30,10 @@ class Graphs:
     _recorded: dict[tuple[object, ...], "_Recording"] = field(default_factory=dict)
 
     def __call__(self, batch: Batch, scale: float) -> Tensor:
-        """Return the loss of the batch, detached; its gradients times `scale` are added to the parameters'."""
+        """Return the detached loss of the batch; add its gradients, times `scale`, to the parameters' gradients."""
         key = (*((name, tuple(tensor.shape)) for name, tensor in _tensors(batch)), batch.mask_spatial, scale)
         if key not in self._recorded:
-            if len(self._recorded) == MOST:
+            if len(self._recorded) == MAX_GRAPHS:
                 return self.backward(batch, scale)
             self._recorded[key] = _record(self.backward, self.parameters, batch, scale)
         return self._recorded[key].replay(batch)
@@ -42,7 +41,7 @@ class Graphs:
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    """One graph with the memory it reads and writes."""
+    """One graph with its input and output memory."""
 
     graph: torch.cuda.CUDAGraph
     inputs: Batch
@@ -52,48 +51,61 @@ class _Recording:
     def replay(self, batch: Batch) -> Tensor:
         for name, tensor in _tensors(batch):
             getattr(self.inputs, name).copy_(tensor, non_blocking=True)
-        # a replay writes its gradients over those of the last one, which may not have been used up yet
-        earlier = [None if parameter.grad is None else parameter.grad.clone() for parameter, _ in self.gradients]
+        # a replay overwrites the gradients of the last one, which may not have been used yet
+        previous = [None if parameter.grad is None else parameter.grad.clone() for parameter, _ in self.gradients]
         self.graph.replay()
-        for (parameter, gradient), before in zip(self.gradients, earlier, strict=True):
+        for (parameter, gradient), before in zip(self.gradients, previous, strict=True):
             parameter.grad = gradient if before is None else before + gradient
         return self.loss.clone()
 
 
-def check_graphs(device: torch.device, dtype: torch.dtype) -> None:
-    """Raise `DeviceError` where steps cannot be replayed: off CUDA, and in float16, whose loss scale changes."""
+def check_cuda_graphs(device: torch.device, dtype: torch.dtype) -> None:
+    """Raise `DeviceError` if steps cannot be replayed: outside CUDA, and in float16, whose loss scale changes."""
     if device.type != "cuda":
-        raise DeviceError("`cuda_graph` works on CUDA only", hint="leave it out, or add `--device cuda`")
+        raise DeviceError("`cuda_graph` needs CUDA", hint="leave it out, or add `--device cuda`")
     if dtype == torch.float16:
-        raise DeviceError("`cuda_graph` does not go with float16", hint="use `--dtype bf16`")
+        raise DeviceError("`cuda_graph` does not support float16", hint="use `--dtype bf16`")
 
 
 def _record(backward: Backward, parameters: Iterable[nn.Parameter], batch: Batch, scale: float) -> _Recording:
-    inputs = replace(batch, **{name: tensor.clone() for name, tensor in _tensors(batch)})
+    inputs = _cloned(batch)
     trained = list(parameters)
-    earlier = [parameter.grad for parameter in trained]
-    _put(trained, [None] * len(trained))
-    side = torch.cuda.Stream()
+    previous = [parameter.grad for parameter in trained]
+    _set_gradients(trained, [None] * len(trained))
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves its constructor untyped
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):
             backward(inputs, scale)
-            _put(trained, [None] * len(trained))
+            _set_gradients(trained, [None] * len(trained))
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         loss = backward(inputs, scale)
     gradients = [(parameter, parameter.grad) for parameter in trained if parameter.grad is not None]
-    _put(trained, earlier)
+    _set_gradients(trained, previous)
     return _Recording(graph, inputs, loss, gradients)
 
 
 def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:
-    """List what a batch holds; what only SDXL is told is absent elsewhere."""
-    held = ((name, getattr(batch, name)) for name in TENSORS)
-    return [(name, tensor) for name, tensor in held if tensor is not None]
+    """List the tensors of a batch by name; SDXL's are absent for other models."""
+    values = ((item.name, getattr(batch, item.name)) for item in fields(batch))
+    return [(name, value) for name, value in values if isinstance(value, Tensor)]
 
 
-def _put(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> None:
+def _cloned(batch: Batch) -> Batch:
+    return replace(
+        batch,
+        latents=batch.latents.clone(),
+        noise=batch.noise.clone(),
+        text=batch.text.clone(),
+        timesteps=batch.timesteps.clone(),
+        frame=batch.frame.clone(),
+        pooled=None if batch.pooled is None else batch.pooled.clone(),
+        sizes=None if batch.sizes is None else batch.sizes.clone(),
+    )
+
+
+def _set_gradients(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient

@@ -1,7 +1,7 @@
-"""Several processes on one run: `accelerate launch` or `torchrun` start them, gradients are averaged between them.
+"""Data-parallel training: `accelerate launch` or `torchrun` starts the processes, and gradients are averaged.
 
-Every process computes its share of the same global batch (`draws.positions_of`), so two processes take the steps that
-one would take with twice the batch.
+Every process computes its part of the same global batch (`sample_schedule.positions_of`): two processes take the same
+steps as one process with twice the batch.
 """
 
 import os
@@ -12,45 +12,47 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from animdiff_cli.training.fsdp import Sharding
+from animdiff_cli.training.fsdp import FsdpSettings
 
 
 @dataclass(frozen=True, slots=True)
 class DistributedContext:
-    """This process among those of the run."""
+    """This process and the number of processes in the run."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    sharding: Sharding | None = None
+    fsdp: FsdpSettings | None = None
 
     @property
-    def is_first(self) -> bool:
-        """Only the first one writes and talks."""
+    def is_main_process(self) -> bool:
+        """Whether this process writes files and emits events."""
         return self.rank == 0
 
     @property
-    def sharded(self) -> bool:
-        """Say whether weights are spread over the processes. Every one must then make the same passes."""
-        return self.sharding is not None and self.world > 1
+    def is_sharded(self) -> bool:
+        """Whether weights are sharded. Every process must then run the same forward and backward passes."""
+        return self.fsdp is not None and self.world_size > 1
 
     @classmethod
     def from_environment(cls) -> "DistributedContext":
-        """Read what a launcher says. Raises `UsageError` for a sharding this program does not do."""
+        """Read the launcher's environment variables. Raises `UsageError` for unsupported FSDP settings."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        rank, world, local = (int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True))
-        return cls(rank, world, local, Sharding.from_environment())
+        rank, world_size, local_rank = (
+            int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True)
+        )
+        return cls(rank, world_size, local_rank, FsdpSettings.from_environment())
 
     @contextmanager
-    def together(self, device: torch.device) -> Iterator[None]:
-        """Meet the other processes for what is inside: NCCL between GPUs, gloo between CPUs.
+    def process_group(self, device: torch.device) -> Iterator[None]:
+        """Initialize the process group inside the context: NCCL between GPUs, gloo between CPUs.
 
-        Those that have met before stay together afterwards.
+        A process group that exists already is used and not destroyed.
         """
-        if self.world == 1 or torch.distributed.is_initialized():
+        if self.world_size == 1 or torch.distributed.is_initialized():
             yield
             return
-        from accelerate import PartialState
+        from accelerate import PartialState  # type: ignore[import-untyped]  # accelerate ships no types
 
         if device.type == "cpu":
             os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -58,43 +60,43 @@ class DistributedContext:
         try:
             yield
         finally:
-            torch.distributed.destroy_process_group()  # or torch complains at exit
+            torch.distributed.destroy_process_group()  # torch warns at exit otherwise
 
-    def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average gradients over all processes, in one message. One that nobody has stays absent.
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over all processes in one all-reduce. A gradient that no process has stays None.
 
-        Those of sharded weights were averaged by the backward pass.
+        Does nothing for sharded weights: their backward pass averages gradients.
         """
-        if self.world == 1 or self.sharded:
+        if self.world_size == 1 or self.is_sharded:
             return
-        held = [parameter for parameter in parameters if parameter.requires_grad]
-        if not held:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        if not trained:
             return
-        # a gradient absent here (a batch without spatial pass) may be present elsewhere
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
-        present = torch.tensor([p.grad is not None for p in held], dtype=torch.float32, device=grads[0].device)
-        flat = self.mean(torch.cat([present, *(grad.flatten() for grad in grads)]))
-        counts, flat = flat[: len(held)], flat[len(held) :]
-        pieces = flat.split([grad.numel() for grad in grads])
-        for parameter, piece, count in zip(held, pieces, counts.tolist(), strict=True):
+        # a gradient missing here (a batch without spatial pass) may be present in another process
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        present = torch.tensor([p.grad is not None for p in trained], dtype=torch.float32, device=gradients[0].device)
+        flat = self.mean(torch.cat([present, *(gradient.flatten() for gradient in gradients)]))
+        counts, flat = flat[: len(trained)], flat[len(trained) :]
+        pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for parameter, piece, count in zip(trained, pieces, counts.tolist(), strict=True):
             parameter.grad = piece.view_as(parameter).clone() if count > 0 else None
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Average a tensor over all processes."""
-        if self.world > 1:
+        if self.world_size > 1:
             torch.distributed.all_reduce(tensor)
-            tensor = tensor / self.world
+            tensor = tensor / self.world_size
         return tensor
 
-    def most(self, number: int, device: torch.device) -> int:
-        """Return the largest of what the processes say."""
-        if self.world == 1:
+    def max(self, number: int, device: torch.device) -> int:
+        """Return the maximum of a number over all processes."""
+        if self.world_size == 1:
             return number
-        said = torch.tensor(number, device=device)
-        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
-        return int(said)
+        tensor = torch.tensor(number, device=device)
+        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+        return int(tensor)
 
-    def wait(self) -> None:
-        """Let nobody go on before everybody is here."""
-        if self.world > 1:
+    def wait_for_everyone(self) -> None:
+        """Block until every process has arrived."""
+        if self.world_size > 1:
             torch.distributed.barrier()

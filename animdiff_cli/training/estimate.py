@@ -1,26 +1,38 @@
-"""How much memory a run will take, said before the first step."""
+"""Estimate the memory of a training step before the first step.
+
+Activations are counted layer by layer from the UNet's config. The numbers per layer were measured on meta tensors at
+true size with memory-efficient attention; `tests/training` measures them again. Text embeddings and LoRA activations
+are small in comparison and left out.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from animdiff_cli.config.train_config import TrainConfig
-from animdiff_cli.training.activations import kept_numbers, largest_part
+from animdiff_cli.core.choices import Stage
 
-#: bytes of a number kept in half precision are more than two, because norms compute in float32; counted as the rest
+#: bytes per activation. More than two in half precision, because norms compute in float32
 FULL_BYTES, HALF_BYTES = 4, 2.5
-#: gradient, two moments and the weight itself, float32
+#: bytes per trained parameter: weight, gradient and two moments, float32
 TRAINED_BYTES, TRAINED_BYTES_8BIT = 16, 10
-#: workspace of kernels and fragmentation
-SPARE = 1.15
+#: kernel workspaces and fragmentation
+OVERHEAD = 1.15
+
+#: activations per pixel and channel, by stage: a frozen linear layer saves no input, a trained one does
+SPATIAL_BLOCK: Mapping[Stage, float] = {"motion-lora": 21, "motion-module": 21, "domain-adapter": 28}
+TEMPORAL: Mapping[Stage, float] = {"motion-lora": 27.5, "motion-module": 33}
+#: of a spatial transformer outside its blocks, with 1x1 convolutions (SD1.5) or linear layers (SDXL)
+SPATIAL_PROJECTIONS, SPATIAL_PROJECTIONS_LINEAR = 3, 1
+RESNET = 3  # per input channel and per output channel
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes."""
+    """Memory of a training step in bytes."""
 
     weights: int
     trained: int
@@ -28,17 +40,17 @@ class Estimate:
 
     @property
     def total(self) -> int:
-        """All of it, with some room."""
-        return int(SPARE * (self.weights + self.trained + self.activations))
+        """The sum, with overhead."""
+        return int(OVERHEAD * (self.weights + self.trained + self.activations))
 
-    def in_words(self) -> str:
-        """Say it in gigabytes.
+    def describe(self) -> str:
+        """Format in gigabytes.
 
-        >>> Estimate(3_000_000_000, 0, 1_000_000_000).in_words()
-        'about 4.6 GB: 3.0 weights, 0.0 what is trained, 1.0 activations'
+        >>> Estimate(3_000_000_000, 0, 1_000_000_000).describe()
+        'about 4.6 GB: 3.0 frozen weights, 0.0 trained weights, 1.0 activations'
         """
-        parts = (f"{self.weights / 1e9:.1f} weights", f"{self.trained / 1e9:.1f} what is trained")
-        return f"about {self.total / 1e9:.1f} GB: {', '.join(parts)}, {self.activations / 1e9:.1f} activations"
+        weights = f"{self.weights / 1e9:.1f} frozen weights, {self.trained / 1e9:.1f} trained weights"
+        return f"about {self.total / 1e9:.1f} GB: {weights}, {self.activations / 1e9:.1f} activations"
 
 
 def estimate(
@@ -49,38 +61,125 @@ def estimate(
     trained: int,
     area: int,
     dtype: torch.dtype,
-    recompute: bool,
+    gradient_checkpointing: bool,
 ) -> Estimate:
-    """Estimate a step. `trained`: parameters with gradients; `area`: latent pixels of the largest bucket."""
+    """Estimate a step. `trained`: number of trained parameters; `area`: latent pixels of the largest bucket."""
     frames = 1 if config.stage == "domain-adapter" else config.data.num_frames
-    numbers = kept_numbers(unet_config, config.stage, recompute=recompute)
-    if recompute:
-        numbers += largest_part(unet_config, config.stage)
+    numbers = saved_activations(unet_config, config.stage, gradient_checkpointing=gradient_checkpointing)
+    if gradient_checkpointing:
+        numbers += largest_layer(unet_config, config.stage)
     activations = numbers * frames * config.batch * area * (FULL_BYTES if dtype == torch.float32 else HALF_BYTES)
     per_parameter = TRAINED_BYTES_8BIT if config.optimizer == "adamw8bit" else TRAINED_BYTES
     return Estimate(frozen_bytes, trained * per_parameter, int(activations))
 
 
-def remedies(config: TrainConfig, dtype: torch.dtype, *, recompute: bool) -> str:
-    """Name the switches that lower memory, the one that costs least first."""
-    ways = [
-        "" if recompute else "`--gradient-checkpointing`",
+def remedies(config: TrainConfig, dtype: torch.dtype, *, gradient_checkpointing: bool) -> str:
+    """List the options that lower memory, cheapest first."""
+    options = [
+        "" if gradient_checkpointing else "`--gradient-checkpointing`",
         "`--dtype bf16`" if dtype == torch.float32 else "",
         f"`--batch 1 --accumulation {config.batch * config.accumulation}`" if config.batch > 1 else "",
         f"`--size {max(64, config.data.size * 3 // 4 // 64 * 64)}`" if config.data.size > 64 else "",
         f"`--frames {config.data.num_frames // 2}`" if config.data.num_frames > 8 else "",
         "`--optimizer adamw8bit`" if config.optimizer == "adamw" and config.stage == "motion-module" else "",
     ]
-    if not any(ways):
-        return "no switch lowers it further: use a device with more memory, or a smaller image model"
-    return f"lower it with {', or '.join(way for way in ways if way)}"
+    if not any(options):
+        return "no option lowers it further: use a device with more memory, or a smaller image model"
+    return f"lower it with {', or '.join(option for option in options if option)}"
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Ask how much memory is free; None where nobody says."""
+    """Return the free memory of a device; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def saved_activations(unet_config: Mapping[str, Any], stage: Stage, *, gradient_checkpointing: bool) -> float:
+    """Return the activations per frame and latent pixel that are saved for the backward pass."""
+    projections = SPATIAL_PROJECTIONS_LINEAR if unet_config.get("use_linear_projection") else SPATIAL_PROJECTIONS
+    last = 3 * int(unet_config["block_out_channels"][0])  # norm, activation and convolution at the end
+    return last + sum(
+        _saved(layer, stage, projections, gradient_checkpointing=gradient_checkpointing) / _pixels(layer)
+        for layer in _layers(unet_config)
+    )
+
+
+def largest_layer(unet_config: Mapping[str, Any], stage: Stage) -> float:
+    """Return the activations per frame and latent pixel of the largest layer while it is recomputed."""
+
+    def recomputed(layer: _Layer) -> float:
+        block = _Layer(layer.kind, layer.level, layer.in_channels, layer.out_channels)  # blocks are recomputed singly
+        return _saved(block, stage, 0, gradient_checkpointing=False) / _pixels(layer)
+
+    return max(map(recomputed, _layers(unet_config)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One layer that is checkpointed as a whole; `depth` is the number of blocks of a spatial transformer."""
+
+    kind: Literal["resnet", "spatial", "temporal", "sampler"]
+    level: int  # its feature map is 2**level times smaller than the latents
+    in_channels: int
+    out_channels: int
+    depth: int = 1
+
+
+def _pixels(layer: _Layer) -> int:
+    """Return the number of latent pixels per pixel of the layer's feature map."""
+    return 1 << 2 * layer.level
+
+
+def _saved(layer: _Layer, stage: Stage, projections: float, *, gradient_checkpointing: bool) -> float:
+    if layer.kind == "resnet":
+        return layer.in_channels if gradient_checkpointing else RESNET * (layer.in_channels + layer.out_channels)
+    if layer.kind == "spatial":
+        return layer.in_channels * (projections + layer.depth * (1 if gradient_checkpointing else SPATIAL_BLOCK[stage]))
+    if layer.kind == "temporal":
+        if stage not in TEMPORAL:  # single frames skip temporal transformers
+            return 0
+        return layer.in_channels * (1 if gradient_checkpointing else TEMPORAL[stage])
+    return layer.in_channels
+
+
+def _layers(config: Mapping[str, Any]) -> Iterator[_Layer]:
+    """Yield a UNet's layers in the order they run, with temporal transformers at every level."""
+    widths = list(config["block_out_channels"])
+    layers, depths = (
+        _per_level(config.get(key, 1), len(widths)) for key in ("layers_per_block", "transformer_layers_per_block")
+    )
+    skips, width = [widths[0]], widths[0]
+    for level, out_channels in enumerate(widths):
+        for _ in range(layers[level]):
+            yield from _block_layers(config["down_block_types"][level], level, width, out_channels, depths[level])
+            width = out_channels
+            skips.append(width)
+        if level < len(widths) - 1:
+            yield _Layer("sampler", level, width, width)
+            skips.append(width)
+    middle = len(widths) - 1
+    for _ in range(2):
+        yield _Layer("resnet", middle, width, width)
+    yield _Layer("spatial", middle, width, width, depths[middle])
+    for level in reversed(range(len(widths))):
+        for _ in range(layers[level] + 1):
+            name = config["up_block_types"][middle - level]
+            yield from _block_layers(name, level, width + skips.pop(), widths[level], depths[level])
+            width = widths[level]
+        if level:
+            yield _Layer("sampler", level - 1, width, width)
+
+
+def _block_layers(block_type: str, level: int, in_channels: int, out_channels: int, depth: int) -> Iterator[_Layer]:
+    yield _Layer("resnet", level, in_channels, out_channels)
+    if "CrossAttn" in block_type:
+        yield _Layer("spatial", level, out_channels, out_channels, depth)
+    yield _Layer("temporal", level, out_channels, out_channels)
+
+
+def _per_level(value: Any, levels: int) -> list[int]:
+    return [value] * levels if isinstance(value, int) else list(value)

@@ -1,7 +1,7 @@
-"""Sharded training (FSDP): every process holds a part of each weight, and has a layer whole only while that computes.
+"""Sharded training (FSDP): every process holds a shard of each weight, and gathers a layer only while it computes.
 
-Gradients and the optimiser's moments are parts too. PyTorch's `fully_shard` does it by hooks on modules, which the
-motion plug and gradient checkpointing pass through: a plugged temporal transformer is called like any other module.
+Gradients and optimizer moments are sharded too. PyTorch's `fully_shard` works by module hooks, which are compatible
+with the motion plug and with gradient checkpointing: a plugged temporal transformer is called like any other module.
 """
 
 import os
@@ -11,41 +11,44 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map
 
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion import MotionModule
 
-#: variable of `accelerate launch` that must not be true → key of its file, and what to do instead
+#: variable of `accelerate launch` that must not be true → key in its config file, and a remedy
 UNSUPPORTED = {
     "FSDP_OFFLOAD_PARAMS": ("fsdp_offload_params", "leave it out; `--gradient-checkpointing` lowers memory"),
     "FSDP_ACTIVATION_CHECKPOINTING": ("fsdp_activation_checkpointing", "add `--gradient-checkpointing` instead"),
 }
-PLAIN = "launch with `accelerate launch --multi_gpu`"
+WITHOUT_FSDP = "launch with `accelerate launch --multi_gpu`"
 
 
 @dataclass(frozen=True, slots=True)
-class Sharding:
-    """What a launcher asks for. `reshard`: layers give up gathered weights between forward and backward pass."""
+class FsdpSettings:
+    """FSDP settings of the launcher. `reshard_after_forward`: free gathered weights before the backward pass."""
 
-    reshard: bool = True
+    reshard_after_forward: bool = True
 
     @classmethod
-    def from_environment(cls) -> "Sharding | None":
-        """Read what `accelerate launch` says; None where it asks for none. Raises `UsageError` for what is not done."""
+    def from_environment(cls) -> "FsdpSettings | None":
+        """Read the variables of `accelerate launch`; None without FSDP. Raises `UsageError` if unsupported."""
         if not _is_true("ACCELERATE_USE_FSDP"):
             return None
         if os.environ.get("FSDP_VERSION", "1") != "2":
             raise UsageError(
-                "sharded training is done by FSDP version 2 only, and the launcher asks for version 1",
-                hint="`fsdp_version: 2` in its file, or `accelerate launch --fsdp_version 2`",
+                "sharded training supports FSDP version 2 only, and the launcher asks for version 1",
+                hint="`fsdp_version: 2` in its config file, or `accelerate launch --fsdp_version 2`",
             )
         for variable, (key, remedy) in UNSUPPORTED.items():
             if _is_true(variable):
-                raise UsageError(f"`{key}` of the launcher is not supported", hint=remedy)
+                raise UsageError(f"the launcher's `{key}` is not supported", hint=remedy)
         reshard = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower()
         if reshard not in ("true", "false"):
             raise UsageError(f"`fsdp_reshard_after_forward` is `{reshard}`", hint="set it to `true` or `false`")
@@ -54,25 +57,27 @@ class Sharding:
     def check(self, config: TrainConfig) -> None:
         """Raise `UsageError` for a run that cannot be sharded."""
         if config.stage != "motion-module":
-            raise UsageError("only `train-motion` can be sharded (FSDP): a LoRA's weights fit one device", hint=PLAIN)
+            raise UsageError(
+                "FSDP is supported for `train-motion` only: a LoRA's weights fit on one device", hint=WITHOUT_FSDP
+            )
         if config.cuda_graph:
-            raise UsageError("`cuda_graph` does not go with sharding (FSDP)", hint=f"leave it out, or {PLAIN}")
+            raise UsageError("`cuda_graph` does not support FSDP", hint=f"leave it out, or {WITHOUT_FSDP}")
         if config.optimizer == "adamw8bit":
-            raise UsageError("adamw8bit cannot be sharded (FSDP)", hint=f"use `--optimizer adamw`, or {PLAIN}")
+            raise UsageError("adamw8bit does not support FSDP", hint=f"use `--optimizer adamw`, or {WITHOUT_FSDP}")
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
-    """The modules whose weights are held in parts; none where nothing is sharded."""
+class ShardedModules:
+    """The modules whose weights are sharded; empty without FSDP."""
 
     units: tuple[FSDPModule, ...] = ()
-    sharding: Sharding = Sharding()
+    settings: FsdpSettings = FsdpSettings()
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Gather all weights on every process, so that inside one process may run the network or save it alone.
+    def unsharded(self) -> Iterator[None]:
+        """Gather all weights on every process, so that one process alone can run or save the network.
 
-        All processes must enter.
+        Every process must enter the context.
         """
         for unit in self.units:
             unit.set_reshard_after_forward(False)
@@ -82,24 +87,51 @@ class Shards:
         finally:
             for unit in self.units:
                 unit.reshard()
-                unit.set_reshard_after_forward(self.sharding.reshard)
+                unit.set_reshard_after_forward(self.settings.reshard_after_forward)
 
 
-def shard(unet: Any, motion: MotionModule, device: torch.device, world: int, sharding: Sharding) -> Shards:
-    """Spread the temporal transformers and the UNet's residual and attention layers; parameters become new objects.
+def shard(
+    unet: Any, motion: MotionModule, device: torch.device, world_size: int, settings: FsdpSettings
+) -> ShardedModules:
+    """Shard the temporal transformers and the UNet's ResNets and attentions. Replaces their parameter objects.
 
-    What else a UNet has stays whole: time embedding, first and last convolution, changes of resolution.
+    The rest of the UNet stays whole: time embedding, first and last convolution, up- and downsamplers.
     """
-    mesh = init_device_mesh(device.type, (world,))
+    mesh = init_device_mesh(device.type, (world_size,))
     blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
     layers = [layer for block in blocks for layer in (*block.resnets, *(getattr(block, "attentions", None) or ()))]
     for layer in layers:
-        layer.to(memory_format=torch.contiguous_format)  # fully_shard takes no other
+        layer.to(memory_format=torch.contiguous_format)  # required by fully_shard
     transformers = [motion.transformer(name) for name in motion.spec.widths()]
-    units = [fully_shard(unit, mesh=mesh, reshard_after_forward=sharding.reshard) for unit in (*transformers, *layers)]
-    if hasattr(fsdp, "share_comm_ctx"):  # older torch keeps whole gradients until all of the backward pass is done
+    units = [
+        fully_shard(unit, mesh=mesh, reshard_after_forward=settings.reshard_after_forward)
+        for unit in (*transformers, *layers)
+    ]
+    if hasattr(fsdp, "share_comm_ctx"):  # older torch keeps whole gradients until the backward pass ends
         fsdp.share_comm_ctx(units)
-    return Shards(tuple(units), sharding)
+    return ShardedModules(tuple(units), settings)
+
+
+def full_tensors(tree: Any) -> Any:
+    """Replace every sharded tensor of a nested structure by the full tensor: on the CPU of rank 0, None elsewhere.
+
+    Every process must call this. Other values stay as they are.
+    """
+    return tree_map(_full_tensor, tree)
+
+
+def shard_like(tensor: Tensor, target: Tensor) -> Tensor:
+    """Return the part of a full tensor that this process holds of `target`, without communication."""
+    if not isinstance(target, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
+
+
+def _full_tensor(value: Any) -> Any:
+    if not isinstance(value, DTensor):
+        return value
+    full = value.full_tensor()
+    return full.cpu() if value.device_mesh.get_rank() == 0 else None
 
 
 def _is_true(variable: str) -> bool:

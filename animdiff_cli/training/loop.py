@@ -1,9 +1,12 @@
-"""The loop all stages share. It can stop after any step and go on as if it had not."""
+"""The training loop of all stages. It can stop after any step and resume exactly."""
 
 import math
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import torch
 from torch import Tensor
@@ -11,143 +14,167 @@ from torch import Tensor
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.events import Emit, Note, Saved, Trained
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.training.checkpoint import Checkpoints, Identity
-from animdiff_cli.training.cuda_graphs import Backward, Graphs
+from animdiff_cli.training.checkpoint import Checkpoints, RunFingerprint
+from animdiff_cli.training.cuda_graphs import Backward, CudaGraphs
 from animdiff_cli.training.data.batches import Batch, BatchLoader
 from animdiff_cli.training.data.prefetch import prefetch
 from animdiff_cli.training.data.sample_schedule import positions_of
 from animdiff_cli.training.distributed import DistributedContext
-from animdiff_cli.training.fsdp import Shards
-from animdiff_cli.training.interrupts import deferred_interrupts
-from animdiff_cli.training.journal import Journal, Row
+from animdiff_cli.training.fsdp import ShardedModules
+from animdiff_cli.training.metrics_log import MetricsLog, StepMetrics
 from animdiff_cli.training.optimizer import Optimizer
 from animdiff_cli.training.short_attention import quick_attention
-from animdiff_cli.training.stages.stage import Stage
+from animdiff_cli.training.stages import TrainingStage
 
 OnSample = Callable[[int], None]
+#: clusters send SIGTERM before they stop a job
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Everything one run of the loop needs."""
+class Trainer:
+    """The parts of one training run."""
 
     config: TrainConfig
-    stage: Stage
+    stage: TrainingStage
     loader: BatchLoader
-    optimiser: Optimizer
+    optimizer: Optimizer
     checkpoints: Checkpoints
-    identity: Identity
-    processes: DistributedContext
-    shards: Shards
+    fingerprint: RunFingerprint
+    distributed: DistributedContext
+    sharded: ShardedModules
     emit: Emit
 
-    def train(self, journal: Journal | None, start: int, on_sample: OnSample = lambda step: None) -> None:
-        """Take steps `start` to the last. `journal` is the first process' only, and `on_sample` is called there.
+    def resume(self) -> int:
+        """Load the newest checkpoint; return the number of finished steps. Raises `UsageError` for another run."""
+        report = lambda message: self.emit(Note(message))  # noqa: E731
+        state: Mapping[str, object] | None = self.checkpoints.load_newest(self.fingerprint, report)
+        if state is None:
+            return 0
+        self.optimizer.load_state_dict(state)
+        step = state["step"]
+        assert isinstance(step, int)
+        return step
 
-        Ctrl-C and SIGTERM let the step end, save, and raise `KeyboardInterrupt`. Raises `DeviceError` for a loss that
-        is not a number.
+    def train(self, log: MetricsLog | None, start: int, on_sample: OnSample = lambda step: None) -> None:
+        """Run the steps from `start` to the last. Only the main process has a `log` and calls `on_sample`.
+
+        Ctrl-C and SIGTERM finish the step, save a checkpoint and raise `KeyboardInterrupt`. Raises `DeviceError` if the
+        loss is not finite.
         """
         backward = self._backward()
-        with deferred_interrupts() as asked_to_stop, closing(self._batches(start)) as batches:
+        with deferred_interrupts() as is_interrupted, closing(self._batches(start)) as batches:
             for step in range(start, self.config.steps):
-                loss, lr, stop = self._step(step, batches, backward, asked_to_stop)
+                loss, lr, stop = self._step(step, batches, backward, is_interrupted)
                 done = step + 1
-                if journal:
-                    journal.append(Row(done, loss, lr))
+                if log:
+                    log.append(StepMetrics(done, loss, lr))
                 self.emit(Trained(done, self.config.steps, loss, lr, peak_memory(self.loader.device)))
                 if stop or done % self.config.save_every == 0 or done == self.config.steps:
-                    self._save(done, journal)
+                    self._save(done, log)
                 if stop:
-                    self.emit(Note(f"stopped after step {done}, saved: the same command goes on from there"))
+                    self.emit(Note(f"stopped after step {done}, checkpoint saved: run the same command to resume"))
                     raise KeyboardInterrupt
                 if self.config.sample_every and done % self.config.sample_every == 0:
                     self._sample(done, on_sample)
 
     @contextmanager
-    def as_result(self) -> Iterator[None]:
-        """Put the weights that would be saved now into the network, whole. All processes enter, the first one works."""
-        with self.optimiser.averaged(), self.shards.whole():
+    def result_weights(self) -> Iterator[None]:
+        """Put the weights of the result into the network, unsharded. Every process must enter the context."""
+        with self.optimizer.ema_weights(), self.sharded.unsharded():
             yield
 
     def _backward(self) -> Backward:
         if self.config.cuda_graph:
-            return Graphs(self.stage.backward, list(self.optimiser.named.values()))
-        return self._kernel_by_kernel
+            return CudaGraphs(self.stage.backward, list(self.optimizer.parameters.values()))
+        return self._backward_with_quick_attention
 
-    def _kernel_by_kernel(self, batch: Batch, scale: float) -> Tensor:
+    def _backward_with_quick_attention(self, batch: Batch, scale: float) -> Tensor:
         with quick_attention(self.loader.device):
             return self.stage.backward(batch, scale)
 
     def _batches(self, start: int) -> Generator[list[Batch], None, None]:
         """Yield the batches of each micro-batch from step `start` on."""
-        config, here = self.config, self.processes
+        config, rank, world_size = self.config, self.distributed.rank, self.distributed.world_size
         return prefetch(
             self.loader.batches,
             (
-                positions_of(step, micro, config.batch, config.accumulation, here.rank, here.world)
+                positions_of(step, micro_batch, config.batch, config.accumulation, rank, world_size)
                 for step in range(start, config.steps)
-                for micro in range(config.accumulation)
+                for micro_batch in range(config.accumulation)
             ),
         )
 
     def _step(
-        self, step: int, batches: Iterator[list[Batch]], backward: Backward, asked_to_stop: Callable[[], bool]
+        self, step: int, batches: Iterator[list[Batch]], backward: Backward, is_interrupted: Callable[[], bool]
     ) -> tuple[float, float, bool]:
-        """Return the global mean loss, the learning rate, and whether any process was asked to stop."""
-        config, here = self.config, self.processes
+        """Return the global mean loss, the learning rate, and whether any process is interrupted."""
         total = torch.zeros((), device=self.loader.device)
-        for _ in range(config.accumulation):
-            for batch, share in self._shares(next(batches)):
-                total += share * backward(batch, share * self.optimiser.loss_scale)
-        here.mean_gradients(self.optimiser.named.values())
-        loss, stop = here.mean(torch.stack([total, total.new_tensor(float(asked_to_stop()))])).tolist()
+        for _ in range(self.config.accumulation):
+            for batch, weight in self._weighted(next(batches)):
+                total += weight * backward(batch, weight * self.optimizer.loss_scale)
+        self.distributed.average_gradients(self.optimizer.parameters.values())
+        flags = torch.stack([total, total.new_tensor(float(is_interrupted()))])
+        loss, stop = self.distributed.mean(flags).tolist()
         if not math.isfinite(loss):
             raise DeviceError(
                 f"the loss of step {step + 1} is {loss}: the numbers overflow",
                 hint=f"lower `--lr`, or use `--dtype bf16` or `fp32`; checkpoints are in {self.checkpoints.folder}",
             )
-        return loss, self.optimiser.step(step), stop > 0
+        return loss, self.optimizer.step(step), stop > 0
 
-    def _shares(self, batches: list[Batch]) -> Iterator[tuple[Batch, float]]:
-        """Yield the batches of a micro-batch with their share of this process' step.
+    def _weighted(self, batches: list[Batch]) -> Iterator[tuple[Batch, float]]:
+        """Yield the batches of a micro-batch with their weights in the mean loss of this process.
 
-        Where weights are sharded every pass gathers them from all processes: one that has fewer batches, because its
-        clips are of fewer sizes, repeats the last for nothing.
+        With sharded weights, every pass gathers them from all processes. A process with fewer batches, because its
+        clips have fewer sizes, repeats the last one with weight 0.
         """
-        passes = self.processes.most(len(batches), self.loader.device) if self.processes.sharded else len(batches)
+        passes = len(batches)
+        if self.distributed.is_sharded:
+            passes = self.distributed.max(passes, self.loader.device)
         for batch in batches:
             yield batch, len(batch) / (self.config.batch * self.config.accumulation)
         for _ in range(passes - len(batches)):
             yield batches[-1], 0.0
 
-    def _save(self, done: int, journal: Journal | None) -> None:
-        state = self.optimiser.state()
-        if journal:
-            path = self.checkpoints.save(done, self.identity, state)
-            journal.draw()
+    def _save(self, done: int, log: MetricsLog | None) -> None:
+        state = self.optimizer.state_dict()
+        if log:
+            path = self.checkpoints.save(done, self.fingerprint, state)
+            log.plot()
             self.emit(Saved(path, done))
-        self.processes.wait()
+        self.distributed.wait_for_everyone()
 
     def _sample(self, done: int, on_sample: OnSample) -> None:
-        with self.as_result():
-            if self.processes.is_first:
+        with self.result_weights():
+            if self.distributed.is_main_process:
                 on_sample(done)
-        self.processes.wait()
+        self.distributed.wait_for_everyone()
 
 
-def resume(run: Run) -> int:
-    """Load the newest checkpoint into the optimiser; returns how many steps are done. Raises `UsageError`."""
-    state: Mapping[str, object] | None = run.checkpoints.newest(run.identity, lambda text: run.emit(Note(text)))
-    if state is None:
-        return 0
-    run.optimiser.restore(state)
-    step = state["step"]
-    assert isinstance(step, int)
-    return step
+@contextmanager
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether Ctrl-C or SIGTERM arrived. A second signal interrupts at once."""
+    requested = threading.Event()
+
+    def request(_number: int, _frame: FrameType | None) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()  # no output here: the signal may have interrupted a print
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield requested.is_set
+        return
+    before = {number: signal.signal(number, request) for number in _SIGNALS}
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the bytes torch held at the peak on a GPU, or this process on a CPU."""
+    """Return the peak of memory in bytes: of torch's allocations on a GPU, of this process on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

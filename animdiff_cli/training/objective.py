@@ -1,4 +1,4 @@
-"""What is minimised. Pure functions of tensors; clips are [B, F, 4, h, w], one timestep per clip."""
+"""The training objective as pure functions of tensors. Clips are `[B, F, 4, h, w]` with one timestep per clip."""
 
 from typing import Literal
 
@@ -9,51 +9,51 @@ from torch import Tensor
 from animdiff_cli.core.choices import NoiseSchedule
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 
-#: noise schedule of each kind of pass (official YAMLs): stills as the image model learned, clips on linear betas
+PredictionType = Literal["epsilon", "v_prediction"]
+
+#: default noise schedules (official YAMLs): stills use the image model's, clips use linear betas
 STILL_BETAS: NoiseSchedule = "scaled_linear"
 CLIP_BETAS: NoiseSchedule = "linear"
 
 
 def alphas_cumprod(beta_schedule: str, device: torch.device | str = "cpu", *, beta_end: float = BETA_END) -> Tensor:
-    """Return the share of signal power left after each of 1000 timesteps, float32 [1000]."""
+    """Return the cumulative product of alphas for each of 1000 timesteps, float32 `[1000]`."""
     table: Tensor = make_scheduler("ddpm", beta_schedule, beta_end=beta_end).alphas_cumprod
     return table.float().to(device)
 
 
 def add_noise(latents: Tensor, noise: Tensor, alpha_cumprod: Tensor) -> Tensor:
-    """Mix latents [B, ...] with noise like them; `alpha_cumprod` [B]."""
-    signal, rest = _shares(alpha_cumprod, latents)
+    """Return sqrt(a) · latents + sqrt(1 − a) · noise for latents `[B, ...]` and `alpha_cumprod` `[B]`."""
+    signal, rest = _factors(alpha_cumprod, latents)
     return signal * latents + rest * noise
 
 
-def noise_hiding(latents: Tensor, shown: Tensor, alpha_cumprod: Tensor) -> Tensor:
-    """Return the noise that mixed with latents [B, ...] leaves `shown` and nothing of them; `alpha_cumprod` [B].
+def noise_between(latents: Tensor, noisy: Tensor, alpha_cumprod: Tensor) -> Tensor:
+    """Return the noise with which `add_noise` turns latents `[B, ...]` into `noisy`; `alpha_cumprod` is `[B]`.
 
-    No schedule of Stable Diffusion ends in pure noise (Lin et al., 2305.08891): at its last timestep a clip's slow,
-    wide motion can still be seen, so what a model learns there is to follow it, and sampling begins with noise that
-    has none. A model shown noise alone, and asked for what would turn it into the clip, learns which way to begin.
+    No schedule of Stable Diffusion ends in pure noise (Lin et al., 2305.08891): at the last timestep a clip's slow,
+    wide motion is still visible, so a model learns to follow it, while sampling starts with noise that has none. If
+    `noisy` is pure noise, a model that predicts the result learns to start from noise alone.
     """
-    signal, rest = _shares(alpha_cumprod, latents)
-    return (shown - signal * latents) / rest
+    signal, rest = _factors(alpha_cumprod, latents)
+    return (noisy - signal * latents) / rest
 
 
-def target(
-    latents: Tensor, noise: Tensor, alpha_cumprod: Tensor, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+def prediction_target(
+    latents: Tensor, noise: Tensor, alpha_cumprod: Tensor, prediction: PredictionType = "epsilon"
 ) -> Tensor:
-    """Return what the model should say: the noise, or the velocity (Salimans & Ho 2022)."""
+    """Return what the model should predict: the noise, or the velocity (Salimans & Ho 2022)."""
     if prediction == "epsilon":
         return noise
-    signal, rest = _shares(alpha_cumprod, latents)
+    signal, rest = _factors(alpha_cumprod, latents)
     return signal * noise - rest * latents
 
 
-def snr_weights(
-    alpha_cumprod: Tensor, gamma: float | None, prediction: Literal["epsilon", "v_prediction"] = "epsilon"
-) -> Tensor:
-    """Return the weight of each clip [B] by its signal-to-noise ratio: min(SNR, gamma) / SNR (Min-SNR, 2303.09556).
+def snr_weights(alpha_cumprod: Tensor, gamma: float | None, prediction: PredictionType = "epsilon") -> Tensor:
+    """Return the loss weight of each clip `[B]`: min(SNR, gamma) / SNR (Min-SNR, 2303.09556).
 
-    Errors at little noise are large and say nothing about motion, which is decided where a clip is mostly noise; a
-    small gamma lets those steps count. None weighs nothing, as the paper does. For velocities the divisor is SNR + 1.
+    Losses at little noise are large and independent of motion, which is decided where a clip is mostly noise; a small
+    gamma emphasizes those timesteps. None gives equal weights, as in the paper. For velocities the divisor is SNR + 1.
     """
     if gamma is None:
         return torch.ones_like(alpha_cumprod)
@@ -61,31 +61,34 @@ def snr_weights(
     return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)
 
 
-def mse(predicted: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """Mean square error in float32 (AnimateDiff, equations 2 and 7), each clip weighted by `weights` [B]."""
-    errors = F.mse_loss(predicted.float(), wanted.float(), reduction="none")
+def mse_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean squared error in float32 (AnimateDiff, equations 2 and 7); clips have `weights` `[B]`."""
+    errors = F.mse_loss(predicted.float(), target.float(), reduction="none")
     return (errors.flatten(1).mean(dim=1) * weights).mean()
 
 
 def debiased(values: Tensor, anchor: Tensor, beta: float) -> Tensor:
-    """Take one frame of each clip out of all its frames: sqrt(beta² + 1) · x_i − beta · x_anchor.
+    """Remove appearance: subtract one frame from all frames, sqrt(beta² + 1) · x_i − beta · x_anchor.
 
-    What all frames share, which is appearance, shrinks to 0.41 of itself at beta 1; what differs from frame to frame
-    grows (MotionDirector, equation 6). `values` [B, F, ...], `anchor` [B] frame numbers.
+    Appearance, which all frames share, shrinks to 0.41 at beta 1; differences between frames grow (MotionDirector,
+    equation 6). `values` is `[B, F, ...]`, `anchor` is `[B]` frame numbers.
     """
     chosen = values[torch.arange(len(values), device=values.device), anchor].unsqueeze(1)
-    return (beta**2 + 1) ** 0.5 * values - beta * chosen
+    scale = float((beta**2 + 1) ** 0.5)
+    return scale * values - beta * chosen
 
 
-def motion_loss(predicted: Tensor, wanted: Tensor, anchor: Tensor, beta: float, weights: Tensor) -> Tensor:
-    """Mean square error, plus that of the appearance-debiased values where `beta` is above 0."""
-    loss = mse(predicted, wanted, weights)
+def motion_loss(predicted: Tensor, target: Tensor, anchor: Tensor, beta: float, weights: Tensor) -> Tensor:
+    """Return the mean squared error, plus that of the appearance-debiased values if `beta` is above 0."""
+    loss = mse_loss(predicted, target, weights)
     if beta > 0:
-        pair = (debiased(values.float(), anchor, beta) for values in (predicted, wanted))
-        loss = loss + mse(*pair, weights)
+        loss = loss + mse_loss(
+            debiased(predicted.float(), anchor, beta), debiased(target.float(), anchor, beta), weights
+        )
     return loss
 
 
-def _shares(alpha_cumprod: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def _factors(alpha_cumprod: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sqrt(a) and sqrt(1 − a), shaped to multiply a tensor `[B, ...]`."""
     share = alpha_cumprod.view(-1, *[1] * (like.dim() - 1))
     return share.sqrt(), (1 - share).sqrt()

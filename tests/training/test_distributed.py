@@ -1,4 +1,4 @@
-"""Two processes compute what one does, and a run may change between one and two."""
+"""Two processes take the steps of one, and a run can change between one and two."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from accelerate.commands.config.config_args import load_config_from_file
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.training.distributed import DistributedContext
-from animdiff_cli.training.journal import read_rows
+from animdiff_cli.training.metrics_log import read_metrics
 from animdiff_cli.weights.files import read_tensors
 
 from .conftest import FSDP, SIZES, ToyClips
 
 
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, launch_two, toy_motion_file):
-    """A MotionLoRA's gradients are averaged. A motion module, begun by one process, is sharded and ends in one."""
+    """MotionLoRA: averaged gradients. Motion module: one process starts, two sharded ones resume, one finishes."""
     clips = ToyClips(sizes=SIZES)
 
     def lora(out, batch):
@@ -39,7 +39,7 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, lau
 
     assert losses(moved) == pytest.approx(losses(whole), rel=1e-5)
     start = weights_of(toy_motion_file)
-    for step in (3, 4):  # the last that was sharded, and what one process made of it
+    for step in (3, 4):  # the last sharded step, and the step of one process after it
         ours, theirs = (state(plan, step) for plan in (moved, whole))
         assert ours["adamw"]["param_groups"] == theirs["adamw"]["param_groups"]
         for kind in ("weights", "averages"):
@@ -50,9 +50,9 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, lau
     averages = state(moved, 3)["averages"]
     assert all(torch.equal(tensor, averages[name].half()) for name, tensor in sharded.items())
     shown, expected = (read_clip(plan.out / "samples" / "step-000003-1.gif").frames for plan in (moved, whole))
-    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.95  # palettes differ
+    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.95  # GIF palettes differ
 
-    *plain, second, third = held  # a line for each step
+    *plain, second, third = held  # a line per step
     trained = sum(tensor.numel() for tensor in start.values())
     assert plain == [[0, 0]] * 3
     assert second == third == [third[1] / 2, third[1]]
@@ -60,11 +60,11 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, lau
 
 
 def losses(plan):
-    return [row.loss for row in read_rows(plan.out / "loss.csv")]
+    return [row.loss for row in read_metrics(plan.out / "loss.csv")]
 
 
 def weights_of(path):
-    """Read what a run trains, named as in its checkpoints."""
+    """Read the trained weights, named as in checkpoints."""
     return {f"0.{name}": tensor for name, tensor in read_tensors(path).items() if "pos_encoder" not in name}
 
 
@@ -84,15 +84,15 @@ def distance(ours, theirs):
     return norm({name: ours[name].float() - tensor.float() for name, tensor in theirs.items()})
 
 
-def test_the_examples_are_files_a_launcher_takes():
+def test_the_example_config_files_load_in_accelerate():
     for name, kind in (("accelerate-multi-gpu.yaml", "MULTI_GPU"), ("fsdp.yaml", "FSDP")):
         config = load_config_from_file(str(FSDP.with_name(name)))
         assert (config.distributed_type.value, config.num_processes) == (kind, 2)
 
 
-def test_a_run_of_one_process_needs_no_launcher(monkeypatch):
+def test_one_process_needs_no_launcher(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "ACCELERATE_USE_FSDP"):
         monkeypatch.delenv(name, raising=False)
-    here = DistributedContext.from_environment()
-    assert here == DistributedContext(0, 1, 0) and here.is_first
-    assert here.mean(torch.tensor([2.0])).tolist() == [2.0]
+    distributed = DistributedContext.from_environment()
+    assert distributed == DistributedContext(0, 1, 0) and distributed.is_main_process
+    assert distributed.mean(torch.tensor([2.0])).tolist() == [2.0]

@@ -1,15 +1,15 @@
-"""What can be sharded, and what is refused before anything loads. `test_processes.py` shards."""
+"""FSDP settings that are supported and refused. `test_distributed.py` tests sharded runs."""
 
 import pytest
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.training.distributed import DistributedContext
-from animdiff_cli.training.fsdp import Sharding
+from animdiff_cli.training.fsdp import FsdpSettings
 
 from .conftest import ToyClips
 
-ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
 @pytest.mark.parametrize(
@@ -21,37 +21,40 @@ ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
         ({"FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"}, "`fsdp_reshard_after_forward` is `full_shard`"),
     ],
 )
-def test_a_launchers_wish_that_cannot_be_fulfilled_is_refused(monkeypatch, variables, message):
-    for name, value in (ASKED | variables).items():
+def test_unsupported_launcher_settings_are_refused(monkeypatch, variables, message):
+    for name, value in (FSDP | variables).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=message) as refused:
         DistributedContext.from_environment()
     assert refused.value.hint
 
 
-def test_a_launcher_is_understood(monkeypatch):
-    assert Sharding.from_environment() is None
-    for name, value in ASKED.items():
+def test_launcher_settings_are_read(monkeypatch):
+    assert FsdpSettings.from_environment() is None
+    for name, value in FSDP.items():
         monkeypatch.setenv(name, value)
-    assert Sharding.from_environment() == Sharding(reshard=True)
+    assert FsdpSettings.from_environment() == FsdpSettings(reshard_after_forward=True)
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
-    assert DistributedContext.from_environment().sharding == Sharding(reshard=False)
-    assert not DistributedContext.from_environment().sharded  # one process has nothing to share
+    assert DistributedContext.from_environment().fsdp == FsdpSettings(reshard_after_forward=False)
+    assert not DistributedContext.from_environment().is_sharded  # one process does not shard
 
 
 @pytest.mark.parametrize(
     ("stage", "settings", "message"),
     [
-        ("motion-lora", {}, "only `train-motion`"),
-        ("domain-adapter", {}, "only `train-motion`"),
+        ("motion-lora", {}, "`train-motion` only"),
+        ("domain-adapter", {}, "`train-motion` only"),
         ("motion-module", {"cuda_graph": True}, "cuda_graph"),
         ("motion-module", {"optimizer": "adamw8bit"}, "adamw8bit"),
     ],
 )
-def test_what_cannot_be_sharded_is_refused_before_anything_loads(make_plan, stage, settings, message):
+def test_runs_that_cannot_be_sharded_are_refused_before_anything_loads(make_plan, stage, settings, message):
     events = []
     with pytest.raises(UsageError, match=message) as refused:
         run_training(
-            make_plan(stage, **settings), ToyClips(), events.append, processes=DistributedContext(0, 2, 0, Sharding())
+            make_plan(stage, **settings),
+            ToyClips(),
+            events.append,
+            distributed=DistributedContext(0, 2, 0, FsdpSettings()),
         )
     assert "--multi_gpu" in refused.value.hint and not events

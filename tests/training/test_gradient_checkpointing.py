@@ -6,8 +6,8 @@ from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpo
 from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 
 
-def gradients(unet, motion, branches):
-    """One backward pass; returns the gradients and the bytes that were kept for it."""
+def gradients(unet, motion, lora):
+    """Run one backward pass; return the gradients and the bytes saved for it."""
     kept = {}
 
     def keep(tensor):
@@ -24,27 +24,27 @@ def gradients(unet, motion, branches):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = unet(latents, 300, encoder_hidden_states=text).sample.square().mean()
         loss.backward()
-    found = {name: parameter.grad for name, parameter in branches.parameters().items()}
-    for parameter in branches.parameters().values():
+    found = {name: parameter.grad for name, parameter in lora.parameters().items()}
+    for parameter in lora.parameters().values():
         parameter.grad = None
     return found, sum(kept.values())
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_recomputing_gives_the_same_gradients_from_far_less_memory(make_unet, make_motion, version):
+def test_gradient_checkpointing_gives_equal_gradients_with_far_less_memory(make_unet, make_motion, version):
     unet = make_unet().requires_grad_(False)
     motion = make_motion(unet, version).requires_grad_(False)
     plug(unet, motion)
-    branches = LoraLayers.new(motion_projections(motion), 4)
-    for branch in branches.branches.values():
-        branch.up.data.normal_(generator=torch.Generator().manual_seed(1))
-    plain, plain_bytes = gradients(unet, motion, branches)
+    lora = LoraLayers.new(motion_projections(motion), 4)
+    for layer in lora.layers.values():
+        layer.up.data.normal_(generator=torch.Generator().manual_seed(1))
+    plain, plain_bytes = gradients(unet, motion, lora)
     unet.enable_gradient_checkpointing()
-    built_in, built_in_bytes = gradients(unet, motion, branches)
+    built_in, built_in_bytes = gradients(unet, motion, lora)
     enable_gradient_checkpointing(unet, motion)
-    ours, our_bytes = gradients(unet, motion, branches)
+    ours, our_bytes = gradients(unet, motion, lora)
     for name, gradient in plain.items():
         assert gradient.abs().max() > 0
-        torch.testing.assert_close(ours[name], gradient, rtol=1e-6, atol=1e-9)  # attention by another kernel
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-6, atol=1e-9)  # another attention kernel
         torch.testing.assert_close(built_in[name], gradient, rtol=1e-9, atol=1e-12)
     assert our_bytes < 0.4 * built_in_bytes < 0.4 * plain_bytes

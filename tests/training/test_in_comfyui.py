@@ -1,8 +1,8 @@
-"""What is trained here, read by the rules of ComfyUI-AnimateDiff-Evolved; its loader needs ComfyUI and is not run.
+"""Trained MotionLoRAs follow the rules of ComfyUI-AnimateDiff-Evolved; its loader needs ComfyUI and is not run.
 
-Its `load_motion_lora_as_patches` (animatediff/model_injection.py) keeps keys with `temporal` in them, takes each that
-is not an `up.` for the down half, finds the other half beside it, and adds up @ down to the weight of the motion module
-that is called as the down half without its LoRA words, whether `to_out` is numbered or not. It knows no alpha.
+Its `load_motion_lora_as_patches` (animatediff/model_injection.py) ignores keys without `temporal`, pairs each key that
+does not contain `up.` with its `up.` key, and adds up @ down to the motion module weight whose name is that key without
+the LoRA parts, with `to_out` numbered or not. It ignores alpha.
 """
 
 import re
@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
-from animdiff_cli.training.export import save_low_rank
+from animdiff_cli.training.export import export_lora
 from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 
 
-def changes_by_evolveds_rules(tensors):
-    """Map each weight of the motion module, by its official name, to what is added to it."""
+def changes_in_evolved(tensors):
+    """Return the change of each motion module weight by its official name."""
     changes = {}
     for key in tensors:
         if "temporal" not in key or "up." in key:
@@ -28,27 +28,27 @@ def changes_by_evolveds_rules(tensors):
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-def test_evolved_finds_a_weight_for_every_pair_and_adds_what_was_trained(make_unet, make_motion, tmp_path, version):
+def test_evolved_finds_a_weight_for_every_pair_and_adds_the_trained_change(make_unet, make_motion, tmp_path, version):
     motion = make_motion(make_unet(dtype=torch.float32), version)
-    branches = LoraLayers.new(motion_projections(motion), 4, scale=0.5)
+    lora = LoraLayers.new(motion_projections(motion), 4, scale=0.5)
     generator = torch.Generator().manual_seed(3)
-    for branch in branches.branches.values():
-        branch.up.data.copy_(torch.randn(branch.up.shape, generator=generator))
+    for layer in lora.layers.values():
+        layer.up.data.copy_(torch.randn(layer.up.shape, generator=generator))
     names = {layer: name for name, layer in motion.named_modules()}
     added = {
-        f"{names[layer]}.weight": 0.5 * (branches.branches[key].up @ branches.branches[key].down).detach()
+        f"{names[layer]}.weight": 0.5 * (lora.layers[key].up @ lora.layers[key].down).detach()
         for key, layer in motion_projections(motion).items()
     }
     files = []
     for layout in ("original", "diffusers", "peft"):
         path = tmp_path / f"{layout}.safetensors"
-        save_low_rank(branches, path, kind="motion-lora", version=version, layout=layout)
+        export_lora(lora, path, kind="motion-lora", version=version, layout=layout)
         output = tmp_path / f"comfy-of-{layout}.safetensors"
         files.append(convert_weights(plan_conversion(str(path), "comfy", output=output)).path)
     for path in (tmp_path / "original.safetensors", *files):
         tensors = load_file(path)
-        assert all("temporal" in key for key in tensors)  # others would be dropped in silence
-        changes = changes_by_evolveds_rules(tensors)
+        assert all("temporal" in key for key in tensors)  # Evolved silently ignores other keys
+        changes = changes_in_evolved(tensors)
         assert 2 * len(changes) == len(tensors) and changes.keys() == added.keys() <= motion.state_dict().keys()
         for weight, change in changes.items():
             torch.testing.assert_close(change, added[weight], rtol=5e-3, atol=5e-3)

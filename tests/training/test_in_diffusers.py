@@ -1,4 +1,4 @@
-"""What is trained here moves diffusers' own AnimateDiffPipeline as it moves ours."""
+"""A MotionLoRA trained here renders equally in diffusers' AnimateDiffPipeline and in this program."""
 
 import numpy as np
 import pytest
@@ -16,9 +16,9 @@ PROMPT, STEPS, FRAMES, SIZE, SEED, GUIDANCE = "a fox", 2, 4, 64, 5, 2.0
 
 
 class NormPerFrame(nn.GroupNorm):
-    """A v3 temporal transformer's norm as the official code has it, on [B, C, F, H, W].
+    """The norm of a v3 temporal transformer as in the official code, on `[B, C, F, H, W]`.
 
-    diffusers takes the statistics over all frames of a clip, which is another function of the same weights.
+    diffusers computes its statistics over all frames of a clip, which is another function of the same weights.
     """
 
     def forward(self, clip):
@@ -28,7 +28,7 @@ class NormPerFrame(nn.GroupNorm):
 
 @pytest.fixture
 def theirs(toy_model, toy_motion_file, tmp_path):
-    """Render with diffusers on our motion module as `convert` writes it, a LoRA loaded by its own loader."""
+    """Render with diffusers, a converted motion module, and a LoRA loaded by diffusers' loader."""
     pipeline = AnimateDiffPipeline(
         vae=AutoencoderKL.from_pretrained(toy_model / "vae"),
         text_encoder=CLIPTextModel.from_pretrained(toy_model / "text_encoder"),
@@ -91,11 +91,11 @@ def convert(source, to, output):
 
 
 def far(one, other):
-    """The largest difference of two clips, in levels of 255."""
+    """Return the largest difference of two clips, in levels of 255."""
     return np.abs(one.astype(float) - other).max()
 
 
-def test_a_motion_lora_trained_here_moves_diffusers_pipeline_as_it_moves_ours(make_plan, clips, ours, theirs, tmp_path):
+def test_a_trained_motion_lora_renders_equally_in_diffusers(make_plan, clips, ours, theirs, tmp_path):
     learning = {"steps": 3, "lr": 0.03, "alpha": 8.0, "spatial_rank": 0, "debias": 0.0}
     trained = run_training(make_plan(**learning), clips).path
     plain, moved = ours(), ours(trained)
@@ -104,7 +104,9 @@ def test_a_motion_lora_trained_here_moves_diffusers_pipeline_as_it_moves_ours(ma
         layout: convert(trained, layout, tmp_path / f"{layout}.safetensors") for layout in ("diffusers", "peft")
     }
     for layout, path in converted.items():
-        respelled = run_training(make_plan(**learning, format=layout), clips).path  # the same run, no step taken
+        respelled = run_training(
+            make_plan(**learning, format=layout), clips
+        ).path  # the same run, without further steps
         tensors = load_file(respelled)
         assert tensors.keys() == load_file(path).keys()
         assert all(torch.equal(tensor, tensors[key]) for key, tensor in load_file(path).items())

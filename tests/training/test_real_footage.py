@@ -1,4 +1,4 @@
-"""A MotionLoRA learns from camera footage: a street, a talking head and an animated film, five seconds each."""
+"""A MotionLoRA learns from real footage: a street, a talking head and an animated film, five seconds each."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from animdiff_cli import generate
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.training.data.dataset import scan
-from animdiff_cli.training.journal import read_rows
+from animdiff_cli.training.metrics_log import read_metrics
 from animdiff_cli.weights.files import read_tensors
 
 from .conftest import stop_after
@@ -18,7 +18,7 @@ STEPS = 4
 
 @pytest.fixture
 def plan_on(make_plan, real, tmp_path):
-    """Plan a run on the real videos, each of them once per step."""
+    """Plan a run that uses each of the real videos once per step."""
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in VIDEOS:
@@ -38,11 +38,11 @@ def train(plan, *watchers):
 
 
 def losses(plan):
-    return [row.loss for row in read_rows(plan.out / "loss.csv")]
+    return [row.loss for row in read_metrics(plan.out / "loss.csv")]
 
 
-def test_the_loss_falls_a_cut_run_goes_on_exactly_and_the_file_renders(plan_on, toy_model, toy_motion_file):
-    # at this rate it learns nothing: what an untrained one loses on the very clips, timesteps and noise of each step
+def test_the_loss_falls_a_stopped_run_resumes_exactly_and_the_result_renders(plan_on, toy_model, toy_motion_file):
+    # at this rate nothing is learned: these are the untrained losses on the same clips, timesteps and noise
     untrained = plan_on("untrained", lr=1e-12)
     train(untrained)
     plan = plan_on("learning", lr=0.1)

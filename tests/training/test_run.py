@@ -1,4 +1,4 @@
-"""Whole runs of a few steps on a toy model: what comes out, and what happens when they are cut short."""
+"""Whole runs of a few steps on a toy model: their results, interrupts and resumes."""
 
 import json
 import threading
@@ -14,8 +14,8 @@ from animdiff_cli.jobs.train import run_training
 from animdiff_cli.motion import load_motion_module
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.read import read_clip
-from animdiff_cli.training.journal import read_rows
 from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
+from animdiff_cli.training.metrics_log import read_metrics
 from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
 from animdiff_cli.weights.identify import identify
 
@@ -23,23 +23,23 @@ from .conftest import ToyClips, stop_after
 
 
 def losses(plan):
-    return [row.loss for row in read_rows(plan.out / "loss.csv")]
+    return [row.loss for row in read_metrics(plan.out / "loss.csv")]
 
 
-def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):
+def test_a_run_writes_a_motion_lora_with_its_metadata(make_plan, clips):
     plan = make_plan(sample_every=4, sample_prompts=("a fox",), leak_stills=1)
     result = run_training(plan, clips)
     info = identify(result.path)
     assert (info.kind, info.version, info.rank, info.format) == ("motion-lora", "v3", 4, "original")
-    about = json.loads(info.metadata["animdiff.training"])
-    assert about["config"]["lr"] == 5e-4 and about["steps"] == 4
+    recipe = json.loads(info.metadata["animdiff.training"])
+    assert recipe["config"]["lr"] == 5e-4 and recipe["steps"] == 4
     assert json.loads(info.metadata["animdiff.data"])["count"] == 3
-    assert "/" not in about["config"]["model"]  # where things lie here is nobody's business
+    assert "/" not in recipe["config"]["model"]  # folders of this machine are not published
     motion = load_motion_module(plan.motion_module)
     trained = LoraLayers.load(motion_projections(motion), result.path)
-    assert all(branch.up.abs().max() > 0 for branch in trained.branches.values())
-    left = sorted(path.relative_to(plan.out).as_posix() for path in plan.out.rglob("*") if path.is_file())
-    assert left == [
+    assert all(layer.up.abs().max() > 0 for layer in trained.layers.values())
+    files = sorted(path.relative_to(plan.out).as_posix() for path in plan.out.rglob("*") if path.is_file())
+    assert files == [
         "checkpoints/step-00000002.pt",
         "checkpoints/step-00000004.pt",
         "config.yaml",
@@ -53,23 +53,23 @@ def test_a_run_writes_a_motion_lora_that_says_what_it_is(make_plan, clips):
     assert 0 < result.report["appearance"]["similarity"] <= 1
 
 
-def test_a_run_that_was_stopped_goes_on_exactly_where_it_was(make_plan, clips):
+def test_a_stopped_run_resumes_exactly(make_plan, clips):
     settings = {"steps": 6, "ema": 0.9, "caption_dropout": 0.3, "batch": 2, "lr_schedule": "cosine"}
     whole = make_plan(out="whole", save_every=100, **settings)
     run_training(whole, clips)
     plan = make_plan(out="stopped", save_every=100, **settings)
     with pytest.raises(KeyboardInterrupt):
         run_training(plan, clips, stop_after(2))
-    assert len(losses(plan)) == 3  # the step that was under way when somebody asked is finished and saved
-    said = []
-    run_training(plan, clips, said.append)
-    assert any(isinstance(event, Note) and "after step 3" in event.message for event in said)
+    assert len(losses(plan)) == 3  # the step during the interrupt is finished and saved
+    events = []
+    run_training(plan, clips, events.append)
+    assert any(isinstance(event, Note) and "resuming after step 3" in event.message for event in events)
     assert losses(plan) == losses(whole)
     ours, theirs = (read_tensors(p.result) for p in (plan, whole))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_a_second_sitting_encodes_nothing_again_and_a_third_has_nothing_to_do(make_plan, clips):
+def test_a_longer_run_encodes_only_new_clips_and_a_finished_run_does_nothing(make_plan, clips):
     events = []
     run_training(make_plan(), clips, events.append)
     assert sum(isinstance(event, Prepared) for event in events) == 4
@@ -77,7 +77,7 @@ def test_a_second_sitting_encodes_nothing_again_and_a_third_has_nothing_to_do(ma
     longer = make_plan(steps=6)
     run_training(longer, clips, events.append)
     assert [event.step for event in events if isinstance(event, Trained)] == [5, 6]
-    assert sum(isinstance(event, Prepared) for event in events) == 2  # only what the added steps see
+    assert sum(isinstance(event, Prepared) for event in events) == 2  # only the clips of the added steps
     weights = longer.result.read_bytes()
     events.clear()
     run_training(longer, clips, events.append)
@@ -85,7 +85,7 @@ def test_a_second_sitting_encodes_nothing_again_and_a_third_has_nothing_to_do(ma
     assert longer.result.read_bytes() == weights
 
 
-def test_another_run_in_the_same_folder_is_refused_unless_it_may_begin_anew(make_plan, clips):
+def test_another_run_in_the_same_folder_is_refused_unless_it_overwrites(make_plan, clips):
     plan = make_plan()
     run_training(plan, clips)
     first = losses(plan)
@@ -97,14 +97,14 @@ def test_another_run_in_the_same_folder_is_refused_unless_it_may_begin_anew(make
     assert losses(plan)[0] == first[0] and losses(plan)[2] != first[2]
 
 
-def test_a_folder_of_other_things_is_left_alone(make_plan, tmp_path):
+def test_a_folder_with_other_files_is_refused(make_plan, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="not of a training run"):
         make_plan(out="photos")
 
 
-def test_recomputing_activations_changes_no_loss(make_plan, clips):
+def test_gradient_checkpointing_changes_no_loss(make_plan, clips):
     kept, recomputed = (
         make_plan(out="kept", gradient_checkpointing=False),
         make_plan(out="re", gradient_checkpointing=True),
@@ -121,34 +121,34 @@ def test_clips_of_several_sizes_train_together(make_plan):
     assert len(losses(plan)) == 2
 
 
-def test_accumulating_halves_takes_the_step_of_the_whole_batch(make_plan, clips):
+def test_accumulation_takes_the_step_of_the_whole_batch(make_plan, clips):
     whole, halves = make_plan(out="a", batch=2, spatial_mask=0), make_plan(out="b", accumulation=2, spatial_mask=0)
     for plan in (whole, halves):
         run_training(plan, clips)
     assert losses(whole) == pytest.approx(losses(halves), rel=2e-3)
 
 
-def test_the_spatial_lora_learns_and_is_thrown_away(make_plan, clips):
+def test_the_spatial_lora_learns_and_is_not_exported(make_plan, clips):
     plan = make_plan(spatial_mask=0)
     result = run_training(plan, clips)
     state = torch.load(plan.out / "checkpoints" / "step-00000004.pt", weights_only=True)
     spatial = [tensor for name, tensor in state["weights"].items() if name.startswith("1.") and name.endswith(".up")]
-    # where the picture is one position small, self-attention has no choice and its queries learn nothing
+    # at a resolution of 1x1, self-attention is constant and its queries learn nothing
     assert sum(bool(tensor.abs().max() > 0) for tensor in spatial) > 0.7 * len(spatial)
     assert all(".motion_modules." in key for key in read_tensors(result.path))
     without = make_plan(out="without", spatial_rank=0)
     run_training(without, clips)
-    assert losses(plan)[0] == losses(without)[0]  # untrained, it changes nothing
+    assert losses(plan)[0] == losses(without)[0]  # untrained, it adds nothing
     assert losses(plan)[3] != losses(without)[3]
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "peft"])
-def test_the_result_is_written_in_other_layouts(make_plan, clips, layout):
+def test_the_result_is_exported_in_other_layouts(make_plan, clips, layout):
     result = run_training(make_plan(format=layout, steps=1), clips)
     assert identify(result.path).format == layout
 
 
-def test_an_adapter_learns_from_single_frames_and_plugs_into_stage_2(make_plan, clips):
+def test_an_adapter_learns_from_single_frames_and_is_used_in_stage_2(make_plan, clips):
     adapter = make_plan("domain-adapter", out="adapter", batch=2, sample_every=4, sample_prompts=("a fox",))
     result = run_training(adapter, clips)
     info = identify(result.path)
@@ -167,7 +167,7 @@ def test_an_adapter_learns_from_single_frames_and_plugs_into_stage_2(make_plan, 
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_a_new_motion_module_begins_as_nothing_and_is_saved_in_the_official_layout(make_plan, clips, version):
+def test_a_new_motion_module_learns_and_is_exported_in_the_official_layout(make_plan, clips, version):
     plan = make_plan("motion-module", batch=1, motion_version=version, ema=0.0)
     result = run_training(plan, clips)
     info = identify(result.path)
@@ -178,7 +178,7 @@ def test_a_new_motion_module_begins_as_nothing_and_is_saved_in_the_official_layo
     assert read_metadata(result.path)["animdiff.base"]
 
 
-def test_training_goes_on_from_a_published_module(make_plan, clips, toy_motion_file):
+def test_training_starts_from_a_published_module(make_plan, clips, toy_motion_file):
     plan = make_plan("motion-module", motion_module=str(toy_motion_file), batch=1, steps=1, lr=1e-6, ema=0.0)
     trained = read_tensors(run_training(plan, clips).path)
     before = read_tensors(toy_motion_file)
@@ -187,7 +187,7 @@ def test_training_goes_on_from_a_published_module(make_plan, clips, toy_motion_f
 
 
 @pytest.mark.parametrize("stage", ["motion-lora", "motion-module"])
-def test_clips_are_noised_on_linear_betas_unless_others_are_asked_for(make_plan, clips, stage):
+def test_clips_use_linear_betas_by_default(make_plan, clips, stage):
     settings = {"steps": 2, "batch": 1, "spatial_rank": 0}
     plain = make_plan(stage, out="plain", **settings)
     settings |= {"sample_every": 2, "sample_prompts": ("a fox",)}
@@ -200,19 +200,19 @@ def test_clips_are_noised_on_linear_betas_unless_others_are_asked_for(make_plan,
     samples = [plan.out / "samples" / "step-000002-1.gif" for plan in (linear, scaled)]
     assert [read_recipe(path)["config"]["beta_schedule"] for path in samples] == ["linear", "scaled_linear"]
     assert not np.array_equal(*(read_clip(path).frames for path in samples))
-    about = json.loads(read_metadata(scaled.result)["animdiff.training"])
-    assert about["config"]["beta_schedule"] == "scaled_linear"
+    recipe = json.loads(read_metadata(scaled.result)["animdiff.training"])
+    assert recipe["config"]["beta_schedule"] == "scaled_linear"
     with pytest.raises(UsageError, match="beta_schedule was `linear`, now `scaled_linear`"):
         run_training(make_plan(stage, out="linear", **settings | {"beta_schedule": "scaled_linear"}), clips)
 
 
-def test_a_style_is_saved_as_a_lora_that_any_program_takes(make_plan, clips):
+def test_as_lora_exports_an_ordinary_lora(make_plan, clips):
     plan = make_plan("domain-adapter", as_lora=True, rank=4, batch=2)
     info = identify(run_training(plan, clips).path)
     assert (info.kind, info.version, info.rank) == ("lora", None, 4)
 
 
-def test_an_adapter_learns_on_the_noise_its_image_model_knows(make_plan, clips):
+def test_an_adapter_uses_the_noise_schedule_of_its_image_model(make_plan, clips):
     plain = make_plan("domain-adapter", out="plain", steps=1)
     scaled, linear = (
         make_plan("domain-adapter", out=betas, steps=1, beta_schedule=betas) for betas in ("scaled_linear", "linear")
@@ -222,7 +222,7 @@ def test_an_adapter_learns_on_the_noise_its_image_model_knows(make_plan, clips):
     assert losses(plain) == losses(scaled) != losses(linear)
 
 
-def test_the_lora_that_is_thrown_away_learns_on_the_image_models_noise_whatever_the_clips_are_on(make_plan, clips):
+def test_the_spatial_lora_uses_the_image_models_noise_schedule_always(make_plan, clips):
     learned = []
     for betas in ("linear", "scaled_linear"):
         plan = make_plan(out=betas, beta_schedule=betas, steps=1, spatial_mask=0)
@@ -230,10 +230,10 @@ def test_the_lora_that_is_thrown_away_learns_on_the_image_models_noise_whatever_
         learned.append(torch.load(plan.out / "checkpoints" / "step-00000001.pt", weights_only=True)["weights"])
     linear, scaled = learned
     differing = {name.partition(".")[0] for name in linear if not torch.equal(linear[name], scaled[name])}
-    assert differing == {"0"}  # the temporal one
+    assert differing == {"0"}  # the temporal LoRA
 
 
-def test_bf16_trains_and_keeps_what_is_trained_in_float32(make_plan, clips):
+def test_bf16_runs_keep_trained_weights_in_float32(make_plan, clips):
     plan = make_plan("motion-module", dtype="bf16", batch=1, steps=1, sample_every=1, sample_prompts=("a fox",))
     run_training(plan, clips)
     state = torch.load(plan.out / "checkpoints" / "step-00000001.pt", weights_only=True)
@@ -256,7 +256,7 @@ def test_too_many_frames_are_refused_before_the_model_loads(make_plan):
     assert len(events) == 1
 
 
-def test_a_loss_that_is_no_number_ends_the_run(make_plan, clips, toy_motion_file, tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_run(make_plan, clips, toy_motion_file, tmp_path):
     broken = read_tensors(toy_motion_file)
     bias = next(key for key in broken if key.endswith("proj_out.bias"))
     broken[bias] = torch.full_like(broken[bias], torch.inf)
@@ -266,12 +266,12 @@ def test_a_loss_that_is_no_number_ends_the_run(make_plan, clips, toy_motion_file
         run_training(make_plan(motion_module=str(path)), clips)
 
 
-def test_8_bit_is_refused_where_it_cannot_run(make_plan, clips):
+def test_adamw8bit_is_refused_without_cuda(make_plan, clips):
     with pytest.raises(DeviceError, match="CUDA"):
         run_training(make_plan(optimizer="adamw8bit"), clips)
 
 
-def test_a_run_works_in_a_thread_where_no_signal_arrives(make_plan, clips):
+def test_a_run_works_outside_the_main_thread(make_plan, clips):
     plan, done = make_plan(steps=1), []
     thread = threading.Thread(target=lambda: done.append(run_training(plan, clips)))
     thread.start()

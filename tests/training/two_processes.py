@@ -1,7 +1,6 @@
-"""What each process runs that `launch_two` starts: one run after the other on toy clips, with settings from a file.
+"""Script of the processes that `launch_two` starts: runs on toy clips, with settings from a file.
 
-After each step the first process writes how many numbers it holds of tensors that are held in parts, and how many
-those tensors have.
+After each step, the main process writes the number of elements it holds of sharded tensors, and their full number.
 """
 
 import gc
@@ -23,17 +22,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import SIZES, ToyClips
 
 
-def tell_held(event):
+def report_held(event):
     if isinstance(event, Trained):
-        parts = [thing for thing in gc.get_objects() if isinstance(thing, DTensor)]
-        held = [sum(part.to_local().numel() for part in parts), sum(part.numel() for part in parts)]
+        sharded = [thing for thing in gc.get_objects() if isinstance(thing, DTensor)]
+        held = [sum(tensor.to_local().numel() for tensor in sharded), sum(tensor.numel() for tensor in sharded)]
         sys.stdout.write(f"{json.dumps(held)}\n")
 
 
 if __name__ == "__main__":
-    here = DistributedContext.from_environment()
-    with here.together(torch.device("cpu")):
+    distributed = DistributedContext.from_environment()
+    with distributed.process_group(torch.device("cpu")):
         for config in json.loads(Path(sys.argv[1]).read_text()):
-            processes = here if config["stage"] == "motion-module" else replace(here, sharding=None)
-            plan = plan_training(config["stage"], [Layer("test", config)], local_rank=here.local_rank)
-            run_training(plan, ToyClips(sizes=SIZES), tell_held, processes=processes)
+            context = distributed if config["stage"] == "motion-module" else replace(distributed, fsdp=None)
+            plan = plan_training(config["stage"], [Layer("test", config)], local_rank=distributed.local_rank)
+            run_training(plan, ToyClips(sizes=SIZES), report_held, distributed=context)

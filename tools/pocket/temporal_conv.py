@@ -26,7 +26,7 @@ from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import TrainPlan, plan_training
 from animdiff_cli.motion import plug
 from animdiff_cli.training.data.dataset import scan
-from animdiff_cli.training.network import MotionNetwork
+from animdiff_cli.training.export import MotionNetwork
 from tools.pocket.convolution import ConvolutionModule, load_convolution, save_convolution
 
 NETWORK = MotionNetwork("temporal convolution", ConvolutionModule, save_convolution)

@@ -11,7 +11,7 @@ from animdiff_cli.training.data.dataset import ClipDataset
 from animdiff_cli.training.data.latents import LatentCache
 from animdiff_cli.training.data.sample_schedule import SampleSchedule, ScheduledSample
 from animdiff_cli.training.data.texts import TextCache
-from animdiff_cli.training.objective import noise_hiding
+from animdiff_cli.training.objective import noise_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class BatchLoader:
         latents = (mean + std * torch.randn(mean.shape, generator=generator)) * self.scaling_factor
         noise = torch.randn(mean.shape, generator=generator)
         if sample.from_noise:
-            return latents, noise_hiding(latents, noise, self.alphas_cumprod[sample.timestep])
+            return latents, noise_between(latents, noise, self.alphas_cumprod[sample.timestep])
         if self.noise_offset > 0:
             noise = noise + self.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=generator)
         return latents, noise

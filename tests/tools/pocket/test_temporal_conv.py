@@ -17,7 +17,7 @@ from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
 from animdiff_cli.motion import MotionModule, MotionSpec, plug, save_motion_module
 from animdiff_cli.training.data.dataset import scan
-from animdiff_cli.training.journal import read_rows
+from animdiff_cli.training.metrics_log import read_metrics
 from animdiff_cli.weights.files import read_tensors
 from animdiff_cli.weights.identify import identify
 from tools.pocket.__main__ import main
@@ -50,7 +50,7 @@ def config(settings):
 
 
 def losses(folder):
-    return [row.loss for row in read_rows(folder / "loss.csv")]
+    return [row.loss for row in read_metrics(folder / "loss.csv")]
 
 
 def render(animator, model):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from animdiff_cli.training.leak import compare, similarity
+from animdiff_cli.training.appearance_leak import measure_leak, similarity
 
 
 def picture(colour, seed=0):
@@ -10,24 +10,24 @@ def picture(colour, seed=0):
     return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
 
 
-def test_stills_that_did_not_change_leaked_nothing():
+def test_unchanged_stills_have_no_leak():
     stills = [picture((200, 40, 40), seed) for seed in range(3)]
-    report = compare(stills, stills, [picture((40, 200, 40))])
+    report = measure_leak(stills, stills, [picture((40, 200, 40))])
     assert report.similarity == pytest.approx(1.0)
     assert report.leaked == 0 and report.stills == 3
 
 
-def test_stills_that_took_on_the_colours_of_the_clips_leaked():
+def test_stills_with_the_colors_of_the_clips_have_a_leak():
     clips = [picture((40, 200, 40), seed) for seed in range(4)]
     before = [picture((200, 40, 40), seed) for seed in range(3)]
     after = [np.where(np.arange(32)[None, :, None] < 16, still, clips[0]) for still in before]
-    report = compare(before, after, clips)
+    report = measure_leak(before, after, clips)
     assert report.leaked > 0.3
     assert report.similarity < 0.9
     assert set(report.record()) >= {"similarity", "leaked", "towards_clips_before", "towards_clips_after"}
 
 
-def test_similarity_is_one_for_the_same_and_low_for_the_unrelated():
+def test_similarity_is_one_for_equal_and_low_for_unrelated_pictures():
     a, b = picture((100, 100, 100), 1), picture((100, 100, 100), 2)
     assert similarity(a, a) == pytest.approx(1.0)
     assert abs(similarity(a, b)) < 0.3

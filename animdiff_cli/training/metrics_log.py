@@ -1,4 +1,4 @@
-"""What a run leaves behind about itself: losses as CSV, as a curve, and for TensorBoard."""
+"""Log loss and learning rate of each step as CSV, as a plot, and for TensorBoard."""
 
 import csv
 import io
@@ -21,65 +21,66 @@ RAW, SMOOTH, AXIS = (196, 210, 228), (30, 90, 170), (90, 90, 90)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One optimiser step."""
+class StepMetrics:
+    """Metrics of one optimizer step."""
 
     step: int
     loss: float
     lr: float
 
 
-class Journal:
-    """Appends one row per step. Rows after the step a run resumes at belong to steps that will be taken again."""
+class MetricsLog:
+    """Append one row per step. Rows after `resume_at` are dropped, because a resumed run repeats those steps."""
 
     def __init__(self, folder: Path, *, resume_at: int = 0, tensorboard: bool = False) -> None:
         self.path = folder / "loss.csv"
         folder.mkdir(parents=True, exist_ok=True)
-        self.rows = [row for row in read_rows(self.path) if row.step <= resume_at]
-        _write_text(self.path, _as_csv(self.rows))
+        self.rows = [row for row in read_metrics(self.path) if row.step <= resume_at]
+        with readable_output_failures(self.path, "-o"):
+            atomic_write_text(self.path, _to_csv(self.rows))
         self._file = self.path.open("a", encoding="utf-8", newline="")
-        self._board: Any = _board(folder / "tensorboard", resume_at + 1) if tensorboard else None
+        self._tensorboard: Any = _summary_writer(folder / "tensorboard", resume_at + 1) if tensorboard else None
 
-    def append(self, row: Row) -> None:
-        """Write down one step; it is on disk when this returns."""
+    def append(self, row: StepMetrics) -> None:
+        """Write one step and flush it."""
         self.rows.append(row)
-        self._file.write(_as_csv([row], header=False))
+        self._file.write(_to_csv([row], header=False))
         self._file.flush()
-        if self._board:
-            self._board.add_scalar("loss", row.loss, row.step)
-            self._board.add_scalar("lr", row.lr, row.step)
-            self._board.flush()
+        if self._tensorboard:
+            self._tensorboard.add_scalar("loss", row.loss, row.step)
+            self._tensorboard.add_scalar("lr", row.lr, row.step)
+            self._tensorboard.flush()
 
-    def draw(self) -> None:
-        """Draw the curve beside the CSV."""
+    def plot(self) -> None:
+        """Write the loss curve beside the CSV file."""
         if len(self.rows) > 1:
             path = self.path.with_suffix(".png")
             with readable_output_failures(path, "-o"), atomic_write(path) as hidden:
-                draw_curve(self.rows).save(hidden, format="PNG")
+                plot_losses(self.rows).save(hidden, format="PNG")
 
     def close(self) -> None:
         """Close the files."""
         self._file.close()
-        if self._board:
-            self._board.close()
+        if self._tensorboard:
+            self._tensorboard.close()
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read a journal; a last line cut short by a kill is left out."""
+def read_metrics(path: Path) -> list[StepMetrics]:
+    """Read a CSV log. Ignores a last line that was truncated by a kill."""
     if not path.is_file():
         return []
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines()[1:]:
         try:
             step, loss, lr = line.split(",")
-            rows.append(Row(int(step), float(loss), float(lr)))
+            rows.append(StepMetrics(int(step), float(loss), float(lr)))
         except ValueError:
             break
     return rows
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
-    """Follow the losses with a moving average over about a twentieth of them, without a bias at the start.
+    """Return the bias-corrected exponential moving average over about a twentieth of the losses.
 
     >>> smoothed([2.0, 2.0, 2.0])
     [2.0, 2.0, 2.0]
@@ -93,10 +94,10 @@ def smoothed(losses: Sequence[float]) -> list[float]:
     return values
 
 
-def draw_curve(rows: Sequence[Row]) -> Image.Image:
-    """Draw losses over steps, raw and smoothed. At least two rows."""
+def plot_losses(rows: Sequence[StepMetrics]) -> Image.Image:
+    """Plot losses over steps, raw and smoothed. Needs at least two rows."""
     image = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.Draw(image)
+    canvas = ImageDraw.Draw(image)
     losses = [row.loss for row in rows]
     low, high = 0.0, max(sorted(losses)[int(0.99 * (len(losses) - 1))], 1e-9) * 1.05
     first, last = rows[0].step, rows[-1].step
@@ -106,45 +107,40 @@ def draw_curve(rows: Sequence[Row]) -> Image.Image:
         y = SIZE[1] - MARGIN - (SIZE[1] - 2 * MARGIN) * (min(loss, high) - low) / (high - low)
         return x, y
 
-    pen.line([point(first, high), point(first, low), point(last, low)], fill=AXIS)
-    for values, colour, width in ((losses, RAW, 1), (smoothed(losses), SMOOTH, 2)):
+    canvas.line([point(first, high), point(first, low), point(last, low)], fill=AXIS)
+    for values, color, width in ((losses, RAW, 1), (smoothed(losses), SMOOTH, 2)):
         points = [point(row.step, loss) for row, loss in zip(rows, values, strict=True)]
         for start, end in pairwise(points):
-            pen.line([start, end], fill=colour, width=width)
+            canvas.line([start, end], fill=color, width=width)
     for fraction in (0, 0.5, 1):
-        pen.text((6, point(first, high * fraction)[1] - 6), f"{high * fraction:.4f}", fill=AXIS)
+        canvas.text((6, point(first, high * fraction)[1] - 6), f"{high * fraction:.4f}", fill=AXIS)
         step = round(first + (last - first) * fraction)
-        pen.text((point(step, low)[0] - 12, SIZE[1] - MARGIN + 8), str(step), fill=AXIS)
-    pen.text((MARGIN, 16), f"loss per step; smoothed {smoothed(losses)[-1]:.4f} at step {last}", fill=AXIS)
+        canvas.text((point(step, low)[0] - 12, SIZE[1] - MARGIN + 8), str(step), fill=AXIS)
+    canvas.text((MARGIN, 16), f"loss per step; smoothed {smoothed(losses)[-1]:.4f} at step {last}", fill=AXIS)
     return image
 
 
-def _as_csv(rows: Sequence[Row], *, header: bool = True) -> str:
+def check_tensorboard() -> None:
+    """Raise `UsageError` if tensorboard is not installed."""
+    if find_spec("tensorboard") is None:
+        raise UsageError(
+            "event files need the package tensorboard, which is not installed",
+            hint="`pip install tensorboard`, or leave out `--tensorboard`: losses are in loss.csv too",
+        )
+
+
+def _to_csv(rows: Sequence[StepMetrics], *, header: bool = True) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
         writer.writerow(HEADER)
-    # repr of a float reads back as the same float: a resumed run can be compared to the last bit
+    # the repr of a float reads back as the same float, so that resumed runs can be compared exactly
     writer.writerows((row.step, repr(row.loss), repr(row.lr)) for row in rows)
     return text.getvalue()
 
 
-def _write_text(path: Path, text: str) -> None:
-    with readable_output_failures(path, "-o"):
-        atomic_write_text(path, text)
-
-
-def check_tensorboard() -> None:
-    """Raise `UsageError` where event files cannot be written."""
-    if find_spec("tensorboard") is None:
-        raise UsageError(
-            "event files need the package tensorboard, which is not installed",
-            hint="`pip install tensorboard`, or leave `--tensorboard` out: losses are in loss.csv too",
-        )
-
-
-def _board(folder: Path, first_step: int) -> Any:
-    """Open a new event file; what older ones in the folder say of `first_step` and later no longer counts."""
+def _summary_writer(folder: Path, first_step: int) -> Any:
+    """Open a new event file that replaces `first_step` and later steps of older ones."""
     check_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 

@@ -1,9 +1,9 @@
-"""One forward and backward pass: over clips with motion plugged in, or over single frames without."""
+"""Denoising losses and their gradients: of clips with the motion module, or of single frames without it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,32 +16,33 @@ from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.objective import (
     CLIP_BETAS,
     STILL_BETAS,
+    PredictionType,
     add_noise,
     alphas_cumprod,
     motion_loss,
-    mse,
+    mse_loss,
+    prediction_target,
     snr_weights,
-    target,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Passes:
-    """The image model that is trained around, the number format of activations, and what the model predicts.
+class DenoisingLosses:
+    """The UNet, its prediction type, the autocast dtype and the noise schedules of stills and clips.
 
-    Each pass returns its loss, detached, after a backward pass of `scale` times it. The backward runs inside the same
-    contexts as the forward, because checkpointing runs the forward again there.
+    Each loss is returned detached, after a backward pass of `scale` times the loss. Forward and backward pass run
+    inside the same contexts, because gradient checkpointing runs the forward pass again in the backward pass.
     """
 
     unet: Any
     autocast: torch.dtype | None
-    prediction: Literal["epsilon", "v_prediction"]
-    still_alpha_bars: Tensor
-    clip_alpha_bars: Tensor
+    prediction: PredictionType
+    still_alphas_cumprod: Tensor
+    clip_alphas_cumprod: Tensor
     snr_gamma: float | None = None
 
     @classmethod
-    def around(
+    def of(
         cls,
         unet: Any,
         prediction: str,
@@ -51,45 +52,44 @@ class Passes:
         clip_betas: NoiseSchedule = CLIP_BETAS,
         still_beta_end: float = BETA_END,
         clip_beta_end: float = BETA_END,
-    ) -> "Passes":
-        """Prepare the passes on the UNet's device; autocast where its weights are not float32."""
+    ) -> "DenoisingLosses":
+        """Create the losses of a UNet on its device, with autocast unless its weights are float32."""
         return cls(
             unet=unet,
             autocast=None if unet.dtype == torch.float32 else unet.dtype,
             prediction="v_prediction" if prediction == "v_prediction" else "epsilon",
-            still_alpha_bars=alphas_cumprod(still_betas, unet.device, beta_end=still_beta_end),
-            clip_alpha_bars=alphas_cumprod(clip_betas, unet.device, beta_end=clip_beta_end),
+            still_alphas_cumprod=alphas_cumprod(still_betas, unet.device, beta_end=still_beta_end),
+            clip_alphas_cumprod=alphas_cumprod(clip_betas, unet.device, beta_end=clip_beta_end),
             snr_gamma=snr_gamma,
         )
 
     def video_loss(self, batch: Batch, motion: MotionModule, debias: float, scale: float) -> Tensor:
-        """Predict the noise of whole clips (AnimateDiff, equation 7)."""
-        alpha_cumprod = self.clip_alpha_bars[batch.timesteps]
-        wanted = target(batch.latents, batch.noise, alpha_cumprod, self.prediction)
+        """Return the loss of whole clips (AnimateDiff, equation 7)."""
+        alpha_cumprod = self.clip_alphas_cumprod[batch.timesteps]
+        target = prediction_target(batch.latents, batch.noise, alpha_cumprod, self.prediction)
         with motion.frames(batch.latents.shape[1]):
             predicted = self._predict(add_noise(batch.latents, batch.noise, alpha_cumprod), batch)
             weights = snr_weights(alpha_cumprod, self.snr_gamma, self.prediction)
-            return _backward(motion_loss(predicted, wanted, batch.frame, debias, weights), scale)
+            return _backward(motion_loss(predicted, target, batch.frame, debias, weights), scale)
 
     def image_loss(self, batch: Batch, scale: float) -> Tensor:
-        """Predict the noise of one frame of each clip, motion unplugged (AnimateDiff, equation 2)."""
-        alpha_cumprod = self.still_alpha_bars[batch.timesteps]
+        """Return the loss of one frame of each clip, without the motion module (AnimateDiff, equation 2)."""
+        alpha_cumprod = self.still_alphas_cumprod[batch.timesteps]
         chosen = torch.arange(len(batch), device=batch.frame.device), batch.frame
         latents, noise = batch.latents[chosen].unsqueeze(1), batch.noise[chosen].unsqueeze(1)
         with unplugged(self.unet):
             predicted = self._predict(add_noise(latents, noise, alpha_cumprod), batch)
-            wanted = target(latents, noise, alpha_cumprod, self.prediction)
-            return _backward(mse(predicted, wanted, torch.ones_like(alpha_cumprod)), scale)
+            target = prediction_target(latents, noise, alpha_cumprod, self.prediction)
+            return _backward(mse_loss(predicted, target, torch.ones_like(alpha_cumprod)), scale)
 
     def _predict(self, noisy: Tensor, batch: Batch) -> Tensor:
-        """Run the UNet over [B, F, 4, h, w]. Text [B, L, D] serves all frames of its clip (`share_text`)."""
+        """Run the UNet on `[B, F, 4, h, w]`. All frames of a clip share its text `[L, D]` (see `share_text`)."""
         frames = noisy.shape[1]
-        device = noisy.device.type
         unet_kwargs = {}
         if batch.pooled is not None and batch.sizes is not None:
             unet_kwargs = added_cond_kwargs(batch.pooled, batch.sizes, frames)
-        with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
-            output = self.unet(
+        with torch.autocast(noisy.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            output: Tensor = self.unet(
                 noisy.flatten(0, 1).to(self.unet.dtype),
                 batch.timesteps.repeat_interleave(frames),
                 encoder_hidden_states=batch.text.to(self.unet.dtype),
@@ -101,7 +101,7 @@ class Passes:
 
 @contextmanager
 def unplugged(unet: Any) -> Iterator[None]:
-    """Take the motion module off for the calls inside; without one, change nothing."""
+    """Unplug the motion module inside the context; do nothing without one."""
     attached = plugged(unet)
     if attached is None:
         yield
@@ -115,5 +115,5 @@ def unplugged(unet: Any) -> Iterator[None]:
 
 
 def _backward(loss: Tensor, scale: float) -> Tensor:
-    (loss * scale).backward()
+    torch.autograd.backward(loss * scale)
     return loss.detach()

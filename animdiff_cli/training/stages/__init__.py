@@ -1,1 +1,0 @@
-"""What each stage of the paper trains, and on what loss."""
