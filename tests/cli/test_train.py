@@ -70,7 +70,7 @@ def test_a_motion_module_of_another_base_is_refused_before_anything_is_loaded(an
     new = ["train-motion", "--videos", words[words.index("--videos") + 1], "--model", toy_sdxl_model]
     layout = animdiff(*new, "--motion-version", "v2")
     assert layout.exit_code == 2
-    assert "no v2 motion module for" in layout.stderr and "choose one of sdxl, hotshot" in layout.stderr
+    assert "motion version v2 does not exist for" in layout.stderr and "choose one of sdxl, hotshot" in layout.stderr
     assert files() == []
 
 
