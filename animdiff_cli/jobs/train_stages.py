@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from animdiff_cli.diffusion.build import Components, part_config
 from animdiff_cli.diffusion.cross_attention import share_text
 from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.motion import MotionModule, MotionSpec, check_fit, load_motion_module, plug
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.training.export import export_lora
 from animdiff_cli.training.fsdp import FsdpSettings, ShardedModules, shard
 from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
@@ -31,7 +33,7 @@ class TrainingModels:
     """A stage and the models it trains. `lora` are the exported LoRA layers, if the stage trains a LoRA."""
 
     stage: TrainingStage
-    unet: Any
+    unet: UNet
     motion: MotionModule | None
     lora: LoraLayers | None
     save: Save
@@ -45,8 +47,8 @@ class TrainingModels:
     @property
     def frozen_bytes(self) -> int:
         """Bytes of the image model and motion module in memory."""
-        modules = [self.unet, *([self.motion] if self.motion else [])]
-        return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+        parameters = chain(self.unet.parameters(), self.motion.parameters() if self.motion else ())
+        return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
 def build_motion(plan: TrainPlan, emit: Emit) -> MotionModule | None:

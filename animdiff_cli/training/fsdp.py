@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion import MotionModule
+from animdiff_cli.motion.unet import UNet
 
 #: variable of `accelerate launch` that must not be true → key in its config file, and a remedy
 UNSUPPORTED = {
@@ -91,7 +92,7 @@ class ShardedModules:
 
 
 def shard(
-    unet: Any, motion: MotionModule, device: torch.device, world_size: int, settings: FsdpSettings
+    unet: UNet, motion: MotionModule, device: torch.device, world_size: int, settings: FsdpSettings
 ) -> ShardedModules:
     """Shard the temporal transformers and the UNet's ResNets and attentions. Replaces their parameter objects.
 

@@ -7,7 +7,6 @@ no `state_dict`: whatever loads into the UNet also loads while it trains.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.motion import MotionModule
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.weights.files import open_weights
 from animdiff_cli.weights.lora_layouts import module_of, read_alphas, read_names
 from animdiff_cli.weights.motion import diffusers_name
@@ -108,7 +108,7 @@ def motion_projections(motion: MotionModule) -> dict[str, nn.Linear]:
     }
 
 
-def image_projections(unet: Any) -> dict[str, nn.Linear]:
+def image_projections(unet: UNet) -> dict[str, nn.Linear]:
     """Return the layers of a domain adapter: the projections of the image model's self- and cross-attentions."""
     ends = tuple(f"{attention}.{projection}" for attention in ("attn1", "attn2") for projection in PROJECTIONS)
     return {

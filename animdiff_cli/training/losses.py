@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from animdiff_cli.core.choices import NoiseSchedule
 from animdiff_cli.diffusion.conditions.sdxl import added_cond_kwargs
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.objective import (
     CLIP_BETAS,
@@ -34,7 +34,7 @@ class DenoisingLosses:
     inside the same contexts, because gradient checkpointing runs the forward pass again in the backward pass.
     """
 
-    unet: Any
+    unet: UNet
     autocast: torch.dtype | None
     prediction: PredictionType
     still_alphas_cumprod: Tensor
@@ -44,7 +44,7 @@ class DenoisingLosses:
     @classmethod
     def of(
         cls,
-        unet: Any,
+        unet: UNet,
         prediction: str,
         snr_gamma: float | None = None,
         *,
@@ -100,7 +100,7 @@ class DenoisingLosses:
 
 
 @contextmanager
-def unplugged(unet: Any) -> Iterator[None]:
+def unplugged(unet: UNet) -> Iterator[None]:
     """Unplug the motion module inside the context; do nothing without one."""
     attached = plugged(unet)
     if attached is None:
