@@ -27,7 +27,7 @@ NOWHERE = "http://127.0.0.1:9"
 SECONDS_PER_BLOCK = 0.008  # of 16 KiB: slow enough to press Ctrl-C
 BLOCK = re.compile(r"(<!-- transcript: (?P<name>[\w-]+) -->\n```console\n)(?P<text>.*?)(?=```\n)", re.DOTALL)
 #: what differs from run to run, or from machine to machine
-PASSING = re.compile(r"^(?!\$).*( free on the disk| % of | resumes at | since |animdiff-out/).*$", re.MULTILINE)
+PASSING = re.compile(r"^(?!\$).*( free on the disk| % of | resumes at | recorded |animdiff-out/).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
