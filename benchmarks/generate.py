@@ -1,4 +1,4 @@
-"""One clip in this program and in diffusers, alternating, on the same weights.
+"""Benchmark one clip in this program and in diffusers, alternating, with the same weights.
 
     python -m benchmarks.generate --model-size pocket --size 128 --steps 10
 
@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results" / "generate.jsonl"
 
 
 def main() -> None:
-    """Measure, print, record."""
+    """Run the benchmark, print and record the results."""
     args = _arguments()
     plan = plan_device(probe_machine(), args.device, args.dtype)
     shape = Shape(args.frames, args.size, args.steps, args.guidance_scale)
@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _compile(contenders: list[Contender], shape: Shape) -> dict[str, float]:
-    """Compile each UNet and run it once; the first two steps of that clip are the price."""
+    """Compile each UNet and run it once; the compile time is that of the first two steps."""
     seconds = {}
     for contender in contenders:
         contender.compile()
@@ -132,7 +132,7 @@ def _profile(contender: Contender, shape: Shape) -> None:
 
 
 def cpu_name() -> str:
-    """Name the processor."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,11 +1,11 @@
-"""How long weights of true size take to load, and how much memory: each case in a process of its own.
+"""Benchmark loading of full-size weights: time and memory, each case in its own process.
 
     python -m benchmarks.load                    # SD1.5 checkpoint and v3 module, as one file and as a folder
     python -m benchmarks.load --dtype fp32 --cases file pickle
 
-Writes made-up files into `.bench/` once (5 GB with `pickle`), prints a table, and appends a line of JSON per case to
-`benchmarks/results/load.jsonl`. Imports of torch and diffusers are not counted. `read` is the least there can be: the
-same bytes read into memory. Memory is what a process needs beyond its imports.
+Writes random files to `.bench/` once (5 GB with `pickle`), prints a table, and appends a line of JSON per case to
+`benchmarks/results/load.jsonl`. Imports of torch and diffusers are excluded. `read` is the lower bound: reading the
+same bytes into memory. Memory is the peak minus the memory after imports.
 """
 
 import argparse
@@ -25,21 +25,21 @@ FOLDER = Path(".bench")
 CASES = {
     "file": ("sd15", "v3"),  # one file and a safetensors module
     "folder": ("folder", "v3"),  # the same model as a diffusers folder
-    "pickle": ("sd15", "v3-pickle"),  # the module as its authors publish it: fp32, `.ckpt`
+    "pickle": ("sd15", "v3-pickle"),  # the module as published: fp32, `.ckpt`
     "sdxl": ("sdxl", "mm-sdxl"),
 }
 
 
 def main() -> None:
-    """Write the files, measure, print, record."""
+    """Write the files, run the cases, print and record the results."""
     args = _arguments()
     if args.inside:
         print(json.dumps(_measure(args.inside, args.files, args.dtype)))
         return
     for case in args.cases:
-        files = [_written(name) for name in CASES[case]]
+        files = [_path_of(name) for name in CASES[case]]
         rounds = [
-            {what: _in_own_process(what, files, args.dtype) for what in ("read", "load")} for _ in range(args.rounds)
+            {what: _run_in_subprocess(what, files, args.dtype) for what in ("read", "load")} for _ in range(args.rounds)
         ]
         record = _record(case, args.dtype, rounds)
         _print(record)
@@ -54,14 +54,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=["file", "folder"])
     parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16")
-    parser.add_argument("--rounds", type=int, default=3, help="the fastest of each counts")
-    parser.add_argument("--no-record", action="store_true", help="append nothing to the results")
+    parser.add_argument("--rounds", type=int, default=3, help="the fastest round of each case counts")
+    parser.add_argument("--no-record", action="store_true", help="do not append to the results")
     parser.add_argument("--inside", choices=["read", "load"], help=argparse.SUPPRESS)
     parser.add_argument("--files", nargs="*", type=Path, default=[], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _written(name: str) -> Path:
+def _path_of(name: str) -> Path:
     from benchmarks.true_size import write
 
     if name != "folder":
@@ -74,7 +74,7 @@ def _written(name: str) -> Path:
     return folder
 
 
-def _in_own_process(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
+def _run_in_subprocess(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.load", "--inside", what, "--dtype", dtype, "--files", *map(str, files)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -88,7 +88,7 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
     from animdiff_cli.weights.completeness import expected_shapes
     from animdiff_cli.weights.model_configs import shipped
 
-    expected_shapes("text_encoder", shipped("sd15", "text_encoder"))  # diffusers and transformers are imported here
+    expected_shapes("text_encoder", shipped("sd15", "text_encoder"))  # imports diffusers and transformers
     model, module = files
     plan = DevicePlan("cpu", 0, "fp32" if dtype == "fp32" else "bf16")
     before, began, worked = _status("VmRSS"), time.perf_counter(), time.process_time()
@@ -113,20 +113,20 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    """Read a file into memory as fast as can be."""
+    """Read a file into memory as fast as possible."""
     import torch
 
-    into = torch.empty(path.stat().st_size, dtype=torch.uint8)
-    view = memoryview(into.numpy())
+    buffer = torch.empty(path.stat().st_size, dtype=torch.uint8)
+    view = memoryview(buffer.numpy())
     with path.open("rb", buffering=0) as file:
         done = 0
         while done < len(view):
             done += file.readinto(view[done : done + (8 << 20)])
-    return into
+    return buffer
 
 
 def _status(name: str) -> int:
-    """Bytes this process has in memory: `VmRSS` now, `VmHWM` at most. (getrusage counts the parent's, too.)"""
+    """Return the memory of this process in bytes: `VmRSS` or `VmHWM` (peak). getrusage includes the parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
@@ -156,7 +156,7 @@ def _record(case: str, dtype: str, rounds: Sequence[dict[str, dict[str, Any]]]) 
 def _print(record: dict[str, Any]) -> None:
     print(
         "{case:<8} {dtype}  {gb_in_files:6.2f} GB in files, {gb_in_dtype:6.2f} GB loaded:"
-        " {seconds_load:6.2f} s ({ratio_seconds:.2f} x reading them, {seconds_read:.2f} s),"
+        " {seconds_load:6.2f} s ({ratio_seconds:.2f} x reading the files, {seconds_read:.2f} s),"
         " peak {peak_gb:6.2f} GB ({ratio_peak:.2f} x)".format(**record),
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""Seconds, bytes and operations."""
+"""Measure time, memory and floating-point operations."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from benchmarks.sizes import SIZES, Parts
 
 @dataclass(slots=True)
 class Timing:
-    """One clip of one contender. Times in seconds, memory in bytes above what is resident (0 where unknown)."""
+    """Timing of one clip of one contender. Times in seconds; memory in bytes above what is resident, 0 if unknown."""
 
     steps: list[float] = field(default_factory=list)
     end_to_end: float = 0.0
@@ -23,7 +23,7 @@ class Timing:
 
     @property
     def per_step(self) -> float:
-        """Median step, the first one left out: it warms up."""
+        """Median time of a step, without the first one, which includes warm-up."""
         return statistics.median(self.steps[1:] or self.steps)
 
 
@@ -54,7 +54,7 @@ def time_clip(contender: Contender, shape: Shape) -> Timing:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the operations per second of a large square matrix product: the roof."""
+    """Measure the operations per second of a large square matrix product, the upper bound."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     rates = []
@@ -66,7 +66,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def operations_per_step(name: str, parts: Parts, shape: Shape) -> int:
-    """Count the floating-point operations of one UNet call, motion and guidance included, on shapes alone."""
+    """Count the floating-point operations of one UNet call, including motion module and guidance, on meta tensors."""
     batch = shape.num_frames * (2 if shape.guidance_scale > 1 else 1)
     with torch.device("meta"), torch.no_grad():
         unet = UNet2DConditionModel.from_config(parts.unet.config)

@@ -1,4 +1,4 @@
-"""Models to measure: real classes, random weights, the same tensors for both contenders."""
+"""Models to benchmark: real classes with random weights, the same tensors for both contenders."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ CROSS = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), ("UpBlock2D",) + ("Cro
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Widths of one model. `sd15` is the real thing: 860 M image, 417 M motion parameters."""
+    """Widths of one model. `sd15` has the real size: 860 M image and 417 M motion parameters."""
 
     unet: tuple[int, ...]
     layers: int
@@ -33,7 +33,7 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """One image model and one motion module that fits it."""
+    """An image model and a compatible motion module."""
 
     unet: Any
     vae: Any
@@ -46,7 +46,7 @@ class Parts:
 
 
 def build(name: str, device: torch.device, dtype: torch.dtype, *, max_frames: int) -> Parts:
-    """Build random weights on `device`; the motion module's last layers are random too, so that nothing is skipped."""
+    """Build random weights on `device`; the motion module's last layers too, so that nothing is skipped."""
     size = SIZES[name]
     torch.manual_seed(0)
     with torch.device(device):
@@ -76,7 +76,7 @@ def build(name: str, device: torch.device, dtype: torch.dtype, *, max_frames: in
 
 
 def byte_tokenizer() -> CLIPTokenizer:
-    """Build a CLIP tokenizer over bytes: any prompt, no vocabulary file."""
+    """Build a byte-level CLIP tokenizer, without a vocabulary file."""
     characters = list(bytes_to_unicode().values())
     words = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)

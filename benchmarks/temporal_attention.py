@@ -1,4 +1,4 @@
-"""Kernels for attention along frames, at the shapes of SD1.5: sequences of 16 to 32, batches of tens of thousands.
+"""Benchmark kernels for temporal attention at the shapes of SD1.5: sequences of 16 to 32, batches of tens of thousands.
 
 python -m benchmarks.temporal_attention --dtype fp16
 """
@@ -21,18 +21,18 @@ from benchmarks.contenders import now
 RESULTS = Path(__file__).parent / "results" / "temporal_attention.jsonl"
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-#: (positions, heads, head width) of the UNet's levels at 512 px
+#: (positions, heads, head dimension) of the UNet's levels at 512 px
 LEVELS = ((4096, 8, 40), (1024, 8, 80), (256, 8, 160), (64, 8, 160))
 
 
 def product(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Two batched matrix products around a softmax."""
+    """Compute attention as two batched matrix products around a softmax."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     return scores.softmax(dim=-1) @ value
 
 
 def backend(choice: SDPBackend) -> Kernel:
-    """One of torch's fused kernels, and no other."""
+    """Return attention that is restricted to one of torch's kernels."""
 
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         with sdpa_kernel(choice):
@@ -49,7 +49,7 @@ KERNELS: dict[str, Kernel] = {
     "math": backend(SDPBackend.MATH),
     "product": product,
 }
-#: how [B, F, P*H, D] is laid before the kernel: position and head as heads of a clip, or everything as batch
+#: layout of [B, F, P*H, D] for the kernel: positions and heads as heads, or everything as batch
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "heads": lambda x: x.transpose(1, 2),
     "batch": lambda x: x.transpose(1, 2).flatten(0, 1).unsqueeze(1),
@@ -57,7 +57,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def main() -> None:
-    """Time every kernel on every level; print milliseconds, record them."""
+    """Time every kernel on every level; print and record milliseconds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.temporal_attention")
     parser.add_argument("--dtype", choices=TORCH_DTYPES, default="fp16")
     parser.add_argument("--frames", type=int, default=16)

@@ -1,8 +1,8 @@
-"""Files with the keys, shapes and number formats of the published ones, at true size; the numbers are made up.
+"""Write files with the keys, shapes, dtypes and size of published weights, with random values.
 
     python -m benchmarks.true_size .bench sd15 v3
 
-Numbers are small and random, norms are one: a network of them runs and stays finite.
+Values are small and norms are one, so that activations stay finite.
 """
 
 import argparse
@@ -43,28 +43,28 @@ def sdxl_checkpoint(path: Path) -> Path:
 
 
 def v3_module(path: Path) -> Path:
-    """Write the third motion module: fp32 in a pickle, 1.67 GB, as published; fp16 if the name asks for safetensors."""
+    """Write the v3 motion module: fp32 in a pickle, 1.67 GB, as published; fp16 if the suffix is `.safetensors`."""
     return _module("sd15", "v3", path)
 
 
 def v2_module(path: Path) -> Path:
-    """Write the second motion module, which MotionLoRAs are for: fp16, 0.91 GB."""
+    """Write the v2 motion module, the base of MotionLoRAs: fp16, 0.91 GB."""
     return _module("sd15", "v2", path)
 
 
 def sdxl_module(path: Path) -> Path:
-    """Write the SDXL beta module: fp32 in a pickle, 0.95 GB, as published; fp16 if the name asks for safetensors."""
+    """Write the SDXL beta module: fp32 in a pickle, 0.95 GB, as published; fp16 if the suffix is `.safetensors`."""
     return _module("sdxl", "sdxl", path)
 
 
 def motion_lora(path: Path) -> Path:
-    """Write a MotionLoRA of the second module, a pickle of 77 MB."""
+    """Write a MotionLoRA for the v2 module, a pickle of 77 MB."""
     attentions = {key: shape for key, shape in _motion_shapes("sd15", "v2").items() if ".attention_blocks." in key}
     return _lora(attentions, MOTION_LORA_RANK, path)
 
 
 def domain_adapter(path: Path) -> Path:
-    """Write the third module's domain adapter, a pickle of 102 MB."""
+    """Write the domain adapter of the v3 module, a pickle of 102 MB."""
     unet = expected_shapes("unet", shipped("sd15", "unet"))
     return _lora({key: shape for key, shape in unet.items() if ".attn" in key}, ADAPTER_RANK, path)
 
@@ -82,7 +82,7 @@ WRITERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
 
 
 def write(name: str, folder: Path) -> Path:
-    """Write one of `WRITERS` into a folder, unless it is there."""
+    """Write one of `WRITERS` to a folder unless the file exists."""
     writer, file_name = WRITERS[name]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name
@@ -90,7 +90,7 @@ def write(name: str, folder: Path) -> Path:
 
 
 def invented(key: str, shape: tuple[int, ...], dtype: str = "F16") -> LazyTensor:
-    """Make up a weight: norms of one, biases of zero, all else of standard deviation 0.02."""
+    """Return a random weight: norms are one, biases zero, others have standard deviation 0.02."""
     width = torch.Size(shape[1:]).numel()
 
     def rows(start: int, stop: int) -> Tensor:
@@ -142,7 +142,7 @@ def _motion_shapes(base: str, version: str) -> Shapes:
 
 
 def _lora(shapes: Shapes, rank: int, path: Path) -> Path:
-    """Write pairs in the official layout for every attention projection."""
+    """Write LoRA pairs in the official layout for every attention projection."""
     tensors = {}
     for key, shape in shapes.items():
         stem, _, projection = key.removesuffix(".weight").removesuffix(".0").rpartition(".")

@@ -1,10 +1,10 @@
-"""Build CLIP's tokenizer files from the merge list that the `open_clip_torch` wheel carries (MIT licence).
+"""Build CLIP's tokenizer files from the merge list in the `open_clip_torch` wheel (MIT licence).
 
     pip download open_clip_torch --no-deps -d DIR
     python tools/clip_files.py DIR/open_clip_torch-*.whl
 
-Single-file checkpoints hold no tokenizer; every Stable Diffusion uses this one. Writes `vocab.json`, `merges.txt` and
-`LICENSE` beside the shipped model configs.
+Single-file checkpoints contain no tokenizer; all Stable Diffusion models use this one. Writes `vocab.json`,
+`merges.txt` and `LICENSE` beside the shipped model configs.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 TARGET = Path(__file__).parents[1] / "animdiff_cli" / "weights" / "configs" / "clip"
 VOCABULARY = "open_clip/bpe_simple_vocab_16e6.txt.gz"
-#: CLIP uses the head of the list: 49152 words less 256 bytes, each in two forms, and less the start and end marks
+#: CLIP uses the first part of the list: 49152 minus 256 bytes, in two forms each, minus start and end token
 NUM_MERGES = 49152 - 256 - 2
 
 

@@ -1,4 +1,4 @@
-"""Render the pictures of the README: `python -m tools.media`. Each GIF carries its recipe, and README its command."""
+"""Render the images of the README: `python -m tools.media`. Each GIF contains its recipe; README shows the command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ MEDIA = Path(__file__).resolve().parents[1] / "docs" / "media"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One GIF of the README, rendered by the bundled miniature."""
+    """A GIF of the README, rendered with the bundled pocket model."""
 
     file: str
     prompt: str
@@ -20,13 +20,13 @@ class Picture:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What is not as the model recommends."""
+        """Settings that differ from the recommended ones."""
         named = {"loras": self.lora, "motion_loras": self.motion_lora}
         return {name: [value] for name, value in named.items() if value}
 
     @property
     def command(self) -> str:
-        """What to type for the same frames."""
+        """Command line that renders the same frames."""
         named = {"--lora": self.lora, "--motion-lora": self.motion_lora}
         flags = "".join(f" {flag} {value}" for flag, value in named.items() if value)
         return f'animdiff generate --model pocket{flags} --prompt "{self.prompt}" --seed {self.seed}'
@@ -43,7 +43,7 @@ PICTURES = (
 
 
 def main() -> None:
-    """Render every picture anew."""
+    """Render all images."""
     MEDIA.mkdir(parents=True, exist_ok=True)
     for picture in PICTURES:
         clip = generate(picture.prompt, model="pocket", seed=picture.seed, **picture.settings)

@@ -1,8 +1,8 @@
-"""The transcripts in `docs/guides/models.md`: typed into a real shell environment, against a mirror on this machine.
+"""Record the transcripts in `docs/guides/models.md` by running commands against a local mirror of the Hub.
 
-`python -m tools.docs.transcripts` runs every scene in a person's empty home folder and writes what it printed between
-the marks in the guide; `--check` compares, apart from sizes, dates and speeds that differ from run to run. The mirror
-is the site that the tests of fetch use; no network is touched.
+`python -m tools.docs.transcripts` runs every scene in an empty home folder and writes its output between the marks in
+the guide; `--check` compares it, except for sizes, dates and speeds that differ between runs. The mirror is the test
+server of fetch; no network is used.
 """
 
 import argparse
@@ -24,22 +24,22 @@ GUIDE = ROOT / "docs" / "guides" / "models.md"
 MODULE = ROOT / "animdiff_cli" / "pocket" / "motion_module.safetensors"
 ANIMDIFF = "import sys; sys.argv[0] = 'animdiff'; from animdiff_cli.cli import main; main()"
 NOWHERE = "http://127.0.0.1:9"
-SECONDS_PER_BLOCK = 0.008  # of 16 KiB: slow enough to press Ctrl-C
+SECONDS_PER_BLOCK = 0.008  # per 16 KiB: slow enough to press Ctrl-C
 BLOCK = re.compile(r"(<!-- transcript: (?P<name>[\w-]+) -->\n```console\n)(?P<text>.*?)(?=```\n)", re.DOTALL)
-#: what differs from run to run, or from machine to machine
-PASSING = re.compile(r"^(?!\$).*( free on the disk| % of | resumes at | recorded |animdiff-out/).*$", re.MULTILINE)
+#: lines that differ between runs or machines
+VOLATILE = re.compile(r"^(?!\$).*( free on the disk| % of | resumes at | recorded |animdiff-out/).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class World:
-    """A person's home folder, and the Hub as they reach it."""
+    """A user's home folder, and local servers in place of the Hub."""
 
     home: Path
     hub: Site
     storage: Site
 
     def run(self, command: str, *, reach: bool = True, interrupt_at: str | None = None) -> str:
-        """Run a command line of animdiff; returns it and what it printed, stdout and stderr as they came."""
+        """Run a command line of animdiff; return it with its interleaved stdout and stderr."""
         words = command.removeprefix("animdiff ").split()
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
         environ |= {"HF_ENDPOINT": self.hub.url if reach else NOWHERE, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
@@ -68,11 +68,11 @@ class World:
 
     @property
     def file(self) -> Path:
-        """Where the module lies once it is fetched."""
+        """Path of the module after it is fetched."""
         return self.home / ".local" / "share" / "animdiff" / "models" / "motion-module" / "ink_motion.safetensors"
 
     def slow_down(self, seconds_per_block: float) -> None:
-        """Make the mirror slow, or fast again."""
+        """Set the speed of the mirror."""
         for path, file in self.storage.files.items():
             self.storage.files[path] = replace(file, seconds_per_block=seconds_per_block)
 
@@ -130,7 +130,7 @@ def removed(world: World) -> str:
     return world.run("animdiff models rm ink --yes") + world.run("animdiff models path ink")
 
 
-#: in the order in which a person would type them; each builds on those before
+#: in the order in which a user would run them; each depends on the previous ones
 SCENES: tuple[tuple[str, Callable[[World], str]], ...] = (
     ("dry-run", dry_run),
     ("add", add),
@@ -145,7 +145,7 @@ SCENES: tuple[tuple[str, Callable[[World], str]], ...] = (
 
 
 def play() -> Iterator[tuple[str, str]]:
-    """Run every scene in an empty home; yields each by name."""
+    """Run every scene in an empty home folder; yield name and transcript."""
     with tempfile.TemporaryDirectory() as folder, Site() as hub, Site() as storage:
         hub.put_repository("you/ink", {"ink_motion.safetensors": MODULE.read_bytes()}, storage)
         world = World(Path(folder), hub, storage)
@@ -156,18 +156,18 @@ def play() -> Iterator[tuple[str, str]]:
 
 
 def lasting(text: str) -> str:
-    """Leave out what differs from run to run."""
-    return PASSING.sub("", text)
+    """Remove what differs between runs."""
+    return VOLATILE.sub("", text)
 
 
 def main() -> None:
-    """Rewrite the guide's transcripts, or say which differ."""
+    """Update the transcripts of the guide, or report those that differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     scenes, guide = dict(play()), GUIDE.read_text(encoding="utf-8")
-    told = {match["name"]: match["text"] for match in BLOCK.finditer(guide)}
-    stale = [name for name in scenes if lasting(scenes[name]) != lasting(told.get(name, ""))]
+    recorded = {match["name"]: match["text"] for match in BLOCK.finditer(guide)}
+    stale = [name for name in scenes if lasting(scenes[name]) != lasting(recorded.get(name, ""))]
     if not check:
         GUIDE.write_text(BLOCK.sub(lambda match: match[1] + scenes[match["name"]], guide), encoding="utf-8")
     print(f"changed: {', '.join(stale) or 'nothing'}")

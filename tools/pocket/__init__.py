@@ -1,1 +1,1 @@
-"""How the bundled pocket model is made: the world it is trained on, its training recipe, its measures."""
+"""Build the bundled pocket model: the world it is trained on, its training recipe, its evaluation."""

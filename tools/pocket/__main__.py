@@ -1,8 +1,8 @@
-"""`python -m tools.pocket train` makes the pocket model, `refine` trains its bundle on, `measure` judges it.
+"""`python -m tools.pocket train` makes the pocket model, `refine` continues its training, `measure` evaluates it.
 
 `encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`, and `temporal-conv` the paper's
-ablation of the motion module. `footage` draws what `animdiff train-*` learns from, `bundle` puts its results into the
-bundle. `study` makes docs/pocket-study.md.
+ablation of the motion module. `footage` draws training data for `animdiff train-*`, `bundle` installs its results into
+the bundle. `study` makes docs/pocket-study.md.
 """
 
 import sys
@@ -14,11 +14,11 @@ COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Hand over to the command named first; returns the exit status."""
+    """Run the command that the first argument names; return the exit status."""
     if not argv or argv[0] not in COMMANDS:
         print(f"usage: python -m tools.pocket {{{'|'.join(COMMANDS)}}} …", file=sys.stderr)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
-    # only the chosen command's libraries are loaded
+    # import only the libraries of the chosen command
     return import_module(COMMANDS[argv[0]]).main(argv[1:])
 
 

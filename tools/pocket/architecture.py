@@ -1,4 +1,4 @@
-"""The pocket model's parts: Stable Diffusion 1.5's architecture with fewer channels, from the same classes."""
+"""The pocket model's networks: the architecture of Stable Diffusion 1.5 with fewer channels, from the same classes."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ def build_unet(architecture: Architecture) -> UNet2DConditionModel:
         up_block_types=("UpBlock2D", _CROSS_UP, _CROSS_UP, _CROSS_UP),
         block_out_channels=architecture.unet_channels,
         layers_per_block=1,
-        attention_head_dim=8,  # diffusers reads it as the number of heads; SD1.5 has the same line
+        attention_head_dim=8,  # diffusers uses it as the number of heads, as in the config of SD1.5
         cross_attention_dim=architecture.text_width,
         norm_num_groups=32,
     )
@@ -82,7 +82,7 @@ def build_text_encoder(architecture: Architecture, tokenizer: CLIPTokenizer) -> 
 
 
 def build_scheduler(*, motion: bool) -> DDIMScheduler:
-    """Build SD1.5's noise schedule, or with `motion` the paper's linear one (same ends, other curve)."""
+    """Build SD1.5's noise schedule, or with `motion` the linear one of the paper (same endpoints)."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,

@@ -1,4 +1,4 @@
-"""One step's loss and gradients: computed call by call, or captured once as a CUDA graph and replayed."""
+"""Loss and gradients of one step: eager, or as a captured CUDA graph that is replayed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 Backward = Callable[[], Tensor]
 
-WARM_UP_STEPS = 4  # before capture: libraries choose their kernels, compilers compile
+WARM_UP_STEPS = 4  # before capture, while libraries select kernels and compilers compile
 
 
 def eager_backward(stage: Stage) -> Backward:
-    """Return a function that draws a batch, leaves its gradients on the weights and returns its loss, detached."""
+    """Return a function that draws a batch, accumulates its gradients on the weights and returns its detached loss."""
 
     def backward() -> Tensor:
         loss = stage.loss(*stage.draw())
@@ -28,10 +28,10 @@ def eager_backward(stage: Stage) -> Backward:
 
 
 def graphed_backward(stage: Stage) -> Backward:
-    """Do the same with everything after the drawing replayed as one CUDA graph.
+    """Like `eager_backward`, but replay everything after drawing the batch as one CUDA graph.
 
-    A small model's thousands of kernels take longer to launch than to run. Nothing in `stage.loss` may wait for the
-    device.
+    The thousands of kernels of a small model take longer to launch than to run. `stage.loss` must not synchronize
+    with the device.
     """
     inputs = [tensor.clone() for tensor in stage.draw()]
     weights = [weight for module in stage.modules().values() for weight in module.parameters()]

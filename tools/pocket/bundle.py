@@ -1,4 +1,4 @@
-"""`python -m tools.pocket bundle FILE…`: put what `animdiff train-*` made into the bundle, each with its record."""
+"""`python -m tools.pocket bundle FILE…`: install results of `animdiff train-*` into the bundle."""
 
 import argparse
 import json
@@ -14,13 +14,13 @@ from animdiff_cli.weights.info import KIND_KEY
 from tools.pocket.card import model_card
 from tools.pocket.save import MADE_BY, MOTION_FILE, read_recipe, write_weights
 
-#: where files of a kind go; a motion module takes the place of the one before it
+#: folder of each kind; a motion module replaces the previous one
 FOLDERS = {"motion-lora": "motion_loras", "lora": "loras", "domain-adapter": "."}
 TRAINED = ("adapter.safetensors", "*loras/*.safetensors")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Copy the files and write the card anew; returns the exit status."""
+    """Copy the files and rewrite the model card; return the exit status."""
     arguments = _parser().parse_args(argv)
     for file in arguments.files:
         print(install(file, arguments.bundle, minutes=arguments.minutes))
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def install(file: Path, bundle: Path, *, minutes: float | None = None) -> Path:
-    """Put one file where its kind goes; returns that place. Its own record of its training travels with it."""
+    """Copy one file, with its training metadata, to the folder of its kind; return the path."""
     with safe_open(file, framework="pt") as opened:
         metadata: dict[str, str] = dict(opened.metadata())
     kind = metadata[KIND_KEY]
@@ -44,7 +44,7 @@ def install(file: Path, bundle: Path, *, minutes: float | None = None) -> Path:
 
 
 def training_facts(metadata: dict[str, str]) -> dict[str, Any]:
-    """Tell from a trained file's own record how it was trained, in the words of the card."""
+    """Return how a file was trained, from its metadata, in the form that the card uses."""
     record = json.loads(metadata["animdiff.training"])
     settings = record["config"]
     return {
@@ -58,7 +58,7 @@ def training_facts(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def write_card(bundle: Path) -> None:
-    """Write the bundle's README.md from what its weight files say of themselves."""
+    """Write the bundle's README.md from the metadata of its weight files."""
     recipes = {file: read_recipe(bundle / file) for file in MADE_BY}
     for path in sorted(path for pattern in TRAINED for path in bundle.glob(pattern)):
         with safe_open(path, framework="pt") as opened:

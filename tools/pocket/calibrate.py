@@ -1,13 +1,12 @@
-"""Try the measures on clips whose answer is known, so that their figures can be trusted on clips where it is not."""
+"""Calibrate the measures on clips with known answers."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tools.pocket.classify import Classifier
-from tools.pocket.constancy import is_constant
+from tools.pocket.classify import Classifier, is_constant
 from tools.pocket.degrade import degrade
-from tools.pocket.obey import obeys
+from tools.pocket.law_checks import obeys
 from tools.pocket.report import Share, share
 from tools.pocket.world import OBJECTS, Scene, random_scene, render
 
@@ -15,17 +14,17 @@ Trial = Callable[[Scene, np.ndarray, np.random.Generator], np.ndarray]
 
 
 def sharp(scene: Scene, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Take the clip as rendered."""
+    """Return the clip as rendered."""
     return frames
 
 
 def degraded(scene: Scene, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Soften and disturb the clip as an autoencoder would."""
+    """Blur the clip and add noise, as an autoencoder would."""
     return degrade(frames, rng)
 
 
 def shuffled(scene: Scene, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put the frames in a random order."""
+    """Shuffle the frames."""
     return frames[rng.permutation(len(frames))]
 
 
@@ -51,12 +50,12 @@ TRIALS: Mapping[str, Trial] = {
 
 
 def law_trials(clips: int, rng: np.random.Generator) -> dict[str, dict[str, Share]]:
-    """Count, by kind and trial, how many of `clips` clips obey their law: the first two should, the others not."""
+    """Count, by kind and trial, how many of `clips` clips obey their law: those of the first two trials should."""
     return {kind: _law_trials_of(kind, clips, rng) for kind in OBJECTS}
 
 
 def constancy_trials(clips: int, classifier: Classifier, rng: np.random.Generator) -> dict[str, Share]:
-    """Count how many clips read as constant: true ones should, those whose scene changes half way should not."""
+    """Count how many clips are classified as constant: true ones should be, those whose scene changes half-way not."""
     outcomes: dict[str, list[bool]] = {"true": [], "true, degraded": [], "object changes": [], "colour changes": []}
     for number in range(clips):
         scene = random_scene(rng, kind=OBJECTS[number % len(OBJECTS)])

@@ -1,4 +1,4 @@
-"""What a scene is called in words."""
+"""Captions of scenes."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def word(kind: str, colour: str, place: str, rng: np.random.Generator) -> str:
-    """Put an object, its colour and its place in one of several phrasings drawn from `rng`."""
+    """Caption an object, its colour and its place in one of several phrasings drawn from `rng`."""
     doing = DOING[kind]
     phrasing = PHRASINGS[rng.integers(len(PHRASINGS))]
     return phrasing.format(

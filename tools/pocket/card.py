@@ -35,7 +35,7 @@ python -m tools.pocket study                                 # what else `animdi
 
 
 def model_card(recipes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Word the card from the recipe of each weight file; `recipes` is keyed by file name."""
+    """Write the card from the recipe of each weight file; `recipes` is keyed by file name."""
     rows = [
         f"| `{file}` | {stage['stage']} | {stage['steps']} | {stage['batch']} | {stage['learning_rate']:g}"
         f" | {stage['minutes'] or '–'} | {stage['final_loss']:.4f} |"
@@ -44,7 +44,7 @@ def model_card(recipes: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     some = next(iter(recipes.values()))
     stages = [stage for recipe in recipes.values() for stage in recipe["stages"]]
-    # of what `train` does; the rest has commands of its own
+    # stages of `train`; other parts are trained by other commands
     distinct = {one["stage"]: one["minutes"] for one in stages if one["stage"] in SHARES}
     return _TEXT.format(
         objects=", ".join(OBJECTS),

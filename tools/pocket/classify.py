@@ -1,4 +1,4 @@
-"""Name the object, colour and place in an image: a small network trained on renders of the world."""
+"""Classify the object, colour and place in an image with a small network trained on renders of the world."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an image shows."""
+    """Predicted object, colour and place of an image."""
 
     kind: str
     colour: str
@@ -34,7 +34,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Shares of held-out renders named rightly, and how many there were."""
+    """Accuracy on held-out renders, and their number."""
 
     kind: float
     colour: float
@@ -54,7 +54,7 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(2 * widths[-1], len(names)) for names in (OBJECTS, COLOURS, PLACES))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Score objects [B, 12], colours [B, 8] and places [B, 6]."""
+        """Return logits of objects [B, 12], colours [B, 8] and places [B, 6]."""
         features = self.body(images)
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         kind, colour, place = (head(F.dropout(pooled, 0.1, self.training)) for head in self.heads)
@@ -63,20 +63,25 @@ class Classifier(nn.Module):
 
 @torch.inference_mode()
 def read(classifier: Classifier, images: np.ndarray) -> list[Reading]:
-    """Name what each of `images` (uint8 [N, H, W, 3]) shows."""
+    """Classify `images`, uint8 [N, H, W, 3]."""
     scores = classifier(to_input(images))
     kinds, colours, places = (one.argmax(dim=1).tolist() for one in scores)
     return [Reading(OBJECTS[k], COLOURS[c], PLACES[p]) for k, c, p in zip(kinds, colours, places, strict=True)]
 
 
+def is_constant(classifier: Classifier, frames: np.ndarray) -> bool:
+    """Return True if all frames (uint8 [F, H, W, 3]) are classified as the same object in the same colour."""
+    return len({(reading.kind, reading.colour) for reading in read(classifier, frames)}) == 1
+
+
 def to_input(images: np.ndarray) -> Tensor:
-    """Turn uint8 [N, H, W, 3] into the classifier's float32 [N, 3, 64, 64]."""
+    """Convert uint8 [N, H, W, 3] to the input of the classifier, float32 [N, 3, 64, 64]."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.interpolate(pixels, size=(64, 64), mode="area")
 
 
 def stage(channels_in: int, channels_out: int, stride: int) -> nn.Module:
-    """A 3 x 3 convolution, normalised and rectified."""
+    """Build a 3 x 3 convolution with normalization and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),
@@ -87,7 +92,7 @@ def stage(channels_in: int, channels_out: int, stride: int) -> nn.Module:
 def trained_classifier(
     work: Path, tell: Callable[[str], None], *, clips: int = CLIPS, epochs: int = EPOCHS
 ) -> tuple[Classifier, Accuracy]:
-    """Load the classifier for this version of the world from `work`, or train it (some minutes) and keep it there."""
+    """Load the classifier from `work`, or train it (some minutes) and save it there."""
     kept = work / f"classifier-world{VERSION}.safetensors"
     if kept.is_file():
         return _load(kept)
@@ -102,7 +107,7 @@ def trained_classifier(
 
 
 def train(data: Labelled, tell: Callable[[str], None], *, epochs: int = EPOCHS, seed: int = SEED) -> Classifier:
-    """Train on labelled frames with cross entropy on the three heads, the learning rate falling to nothing."""
+    """Train on labelled frames: cross entropy on the three heads, learning rate decayed to zero."""
     torch.manual_seed(seed)
     classifier = Classifier()
     steps = epochs * (len(data.images) // BATCH)
@@ -124,7 +129,7 @@ def train(data: Labelled, tell: Callable[[str], None], *, epochs: int = EPOCHS, 
 
 @torch.inference_mode()
 def measure_accuracy(classifier: Classifier, data: Labelled) -> Accuracy:
-    """Compare what the classifier reads with what was drawn."""
+    """Measure the accuracy of the classifier on labelled frames."""
     scores = classifier(to_input(data.images))
     labels = torch.from_numpy(data.labels)
     right = [(one.argmax(dim=1) == labels[:, head]).double().mean().item() for head, one in enumerate(scores)]

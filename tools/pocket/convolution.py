@@ -1,7 +1,7 @@
-"""The paper's ablation (section 5.3): a motion module whose temporal attentions are convolutions over the frames.
+"""The paper's ablation (section 5.3): a motion module with temporal convolutions instead of temporal attention.
 
-Everything else is the module's own: plug points, norms, position codes, feed-forwards, the zero at each end. In the v2
-and v3 layouts all of that works on one frame at a time: what passes between frames passes through convolutions.
+Everything else is unchanged: plug points, norms, positional encodings, feed-forwards, zero-initialized outputs. In the
+v2 and v3 layouts these work on single frames, so only the convolutions exchange information between frames.
 """
 
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensor
 from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY
 
 KIND = "temporal-convolution"
-#: before every key of a file, so that nothing takes it for a motion module
+#: prefix of every key of a file, so that it is not identified as a motion module
 PREFIX = "temporal_convolution."
 
 
 class TemporalConvolution(nn.Module):
-    """Stands where a `TemporalAttention` stood, with as many parameters.
+    """Replaces a `TemporalAttention`, with the same number of parameters.
 
-    The projections to query, key and value are three matrices [D, D] without bias, and so are the three taps of the
-    convolution; the projection behind them stays.
+    The projections to query, key and value are three matrices [D, D] without bias, as are the three taps of the
+    convolution; the output projection is kept.
     """
 
     def __init__(self, width: int, max_frames: int) -> None:
         super().__init__()
-        # one position wide, for a convolution over pictures takes [B, D, F, P] as it lies in memory
+        # kernel width 1 over positions: a 2D convolution takes [B, D, F, P] without a copy
         self.taps = nn.Conv2d(width, width, kernel_size=(3, 1), padding=(1, 0), bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
         self.pos_encoder = PositionalEncoding(width, max_frames)
@@ -43,7 +43,7 @@ class TemporalConvolution(nn.Module):
 
 
 class ConvolutionModule(MotionModule):
-    """Plugs in where a motion module of the same layout does; untrained, it is an exact identity as well."""
+    """A drop-in replacement for a motion module of the same layout. Untrained, it is an exact identity too."""
 
     def __init__(self, spec: MotionSpec) -> None:
         super().__init__(spec)
@@ -55,15 +55,15 @@ class ConvolutionModule(MotionModule):
 
 
 def save_convolution(network: MotionModule, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights in float16, whole or not at all. Position codes are not kept: they can be computed."""
+    """Write the weights in float16, atomically. Leaves out positional encodings, which are computed."""
     tensors = {f"{PREFIX}{name}": p.detach().to("cpu", torch.float16) for name, p in network.named_parameters()}
     write_tensors(tensors, path, {KIND_KEY: KIND, VERSION_KEY: network.spec.version, "format": "pt", **metadata})
 
 
 def load_convolution(path: Path, unet_config: Mapping[str, Any]) -> ConvolutionModule:
-    """Load what `save_convolution` wrote, for a UNet of this config, in float32.
+    """Load a file of `save_convolution` for a UNet of this config, in float32.
 
-    Raises `IntegrityError` if it is something else, or made for another UNet.
+    Raises `IntegrityError` if the file is something else, or made for another UNet.
     """
     metadata = read_metadata(path)
     if metadata.get(KIND_KEY) != KIND:

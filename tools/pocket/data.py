@@ -1,4 +1,4 @@
-"""Training clips: rendered once by all cores, kept on disk in chunks, found again on the next run."""
+"""Training clips: rendered once on all cores, cached on disk in chunks, reused by later runs."""
 
 import json
 import os
@@ -17,41 +17,41 @@ from tools.pocket.world import random_scene, render
 
 CAPTIONS_PER_CLIP = 8
 CLIPS_PER_CHUNK = 16
-DATA_SEED = 2024  # chunk c draws its scenes from the generator seeded (DATA_SEED, c)
+DATA_SEED = 2024  # chunk c uses a generator with seed (DATA_SEED, c)
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where one chunk of clips lives: frames uint8 [N, F, H, W, 3] as .npy, captions [N][8] as .json."""
+    """Files of one chunk of clips: frames uint8 [N, F, H, W, 3] as .npy, captions [N][8] as .json."""
 
     frames_file: Path
     captions_file: Path
 
     def frames(self) -> np.ndarray:
-        """Map the frames into memory without reading them: uint8 [N, F, H, W, 3]."""
+        """Memory-map the frames: uint8 [N, F, H, W, 3]."""
         return np.load(self.frames_file, mmap_mode="r")
 
     def captions(self) -> list[list[str]]:
-        """Return the wordings of each clip."""
+        """Return the captions of each clip."""
         return json.loads(self.captions_file.read_text())
 
 
 def render_clips(
     folder: Path, *, num_clips: int, seconds: float, workers: int | None = None, styles: Sequence[str] = ("base",)
 ) -> list[Chunk]:
-    """Render until `folder` holds `num_clips` clips or `seconds` have passed; return every finished chunk.
+    """Render until `folder` contains `num_clips` clips or `seconds` have passed; return all finished chunks.
 
-    At least one chunk per worker is finished, however short the time. Chunks are numbered and seeded by number, so a
-    second call adds the missing ones. With several `styles` the clips of a chunk take turns.
+    Each worker finishes at least one chunk, however short the time. Chunks are seeded by their number, so a second call
+    adds the missing ones. The clips of a chunk alternate between `styles`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = -(-num_clips // CLIPS_PER_CHUNK)
     workers = min(workers or os.cpu_count() or 1, wanted)
     share = [str(folder.resolve()), str(wanted), str(workers), f"{seconds:.1f}", ",".join(styles)]
     command = [sys.executable, "-m", "tools.pocket.data", *share]
-    # plain processes: a multiprocessing pool would import the training program, torch and all, in each of them
+    # plain processes: each worker of a multiprocessing pool would import torch
     running = [subprocess.Popen([*command, str(worker)], cwd=_REPOSITORY) for worker in range(workers)]
     failed = [process.args for process in running if process.wait() != 0]
     if failed:
@@ -70,12 +70,12 @@ def render_share(folder: Path, wanted: int, workers: int, seconds: float, styles
 
 
 def finished_chunks(folder: Path) -> list[Chunk]:
-    """List the chunks in `folder` by number. Captions are written last, so a chunk that has them is whole."""
+    """List the chunks in `folder` by number. Captions are written last, so a chunk with captions is complete."""
     return [_chunk(folder, int(file.stem.split("-")[1])) for file in sorted(folder.glob("clips-*.json"))]
 
 
 def sample_captions(count: int) -> list[str]:
-    """Word `count` random scenes, none of them drawn: what the tokenizer learns from."""
+    """Caption `count` random scenes without rendering them, to train the tokenizer."""
     rng = np.random.default_rng(DATA_SEED)
     return [caption(random_scene(rng), rng) for _ in range(count)]
 
@@ -83,7 +83,7 @@ def sample_captions(count: int) -> list[str]:
 def render_chunk(
     folder: Path, number: int, num_clips: int = CLIPS_PER_CHUNK, *, styles: Sequence[str] = ("base",)
 ) -> Chunk:
-    """Render chunk `number` and write it: first the frames, then the captions."""
+    """Render chunk `number`. Write first the frames, then the captions."""
     rng = np.random.default_rng((DATA_SEED, number))
     scenes = [random_scene(rng) for _ in range(num_clips)]
     chunk = _chunk(folder, number)

@@ -1,4 +1,4 @@
-"""Make renders look as if they had passed through a small autoencoder: softer, noisier, with ringing."""
+"""Degrade renders like a small autoencoder does: blur, noise and ringing."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 
 def degrade(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur, disturb and compress each frame, with one strength for the whole clip: uint8 [F, H, W, 3]."""
+    """Blur, add noise to and compress each frame, with one strength for the whole clip: uint8 [F, H, W, 3]."""
     blur, quality = rng.uniform(0.0, 1.8), int(rng.integers(35, 95))
     noise, shade = rng.uniform(0.0, 8.0), rng.uniform(-10.0, 10.0, 3)
     return np.stack([_degrade_one(frame, rng, blur, quality, noise, shade) for frame in frames])

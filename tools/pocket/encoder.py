@@ -1,7 +1,7 @@
-"""`python -m tools.pocket encoder --out DIR`: a small CLIP of the world, so that the paper's measures run on a CPU.
+"""`python -m tools.pocket encoder --out DIR`: train a small CLIP on the world, to compute the paper's metrics on a CPU.
 
-A stock `CLIPModel` learns from drawn frames and their captions which belong together. The folder it is saved in is what
-`animdiff evaluate --clip DIR` takes.
+Trains a stock `CLIPModel` contrastively on rendered frames and their captions, and saves it to a folder for
+`animdiff evaluate --clip DIR`.
 """
 
 import argparse
@@ -33,9 +33,9 @@ BATCH = 128
 PEAK_LR = 1e-3
 CPU = torch.device("cpu")
 CLIPS, HELD_OUT_CLIPS = 1500, 100
-#: how the encoder was trained and how well it reads, beside its weights
+#: training settings and accuracy, saved beside the weights
 FACTS = "encoder.json"
-#: captions are short; positions beyond these are never trained
+#: captions are short: later positions are never trained
 TOKENS = 18
 
 
@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Share of held-out frames whose own wording is nearest among wordings with one word changed, and of how many."""
+    """Accuracy of matching held-out frames to their captions among captions with one word changed."""
 
     kind: float
     colour: float
@@ -61,7 +61,7 @@ class Retrieval:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train for the minutes given, save, and print the folder; returns the exit status."""
+    """Train for the given minutes, save, and print the folder; return the exit status."""
     arguments = _parser().parse_args(argv)
     if arguments.out.exists() and not (arguments.out / FACTS).is_file():
         _tell(f"error: {arguments.out} is there and no encoder of ours, so it is not replaced")
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build(tokenizer: CLIPTokenizer, shape: Shape) -> CLIPModel:
-    """Build the encoder with random weights: images of 64 pixels, the pocket model's tokens."""
+    """Build the encoder with random weights, for images of 64 pixels and the pocket model's tokenizer."""
     layers = {
         "hidden_size": shape.width,
         "intermediate_size": 4 * shape.width,
@@ -109,10 +109,10 @@ def train(
     batch: int = BATCH,
     device: torch.device = CPU,
 ) -> CLIPModel:
-    """Train on frames and wordings of them drawn anew each time, with CLIP's symmetric cross entropy.
+    """Train on random frames and captions with CLIP's symmetric cross entropy.
 
-    There are few things to say, so a batch holds several frames of which the same is true: each counts as a match.
-    With `steps`, so many are taken however long they last.
+    There are few distinct captions, so a batch contains several frames with the same one: each counts as a match.
+    `steps` sets the number of steps instead of the time.
     """
     torch.manual_seed(SEED)
     model = build(tokenizer, shape or Shape()).to(device)
@@ -138,7 +138,7 @@ def train(
 
 @torch.inference_mode()
 def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: Labelled) -> Retrieval:
-    """Ask of every frame which object, colour and place fits best, the other two being named rightly."""
+    """Classify object, colour and place of every frame, each with the other two given."""
     images = F.normalize(model.get_image_features(pixels(data.images)).pooler_output, dim=1)
     hits: list[float] = []
     for part, words in enumerate((OBJECTS, COLOURS, PLACES)):
@@ -153,13 +153,13 @@ def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: Labelled) -> Ret
 
 
 def pixels(images: np.ndarray) -> Tensor:
-    """Prepare frames that have the encoder's size already, uint8 [N, 64, 64, 3], as `animdiff evaluate` does."""
+    """Preprocess frames of the encoder's size, uint8 [N, 64, 64, 3], as `animdiff evaluate` does."""
     colours = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (colours - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[str, object]) -> None:
-    """Write the folder that `--clip` takes, whole or not at all, replacing an earlier one."""
+    """Write the folder for `--clip` atomically, replacing an earlier one."""
     with atomic_write(folder) as unfinished:
         unfinished.mkdir(parents=True)
         model.save_pretrained(unfinished)
@@ -170,9 +170,9 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path, facts: dict[s
 
 
 def _draw(data: Labelled, batch: int, rng: np.random.Generator, share: float) -> np.ndarray:
-    """Choose frames: any at first, then more and more often those of one colour in one place.
+    """Sample frames: any at first, then more and more often those of one colour in one place.
 
-    Colours and places are learned in a minute; objects are told apart only where nothing else tells frames apart.
+    Colours and places are learned in a minute; objects only if the frames of a batch differ in nothing else.
     """
     if rng.random() >= 0.7 * share:
         return rng.integers(len(data.images), size=batch)
@@ -184,7 +184,7 @@ def _draw(data: Labelled, batch: int, rng: np.random.Generator, share: float) ->
 def _pairs(
     data: Labelled, chosen: np.ndarray, tokenizer: CLIPTokenizer, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames, tokens of a wording of each, and which of them match: float32 [B, 3, 64, 64], [B, 18], bool [B, B]."""
+    """Return frames, tokens of their captions, and which match: float32 [B, 3, 64, 64], [B, 18], bool [B, B]."""
     labels = data.labels[chosen]
     texts = [word(OBJECTS[kind], COLOURS[colour], PLACES[place], rng) for kind, colour, place in labels]
     same = (labels[:, None] == labels[None]).all(axis=2)
@@ -199,7 +199,7 @@ def _loss(model: CLIPModel, images: Tensor, tokens: Tensor, same: Tensor) -> Ten
 
 
 def _text_features(model: CLIPModel, tokens: Tensor) -> Tensor:
-    """Embed token ids [B, 77] of short texts, which end before `TOKENS`; what is behind the end is never looked at."""
+    """Embed token ids [B, 77] of short texts, which end before `TOKENS`; later positions are ignored."""
     return F.normalize(model.get_text_features(tokens[:, :TOKENS]).pooler_output, dim=1)
 
 

@@ -1,4 +1,4 @@
-"""`python -m tools.pocket footage`: draw stills or clips of the world, captioned, as `animdiff train-*` reads them."""
+"""`python -m tools.pocket footage`: draw captioned stills or clips of the world for `animdiff train-*`."""
 
 import argparse
 import json
@@ -37,10 +37,10 @@ RECORD = "footage.json"
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What to draw. Piece n of the same footage is the same picture or clip, however many there are.
+    """What to draw. Item n of the same footage is always the same image or clip.
 
-    A share of `camera` of the clips is seen by a moving camera, and has no caption: a motion module then learns such
-    moves as something that footage does, and not as what a prompt that says nothing of them means.
+    A fraction `camera` of the clips has camera motion and no caption, so that a motion module does not associate camera
+    motion with prompts that do not mention it.
     """
 
     what: Literal["stills", "clips"]
@@ -52,7 +52,7 @@ class Footage:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Draw what is missing and print the folder; returns the exit status."""
+    """Draw the missing items and print the folder; return the exit status."""
     arguments = _parser().parse_args(argv)
     footage = Footage(
         arguments.what, arguments.style, arguments.watermark, arguments.wide, arguments.seed, arguments.camera
@@ -68,10 +68,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def draw_footage(folder: Path, footage: Footage, count: int, *, workers: int = 1) -> None:
-    """Draw pieces 0 to `count` - 1 into `folder`, those that are there already aside.
+    """Draw items 0 to `count` - 1 into `folder`, except those that exist.
 
-    A still is `00000.png`, a clip the folder `00000` of 16 frames `00.png` and on; each has its caption in `00000.txt`,
-    written last, so a piece that has one is whole. Raises `UsageError` if `folder` holds other footage.
+    A still is `00000.png`, a clip the folder `00000` of 16 frames `00.png` …; each has a caption `00000.txt`, written
+    last, so an item with a caption is complete. Raises `UsageError` if `folder` contains other footage.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, footage)
@@ -85,7 +85,7 @@ def draw_footage(folder: Path, footage: Footage, count: int, *, workers: int = 1
 
 
 def draw_piece(footage: Footage, number: int) -> tuple[np.ndarray, str]:
-    """Draw piece `number`: frames uint8 [F, H, W, 3], one of a still and 16 of a clip, and the caption."""
+    """Draw item `number`: frames uint8 [F, H, W, 3], one for a still and 16 for a clip, and the caption."""
     rng = np.random.default_rng((footage.seed, number))
     scene = random_scene(rng)
     words = caption(scene, rng)
@@ -105,7 +105,7 @@ def draw_piece(footage: Footage, number: int) -> tuple[np.ndarray, str]:
 
 
 def _film(frames: np.ndarray, wide: bool, rng: np.random.Generator) -> np.ndarray:
-    """Look at wide frames with a camera that moves in one of the eight ways, at a speed of its own."""
+    """Crop wide frames with one of the eight camera moves, at a random speed."""
     shots = get_args(Shot)
     shot, speed = shots[rng.integers(len(shots))], rng.uniform(*CAMERA_SPEED)
     side = frames.shape[1]
@@ -152,7 +152,7 @@ def _caption_file(folder: Path, number: int) -> Path:
 
 
 def _claim(folder: Path, footage: Footage) -> None:
-    """Record what the folder holds, so that no later run mixes other footage in."""
+    """Record the footage of the folder, so that later runs do not mix in other footage."""
     record, wanted = folder / RECORD, {**asdict(footage), "world_version": VERSION}
     if not record.exists():
         _write_text(record, json.dumps(wanted))

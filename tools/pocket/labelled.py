@@ -1,4 +1,4 @@
-"""Single frames of the world with what they show, as the classifier needs them."""
+"""Labelled frames of the world, to train the classifier."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Labelled:
 
 
 def draw_labelled(clips: int, rng: np.random.Generator) -> Labelled:
-    """Draw random frames from random clips; three quarters of the clips are degraded, the rest left sharp."""
+    """Draw random frames of random clips; three quarters of the clips are degraded."""
     images, labels = [], []
     for _ in range(clips):
         scene = random_scene(rng)

@@ -1,4 +1,4 @@
-"""Clips as the diffusion stages see them: latents and token ids, all on the training device."""
+"""Latents and token ids of the training clips, on the training device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ ENCODE_BATCH = 256  # frames
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """The training set. Latents are scaled, as the UNet sees them."""
+    """The training set. Latents are scaled as for the UNet."""
 
     latents: Tensor  # float16 [N, F, 4, h, w]
-    tokens: Tensor  # int64 [N, 8, 77], eight wordings of each clip
+    tokens: Tensor  # int64 [N, 8, 77], eight captions of each clip
     no_words: Tensor  # int64 [77], the empty prompt
 
     def to(self, device: torch.device) -> "Clips":
-        """Return the same clips on `device`."""
+        """Return the clips on `device`."""
         return Clips(self.latents.to(device), self.tokens.to(device), self.no_words.to(device))
 
     def draw_words(self, clip: Tensor, drop: float, generator: torch.Generator) -> Tensor:
-        """Pick a wording for each clip index in `clip` [B], or with probability `drop` none: ids [B, 77]."""
+        """Sample a caption for each clip index in `clip` [B], or the empty one with probability `drop`: ids [B, 77]."""
         device = self.tokens.device
         wording = torch.randint(self.tokens.shape[1], clip.shape, generator=generator, device=device)
         dropped = torch.rand(clip.shape, generator=generator, device=device) < drop
@@ -40,7 +40,7 @@ def to_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def prepare_clips(chunks: Sequence[Chunk], vae: AutoencoderKL, tokenizer: CLIPTokenizer, file: Path) -> Clips:
-    """Encode all chunks, or read `file` if an earlier run with as many chunks wrote it."""
+    """Encode all chunks, or read them from `file` if it has the same number of chunks."""
     if file.exists():
         saved = torch.load(file, weights_only=True)
         if saved["chunks"] == len(chunks):
@@ -68,7 +68,7 @@ def encode_chunk(vae: AutoencoderKL, chunk: Chunk) -> Tensor:
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
-    """Tokenise to ids [N, 77], padded and cut. Equal texts are tokenised once: there are few distinct captions."""
+    """Tokenize to ids [N, 77], padded and truncated. Tokenizes equal texts once: there are few distinct captions."""
     distinct = sorted(set(texts))
     padded = tokenizer(distinct, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
     row = {text: index for index, text in enumerate(distinct)}

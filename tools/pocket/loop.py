@@ -1,4 +1,4 @@
-"""The training loop all stages share: it ends on time, annealed, and continues where it was cut off."""
+"""The training loop of all stages: time-limited, with an annealed learning rate, and resumable."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 
 
 class Stage(Protocol):
-    """One stage of the recipe: what is trained, and what is minimised."""
+    """One stage of the recipe: modules to train and their loss."""
 
     name: str
     batch: int  # images or clips per step
@@ -29,11 +29,11 @@ class Stage(Protocol):
     generator: torch.Generator
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Return the modules to train, each under the prefix its weights are saved with."""
+        """Return the modules to train by the prefix of their saved weights."""
         ...
 
     def draw(self) -> tuple[Tensor, ...]:
-        """Draw a batch from `generator`, the same shapes every time."""
+        """Draw a batch from `generator`. Shapes are constant."""
         ...
 
     def loss(self, *batch: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How far a stage has come. `weights` are the averaged ones, float32."""
+    """Progress of a stage. `weights` are the averaged weights, float32."""
 
     stage: str
     weights: dict[str, Tensor]
@@ -51,12 +51,12 @@ class Trained:
     elapsed_s: float
     loss: float
     complete: bool
-    facts: dict[str, float]  # batch, peak_lr and minutes asked for
+    facts: dict[str, float]  # batch, peak_lr and requested minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long a stage may train in all, and when this process must stop whatever is left to do."""
+    """Training time of a stage in total, and when this process must stop."""
 
     seconds: float
     stop_at: float = float("inf")  # on `clock`
@@ -71,10 +71,10 @@ def train(
     *,
     graphed: bool = False,
 ) -> Trained:
-    """Train `stage` until its time is used up, continuing from `file` if that exists.
+    """Train `stage` until its time is used up. Resumes from `file` if it exists.
 
     Time spent in earlier runs counts. `report` receives stage, step, elapsed seconds, learning rate and mean loss.
-    `graphed` replays loss and gradients as one CUDA graph: small models otherwise wait for their launches.
+    `graphed` replays loss and gradients as one CUDA graph: small models are limited by kernel launches.
     """
     weights = MasterWeights(stage.modules(), ema_decay=stage.ema_decay)
     step, spent, loss = _restore(file, stage, weights)
@@ -116,7 +116,7 @@ def load_trained(file: Path) -> Trained:
 
 
 def _restore(file: Path, stage: Stage, weights: MasterWeights) -> tuple[int, float, float]:
-    """Load step, elapsed seconds and last loss, and put weights and random numbers where they were."""
+    """Load step, elapsed seconds and last loss; restore weights and generator state."""
     if not file.exists():
         return 0, 0.0, float("nan")
     state: dict[str, Any] = torch.load(file, map_location=stage.generator.device, weights_only=True)
@@ -124,7 +124,7 @@ def _restore(file: Path, stage: Stage, weights: MasterWeights) -> tuple[int, flo
         weights.restore(state["weights"])
     except ValueError as error:
         raise UsageError(f"{file}: {error}", hint="add `--no-resume` to start over in that folder") from error
-    # a run may continue on another device kind, where the generator's state means nothing
+    # the generator state is invalid if the run continues on another kind of device
     if state["generator_device"] == stage.generator.device.type:
         stage.generator.set_state(state["generator"].cpu())
     return state["step"], state["elapsed_s"], state["loss"]

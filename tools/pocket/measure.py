@@ -1,4 +1,4 @@
-"""`python -m tools.pocket measure --out FILE.json`: how well the pocket model draws, moves and keeps its subject."""
+"""`python -m tools.pocket measure --out FILE.json`: evaluate stills, motion and constancy of the pocket model."""
 
 import argparse
 import os
@@ -16,12 +16,10 @@ import torch
 
 from tools.pocket.calibrate import constancy_trials, law_trials
 from tools.pocket.captions import caption
-from tools.pocket.classify import Classifier, read, trained_classifier
-from tools.pocket.constancy import is_constant
-from tools.pocket.obey import obeys
-from tools.pocket.records import write_json
-from tools.pocket.renders import RenderClips, Studio
-from tools.pocket.report import Share, markdown, share, total
+from tools.pocket.classify import Classifier, is_constant, read, trained_classifier
+from tools.pocket.law_checks import obeys
+from tools.pocket.renders import ClipRenderer, RenderClips
+from tools.pocket.report import Share, markdown, share, total, write_json
 from tools.pocket.world import OBJECTS, VERSION, Scene, random_scene
 
 TARGETS = {"object": 0.90, "colour": 0.95, "place": 0.95, "obeys": 0.85, "obeys without": 0.20, "constancy": 0.95}
@@ -29,7 +27,7 @@ TARGETS = {"object": 0.90, "colour": 0.95, "place": 0.95, "obeys": 0.85, "obeys 
 
 @dataclass(frozen=True, slots=True)
 class MotionFigures:
-    """Shares of one kind's clips: obeying with and without the motion module, constant, and as the prompt said."""
+    """Shares of the clips of one kind: obeying their law with and without the motion module, constant, as prompted."""
 
     obeys: Share
     obeys_without: Share
@@ -38,7 +36,7 @@ class MotionFigures:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure, write the JSON report and print the table; returns the exit status."""
+    """Measure, write the JSON report and print the tables; return the exit status."""
     arguments = _parser().parse_args(argv)
     classifier, accuracy = trained_classifier(arguments.work, _tell)
     _tell("trying the measures on the world itself")
@@ -56,16 +54,16 @@ def main(argv: Sequence[str]) -> int:
     if not arguments.calibrate_only:
         flags = {"model": arguments.model, "motion_module": arguments.motion_module}
         flags = {key: value for key, value in flags.items() if value}
-        studio = Studio(flags, arguments.device, arguments.work / "renders")
+        renderer = ClipRenderer(flags, arguments.device, arguments.work / "renders")
         report |= measure(
-            studio,
+            renderer,
             classifier,
             stills=arguments.stills,
             clips=arguments.clips,
             seed=arguments.seed,
             workers=arguments.workers,
         )
-        report["rendered_with"] = studio.settings(motion=True)
+        report["rendered_with"] = renderer.settings(motion=True)
     write_json(arguments.out, report, indent=2)
     return 0
 
@@ -75,7 +73,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure stills, then motion and constancy on `clips` clips of every kind; prints both tables.
 
-    With several `workers`, each is a process that loads the model for itself; `render` then must pickle.
+    Each of several `workers` is a process that loads its own model; `render` must then be picklable.
     """
     stills_task = partial(measure_stills, render, classifier, count=stills, seed=seed)
     motion_tasks = [partial(measure_motion, render, classifier, kind, count=clips, seed=seed) for kind in OBJECTS]
@@ -93,14 +91,14 @@ def measure(
 def _run(tasks: Sequence[Callable[[], Any]], workers: int) -> list[Any]:
     if workers == 1:
         return [task() for task in tasks]
-    # threads of one process would wait for cores that another one has
+    # more threads than cores would slow each other down
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         return [running.result() for running in [pool.submit(task) for task in tasks]]
 
 
 def measure_stills(render: RenderClips, classifier: Classifier, *, count: int, seed: int) -> dict[str, Share]:
-    """Render `count` prompts as single images and count what the classifier finds as it was asked for."""
+    """Render `count` prompts as single images, and count what the classifier recognizes as prompted."""
     found: dict[str, list[bool]] = {"object": [], "colour": [], "place": []}
     for number, (scene, prompt) in enumerate(asked_for(count, seed)):
         _tell(f"still {number + 1}/{count}: {prompt}")
@@ -112,7 +110,7 @@ def measure_stills(render: RenderClips, classifier: Classifier, *, count: int, s
 
 
 def measure_motion(render: RenderClips, classifier: Classifier, kind: str, *, count: int, seed: int) -> MotionFigures:
-    """Render `count` clips of one kind with and without the motion module from the same noise, and follow them."""
+    """Render `count` clips of one kind with and without the motion module from the same noise, and track them."""
     obeyed, without, constant, prompted = [], [], [], []
     for number, (scene, prompt) in enumerate(asked_for(count, seed, kind=kind)):
         _tell(f"{kind} {number + 1}/{count}: {prompt}")
@@ -126,18 +124,20 @@ def measure_motion(render: RenderClips, classifier: Classifier, kind: str, *, co
 
 
 def asked_for(count: int, seed: int, kind: str | None = None) -> list[tuple[Scene, str]]:
-    """Draw what to ask for: scenes over all colours and places, and their captions."""
+    """Draw random scenes over all colours and places, with their captions."""
     series = OBJECTS.index(kind) if kind else len(OBJECTS)
     asked = []
     for number in range(count):
-        rng = np.random.default_rng([seed, series, number])  # each on its own: more of them keep the first ones
+        rng = np.random.default_rng(
+            [seed, series, number]
+        )  # one generator per scene, so that the first ones do not depend on `count`
         scene = random_scene(rng, kind=kind or OBJECTS[number % len(OBJECTS)])
         asked.append((scene, caption(scene, rng)))
     return asked
 
 
 def calibration_table(laws: dict[str, dict[str, Share]]) -> str:
-    """Show which of the world's own clips pass the check of their law."""
+    """Format how many clips of the world itself pass the checks of their law."""
     trials = list(next(iter(laws.values())))
     rows = [(kind, *(f"{row[trial].value:.1%}" for trial in trials)) for kind, row in laws.items()]
     together = ("all", *(total(row[trial] for row in laws.values()) for trial in trials))
@@ -145,13 +145,13 @@ def calibration_table(laws: dict[str, dict[str, Share]]) -> str:
 
 
 def stills_table(found: dict[str, Share]) -> str:
-    """Show what was drawn as asked."""
+    """Format how many stills show what was prompted."""
     rows = [(what, one, f"≥ {TARGETS[what]:.0%}") for what, one in found.items()]
     return markdown(("stills", "recognised", "target"), rows)
 
 
 def motion_table(motion: dict[str, MotionFigures]) -> str:
-    """Show every kind, and all together against the targets."""
+    """Format every kind, and all together against the targets."""
     rows = [_motion_row(kind, figures) for kind, figures in {**motion, "all": _sum(motion)}.items()]
     goals = (f"≥ {TARGETS['obeys']:.0%}", f"≤ {TARGETS['obeys without']:.0%}", f"≥ {TARGETS['constancy']:.0%}", "")
     head = ("clips", "obey their law", "without the module", "subject constant", "as prompted")

@@ -1,4 +1,4 @@
-"""The laws of motion: where each kind of object is, and how it is turned and stretched, at a given time."""
+"""The laws of motion: position, rotation and stretch of each kind of object over time."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """An object at one moment.
+    """Pose of an object at one moment.
 
     `x`, `y` place its anchor, in fractions of the frame; `angle` is clockwise in radians; `stretch` scales its own
-    axes; `beat` is the phase in radians of what moves within it: tail, wings, flame.
+    axes; `beat` is the phase in radians of its moving part: tail, wings, flame.
     """
 
     x: float
@@ -32,7 +32,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the law of a scene begins from. `size` is a fraction of the frame, `heading` +1 (right) or -1 (left)."""
+    """Initial values of the law of a scene. `size` is a fraction of the frame, `heading` +1 (right) or -1 (left)."""
 
     x: float
     y: float

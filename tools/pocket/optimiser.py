@@ -1,4 +1,4 @@
-"""AdamW over float32 master weights, with their moving average, for modules that compute in any dtype."""
+"""AdamW on float32 master weights with an exponential moving average, for modules of any dtype."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ MAX_GRAD_NORM = 1.0
 
 
 def learning_rate(peak: float, step: int, progress: float) -> float:
-    """Warm up over the first steps, then follow a cosine over `progress` in [0, 1].
+    """Return the learning rate: warm-up over the first steps, then a cosine over `progress` in [0, 1].
 
-    Progress is elapsed time over the time given, so training ends annealed on a machine of any speed.
+    Progress is elapsed time divided by the time limit, so that the schedule ends in time on any machine.
     """
     warmup = min(1.0, (step + 1) / WARMUP_STEPS)
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
@@ -23,9 +23,9 @@ def learning_rate(peak: float, step: int, progress: float) -> float:
 
 
 class MasterWeights:
-    """Float32 copies of the trainable weights of some modules, their AdamW state and their moving average.
+    """Float32 copies of trainable weights, with their AdamW state and moving average.
 
-    The modules may compute in bfloat16: its 8 bits of mantissa would swallow small updates, so those happen here.
+    Modules may compute in bfloat16, whose 8 bits of mantissa would lose small updates.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], *, ema_decay: float, weight_decay: float = 0.01) -> None:
@@ -38,18 +38,18 @@ class MasterWeights:
         self.adamw = torch.optim.AdamW(self.masters, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
 
     def step(self, step: int, lr: float) -> None:
-        """Apply the gradients the modules hold, clear them, and move the average along.
+        """Apply the gradients of the modules, clear them, and update the average.
 
-        A step whose gradients are not finite changes nothing but the step count; no value travels to the host.
+        A step with non-finite gradients only changes the step count. Does not synchronize with the device.
         """
         self._collect_gradients()
         norm = nn.utils.clip_grad_norm_(self.masters, MAX_GRAD_NORM, foreach=True)
-        # fused AdamW reads this attribute, set by gradient scalers, and skips the step where it is 1
+        # fused AdamW reads this attribute of gradient scalers, and skips the step if it is 1
         self.adamw.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
         for group in self.adamw.param_groups:
             group["lr"] = lr
         self.adamw.step()
-        decay = min(self.ema_decay, (step + 1) / (step + 10))  # early weights are soon forgotten
+        decay = min(self.ema_decay, (step + 1) / (step + 10))  # faster decay in early steps
         torch._foreach_lerp_(self.averages, self.masters, 1 - decay)
         self._publish()
 
@@ -58,7 +58,7 @@ class MasterWeights:
         return {name: average.cpu().clone() for name, average in zip(self.names, self.averages, strict=True)}
 
     def state(self) -> dict[str, Any]:
-        """Return everything a later run needs to continue."""
+        """Return the state to resume from."""
         return {
             "names": self.names,
             "masters": self.masters,
@@ -67,7 +67,7 @@ class MasterWeights:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`. Raises `ValueError` if it belongs to other weights."""
+        """Restore `state`. Raises `ValueError` if it belongs to other weights."""
         shapes = [tuple(master.shape) for master in state["masters"]]
         if state["names"] != self.names or shapes != [tuple(master.shape) for master in self.masters]:
             raise ValueError("the saved training state belongs to another architecture")
@@ -77,7 +77,7 @@ class MasterWeights:
         self._publish()
 
     def _collect_gradients(self) -> None:
-        """Move the modules' gradients to the masters in float32, in a few launches instead of one per weight."""
+        """Copy gradients to the master weights in float32, in a few launches instead of one per weight."""
         reached = [(m, p) for m, p in zip(self.masters, self.working, strict=True) if p.grad is not None]
         gradients = [torch.empty_like(master) for master, _ in reached]
         torch._foreach_copy_(gradients, [parameter.grad for _, parameter in reached])
@@ -93,6 +93,6 @@ class MasterWeights:
 
 @torch.no_grad()
 def load_weights(module: nn.Module, prefix: str, weights: Mapping[str, Tensor]) -> None:
-    """Fill every parameter of `module` from `weights` under `prefix`. Raises `KeyError` for one that is missing."""
+    """Load every parameter of `module` from `weights` under `prefix`. Raises `KeyError` if one is missing."""
     for name, parameter in module.named_parameters():
         parameter.copy_(weights[f"{prefix}.{name}"])

@@ -1,4 +1,4 @@
-"""A pen that draws in an object's own coordinates, wherever the object has moved, turned or stretched."""
+"""Drawing in the coordinates of an object that is translated, rotated and stretched."""
 
 import math
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ class Pen:
 
     @property
     def light(self) -> RGB:
-        """The object's colour where light falls on it."""
+        """The object's colour in light."""
         return mix(self.colour, WHITE, 0.42)
 
     @property
     def dark(self) -> RGB:
-        """The object's colour in its own shade."""
+        """The object's colour in shade."""
         return mix(self.colour, BLACK, 0.28)
 
     @property

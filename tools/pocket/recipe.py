@@ -1,4 +1,4 @@
-"""The whole recipe in order: clips, autoencoder, decoder, image model, motion module."""
+"""The training recipe in order: clips, autoencoder, decoder, image model, motion module."""
 
 import sys
 import time
@@ -16,12 +16,12 @@ from tools.pocket.optimiser import load_weights
 from tools.pocket.stages.image import ImageStage
 from tools.pocket.stages.motion import MotionStage
 from tools.pocket.stages.vae import AutoencoderStage, DecoderStage
-from tools.pocket.workshop import SEED, Workshop
+from tools.pocket.workspace import SEED, Workspace
 
-#: Each step's share of the whole recipe's time. What is left over pays for encoding, loading and saving.
+#: Fraction of the total time of each step. The rest is for encoding, loading and saving.
 SHARES = {"data": 0.07, "vae": 0.13, "decoder": 0.05, "image": 0.42, "motion": 0.29}
 
-#: What `--stage NAME` trains, with each part's share of its minutes.
+#: Parts that `--stage NAME` trains, with their fraction of its minutes.
 COMMANDS = {
     "vae": {"data": 0.1, "vae": 0.63, "decoder": 0.27},
     "image": {"image": 1.0},
@@ -29,48 +29,48 @@ COMMANDS = {
     "all": SHARES,
 }
 
-#: Files made from a part's weights, out of date once it trains on.
+#: Files derived from the weights of a part, outdated when it trains further.
 DERIVED = {"vae": ("vae_normalised.pt", "clips.pt")}
 
-#: Where the motion stage looks: most of its clips are so noisy that their motion is still open.
+#: Timesteps of the motion stage: most clips are so noisy that their motion is still undecided.
 NOISY_SHARE = 0.75
 MAX_WEIGHT = 50.0
 
 LOG_HEADER = "stage,step,elapsed_s,learning_rate,loss"
 
 
-def run_recipe(workshop: Workshop, command: str, minutes: float, stop_at: float = float("inf")) -> bool:
-    """Run every part of `command` that is not finished yet; return whether all are.
+def run_recipe(workspace: Workspace, command: str, minutes: float, stop_at: float = float("inf")) -> bool:
+    """Run every unfinished part of `command`; return True if all are finished.
 
-    `stop_at` is on `time.monotonic`: what is left then waits for the next run of the same command.
+    `stop_at` is in the time of `time.monotonic`; the next run of the same command continues from there.
     """
-    workshop.folder.mkdir(parents=True, exist_ok=True)
+    workspace.folder.mkdir(parents=True, exist_ok=True)
     for part, share in COMMANDS[command].items():
         budget = Budget(share * minutes * 60, stop_at)
-        finished = _render(workshop, budget) if part == "data" else _train_part(workshop, part, budget)
+        finished = _render(workspace, budget) if part == "data" else _train_part(workspace, part, budget)
         if not finished:
             return False
     return True
 
 
-def _train_part(workshop: Workshop, part: str, budget: Budget) -> bool:
-    file = workshop.file(part)
-    if file.exists() and workshop.trained(part).elapsed_s >= budget.seconds:
+def _train_part(workspace: Workspace, part: str, budget: Budget) -> bool:
+    file = workspace.file(part)
+    if file.exists() and workspace.trained(part).elapsed_s >= budget.seconds:
         return True
     if time.monotonic() >= budget.stop_at:
         return False
     for derived in DERIVED.get(part, ()):
-        (workshop.folder / derived).unlink(missing_ok=True)
+        (workspace.folder / derived).unlink(missing_ok=True)
     started = time.monotonic()
-    stage = STAGES[part](workshop)
+    stage = STAGES[part](workspace)
     _say(f"{part}: ready after {time.monotonic() - started:.1f} s")
-    trained = _train(workshop, stage, budget, file)
+    trained = _train(workspace, stage, budget, file)
     _say(f"{part}: {trained.step} steps in {trained.elapsed_s:.0f} s, loss {trained.loss:.4f}")
     return trained.complete
 
 
-def _train(workshop: Workshop, stage: Stage, budget: Budget, file: Path) -> Trained:
-    log_file = workshop.folder / "log.csv"
+def _train(workspace: Workspace, stage: Stage, budget: Budget, file: Path) -> Trained:
+    log_file = workspace.folder / "log.csv"
     if not log_file.exists():
         log_file.write_text(LOG_HEADER + "\n")
 
@@ -82,62 +82,62 @@ def _train(workshop: Workshop, stage: Stage, budget: Budget, file: Path) -> Trai
     return train(stage, budget, file, report)
 
 
-def _render(workshop: Workshop, budget: Budget) -> bool:
-    marker = workshop.folder / "data" / "complete"
+def _render(workspace: Workspace, budget: Budget) -> bool:
+    marker = workspace.folder / "data" / "complete"
     if marker.exists():
         return True
     seconds = min(budget.seconds, budget.stop_at - budget.clock())
-    chunks = render_clips(workshop.folder / "data", num_clips=workshop.scale.clips, seconds=seconds)
-    marker.touch()  # later runs train on the same clips even when they have time for more
+    chunks = render_clips(workspace.folder / "data", num_clips=workspace.scale.clips, seconds=seconds)
+    marker.touch()  # later runs train on the same clips, even if they had time for more
     _say(f"data: {sum(len(chunk.captions()) for chunk in chunks)} clips")
     return True
 
 
-def _vae_stage(workshop: Workshop) -> AutoencoderStage:
+def _vae_stage(workspace: Workspace) -> AutoencoderStage:
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        vae = workshop.to_train(build_vae(workshop.architecture))
-    scale = workshop.scale
+        vae = workspace.to_train(build_vae(workspace.architecture))
+    scale = workspace.scale
     return AutoencoderStage(
-        vae, workshop.frames(), workshop.generator(), scale.vae_batch, scale.crop, peak_lr=scale.vae_lr
+        vae, workspace.frames(), workspace.generator(), scale.vae_batch, scale.crop, peak_lr=scale.vae_lr
     )
 
 
-def _decoder_stage(workshop: Workshop) -> DecoderStage:
-    vae, scale = workshop.to_train(workshop.normalised_vae()), workshop.scale
+def _decoder_stage(workspace: Workspace) -> DecoderStage:
+    vae, scale = workspace.to_train(workspace.normalised_vae()), workspace.scale
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     return DecoderStage(
-        vae, workshop.frames(), workshop.generator(), scale.vae_batch, scale.crop, peak_lr=scale.vae_lr / 2
+        vae, workspace.frames(), workspace.generator(), scale.vae_batch, scale.crop, peak_lr=scale.vae_lr / 2
     )
 
 
-def _image_stage(workshop: Workshop) -> ImageStage:
-    clips, (unet, text_encoder) = workshop.clips(), workshop.fresh_image_model()
-    workshop.compile(unet)
-    schedule = alphas_cumprod(STILL_BETAS, workshop.device)
-    scale = workshop.scale
+def _image_stage(workspace: Workspace) -> ImageStage:
+    clips, (unet, text_encoder) = workspace.clips(), workspace.fresh_image_model()
+    workspace.compile(unet)
+    schedule = alphas_cumprod(STILL_BETAS, workspace.device)
+    scale = workspace.scale
     return ImageStage(
-        unet, text_encoder, clips, schedule, workshop.generator(), scale.image_batch, peak_lr=scale.image_lr
+        unet, text_encoder, clips, schedule, workspace.generator(), scale.image_batch, peak_lr=scale.image_lr
     )
 
 
-def _motion_stage(workshop: Workshop) -> MotionStage:
-    unet, text_encoder = (workshop.to_train(module) for module in workshop.image_model())
+def _motion_stage(workspace: Workspace) -> MotionStage:
+    unet, text_encoder = (workspace.to_train(module) for module in workspace.image_model())
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         motion = MotionModule.from_unet(unet, version="v3")
     plug(unet, motion)
-    workshop.compile(unet)
-    schedule = alphas_cumprod(CLIP_BETAS, workshop.device)
-    scale = workshop.scale
+    workspace.compile(unet)
+    schedule = alphas_cumprod(CLIP_BETAS, workspace.device)
+    scale = workspace.scale
     return MotionStage(
         unet,
         motion,
         text_encoder,
-        workshop.clips(),
+        workspace.clips(),
         schedule,
-        workshop.generator(),
+        workspace.generator(),
         scale.motion_batch,
         peak_lr=scale.motion_lr,
         noisy_share=NOISY_SHARE,
@@ -145,7 +145,7 @@ def _motion_stage(workshop: Workshop) -> MotionStage:
     )
 
 
-STAGES: dict[str, Callable[[Workshop], Stage]] = {
+STAGES: dict[str, Callable[[Workspace], Stage]] = {
     "vae": _vae_stage,
     "decoder": _decoder_stage,
     "image": _image_stage,
@@ -153,11 +153,11 @@ STAGES: dict[str, Callable[[Workshop], Stage]] = {
 }
 
 
-def trained_motion(workshop: Workshop) -> MotionModule:
+def trained_motion(workspace: Workspace) -> MotionModule:
     """Return the motion module of stage 4, in float32 on the CPU."""
-    unet, _ = workshop.image_model()
+    unet, _ = workspace.image_model()
     motion = MotionModule.from_unet(unet, version="v3")
-    load_weights(motion, "motion", workshop.trained("motion").weights)
+    load_weights(motion, "motion", workspace.trained("motion").weights)
     return motion
 
 

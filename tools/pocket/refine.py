@@ -1,6 +1,6 @@
-"""`python -m tools.pocket refine`: train one part of the bundled model on, from the bundle alone.
+"""`python -m tools.pocket refine`: continue the training of one part of the bundled model.
 
-The states that training leaves behind are large and stay where they were made. This goes on from the shipped weights.
+Starts from the shipped weights: the states of the first training are large and not shipped.
 """
 
 import argparse
@@ -30,9 +30,9 @@ from tools.pocket.stages.motion import MotionStage
 from tools.pocket.stages.vae import DecoderStage
 from tools.pocket.styles import STYLES
 from tools.pocket.train import set_up_cuda
-from tools.pocket.workshop import compile_layers, pick_frames
+from tools.pocket.workspace import compile_layers, pick_frames
 
-#: Each part's weight files, by the prefix its stage gives their weights; the rest of such a file stays as it is.
+#: Weight files of each part, by the prefix of the weights in its stage; other weights of a file are unchanged.
 FILES = {
     "decoder": {
         "decoder": "vae/diffusion_pytorch_model.safetensors",
@@ -42,15 +42,15 @@ FILES = {
     "motion": {"motion": MOTION_FILE},
 }
 
-#: Prefixes that are part of the names in the file: `decoder.conv_in.weight`, but not `unet.conv_in.weight`.
+#: Prefixes that are also in the keys of the file: `decoder.conv_in.weight`, but not `unet.conv_in.weight`.
 KEPT_PREFIXES = ("decoder", "post_quant_conv")
 
 FRAMES = 40_000  # for the decoder, held on the device
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The bundle's parts, ready to train, and what to train them on."""
+class Refinement:
+    """The networks of the bundle, and the data and settings to train them with."""
 
     parts: Components
     bundle: Path
@@ -58,10 +58,10 @@ class Bench:
     clips_file: Path
     batch: int
     learning_rate: float
-    style: str | None  # one or more, by comma; None trains on the base style
+    style: str | None  # one or more, separated by commas; None: the base style
 
     def generator(self) -> torch.Generator:
-        """Return the random numbers of the run; another number of clips draws others."""
+        """Return the generator of the run, seeded by the number of chunks."""
         return torch.Generator(self.parts.plan.device).manual_seed(len(self.chunks))
 
     def clips(self) -> Clips:
@@ -71,15 +71,15 @@ class Bench:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Refine and write the bundle; returns the exit status. The same command continues a run that was cut short."""
+    """Refine and write the bundle; return the exit status. The same command resumes an interrupted run."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.style and arguments.part == "motion":
         parser.error("--style: motion is learnt on the base style, and plugged into the others")
-    bench = _bench(arguments)
-    stage = STAGES[arguments.part](bench)
+    run = _prepare(arguments)
+    stage = STAGES[arguments.part](run)
     if arguments.compile:
-        compile_layers(*stage.modules().values(), bench.parts.unet)
+        compile_layers(*stage.modules().values(), run.parts.unet)
     state = arguments.work / f"{_named(arguments.part, arguments.style)}.pt"
     trained = train(stage, Budget(arguments.minutes * 60), state, _report, graphed=arguments.graph)
     if arguments.out != arguments.bundle:
@@ -113,13 +113,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _styles(text: str) -> str:
-    """Read styles between commas; one that is named twice gets twice the clips."""
+    """Parse styles separated by commas; a style that is named twice gets twice the clips."""
     if strangers := sorted(set(text.split(",")) - STYLES.keys()):
         raise argparse.ArgumentTypeError(f"`{strangers[0]}` is none of {', '.join(STYLES)}")
     return text
 
 
-def _bench(arguments: argparse.Namespace) -> Bench:
+def _prepare(arguments: argparse.Namespace) -> Refinement:
     plan = plan_device(probe_machine(), arguments.device)
     if plan.kind == "cuda":
         set_up_cuda()
@@ -134,60 +134,66 @@ def _bench(arguments: argparse.Namespace) -> Bench:
         styles=tuple((style or "base").split(",")),
     )
     clips_file = arguments.work / f"{_named('clips', style)}.pt"
-    return Bench(parts, arguments.bundle, chunks, clips_file, arguments.batch, arguments.learning_rate, style)
+    return Refinement(parts, arguments.bundle, chunks, clips_file, arguments.batch, arguments.learning_rate, style)
 
 
 def _named(what: str, style: str | None) -> str:
     return f"{what}-{style}" if style else what
 
 
-def _decoder_stage(bench: Bench) -> DecoderStage:
-    vae = bench.parts.vae
+def _decoder_stage(run: Refinement) -> DecoderStage:
+    vae = run.parts.vae
     vae.decoder.train().requires_grad_(True)
     vae.post_quant_conv.requires_grad_(True)
-    frames = pick_frames(bench.chunks, FRAMES, bench.parts.plan.device)
-    return DecoderStage(vae, frames, bench.generator(), bench.batch, frames.shape[1], bench.learning_rate)
+    frames = pick_frames(run.chunks, FRAMES, run.parts.plan.device)
+    return DecoderStage(vae, frames, run.generator(), run.batch, frames.shape[1], run.learning_rate)
 
 
-def _image_stage(bench: Bench) -> ImageStage:
-    unet, text_encoder = bench.parts.unet.train().requires_grad_(True), bench.parts.text_encoder
-    if bench.style is None:
+def _image_stage(run: Refinement) -> ImageStage:
+    unet, text_encoder = run.parts.unet.train().requires_grad_(True), run.parts.text_encoder
+    if run.style is None:
         text_encoder.train().requires_grad_(True)
-    schedule = alphas_cumprod(STILL_BETAS, bench.parts.plan.device)
+    schedule = alphas_cumprod(STILL_BETAS, run.parts.plan.device)
     return ImageStage(
-        unet, text_encoder, bench.clips(), schedule, bench.generator(), bench.batch, peak_lr=bench.learning_rate
+        unet,
+        text_encoder,
+        run.clips(),
+        schedule,
+        run.generator(),
+        run.batch,
+        peak_lr=run.learning_rate,
     )
 
 
-def _motion_stage(bench: Bench) -> MotionStage:
-    parts, motion = bench.parts, load_motion_module(bench.bundle / MOTION_FILE)
+def _motion_stage(run: Refinement) -> MotionStage:
+    parts, motion = run.parts, load_motion_module(run.bundle / MOTION_FILE)
     plug(parts.unet, motion)
     return MotionStage(
         parts.unet,
         motion.train(),
         parts.text_encoder,
-        bench.clips(),
+        run.clips(),
         alphas_cumprod(CLIP_BETAS, parts.plan.device),
-        bench.generator(),
-        bench.batch,
-        peak_lr=bench.learning_rate,
+        run.generator(),
+        run.batch,
+        peak_lr=run.learning_rate,
         noisy_share=NOISY_SHARE,
         max_weight=MAX_WEIGHT,
     )
 
 
-STAGES: dict[str, Callable[[Bench], Stage]] = {
+STAGES: dict[str, Callable[[Refinement], Stage]] = {
     "decoder": _decoder_stage,
     "image": _image_stage,
     "motion": _motion_stage,
 }
 
-#: What else a weight file should say about how its part was refined.
+#: Further metadata of a refined weight file.
 EXTRA_FACTS = {"motion": {"noisy_share": NOISY_SHARE, "max_weight": MAX_WEIGHT}}
 
 
 def _write(bundle: Path, part: str, trained: Trained, note: dict[str, object]) -> None:
-    """Put the averaged weights into the bundle's files in float16, and append `note` to the record they carry."""
+    """Write the averaged weights to the bundle's files in float16, and append `note` to their metadata."""
     for file in sorted(set(FILES[part].values())):
         prefixes = [prefix for prefix, name in FILES[part].items() if name == file]
         if not any(_of_prefix(trained.weights, prefix) for prefix in prefixes):

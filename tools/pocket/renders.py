@@ -1,4 +1,4 @@
-"""Clips rendered by the program itself, kept so that a measurement that was cut off goes on where it stopped."""
+"""Render clips with the program itself, and cache them so that an interrupted measurement can resume."""
 
 import hashlib
 import json
@@ -18,17 +18,17 @@ from animdiff_cli.jobs.generate import plan_renders
 
 
 class RenderClips(Protocol):
-    """The one seam between the measures and what is measured."""
+    """The interface through which clips are rendered to be measured."""
 
     def __call__(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> np.ndarray:
-        """Render a clip: uint8 [F, H, W, 3]. Without `motion` its frames know nothing of each other."""
+        """Render a clip: uint8 [F, H, W, 3]. Without `motion` the frames are independent."""
 
 
 @dataclass(slots=True)
-class Studio:
-    """Renders with the program's own settings for a model; weights load once for each of with and without motion.
+class ClipRenderer:
+    """Renders with the program's default settings for a model. Weights load once with and once without motion.
 
-    `flags` are keys of `GenerateConfig`, the model at least. `load` loads what the program itself cannot.
+    `flags` are keys of `GenerateConfig`, at least `model`. `load` replaces the loader of the program.
     """
 
     flags: Mapping[str, object]
@@ -38,7 +38,7 @@ class Studio:
     _loaded: dict[bool, tuple[Animator, GenerateConfig]] = field(default_factory=dict)
 
     def __call__(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> np.ndarray:
-        """Render a clip, or read it back if these weights have rendered it with these settings before."""
+        """Render a clip, or read it from the cache for the same weights and settings."""
         path = self.file(prompt, seed, motion=motion, num_frames=num_frames)
         if path.is_file():
             with np.load(path) as stored:
@@ -52,11 +52,11 @@ class Studio:
         return frames
 
     def file(self, prompt: str, seed: int, *, motion: bool, num_frames: int = 16) -> Path:
-        """Name the file that keeps a clip: `frames` in an .npz, named after weights and settings."""
+        """Return the cache file of a clip: `frames` in an .npz, named by a hash of weights and settings."""
         return self.kept / f"{_name(*self._job(prompt, seed, motion, num_frames))}.npz"
 
     def settings(self, *, motion: bool) -> dict[str, object]:
-        """Say what the clips are rendered with, prompt and seed aside, and the sha256 of the weights."""
+        """Return the settings except prompt and seed, and the sha256 of the weights."""
         animator, config = self._animator(motion)
         return {
             "config": config.model_dump(mode="json", exclude={"prompt", "seed"}),
@@ -80,5 +80,5 @@ class Studio:
 
 def _name(animator: Animator, config: GenerateConfig) -> str:
     weights = {part: dict(files) for part, files in animator.hashes.result().items()}
-    told = json.dumps([weights, config.model_dump(mode="json")], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:20]
+    settings = json.dumps([weights, config.model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:20]

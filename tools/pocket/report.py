@@ -1,26 +1,30 @@
-"""Shares with their uncertainty, and the table they are shown in."""
+"""Shares with confidence intervals, Markdown tables, and JSON files."""
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from animdiff_cli.files.atomic import atomic_write_text
 
 Z_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many of how many."""
+    """A number of hits out of a total."""
 
     hits: int
     of: int
 
     @property
     def value(self) -> float:
-        """The share itself, 0 to 1; 0 of 0 is 0."""
+        """The share, 0 to 1; 0 for 0 of 0."""
         return self.hits / self.of if self.of else 0.0
 
     def interval(self) -> tuple[float, float]:
-        """Bound the true share with 95 % confidence (Wilson 1927).
+        """Return the 95 % confidence interval (Wilson 1927).
 
         >>> [round(bound, 3) for bound in Share(9, 10).interval()]
         [0.596, 0.982]
@@ -33,7 +37,7 @@ class Share:
         return max(0.0, (middle - reach) / (1 + spread)), min(1.0, (middle + reach) / (1 + spread))
 
     def as_json(self) -> dict[str, object]:
-        """Tell the share, its counts and its interval."""
+        """Return the share, its counts and its interval for JSON."""
         low, high = self.interval()
         return {"share": self.value, "hits": self.hits, "of": self.of, "interval_95": [low, high]}
 
@@ -55,7 +59,7 @@ def total(shares: Iterable[Share]) -> Share:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay out a table.
+    """Format a Markdown table.
 
     >>> print(markdown(("a", "b"), [(1, 2)]))
     | a | b |
@@ -65,3 +69,8 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     cells = ("|".join(f" {cell} " if cell != "---" else "---" for cell in line) for line in lines)
     return "\n".join(f"|{line}|" for line in cells)
+
+
+def write_json(file: Path, value: object, *, indent: int = 1) -> None:
+    """Write a value as JSON, atomically."""
+    atomic_write_text(file, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""Pictures of how training went: reconstructions, stills, and clips as strips of frames."""
+"""Sample images during training: reconstructions, stills, and clips as strips of frames."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,7 +16,7 @@ from animdiff_cli.motion import MotionModule, plug, unplug
 from tools.pocket.architecture import LATENT_CHANNELS, NUM_FRAMES, build_scheduler
 from tools.pocket.latents import to_pixels, tokenize
 from tools.pocket.save import MOTION_FILE
-from tools.pocket.workshop import Workshop
+from tools.pocket.workspace import Workspace
 from tools.pocket.world import COLOURS, OBJECTS, PLACES
 
 STEPS = 25
@@ -26,7 +26,7 @@ DECODE_BATCH = 64  # frames
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A saved pocket model, loaded to draw with."""
+    """A saved pocket model, loaded for sampling."""
 
     pipeline: StableDiffusionPipeline
     motion: MotionModule | None
@@ -42,12 +42,12 @@ def load_bundle(folder: Path, device: torch.device) -> Bundle:
     return Bundle(pipeline, motion.eval().requires_grad_(False))
 
 
-def draw_sheets(workshop: Workshop, bundle_folder: Path, out: Path, count: int, steps: int = STEPS) -> list[Path]:
+def draw_sheets(workspace: Workspace, bundle_folder: Path, out: Path, count: int, steps: int = STEPS) -> list[Path]:
     """Draw `count` stills and half as many clips with a saved bundle; return the PNG files written."""
-    bundle = load_bundle(bundle_folder, workshop.device)
+    bundle = load_bundle(bundle_folder, workspace.device)
     prompts = sample_prompts(count)
     stills = draw(bundle, prompts, motion=False, steps=steps)
-    frames = workshop.frames()
+    frames = workspace.frames()
     sheets = {
         "reconstructions.png": _reconstructions(bundle.pipeline.vae, frames[:: max(1, len(frames) // 8)][:8]),
         "stills.png": np.concatenate([stills[row : row + 8, 0] for row in range(0, count, 8)], axis=1),
@@ -58,7 +58,7 @@ def draw_sheets(workshop: Workshop, bundle_folder: Path, out: Path, count: int, 
 
 
 def sample_prompts(count: int) -> list[str]:
-    """Go through objects, colours and places at different strides, so that all appear early.
+    """Return prompts that step through objects, colours and places at different strides, so that all appear early.
 
     >>> len(set(sample_prompts(24)))
     24
@@ -71,7 +71,7 @@ def sample_prompts(count: int) -> list[str]:
 
 @torch.no_grad()
 def draw(bundle: Bundle, prompts: Sequence[str], *, motion: bool, seed: int = 0, steps: int = STEPS) -> np.ndarray:
-    """Sample with DDIM: uint8 [P, F, H, W, 3], one frame each without `motion`, else 16."""
+    """Sample with DDIM: uint8 [P, F, H, W, 3], with 16 frames, or one without `motion`."""
     pipeline, num_frames = bundle.pipeline, NUM_FRAMES if motion else 1
     scheduler = build_scheduler(motion=motion)
     scheduler.set_timesteps(steps)
@@ -107,7 +107,7 @@ def _to_bytes(pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _reconstructions(vae: AutoencoderKL, frames: Tensor) -> np.ndarray:
-    """Set frames above what the autoencoder makes of them: uint8 [N, 2H, W, 3]."""
+    """Stack frames above their reconstructions: uint8 [N, 2H, W, 3]."""
     latents = vae.encode(to_pixels(frames, vae.dtype)).latent_dist.mean
     return torch.cat([frames.cpu(), _to_bytes(vae.decode(latents).sample)], dim=1).numpy()
 

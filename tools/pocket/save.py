@@ -14,12 +14,12 @@ from tools.pocket.card import model_card
 from tools.pocket.data import DATA_SEED
 from tools.pocket.loop import Trained
 from tools.pocket.recipe import trained_motion
-from tools.pocket.workshop import Workshop
+from tools.pocket.workspace import Workspace
 from tools.pocket.world import VERSION
 
 MOTION_FILE = "motion_module.safetensors"
 
-#: Which stages made each weight file.
+#: Stages that train each weight file.
 MADE_BY = {
     "vae/diffusion_pytorch_model.safetensors": ("vae", "decoder"),
     "unet/diffusion_pytorch_model.safetensors": ("image",),
@@ -28,31 +28,31 @@ MADE_BY = {
 }
 
 
-def save_bundle(workshop: Workshop, out: Path) -> None:
-    """Assemble what has been trained into `out`. Without a motion stage yet, the image model alone is written."""
-    image_pipeline(workshop).save_pretrained(out)
-    if workshop.file("motion").exists():
-        motion = trained_motion(workshop).half()
+def save_bundle(workspace: Workspace, out: Path) -> None:
+    """Write the trained parts to `out`: only the image model if the motion stage has not begun."""
+    image_pipeline(workspace).save_pretrained(out)
+    if workspace.file("motion").exists():
+        motion = trained_motion(workspace).half()
         save_file({name: tensor.contiguous() for name, tensor in motion.state_dict().items()}, out / MOTION_FILE)
-    recipes = {file: _recipe(workshop, stages) for file, stages in MADE_BY.items() if (out / file).exists()}
+    recipes = {file: _recipe(workspace, stages) for file, stages in MADE_BY.items() if (out / file).exists()}
     for file, recipe in recipes.items():
         _stamp(out / file, recipe)
     (out / "README.md").write_text(model_card(recipes))
 
 
-def image_pipeline(workshop: Workshop) -> StableDiffusionPipeline:
-    """Put the trained image model together, float16 on the CPU."""
-    unet, text_encoder = workshop.image_model()
-    trained_vae = workshop.vae()
-    # built anew, because a configuration is part of what is saved and cannot be changed in place
-    vae = build_vae(workshop.architecture, scaling_factor=1.0)
+def image_pipeline(workspace: Workspace) -> StableDiffusionPipeline:
+    """Assemble the trained image model in float16 on the CPU."""
+    unet, text_encoder = workspace.image_model()
+    trained_vae = workspace.vae()
+    # built again, because the config is saved too and cannot be changed in place
+    vae = build_vae(workspace.architecture, scaling_factor=1.0)
     vae.load_state_dict(trained_vae.state_dict())
     for module in (unet, text_encoder, vae):
         _check_finite(module.half())
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
-        tokenizer=workshop.tokenizer(),
+        tokenizer=workspace.tokenizer(),
         unet=unet,
         scheduler=build_scheduler(motion=False),
         safety_checker=None,
@@ -62,24 +62,24 @@ def image_pipeline(workshop: Workshop) -> StableDiffusionPipeline:
 
 
 def read_recipe(file: Path) -> dict[str, object]:
-    """Read back what a weight file says about its making."""
+    """Read the training metadata of a weight file."""
     with safe_open(file, framework="pt") as opened:
         return json.loads(opened.metadata()["recipe"])
 
 
-def _recipe(workshop: Workshop, stages: tuple[str, ...]) -> dict[str, object]:
+def _recipe(workspace: Workspace, stages: tuple[str, ...]) -> dict[str, object]:
     return {
-        "stages": [facts(workshop.trained(stage)) for stage in stages],
-        "clips": sum(len(chunk.captions()) for chunk in workshop.chunks()),
+        "stages": [facts(workspace.trained(stage)) for stage in stages],
+        "clips": sum(len(chunk.captions()) for chunk in workspace.chunks()),
         "data_seed": DATA_SEED,
         "world_version": VERSION,
-        "device": workshop.device.type,
+        "device": workspace.device.type,
         "license": "Apache-2.0",
     }
 
 
 def facts(trained: Trained) -> dict[str, object]:
-    """Tell how a stage was trained, as weight files record it."""
+    """Return how a stage was trained, for the metadata of weight files."""
     return {
         "stage": trained.stage,
         "steps": trained.step,
@@ -95,10 +95,10 @@ def _stamp(file: Path, recipe: dict[str, object]) -> None:
 
 
 def write_weights(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a weight file that is whole or not there, readable by everyone."""
+    """Write a weight file atomically, readable by everyone."""
     partial = file.with_suffix(".part")
     save_file(tensors, partial, metadata=metadata)
-    partial.chmod(0o644)  # safetensors makes files only their owner can read
+    partial.chmod(0o644)  # safetensors creates files that only their owner can read
     partial.replace(file)
 
 

@@ -1,4 +1,4 @@
-"""The shadow under what rolls or bounces on the ground: it makes the height of a bounce plain to see."""
+"""The shadow of objects that roll or bounce, which makes the height of a bounce visible."""
 
 from PIL import Image, ImageDraw
 
@@ -11,7 +11,7 @@ FADED_AT = 0.5
 
 
 def cast_shadow(canvas: Image.Image, kind: str, pose: Pose, size: float, *, margin: int = 0) -> None:
-    """Darken the ground under what rolls or bounces on it, paler and smaller the higher it is.
+    """Draw the shadow of an object on the ground; it is paler and smaller the higher the object is.
 
     The scene fills `canvas` but for `margin` pixels on every side.
     """

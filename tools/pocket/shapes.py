@@ -1,4 +1,4 @@
-"""How each kind of object is drawn, in its own coordinates: ±1 is half its size, y points down."""
+"""Shapes of the objects, drawn in object coordinates: ±1 is half the size, y points down."""
 
 import math
 from collections.abc import Callable, Mapping

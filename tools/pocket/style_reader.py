@@ -1,4 +1,4 @@
-"""Name the drawing style of an image: a small network trained on degraded renders of every style."""
+"""Classify the drawing style of an image with a small network trained on degraded renders of every style."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class StyleReader(nn.Module):
         self.head = nn.Linear(2 * widths[-1], len(STYLES))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score the styles: [B, len(STYLES)]."""
+        """Return the logits of the styles: [B, len(STYLES)]."""
         features = self.body(images)
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         return self.head(F.dropout(pooled, 0.2, self.training))
@@ -42,7 +42,7 @@ class StyleReader(nn.Module):
 
 @torch.inference_mode()
 def name_styles(reader: StyleReader, images: np.ndarray) -> list[str]:
-    """Name the style of each of `images` (uint8 [N, H, W, 3])."""
+    """Classify the style of `images`, uint8 [N, H, W, 3]."""
     names = tuple(STYLES)
     return [names[number] for number in reader(to_input(images)).argmax(dim=1).tolist()]
 
@@ -50,9 +50,9 @@ def name_styles(reader: StyleReader, images: np.ndarray) -> list[str]:
 def trained_style_reader(
     work: Path, tell: Callable[[str], None], *, images: int = IMAGES, held_out: int = HELD_OUT
 ) -> tuple[StyleReader, float]:
-    """Load the reader for this version of the world from `work`, or train it (a minute) and keep it there.
+    """Load the style reader from `work`, or train it (a minute) and save it there.
 
-    With it comes the share of held-out degraded renders it names rightly.
+    Also returns its accuracy on held-out degraded renders.
     """
     kept = work / f"style-reader-world{VERSION}.safetensors"
     if kept.is_file():
@@ -68,7 +68,7 @@ def trained_style_reader(
 
 
 def draw_styled(count: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Draw degraded stills, the styles taking turns: uint8 [N, 128, 128, 3] and the name of each one's style."""
+    """Draw degraded stills of alternating styles: uint8 [N, 128, 128, 3], and the name of the style of each."""
     rng, names = np.random.default_rng(seed), [tuple(STYLES)[number % len(STYLES)] for number in range(count)]
     moments = rng.integers(16, size=count).tolist()
     stills = (
@@ -81,7 +81,7 @@ def draw_styled(count: int, seed: int) -> tuple[np.ndarray, list[str]]:
 def train_style_reader(
     images: np.ndarray, names: list[str], tell: Callable[[str], None], *, epochs: int = EPOCHS
 ) -> StyleReader:
-    """Train on images uint8 [N, H, W, 3] and their styles, the learning rate falling to nothing."""
+    """Train on images uint8 [N, H, W, 3] and their styles, with the learning rate decayed to zero."""
     torch.manual_seed(SEED)
     reader, inputs = StyleReader(), to_input(images)
     labels = torch.tensor([tuple(STYLES).index(name) for name in names])
@@ -102,7 +102,7 @@ def train_style_reader(
 
 
 def read_rightly(reader: StyleReader, images: np.ndarray, names: list[str]) -> float:
-    """Return the share of images whose style is named rightly."""
+    """Return the accuracy of the predicted styles."""
     return float(np.mean([read == name for read, name in zip(name_styles(reader, images), names, strict=True)]))
 
 

@@ -1,4 +1,4 @@
-"""Drawing styles: which colours, outlines and finishing touches a clip of the world is drawn with."""
+"""Drawing styles: colours, outlines and image effects of the clips of the world."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import partial
 from PIL import Image
 
 from tools.pocket.colour import BLACK, RGB, WHITE, mix
-from tools.pocket.finishes import PIXEL, glowing, hatched, in_blocks, pale_on_paper, unchanged, unlit, waxed
+from tools.pocket.style_effects import PIXEL, glowing, hatched, in_blocks, pale_on_paper, unchanged, unlit, waxed
 
 BASE_PALETTE: Mapping[str, RGB] = {
     "red": (226, 38, 44),
@@ -23,7 +23,7 @@ BASE_PALETTE: Mapping[str, RGB] = {
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """One way to draw the world.
+    """A drawing style.
 
     `outline_width` is a fraction of the frame's side. `outline` turns an object's colour into that of its
     contour. `backdrop` repaints the place behind the object, `finish` the whole frame; both get and return

@@ -1,6 +1,6 @@
-"""`python -m tools.pocket temporal-conv`: train the paper's ablation as `animdiff train-motion` trains a motion module.
+"""`python -m tools.pocket temporal-conv`: train the paper's ablation as `animdiff train-motion` does.
 
-Data, settings, loop, checkpoints and journal are the program's; only the network in the UNet is another.
+Data, settings, loop, checkpoints and journal are those of the program; only the plugged network differs.
 """
 
 import argparse
@@ -33,7 +33,7 @@ NETWORK = MotionNetwork("temporal convolution", ConvolutionModule, save_convolut
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train and print the path of the file; returns the exit status. The same command goes on where it stopped."""
+    """Train and print the path of the file; return the exit status. The same command resumes an interrupted run."""
     arguments = _parser().parse_args(argv)
     try:
         layers = [file_layer(arguments.config), set_layer(TrainConfig, arguments.set)]
@@ -55,16 +55,16 @@ def main(argv: Sequence[str]) -> int:
 def train_temporal_conv(
     config: TrainConfig, out: Path, device: str = "auto", emit: Emit = ignore, *, overwrite: bool = False
 ) -> Path:
-    """Train on the settings of an `animdiff train-motion` run, in the folder `out`; returns the file of weights.
+    """Train with the settings of an `animdiff train-motion` run, in the folder `out`; return the weight file.
 
-    A run that stopped goes on. Raises what `run_training` raises.
+    Resumes an interrupted run. Raises the errors of `run_training`.
     """
     layer = Layer("settings of the run", config.model_dump(mode="json") | {"out": str(out)})
     return _train(plan_convolution([layer], device), emit, overwrite=overwrite)
 
 
 def plan_convolution(layers: Sequence[Layer], device: str = "auto") -> TrainPlan:
-    """Settle a run. Raises `UsageError` for one that starts from a motion module: its weights fit no convolution."""
+    """Plan a run. Raises `UsageError` if it starts from a motion module, whose weights do not fit."""
     plan = plan_training("motion-module", layers, device=device)
     if plan.motion_module:
         raise UsageError(
@@ -87,8 +87,8 @@ def load_conv_animator(path: Path, model: str = "pocket", device: str = "auto", 
     animator = load_animator(plan.weights, plan.device, num_frames=plan.configs[0].num_frames)
     plug(animator.components.unet, network)
     hashes: Future[WeightHashes] = Future()
-    told = {"temporal_convolution": sha256_of_files([path], path.parent)}
-    hashes.set_result({**animator.hashes.result(), **told})
+    weights = {"temporal_convolution": sha256_of_files([path], path.parent)}
+    hashes.set_result({**animator.hashes.result(), **weights})
     return replace(animator, motion=network, hashes=hashes)
 
 

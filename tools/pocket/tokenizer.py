@@ -1,6 +1,6 @@
-"""A CLIP tokenizer for the pocket model: byte-level BPE learnt on the world's captions.
+"""A CLIP tokenizer for the pocket model: byte-level BPE trained on captions of the world.
 
-The base alphabet holds all 256 bytes, inside a word and at its end, so any text in any script tokenises.
+The base alphabet has all 256 bytes, inside a word and at its end, so that any text can be tokenized.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ def tokenizer_from_merges(merges: Sequence[Pair]) -> CLIPTokenizer:
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
     """Load a saved tokenizer. Raises `ValueError` for a folder without one.
 
-    transformers 5 answers a missing tokenizer with one of two tokens, under which all prompts are the same.
+    For a missing tokenizer, transformers 5 returns one with two tokens, for which all prompts are the same.
     """
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     if len(tokenizer) < 2 * len(_PRINTABLE) or tokenizer.model_max_length != MAX_LENGTH:
@@ -63,7 +63,7 @@ def count_words(captions: Iterable[str]) -> Counter[Symbols]:
 
 
 def learn_merges(words: Counter[Symbols], max_merges: int) -> list[Pair]:
-    """Merge the most frequent neighbours again and again; ties go to the alphabetically first pair."""
+    """Merge the most frequent pair repeatedly; ties go to the alphabetically first pair."""
     merges: list[Pair] = []
     while len(merges) < max_merges:
         pairs: Counter[Pair] = Counter()

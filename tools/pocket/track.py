@@ -1,4 +1,4 @@
-"""Follow the object of a clip by its colour: where it is, how large, and how it lies, frame by frame."""
+"""Track the object of a clip by its colour: position, size and orientation in each frame."""
 
 import math
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ ANGLES = 144
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Signals of a clip, one value per frame: arrays of [F], lengths as fractions of the frame.
+    """Signals of a clip, one value per frame: arrays [F], lengths as fractions of the frame.
 
     `visible` is whether the object was found, `x` and `y` its centre, `scale` the square root of its area. `radius` its
-    root mean square one. `tilt` is the direction of its long axis in radians, unwrapped. `lopsided` is its skewness
-    along x (positive: it thins out to the right), `heavy` that along y. `turn` is how far in radians its pattern
-    turned clockwise since the frame before.
+    root mean square radius. `tilt` is the direction of its long axis in radians, unwrapped. `lopsided` is its skewness
+    along x (positive: it thins out to the right), `heavy` that along y. `turn` is the clockwise rotation of its
+    pattern in radians since the previous frame.
     """
 
     visible: np.ndarray
@@ -45,9 +45,9 @@ class Track:
 
 
 def track(frames: np.ndarray, colour: str, style: str = "base", *, rings: tuple[float, ...] = (1.0,)) -> Track:
-    """Follow the object of `colour`, as `style` paints it, through `frames` (uint8 [F, H, W, 3]).
+    """Track the object of `colour`, as `style` draws it, through `frames` (uint8 [F, H, W, 3]).
 
-    `rings` are the radii, as multiples of the object's own, on which its pattern is read to see it turn.
+    `rings` are the radii, as multiples of the radius of the object, at which its pattern is sampled.
     """
     look = STYLES[style]
     share = np.stack([chroma_share(frame, look.palette[colour]) for frame in _without_grain(frames, look.grain)])
@@ -72,7 +72,7 @@ def track(frames: np.ndarray, colour: str, style: str = "base", *, rings: tuple[
 
 
 def chroma_share(image: np.ndarray, colour: RGB) -> np.ndarray:
-    """How much of the colour's chroma each pixel has: [H, W], 1 for the colour itself, 0 for other hues and greys."""
+    """Return the fraction of the colour's chroma in each pixel: [H, W], 1 for the colour, 0 for other hues and grey."""
     chroma, wanted = _chroma(image), _chroma(np.array(colour))
     strength = math.hypot(*wanted)
     along = chroma @ wanted / strength
@@ -81,7 +81,7 @@ def chroma_share(image: np.ndarray, colour: RGB) -> np.ndarray:
 
 
 def _without_grain(frames: np.ndarray, grain: int) -> np.ndarray:
-    """Blur away what a style is drawn with: a grid that lies still would hold back what turns beneath it."""
+    """Blur the grain of a style: its fixed grid would hide rotation."""
     if grain == 1:
         return frames
     return np.stack(
@@ -90,14 +90,14 @@ def _without_grain(frames: np.ndarray, grain: int) -> np.ndarray:
 
 
 def _chroma(image: np.ndarray) -> np.ndarray:
-    """Blue and red difference of BT.601: [..., 2]."""
+    """Return the blue and red difference of BT.601: [..., 2]."""
     pixels = image.astype(np.float32)
     luma = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     return np.stack([0.564 * (pixels[..., 2] - luma), 0.713 * (pixels[..., 0] - luma)], axis=-1)
 
 
 def _near_the_middle(weight: np.ndarray) -> np.ndarray:
-    """Drop what lies too far from the object, twice, since the first middle is still pulled aside."""
+    """Drop pixels that are too far from the object; twice, because they bias the first centre."""
     height, width = weight.shape
     rows, columns = np.mgrid[0:height, 0:width]
     for _ in range(2):
@@ -112,7 +112,7 @@ def _median(histogram: np.ndarray) -> float:
 
 
 def _moments(weight: np.ndarray) -> np.ndarray:
-    """Area, centre, central second moments xx, yy, xy and skewness along x and y of a mask [H, W]: [8]."""
+    """Return area, centre, central second moments xx, yy, xy and skewness along x and y of a mask [H, W]: [8]."""
     height, width = weight.shape
     mass = max(float(weight.sum()), 1e-6)
     columns, rows = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
@@ -127,13 +127,13 @@ def _moments(weight: np.ndarray) -> np.ndarray:
 
 
 def _long_axis(moments: np.ndarray) -> np.ndarray:
-    """Direction of the long axis in radians from moments [F, 8]."""
+    """Return the direction of the long axis in radians from moments [F, 8]."""
     xx, yy, xy = moments[:, 3], moments[:, 4], moments[:, 5]
     return 0.5 * np.arctan2(2 * xy, xx - yy)
 
 
 def _pattern(weight: np.ndarray, x: float, y: float, radius: float, rings: tuple[float, ...]) -> np.ndarray:
-    """Read the mask on rings about its centre: [rings, ANGLES], each ring with mean 0."""
+    """Sample the mask on rings around its centre: [rings, ANGLES], each ring with mean 0."""
     side = weight.shape[0]
     angles = np.arange(ANGLES) * 2 * math.pi / ANGLES
     reach = np.array(rings)[:, None] * radius
@@ -151,7 +151,7 @@ def _bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _turned(before: np.ndarray, after: np.ndarray) -> float:
-    """The clockwise turn, at most 32° either way, after which one pattern fits the other best."""
+    """Return the clockwise rotation, at most 32° either way, that best aligns two patterns."""
     most = round(32 / 360 * ANGLES)
     shifts = range(-most, most + 1)
     fits = np.array([float((np.roll(before, shift, axis=1) * after).sum()) for shift in shifts])

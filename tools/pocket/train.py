@@ -1,4 +1,4 @@
-"""`python -m tools.pocket train`: train the pocket model, stage by stage or whole, and save the bundle."""
+"""`python -m tools.pocket train`: train the pocket model, in stages or at once, and save the bundle."""
 
 import argparse
 import logging
@@ -16,11 +16,11 @@ from tools.pocket.architecture import STANDARD, TINY
 from tools.pocket.recipe import COMMANDS, run_recipe
 from tools.pocket.samples import draw_sheets
 from tools.pocket.save import save_bundle
-from tools.pocket.workshop import SCALES, Workshop
+from tools.pocket.workspace import SCALES, Workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code. A run cut short goes on where it was when the command is repeated."""
+    """Run the command; return its exit code. The same command resumes an interrupted run."""
     arguments = parser().parse_args(argv)
     try:
         return _run(arguments)
@@ -50,26 +50,26 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     stop_at = time.monotonic() + arguments.stop_after * 60
-    workshop = open_workshop(arguments)
+    workspace = open_workspace(arguments)
     if not arguments.resume:
-        _forget(workshop.folder)
-    if arguments.stage != "save" and not run_recipe(workshop, arguments.stage, arguments.minutes, stop_at):
+        _forget(workspace.folder)
+    if arguments.stage != "save" and not run_recipe(workspace, arguments.stage, arguments.minutes, stop_at):
         print("stopped in time; the same command goes on from here", file=sys.stderr)
         return 0
     if arguments.out is not None and arguments.stage in ("all", "save"):
-        _save(workshop, arguments)
+        _save(workspace, arguments)
     return 0
 
 
-def open_workshop(arguments: argparse.Namespace) -> Workshop:
+def open_workspace(arguments: argparse.Namespace) -> Workspace:
     """Choose device, dtype and scale, and set torch up for them."""
     has_cuda = torch.cuda.is_available()
     device = torch.device(("cuda" if has_cuda else "cpu") if arguments.device == "auto" else arguments.device)
     if device.type == "cuda":
         set_up_cuda()
-    # diffusers warns at every cast of every module, with an empty list of those it worries about
+    # diffusers warns at every cast of a module, with an empty list of affected modules
     logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
-    return Workshop(
+    return Workspace(
         folder=arguments.work,
         device=device,
         dtype=torch.bfloat16 if device.type == "cuda" or probe_machine().cpu_bf16 else torch.float32,
@@ -80,29 +80,31 @@ def open_workshop(arguments: argparse.Namespace) -> Workshop:
 
 
 def set_up_cuda() -> None:
-    """Let CUDA trade exactness for speed, as training may."""
+    """Allow faster, less exact CUDA kernels for training."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every shape, and refuses some of these heads
+    torch.backends.cuda.enable_cudnn_sdp(
+        False
+    )  # plans again for every shape, and does not support some of these head sizes
 
 
-def _save(workshop: Workshop, arguments: argparse.Namespace) -> None:
-    sheets: Path = arguments.sheets or workshop.folder
+def _save(workspace: Workspace, arguments: argparse.Namespace) -> None:
+    sheets: Path = arguments.sheets or workspace.folder
     for folder in (arguments.out, sheets):
         folder.mkdir(parents=True, exist_ok=True)
-    save_bundle(workshop, arguments.out)
+    save_bundle(workspace, arguments.out)
     print(arguments.out, flush=True)
-    log = workshop.folder / "log.csv"
-    if log.exists() and sheets != workshop.folder:
+    log = workspace.folder / "log.csv"
+    if log.exists() and sheets != workspace.folder:
         shutil.copy(log, sheets)
     count, steps = (4, 2) if arguments.tiny_data else (24, 25)
-    for sheet in draw_sheets(workshop, arguments.out, sheets, count, steps):
+    for sheet in draw_sheets(workspace, arguments.out, sheets, count, steps):
         print(sheet, flush=True)
 
 
 def _forget(folder: Path) -> None:
-    """Remove training states and what was derived from them; the rendered clips stay."""
+    """Remove training states and files derived from them; keep the rendered clips."""
     for pattern in ("*.pt", "log.csv"):
         for file in folder.glob(pattern):
             file.unlink()

@@ -1,4 +1,4 @@
-"""A mark as stock footage carries it, low in the right corner, and a filter that sees how much of it is left."""
+"""A watermark like that of stock footage, in the lower right corner, and a filter that measures its visibility."""
 
 import math
 from functools import cache
@@ -16,17 +16,17 @@ DRAWN_LARGER = 8
 
 
 def mark(frames: np.ndarray) -> np.ndarray:
-    """Lay the mark over every frame of `frames` (uint8 [F, H, W, 3], H = W): a new array of the same shape."""
+    """Return `frames` (uint8 [F, H, W, 3], H = W) with the watermark on every frame."""
     tone, cover = _mark(frames.shape[1])
     opacity = OPACITY * cover[..., None]
     return (frames * (1 - opacity) + tone[..., None] * opacity).round().astype(np.uint8)
 
 
 def visibility(frames: np.ndarray) -> float:
-    """Say how visible the mark is in a clip or still (uint8 [F, H, W, 3]): 1 as `mark` lays it, 0 where it is not.
+    """Return the visibility of the watermark in uint8 [F, H, W, 3]: 1 as `mark` draws it, 0 without it.
 
-    A matched filter on the median frame's luma, where what passes beneath the mark counts least. The filter is blind
-    to gradients and to a plain disc in the mark's place, so what the mark lies upon hardly counts either.
+    A matched filter on the luma of the median frame, which reduces the effect of moving objects. The filter is
+    orthogonal to gradients and to a plain disc, which reduces the effect of the background.
     """
     template = _template(frames.shape[1])
     luma = np.median(frames.astype(np.float32), axis=0) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -35,7 +35,7 @@ def visibility(frames: np.ndarray) -> float:
 
 @cache
 def _mark(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the mark for frames of `side` pixels: its tone, 0 to 255, and its cover, 0 to 1, both [side, side]."""
+    """Draw the watermark for frames of `side` pixels: tone, 0 to 255, and opacity, 0 to 1, both [side, side]."""
     large = side * DRAWN_LARGER
     tone, cover = Image.new("L", (large, large)), Image.new("L", (large, large))
     middle, radius = np.array(CENTRE) * large, RADIUS * large

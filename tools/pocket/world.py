@@ -1,4 +1,4 @@
-"""The pocket world: one object in one place, moving by the law of its kind, drawn from nothing but numbers."""
+"""The pocket world: one object in one place that moves by the law of its kind, drawn procedurally."""
 
 import math
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ SUPERSAMPLING = 3
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything a clip is drawn from. `x`, `y`, `size` are fractions of the frame, `phase` is in radians.
+    """All parameters of a clip. `x`, `y`, `size` are fractions of the frame, `phase` is in radians.
 
-    `speed` multiplies the law's own, `heading` is +1 (to the right) or -1, `seed` draws the details of the place.
+    `speed` multiplies that of the law, `heading` is +1 (to the right) or -1, `seed` sets the details of the place.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Scene:
 def random_scene(
     rng: np.random.Generator, *, kind: str | None = None, colour: str | None = None, place: str | None = None
 ) -> Scene:
-    """Draw a scene; what is given is kept, the rest is uniform over the world."""
+    """Draw a random scene, uniform over the parameters that are not given."""
     kind = kind or OBJECTS[rng.integers(len(OBJECTS))]
     colour = colour or COLOURS[rng.integers(len(COLOURS))]
     place = place or PLACES[rng.integers(len(PLACES))]
@@ -76,10 +76,10 @@ def render(
     first_frame: int = 0,
     margin: int = 0,
 ) -> np.ndarray:
-    """Draw the scene's clip: uint8 [F, H, W, 3] with H = W = `size`, the same for the same scene on every run.
+    """Render the scene: uint8 [F, H, W, 3] with H = W = `size`. Deterministic.
 
-    The law of motion is centred on frames 0 to 15 at 8 fps; `first_frame` starts later, to draw one moment alone.
-    `margin` adds that many pixels on every side, in which the place goes on as its own reflection.
+    The law of motion is centred on frames 0 to 15 at 8 fps; `first_frame` starts later, to draw a single moment.
+    `margin` adds that many pixels on every side, in which the place is mirrored.
     """
     look = STYLES[style]
     place = paint_place(scene.place, scene.seed, size * SUPERSAMPLING)
@@ -90,7 +90,7 @@ def render(
 
 
 def poses(scene: Scene, *, num_frames: int = 16, fps: float = 8.0, first_frame: int = 0) -> Iterator[Pose]:
-    """Follow the scene's object through its clip, one pose per frame."""
+    """Return the pose of the object in each frame."""
     start = Start(scene.x, scene.y, scene.size, scene.phase, scene.speed, scene.heading)
     return (LAWS[scene.kind].pose(start, frame / fps) for frame in range(first_frame, first_frame + num_frames))
 
@@ -102,7 +102,7 @@ def _reflected(place: Image.Image, margin: int) -> Image.Image:
 
 
 def _draw(scene: Scene, pose: Pose, backdrop: Image.Image, style: Style, margin: int) -> Image.Image:
-    """Draw one frame; `margin` is in pixels of `backdrop`, the scene lies within it."""
+    """Draw one frame; `margin` is in pixels of `backdrop` and surrounds the scene."""
     canvas = backdrop.copy()
     side = canvas.width - 2 * margin
     cast_shadow(canvas, scene.kind, pose, scene.size, margin=margin)

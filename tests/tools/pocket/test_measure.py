@@ -5,8 +5,7 @@ import pytest
 
 from tools.pocket.__main__ import main as dispatch
 from tools.pocket.calibrate import constancy_trials
-from tools.pocket.classify import Classifier, measure_accuracy, read, train
-from tools.pocket.constancy import is_constant
+from tools.pocket.classify import Classifier, is_constant, measure_accuracy, read, train
 from tools.pocket.labelled import draw_labelled
 from tools.pocket.measure import measure, motion_table
 from tools.pocket.report import Share, markdown, share, total

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from tools.pocket.renders import Studio
+from tools.pocket.renders import ClipRenderer
 
 
 @pytest.fixture
 def studio(toy_model, toy_motion_file, tmp_path):
     flags = {"model": str(toy_model), "motion_module": str(toy_motion_file), "width": 32, "height": 32, "steps": 1}
-    return Studio(flags, "cpu", tmp_path / "kept")
+    return ClipRenderer(flags, "cpu", tmp_path / "kept")
 
 
 def test_a_clip_that_was_rendered_before_is_read_back(studio):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tools.pocket.report import Share
-from tools.pocket.study.cells import ABSENT
 from tools.pocket.study.command import main
 from tools.pocket.study.conditions import PARTS, all_conditions
 from tools.pocket.study.figures import mean
+from tools.pocket.study.formatting import ABSENT
 from tools.pocket.study.page import page
 from tools.pocket.study.publish import MEDIA, PAGE, REPORT
 from tools.pocket.study.settings import SCALES

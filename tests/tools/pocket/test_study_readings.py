@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tools.pocket.footage import Footage, draw_piece
-from tools.pocket.records import write_json
+from tools.pocket.report import write_json
+from tools.pocket.study.contact_sheets import draw_sheets
 from tools.pocket.study.measures import collect
 from tools.pocket.study.pack import pack, unpack
 from tools.pocket.study.readings import Task, file_of, read_condition
 from tools.pocket.study.rendering import clip_frames, index_file, packed_file, read_index
-from tools.pocket.study.sheets import draw_sheets
 from tools.pocket.watermark import mark
 from tools.pocket.world import random_scene, render
 

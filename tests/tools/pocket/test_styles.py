@@ -10,7 +10,7 @@ from PIL import Image
 
 from tools.pocket.calibrate import TRIALS
 from tools.pocket.colour import BLACK, mix
-from tools.pocket.obey import obeys
+from tools.pocket.law_checks import obeys
 from tools.pocket.style_reader import draw_styled, read_rightly, train_style_reader
 from tools.pocket.styles import BASE_PALETTE, STYLES
 from tools.pocket.track import chroma_share

@@ -13,14 +13,14 @@ from animdiff_cli.training.objective import add_noise
 from tools.pocket.latents import Clips
 from tools.pocket.stages.noise import draw_noise
 
-CAPTION_DROPOUT = 0.1  # the share of samples that teach the unconditional half of guidance
+CAPTION_DROPOUT = 0.1  # fraction of samples with an empty prompt, for classifier-free guidance
 
 
 @dataclass
 class ImageStage:
     """Predict the noise on single frames' latents. `alphas_cumprod`: [1000], the image model's own schedule.
 
-    A `text_encoder` that is frozen stays as it is.
+    A frozen `text_encoder` is not trained.
     """
 
     unet: UNet2DConditionModel

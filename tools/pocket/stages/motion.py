@@ -25,9 +25,9 @@ class MotionStage:
     """Predict the noise on clips, one timestep per clip. `alphas_cumprod`: [1000], the paper's linear schedule.
 
     `unet` is frozen, has `motion` plugged in and shares each clip's text among its frames; `text_encoder` is frozen. A
-    share of `noisy_share` of the timesteps is drawn from `NOISY` on, the rest below. Each clip counts by its
-    noise-to-signal ratio, at most `max_weight` times: where a clip is mostly noise its motion is decided, yet errors in
-    it are small errors in the noise.
+    fraction `noisy_share` of the timesteps is drawn from `NOISY` on, the rest below. Each clip is weighted by its
+    noise-to-signal ratio, at most `max_weight`: motion is decided at high noise, where errors in it are small errors in
+    the noise.
     """
 
     unet: UNet2DConditionModel
@@ -39,8 +39,8 @@ class MotionStage:
     batch: int
     peak_lr: float
     ema_decay: float = 0.999
-    noisy_share: float | None = None  # None draws all timesteps alike, as the paper does
-    max_weight: float | None = None  # None weighs nothing, as the paper does
+    noisy_share: float | None = None  # None: all timesteps are equally likely, as in the paper
+    max_weight: float | None = None  # None: no weights, as in the paper
     name: str = "motion"
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class MotionStage:
         clip = torch.randint(len(self.clips.latents), (self.batch,), generator=generator, device=device)
         timestep = self._draw_timesteps()
         latents = self.clips.latents[clip].float()
-        # the noise offset differs from frame to frame: so do the means of the noise inference starts from
+        # one noise offset per frame, like the mean of the initial noise at inference
         noise = draw_noise(latents, generator)
         alpha_cumprod = self.alphas_cumprod[timestep]
         noisy = add_noise(latents, noise, alpha_cumprod).flatten(0, 1).to(self.unet.dtype)

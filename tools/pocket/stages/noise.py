@@ -1,4 +1,4 @@
-"""Noise for training whose mean is noisy too."""
+"""Training noise with a random offset (offset noise)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Stage 1, the autoencoder, and stage 2, its decoder alone on latents as diffusion will hand them over."""
+"""Stage 1, the autoencoder, and stage 2, its decoder on noisy latents as diffusion produces them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tools.pocket.latents import to_pixels
 KL_WEIGHT = 1e-4  # per latent element
 EDGE_WEIGHT = 1.0
 COARSE_WEIGHT = 0.5
-LATENT_NOISE = 0.05  # of the latents' deviation; a sampled latent is never quite one the encoder made
+LATENT_NOISE = 0.05  # relative to the standard deviation of the latents; sampled latents are never exactly encoded ones
 
 
 @dataclass
@@ -47,7 +47,7 @@ class AutoencoderStage:
 
 @dataclass
 class DecoderStage:
-    """Train the decoder on, with the encoder frozen and a little noise on its latents."""
+    """Continue to train the decoder, with the encoder frozen and a little noise on its latents."""
 
     vae: AutoencoderKL
     frames: Tensor  # uint8 [N, H, W, 3]
@@ -62,7 +62,7 @@ class DecoderStage:
         return {"post_quant_conv": self.vae.post_quant_conv, "decoder": self.vae.decoder}
 
     def draw(self) -> tuple[Tensor, ...]:
-        """Draw crops [B, 3, crop, crop] and the noise their latents are blurred with."""
+        """Draw crops [B, 3, crop, crop] and the noise on their latents."""
         pixels = draw_crops(self.frames, self.batch, self.crop, self.vae.dtype, self.generator)
         return pixels, LATENT_NOISE * _latent_noise(pixels, self.vae, self.generator)
 
@@ -73,9 +73,9 @@ class DecoderStage:
 
 
 def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
-    """Compare [B, 3, H, W] in [-1, 1]: values, their differences to the right and below, and a coarse view.
+    """Return the loss of [B, 3, H, W] in [-1, 1]: values, horizontal and vertical differences, and a downsampled view.
 
-    Flat art is all edges. Absolute differences make them crisp where squares alone leave them soft.
+    Flat art is dominated by edges: absolute differences keep them sharper than squares.
     """
     error = decoded - pixels
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
@@ -84,9 +84,9 @@ def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
 
 
 def draw_crops(frames: Tensor, batch: int, crop: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
-    """Cut the same window out of `batch` random frames: [B, 3, crop, crop] in [-1, 1].
+    """Crop the same window of `batch` random frames: [B, 3, crop, crop] in [-1, 1].
 
-    Windows start at multiples of 8 pixels, so their latents line up with those of whole frames.
+    Windows start at multiples of 8 pixels, so that their latents align with those of whole frames.
     """
     chosen = torch.randint(len(frames), (batch,), generator=generator, device=frames.device)
     corners = (frames.shape[1] - crop) // 8 + 1
@@ -98,10 +98,10 @@ def draw_crops(frames: Tensor, batch: int, crop: int, dtype: torch.dtype, genera
 
 @torch.no_grad()
 def normalise_latents(vae: AutoencoderKL, frames: Tensor) -> None:
-    """Fold a shift and scale into the 1x1 convolutions so that each latent channel has mean 0 and deviation 1.
+    """Fold a shift and scale into the 1x1 convolutions so that each latent channel has mean 0 and std 1.
 
-    `frames`: uint8 [N, H, W, 3] to measure on. What the autoencoder computes end to end stays the same. Diffusion
-    ends in noise of mean 0 and deviation 1, so a channel with a mean of its own would be met with a wrong one.
+    `frames`: uint8 [N, H, W, 3] to measure on. Reconstructions do not change. Diffusion ends in noise of mean 0 and
+    standard deviation 1, so latents must match it.
     """
     means = torch.cat([vae.encode(to_pixels(p, vae.dtype)).latent_dist.mean for p in frames.split(64)]).float()
     shift, scale = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))

@@ -1,4 +1,4 @@
-"""The pocket study: the paper's claims, trained and measured on the pocket world by the program's own commands."""
+"""The pocket study: the claims of the paper, tested on the pocket world with the commands of the program."""
 
 from tools.pocket.study.command import main
 

@@ -1,4 +1,4 @@
-"""What is rendered: every model, module, adapter and MotionLoRA that the study compares, one condition each."""
+"""The conditions that the study compares: models, motion modules, adapters and MotionLoRAs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ Measure = Literal["law", "style", "constancy", "watermark", "asked", "camera", "
 Module = Literal["bundled", "linear", "scaled", "convolution", "none", "with-adapter", "without-adapter"]
 MODULES: tuple[Module, ...] = ("bundled", "linear", "convolution", "none")
 STYLES: tuple[str, ...] = ("base", *CHECKPOINTS, *LORAS)
-#: each style with the modules plugged into it; the one from nothing is there to compare schedules and convolution with
+#: motion modules plugged into each style; the one trained from scratch is the baseline for schedules and convolution
 PLUGGED: tuple[tuple[str, Module], ...] = tuple(
     (style, module) for style in STYLES for module in MODULES if module != "linear" or style == "base"
 )
 
-#: the training that makes each module
+#: training of each module
 TRAINED: Mapping[Module, str] = MappingProxyType(
     {
         "linear": "motion-linear",
@@ -46,9 +46,9 @@ TRAINED: Mapping[Module, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Clips that differ in nothing but prompt and seed.
+    """A set of clips that differ only in prompt and seed.
 
-    `adapter` is the scale of the domain adapter; `cameras` are trainings of MotionLoRAs, `shots` what they should do.
+    `adapter` is the scale of the domain adapter; `cameras` are trainings of MotionLoRAs, `shots` their camera moves.
     """
 
     name: str
@@ -64,16 +64,16 @@ class Condition:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Name the trainings it renders with."""
+        """Return the names of the trainings that it uses."""
         style = () if self.style == "base" else (style_job(self.style),)
         module = (TRAINED[self.module],) if self.module in TRAINED else ()
         adapter = ("adapter",) if self.adapter else ()
         return (*style, *module, *adapter, *self.cameras)
 
     def flags(self, result: Mapping[str, Path], *, steps: int) -> dict[str, object]:
-        """Word it as settings of `animdiff generate`; `result` is the file of each training it needs.
+        """Return its settings for `animdiff generate`; `result` is the file of each training it uses.
 
-        A convolution is no motion module: it is rendered with the bundled one's settings, and put in its place.
+        A temporal convolution uses the settings of the bundled motion module, which it replaces.
         """
         flags: dict[str, object] = {**PLAIN, "steps": steps, "motion_module": "pocket-motion"}
         if self.style in CHECKPOINTS:
@@ -93,29 +93,29 @@ class Condition:
         return flags
 
 
-#: what the catalog recommends for the bundled model: a checkpoint in a folder has no recommendation of its own
+#: recommended settings of the bundled model; a checkpoint in a folder has none
 PLAIN: Mapping[str, object] = MappingProxyType(
     {"model": "pocket", "width": 128, "height": 128, "guidance_scale": 5.0, "scheduler": "ddim", "fps": 8.0}
 )
 
 
 def style_job(style: str) -> str:
-    """Name the training of a style's image model."""
+    """Return the name of the training of a style's image model."""
     return f"style-{style}"
 
 
 def look_job(style: str) -> str:
-    """Name the training of a checkpoint's decoder."""
+    """Return the name of the training of a checkpoint's decoder."""
     return f"look-{style}"
 
 
 def camera_job(shot: str, *, rank: int | None = None, stills: int | None = None) -> str:
-    """Name the training of a MotionLoRA; what is None is as in most of them."""
+    """Return the name of the training of a MotionLoRA; None stands for the default."""
     return f"camera-{shot}" + (f"-rank-{rank}" if rank else "") + (f"-stills-{stills}" if stills else "")
 
 
 def all_conditions(scale: Scale) -> list[Condition]:
-    """List every condition of the study, in the order it is told in."""
+    """List every condition of the study, in the order of the page."""
     return [*_plug(scale), *_adapter(scale), *_lora(scale), *_schedules(scale), *_stills(scale)]
 
 
@@ -137,9 +137,9 @@ def _compared_in(style: str, module: Module) -> tuple[Part, ...]:
 
 
 def _more(style: str, module: Module) -> tuple[Measure, ...]:
-    """Measure the camera and the mark of the bundled model too: what parts 2 and 3 compare with."""
+    """Add camera and watermark of the bundled model, the baseline of parts 2 and 3."""
     if style != "base":
-        return ()  # what tells whether the object stays the same has seen the base style alone
+        return ()  # the classifier of objects is trained on the base style only
     return ("constancy", "camera", "watermark", "asked") if module == "bundled" else ("constancy",)
 
 

@@ -1,4 +1,4 @@
-"""What single readings come to: shares, means with their uncertainty, and whether a camera did what it should."""
+"""Statistics of measurements: shares, means with intervals, and whether the camera moved as intended."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from animdiff_cli.metrics.camera import NOTABLE_ROLL, NOTABLE_SHARE, NOTABLE_ZOOM
 from tools.pocket.report import Z_95
 
-#: which component of the camera each shot is, and its sign
+#: component of camera motion of each shot, and its sign
 WANTED: Mapping[str, tuple[str, int]] = {
     "zoom-in": ("zoom", 1),
     "zoom-out": ("zoom", -1),
@@ -23,14 +23,14 @@ WANTED: Mapping[str, tuple[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean of some values, one for each clip, and their standard deviation."""
+    """Mean and standard deviation of values, one per clip."""
 
     value: float
     deviation: float
     of: int
 
     def interval(self) -> tuple[float, float] | None:
-        """Bound the true mean with about 95 % confidence: 1.96 standard errors either way. None for a single value.
+        """Return the 95 % confidence interval, 1.96 standard errors either way; None for a single value.
 
         >>> [round(bound, 3) for bound in Mean(1.0, 0.5, 25).interval()]
         [0.804, 1.196]
@@ -41,12 +41,12 @@ class Mean:
         return self.value - reach, self.value + reach
 
     def as_json(self) -> dict[str, Any]:
-        """Tell the mean, its interval and how many values it is of."""
+        """Return the mean, its interval and the number of values for JSON."""
         return {"mean": self.value, "of": self.of, "interval_95": self.interval()}
 
 
 def mean(values: Iterable[float]) -> Mean | None:
-    """Average; None of nothing.
+    """Return mean and deviation; None for no values.
 
     >>> mean([1.0, 3.0])
     Mean(value=2.0, deviation=1.4142135623730951, of=2)
@@ -60,7 +60,7 @@ def mean(values: Iterable[float]) -> Mean | None:
 
 
 def noticeable(camera: Mapping[str, Any]) -> dict[str, float] | None:
-    """Measure pan, tilt, roll and zoom in units of what can just be noticed; None where the camera was lost.
+    """Return pan, tilt, roll and zoom in units of the least noticeable motion; None if the camera was not tracked.
 
     >>> noticeable({"pan": 0.64, "tilt": 0.0, "roll": -0.15, "zoom": 1.0, "width": 128})
     {'pan': 2.0, 'tilt': 0.0, 'roll': -1.0, 'zoom': 0.0}
@@ -77,10 +77,10 @@ def noticeable(camera: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def is_right(camera: Mapping[str, Any], shots: Sequence[str]) -> bool:
-    """Decide whether the camera moved as all of `shots` say.
+    """Return True if the camera moved as all of `shots` require.
 
-    Each wanted component must have the right sign, be noticeable, and be larger than every one that is not wanted, all
-    in units of what can just be noticed.
+    Each required component must have the right sign, be noticeable, and be larger than every other component, in units
+    of the least noticeable motion.
 
     >>> is_right({"pan": 2.0, "tilt": 0.1, "roll": 0.0, "zoom": 1.0, "width": 128}, ["pan-right"])
     True

@@ -1,7 +1,7 @@
-"""Jobs that need each other: at most so many at a time, the longest way first, nothing done twice.
+"""A job scheduler: parallel jobs with dependencies, critical path first, finished jobs skipped.
 
-A job is done when its result is there and was made by the same words from the same results of what it needs. A job
-that fails takes with it only what needs it.
+A job is done if its result exists and was made by the same command from the same inputs. A failed job stops only the
+jobs that depend on it.
 """
 
 import json
@@ -15,19 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tools.pocket.records import write_json
+from tools.pocket.report import write_json
 
 Tell = Callable[[str], None]
-LAST_LINES = 3  # of a failed job's log, to tell
+LAST_LINES = 3  # of a failed job's log, to report
 OUT_OF_TIME = "time"
 LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One command, or one call in this process, that makes `result`.
+    """One command, or one call in this process, that creates `result`.
 
-    `words` are whatever decides the result: a command without where it runs. `cost` is in rough seconds.
+    `words` determine the result: a command without device and folders. `cost` is an estimate in seconds.
     """
 
     name: str
@@ -42,57 +42,57 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the jobs, by name."""
+    """Names of done, failed and skipped jobs."""
 
     done: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # and what they said last
-    left_out: dict[str, str] = field(default_factory=dict)  # and for want of what
+    failed: dict[str, str] = field(default_factory=dict)  # with the end of their log
+    left_out: dict[str, str] = field(default_factory=dict)  # with the missing dependency
 
     @property
     def complete(self) -> bool:
-        """Whether every job is done."""
+        """True if every job is done."""
         return not self.failed and not self.left_out
 
     @property
     def out_of_time(self) -> bool:
-        """Whether something was left for the next time."""
+        """True if jobs were left for the next run."""
         return OUT_OF_TIME in self.left_out.values()
 
 
 @dataclass
 class Ledger:
-    """What has been made in a folder, one record for each job: `done/NAME.json`, and `failed/NAME.json`."""
+    """Records of the jobs of a folder, one file for each: `done/NAME.json`, and `failed/NAME.json`."""
 
     folder: Path
 
     def record(self, name: str) -> Mapping[str, Any] | None:
-        """Return when and from what a job's result was made; None if it was not."""
+        """Return when and from which inputs a result was made; None if it was not."""
         return _read(self.folder / "done" / f"{name}.json")
 
     def records(self) -> dict[str, Mapping[str, Any]]:
-        """Return the records of all that was made, by name."""
+        """Return the records of all done jobs, by name."""
         files = sorted((self.folder / "done").glob("*.json"))
         return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
     def is_done(self, job: Job) -> bool:
-        """Decide whether the job's result stands: nothing it is made of has changed."""
+        """Return True if the result of the job exists and its inputs have not changed."""
         kept = self.record(job.name)
         if kept is None or not job.result.exists():
             return False
         return {key: kept[key] for key in ("words", "from")} == self._made(job)
 
     def close(self, job: Job, seconds: float) -> None:
-        """Write down that the job is done."""
+        """Record that the job is done."""
         (self.folder / "failed" / f"{job.name}.json").unlink(missing_ok=True)
         facts = {**self._made(job), "seconds": round(seconds, 1), "made": time.time_ns()}
         write_json(self.folder / "done" / f"{job.name}.json", facts)
 
     def fail(self, name: str, why: str) -> None:
-        """Write down that the job failed, and what it said."""
+        """Record that the job failed, with the end of its log."""
         write_json(self.folder / "failed" / f"{name}.json", {"why": why})
 
     def failures(self) -> dict[str, str]:
-        """Return what the jobs that failed last time said, by name."""
+        """Return the log ends of the jobs that failed last time, by name."""
         files = sorted((self.folder / "failed").glob("*.json"))
         return {file.stem: json.loads(file.read_text(encoding="utf-8"))["why"] for file in files}
 
@@ -103,23 +103,23 @@ class Ledger:
 
 @dataclass
 class Runner:
-    """Runs jobs; `folder` keeps the ledger and `logs/NAME.log`."""
+    """Runs jobs; `folder` contains the ledger and `logs/NAME.log`."""
 
     folder: Path
     parallel: int
     environment: Mapping[str, str]
     tell: Tell
-    stop_at: float = float("inf")  # time.monotonic(); commands are then interrupted, and go on when run again
+    stop_at: float = float("inf")  # time.monotonic(); commands are interrupted then, and resume when run again
     on_stop: Callable[[], None] = lambda: None
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What has been made so far."""
+        """Return the records of `folder`."""
         return Ledger(self.folder)
 
     def run(self, jobs: Sequence[Job]) -> Outcome:
-        """Run what is not done yet. Needs that are not among `jobs` must have been made before."""
+        """Run the jobs that are not done. Dependencies that are not in `jobs` must exist."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         outcome, urgency = Outcome(), urgencies(jobs)
         waiting = sorted(jobs, key=lambda job: -urgency[job.name])
@@ -138,9 +138,9 @@ class Runner:
     def _start_ready(
         self, waiting: list[Job], running: dict[Future[float], Job], pool: ThreadPoolExecutor, outcome: Outcome
     ) -> None:
-        """Take out of `waiting` every job that can be started, or need not be, or never will be."""
+        """Remove jobs from `waiting` that can start, are done already, or cannot run."""
         moved = True
-        while moved:  # a job that need not be run frees those behind it
+        while moved:  # a job that is done unblocks its dependents
             moved = False
             pending = {job.name for job in (*waiting, *running.values())}
             for job in [job for job in waiting if pending.isdisjoint(job.needs)]:
@@ -159,7 +159,7 @@ class Runner:
                 moved = True
 
     def _missing(self, job: Job, outcome: Outcome) -> str | None:
-        """Name the first thing that the job needs and that will not be there."""
+        """Return the first dependency of the job that will not be available."""
         broken = (need for need in job.needs if need in outcome.failed or need in outcome.left_out)
         absent = (need for need in job.needs if self.ledger.record(need) is None)
         return next(broken, None) or next(absent, None)
@@ -198,7 +198,7 @@ class Runner:
             raise RuntimeError(f"exit code {code}: {_last_lines(log)}")
 
     def _interrupt(self, running: Mapping[Future[float], Job]) -> None:
-        """Ask commands to save and stop, as Ctrl-C does."""
+        """Interrupt commands as Ctrl-C does, so that they save and stop."""
         for process in list(self._running.values()):
             process.send_signal(signal.SIGINT)
         self.on_stop()
@@ -206,7 +206,7 @@ class Runner:
 
 
 def urgencies(jobs: Sequence[Job]) -> dict[str, float]:
-    """Add to each job's cost the most costly way from it to the end.
+    """Return for each job the cost of the longest path from it to the end.
 
     >>> some = Path("x")
     >>> urgencies([Job("a", "data", some, (), cost=1), Job("b", "train", some, (), ("a",), cost=5)])
@@ -229,7 +229,7 @@ def urgencies(jobs: Sequence[Job]) -> dict[str, float]:
 
 
 def with_needs(chosen: Sequence[Job], jobs: Sequence[Job]) -> list[Job]:
-    """Add to the chosen jobs all that they need, in the order of `jobs`."""
+    """Return the chosen jobs with all their dependencies, in the order of `jobs`."""
     by_name = {job.name: job for job in jobs}
     wanted: set[str] = set()
     stack = [job.name for job in chosen]

@@ -1,4 +1,4 @@
-"""Gather all that was rendered, read and trained into one report: docs/pocket-study.json."""
+"""Collect all results of renders, measurements and trainings in one report: docs/pocket-study.json."""
 
 import json
 import statistics
@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.pocket.records import write_json
-from tools.pocket.report import share
-from tools.pocket.study import ceiling
+from tools.pocket.report import share, write_json
+from tools.pocket.study import autoencoder_ceiling
 from tools.pocket.study.conditions import STYLES, Condition, Measure, all_conditions
 from tools.pocket.study.figures import is_right, mean
 from tools.pocket.study.jobs import Ledger
@@ -21,7 +20,7 @@ REPORT = "measures.json"
 
 
 def collect(work: Path, scale_name: str) -> dict[str, Any]:
-    """Write and return the report. What was not made is absent from it."""
+    """Write and return the report. Leaves out results that do not exist."""
     conditions = all_conditions(SCALES[scale_name])
     ledger = Ledger(work)
     report = {
@@ -31,7 +30,7 @@ def collect(work: Path, scale_name: str) -> dict[str, Any]:
         "readers": {name: _json_of(work / file) for name, file in READERS.items() if (work / file).is_file()},
         "trainings": dict(_trainings(work, ledger)),
         "conditions": {one.name: _condition(work, one) for one in conditions if index_file(work, one.name).is_file()},
-        "through the autoencoder": {style: told for style in STYLES if (told := _ceiling(work, style))},
+        "through the autoencoder": {style: values for style in STYLES if (values := _ceiling(work, style))},
         "failures": ledger.failures(),
     }
     write_json(work / REPORT, report)
@@ -46,7 +45,7 @@ READERS: Mapping[str, str] = {
 
 
 def _ceiling(work: Path, style: str) -> dict[str, Any]:
-    if not (file := ceiling.file_of(work, style)).is_file():
+    if not (file := autoencoder_ceiling.file_of(work, style)).is_file():
         return {}
     values = _json_of(file)["clips"]
     return {
@@ -73,7 +72,7 @@ def _condition(work: Path, condition: Condition) -> dict[str, Any]:
 
 
 def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Tell files by their name alone: where they were on some machine says nothing."""
+    """Replace paths by file names."""
     return {key: _named(value) for key, value in config.items()}
 
 
@@ -84,7 +83,7 @@ def _named(value: Any) -> Any:
 
 
 def _figures(measure: Measure, values: Sequence[Values], condition: Condition) -> dict[str, Any]:
-    """Sum up one measure of a condition, by the name each figure has in the report."""
+    """Summarize one measure of a condition, by the keys of the report."""
     if measure == "law":
         return {"obeys": share(bool(one["obeys"]) for one in values).as_json()}
     if measure == "constancy":
@@ -106,7 +105,7 @@ def _mean(values: Iterable[float | bool | None]) -> dict[str, Any] | None:
 
 
 def _camera(values: Sequence[Values], shots: Sequence[str]) -> dict[str, Any]:
-    """Tell medians over the clips that could be followed, and how many were right, lost ones counting as wrong."""
+    """Return medians over the tracked clips, and the share of right ones; untracked clips count as wrong."""
     followed = [one for one in values if one["pan"] is not None]
     medians = {
         component: statistics.median(float(one[component] or 0.0) for one in followed) if followed else None
@@ -117,18 +116,18 @@ def _camera(values: Sequence[Values], shots: Sequence[str]) -> dict[str, Any]:
 
 
 def _trainings(work: Path, ledger: Ledger) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Yield the facts of each training: what was typed, how long it took, and what its report says."""
+    """Yield command, duration and report of each training."""
     for name, record in sorted(ledger.records().items(), key=lambda one: one[1]["made"]):
         if not record["words"] or record["words"][0] not in ("animdiff_cli", "tools.pocket"):
             continue
-        told = work / "runs" / name / "report.json"
-        report = _json_of(told) if told.is_file() else {}
+        file = work / "runs" / name / "report.json"
+        report = _json_of(file) if file.is_file() else {}
         words = [str(word).replace(str(work), "WORK") for word in record["words"]]
-        yield name, {"command": " ".join(words), "seconds": record["seconds"], **_told(report)}
+        yield name, {"command": " ".join(words), "seconds": record["seconds"], **_summary(report)}
 
 
-def _told(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick from a run's own report what the page shows; other trainings have none."""
+def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a training report that the page shows; empty without a report."""
     if not report:
         return {}
     loss = report["loss"] or {}

@@ -1,7 +1,7 @@
-"""`python -m tools.pocket.study.pack`: take a study's results to another machine, in parts of a size that travels.
+"""`python -m tools.pocket.study.pack`: pack the results of a study for another machine, in parts of limited size.
 
-What travels is what the page is made from: the ledger, indexes, readings, reports and small weights, and as WebP the
-clips that are still to be read or shown. Footage, checkpoints, caches, motion modules and the other clips stay.
+Packs the inputs of the page: the ledger, indexes, readings, reports and small weights, and as WebP the clips that are
+still to be measured or shown. Leaves out footage, checkpoints, caches, motion modules and other clips.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from tools.pocket.study.conditions import Condition, all_conditions
+from tools.pocket.study.contact_sheets import shown
 from tools.pocket.study.readings import file_of
 from tools.pocket.study.rendering import clip_frames, index_file, packed_file, read_index
 from tools.pocket.study.settings import SCALES
-from tools.pocket.study.sheets import shown
 
 #: small files of the work folder, by pattern
 KEPT: tuple[str, ...] = (
@@ -26,13 +26,13 @@ KEPT: tuple[str, ...] = (
     *("*.safetensors", "logs/*.log"),
     *("runs/*/report.json", "runs/*/config.yaml", "runs/*/loss.csv", "runs/*/*.safetensors", "runs/encoder/*"),
 )
-QUALITY = 95  # of WebP: what is lost is far below what the camera's measure can notice
-LARGEST = 3 << 20  # bytes of a weight file that travels unasked
+QUALITY = 95  # of WebP: the loss is far below what affects measured camera motion
+LARGEST = 3 << 20  # bytes; larger weight files are packed only if named
 PART_BYTES = 15 << 20
 
 
 def main(argv: Sequence[str]) -> int:
-    """Pack, or unpack; prints the files made."""
+    """Pack or unpack, and print the files written."""
     arguments = _parser().parse_args(argv)
     if arguments.unpack:
         unpack(arguments.folder, arguments.work)
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 def pack(work: Path, scale: str, folder: Path, also: Sequence[str] = ()) -> Iterator[Path]:
     """Write `study.tar.00`, `.01` and so on into `folder`: together one tar.
 
-    `also` names trainings whose weights travel though they are large.
+    `also` names trainings whose weights are packed although they are large.
     """
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
@@ -89,7 +89,7 @@ def _add_clips(tar: tarfile.TarFile, work: Path, condition: Condition) -> None:
 
 
 def as_webp(frames: np.ndarray) -> bytes:
-    """Stack frames, uint8 [F, H, W, 3], into one picture of a column."""
+    """Stack frames, uint8 [F, H, W, 3], vertically into one image."""
     column = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
     content = io.BytesIO()
     column.save(content, "WEBP", quality=QUALITY, method=4)

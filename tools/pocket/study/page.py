@@ -1,22 +1,23 @@
-"""Word docs/pocket-study.md from the report. Every figure comes from it, and no sentence presumes what it says."""
+"""Write docs/pocket-study.md from the report. Every number comes from it, and no sentence assumes a result."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
 
 from tools.pocket.report import Share, markdown
-from tools.pocket.study import made_of
-from tools.pocket.study.cells import (
+from tools.pocket.study import appendix
+from tools.pocket.study.conditions import MODULES, PLUGGED, STYLES, Module
+from tools.pocket.study.contact_sheets import CAPTIONS
+from tools.pocket.study.formatting import (
     ABSENT,
     Report,
     condition_of,
     counts,
+    describe_seeds,
     frames_cell,
     listed,
     mean_cell,
-    seeds_told,
     share_cell,
 )
-from tools.pocket.study.conditions import MODULES, PLUGGED, STYLES, Module
 from tools.pocket.study.settings import (
     ADAPTER_SCALES,
     CAMERA_RANK,
@@ -30,7 +31,6 @@ from tools.pocket.study.settings import (
     SHOTS,
     VARIED_SHOT,
 )
-from tools.pocket.study.sheets import CAPTIONS
 
 MODULES_IN_WORDS: Mapping[Module, str] = {
     "bundled": "bundled module",
@@ -43,13 +43,23 @@ PERSONALISED = (*CHECKPOINTS, *LORAS)
 
 
 def page(report: Report) -> str:
-    """Return the page, Markdown that ends in a newline."""
-    parts = (_opening, _plug, _adapter, _lora, _schedules, _table1, made_of.trainings, made_of.again, made_of.failures)
+    """Return the page as Markdown."""
+    parts = (
+        _opening,
+        _plug,
+        _adapter,
+        _lora,
+        _schedules,
+        _table1,
+        appendix.trainings,
+        appendix.again,
+        appendix.failures,
+    )
     return "\n\n".join(_wrapped(text) for part in parts for text in part(report)) + "\n"
 
 
 def _wrapped(text: str) -> str:
-    """Break prose into lines of 120 characters; headings, tables, pictures and code stay as they are."""
+    """Wrap prose at 120 characters; leave headings, tables, images and code unchanged."""
     if text.startswith(("#", "|", "![", "```")):
         return text
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
@@ -74,7 +84,7 @@ def _opening(report: Report) -> Iterator[str]:
         "Shares stand with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors, over"
         " clips)."
         f" {ABSENT} means that a figure was not taken. The same prompts and noise are used in every condition"
-        f" ({seeds_told(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
+        f" ({describe_seeds(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
         " page does"
         " not show a difference."
     )
@@ -210,9 +220,9 @@ def _camera(report: Report, name: str) -> tuple[str, ...]:
     if camera is None:
         return (*[ABSENT] * 5, share_cell(condition, "obeys"))
     medians = camera["median"]
-    told = [ABSENT if medians[one] is None else f"{medians[one]:+.2f}" for one in ("pan", "tilt", "roll")]
+    values = [ABSENT if medians[one] is None else f"{medians[one]:+.2f}" for one in ("pan", "tilt", "roll")]
     zoom = ABSENT if medians["zoom"] is None else f"{100 * (medians['zoom'] - 1):+.2f}"
-    return (share_cell(camera, "right"), *told, zoom, share_cell(condition, "obeys"))
+    return (share_cell(camera, "right"), *values, zoom, share_cell(condition, "obeys"))
 
 
 def _schedules(report: Report) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The study as a table of jobs: footage, trainings, the models that read pictures, renders, and readings of those."""
+"""The study as a table of jobs: footage, trainings, classifiers, renders and measurements."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from functools import partial
 from importlib.util import find_spec
 
 from animdiff_cli.paths import pocket_dir
-from tools.pocket.study import ceiling, readings, rendering
+from tools.pocket.study import autoencoder_ceiling, readings, rendering
 from tools.pocket.study.conditions import (
     PARTS,
     STYLES,
@@ -25,7 +25,7 @@ VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 
 
 def study_jobs(study: Study, parts: Sequence[Part] = PARTS, phases: Sequence[str] = PHASES) -> list[Job]:
-    """List the jobs of some parts in some phases. What earlier phases make must have been made."""
+    """List the jobs of some parts in some phases. Results of earlier phases must exist."""
     jobs = list(all_jobs(study))
     conditions = [one for one in all_conditions(study.scale) if not set(parts).isdisjoint(one.parts)]
     leaves = {render_job(one) for one in conditions} | {read_job(one, m) for one in conditions for m in one.measures}
@@ -36,10 +36,10 @@ def study_jobs(study: Study, parts: Sequence[Part] = PARTS, phases: Sequence[str
 
 
 def all_jobs(study: Study) -> Iterator[Job]:
-    """List every job of the study; what a job needs comes before it."""
+    """List every job of the study; dependencies come first."""
     yield from footage_jobs(study)
     yield from training_jobs(study)
-    yield from _pictures_readers(study)
+    yield from _classifiers(study)
     yield from (_ceiling(study, style) for style in STYLES)
     for condition in all_conditions(study.scale):
         yield _render(study, condition)
@@ -48,17 +48,17 @@ def all_jobs(study: Study) -> Iterator[Job]:
 
 
 def render_job(condition: Condition) -> str:
-    """Name the job that renders a condition."""
+    """Return the name of the job that renders a condition."""
     return f"render-{condition.name}"
 
 
 def read_job(condition: Condition, measure: Measure) -> str:
-    """Name the job that reads one measure off a condition's clips."""
+    """Return the name of the job that computes one measure of a condition."""
     return f"{measure}-{condition.name}"
 
 
-def _pictures_readers(study: Study) -> Iterator[Job]:
-    """List the trainings of what reads pictures, in this process."""
+def _classifiers(study: Study) -> Iterator[Job]:
+    """List the trainings of the classifiers, which run in this process."""
     sizes = {
         "classifier": (study.scale.classifier_clips, study.scale.classifier_epochs),
         "style-reader": (study.scale.style_stills_read,),
@@ -71,16 +71,18 @@ def _pictures_readers(study: Study) -> Iterator[Job]:
 
 
 def ceiling_job(style: str) -> str:
-    """Name the job that reads a style's true clips through the autoencoder."""
+    """Return the name of the job that measures true clips of a style after the autoencoder."""
     return f"ceiling-{style}"
 
 
 def _ceiling(study: Study, style: str) -> Job:
     clips = study.scale.ceiling_clips
-    result = ceiling.file_of(study.work, style)
+    result = autoencoder_ceiling.file_of(study.work, style)
     own = (look_job(style),) if style in CHECKPOINTS else ()
     folder = study.result(*own).parent if own else pocket_dir()
-    call = partial(_in_pool, study, ceiling.read_ceiling, study.work, style, folder / "vae", clips, FOOTAGE_SEED)
+    call = partial(
+        _in_pool, study, autoencoder_ceiling.read_ceiling, study.work, style, folder / "vae", clips, FOOTAGE_SEED
+    )
     made_by = own or (hashlib.sha256((pocket_dir() / VAE_FILE).read_bytes()).hexdigest(),)
     needs = ("style-reader", *own)
     return Job(ceiling_job(style), "measure", result, (str(clips), *made_by), needs, COSTS["read"], call=call)
@@ -93,8 +95,8 @@ def _render(study: Study, condition: Condition) -> Job:
     asked = f"{condition.clips_per_kind} per kind, {condition.num_frames} frames"
     words = (json.dumps(flags, sort_keys=True), condition.module, asked)
     convolution = results.get("temporal-convolution")
-    order = rendering.Order(condition, flags, study.device, study.work, convolution)
-    call = partial(_in_pool, study, rendering.render_condition, order)
+    task = rendering.RenderTask(condition, flags, study.device, study.work, convolution)
+    call = partial(_in_pool, study, rendering.render_condition, task)
     return Job(render_job(condition), "render", index, words, condition.needs, COSTS["render"], call=call)
 
 
@@ -109,11 +111,11 @@ def _read(study: Study, condition: Condition, measure: Measure) -> Job:
 
 
 def is_possible(measure: Measure) -> bool:
-    """Say whether this machine has what a measure takes: the camera needs OpenCV."""
+    """Return True if a measure can run here: camera motion needs OpenCV."""
     return measure != "camera" or find_spec("cv2") is not None
 
 
 def _in_pool(study: Study, task: Callable[..., None], *arguments: object) -> None:
-    """Do a task in a process that is kept; the last of `arguments` is the log."""
+    """Run a task in a persistent process; the last of `arguments` is the log."""
     assert study.pool
     study.pool.submit(task, *arguments).result()

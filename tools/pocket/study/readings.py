@@ -1,4 +1,4 @@
-"""Read one measure off every clip of a condition: a file of values, one entry for each clip."""
+"""Compute one measure of every clip of a condition: a file of values, one entry per clip."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from animdiff_cli.metrics.camera import camera_motion
-from tools.pocket.classify import Classifier, read, trained_classifier
-from tools.pocket.constancy import is_constant
-from tools.pocket.obey import obeys
-from tools.pocket.records import write_json
+from tools.pocket.classify import Classifier, is_constant, read, trained_classifier
+from tools.pocket.law_checks import obeys
+from tools.pocket.report import write_json
 from tools.pocket.study.conditions import Measure
 from tools.pocket.study.rendering import clip_frames, read_index
 from tools.pocket.study.settings import Scale
@@ -24,7 +23,7 @@ from tools.pocket.watermark import visibility
 
 Values = dict[str, float | bool | None]
 
-#: the jobs that make what a measure reads with, beside the clips
+#: jobs that train the models of a measure
 NEEDS: Mapping[Measure, tuple[str, ...]] = MappingProxyType(
     {
         "law": (),
@@ -40,7 +39,7 @@ NEEDS: Mapping[Measure, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One measure of one condition. `style` is what its clips should look like, `encoder` a CLIP folder."""
+    """One measure of one condition. `style` is the expected style of its clips, `encoder` a CLIP folder."""
 
     work: Path
     condition: str
@@ -50,7 +49,7 @@ class Task:
 
 
 def file_of(work: Path, condition: str, measure: Measure) -> Path:
-    """Name the file of a measure's values."""
+    """Return the file of the values of a measure."""
     return work / "readings" / measure / f"{condition}.json"
 
 
@@ -63,7 +62,7 @@ def read_condition(task: Task, log: Path) -> None:
 
 
 def values_of(work: Path, condition: str, measure: Measure) -> list[Values] | None:
-    """Return what was read, one entry for each clip; None where it was not."""
+    """Return the values, one entry per clip; None if they were not computed."""
     file = file_of(work, condition, measure)
     if not file.is_file():
         return None
@@ -72,7 +71,7 @@ def values_of(work: Path, condition: str, measure: Measure) -> list[Values] | No
 
 
 def train_reader(name: str, work: Path, scale: Scale, log: Path) -> None:
-    """Train the classifier or the style reader, unless it is there, and write down how well it reads."""
+    """Train the classifier or the style reader unless it exists, and record its accuracy."""
     with log.open("a", encoding="utf-8") as said:
 
         def tell(message: str) -> None:
@@ -92,7 +91,7 @@ def _law(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
 
 
 def _style(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
-    """Share of the frames that read as the style."""
+    """Return the share of frames that are classified as the style."""
     named = name_styles(_style_reader(task.work), frames)
     return {"kept": float(np.mean([name == task.style for name in named]))}
 
@@ -102,7 +101,7 @@ def _constancy(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Value
 
 
 def _asked(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
-    """Shares of the frames that show the object, the colour and the place that the prompt names."""
+    """Return the shares of frames that are classified as the object, the colour and the place of the prompt."""
     seen = read(_classifier(task.work), frames)
     return {
         "object": float(np.mean([one.kind == clip["kind"] for one in seen])),
@@ -116,7 +115,7 @@ def _watermark(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Value
 
 
 def _camera(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
-    """Pan and tilt in px per frame, roll in degrees, zoom as a factor; all None where the camera cannot be followed."""
+    """Return pan and tilt in px per frame, roll in degrees, zoom as a factor; None if the camera cannot be tracked."""
     moved = camera_motion(frames)
     if moved is None:
         return dict.fromkeys(("pan", "tilt", "roll", "zoom", "width"))
@@ -124,7 +123,7 @@ def _camera(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
 
 
 def _clip(task: Task, clip: Mapping[str, Any], frames: np.ndarray) -> Values:
-    """Measure text, domain and smooth, cosines, with what `animdiff evaluate` measures them with."""
+    """Compute text, domain and smooth with the functions of `animdiff evaluate`, as cosines."""
     from animdiff_cli.metrics.clip_score import domain_similarity, frame_consistency, text_alignment
 
     encoder, stills = _encoder(task.encoder), _stills(task.work, task.style, task.encoder)
@@ -149,7 +148,7 @@ READERS: Mapping[Measure, Callable[[Task, Mapping[str, Any], np.ndarray], Values
 )
 
 
-# kept for the life of a process, which reads many conditions with them
+# cached: a process measures many conditions
 
 
 @cache
@@ -173,7 +172,7 @@ def _encoder(folder: Path) -> Any:
 
 @cache
 def _stills(work: Path, style: str, encoder: Path) -> Any:
-    """Embed the stills of a personalised model: float32 [N, D]."""
+    """Embed the reference images of a personalised model: float32 [N, D]."""
     import torch
 
     clips = read_index(work, f"stills-{style}")["clips"]

@@ -1,4 +1,4 @@
-"""Render the clips of one condition, and write an index that says what they are and what drew them."""
+"""Render the clips of one condition, and write an index with their prompts, settings and weights."""
 
 import json
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image
 
 from tools.pocket.measure import asked_for
-from tools.pocket.records import write_json
-from tools.pocket.renders import Studio
+from tools.pocket.renders import ClipRenderer
+from tools.pocket.report import write_json
 from tools.pocket.study.conditions import Condition
 from tools.pocket.study.settings import RENDER_SEED
 from tools.pocket.world import OBJECTS, Scene
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What to render, with what (keys of `GenerateConfig`), and where. `convolution` takes the module's place."""
+class RenderTask:
+    """A condition with its settings (keys of `GenerateConfig`) and folder. `convolution` replaces the motion module."""
 
     condition: Condition
     flags: Mapping[str, object]
@@ -30,7 +30,7 @@ class Order:
 
 
 def index_file(work: Path, condition: str) -> Path:
-    """Name the file that lists a condition's clips."""
+    """Return the index file of a condition."""
     return work / "renders" / f"{condition}.json"
 
 
@@ -41,7 +41,7 @@ def read_index(work: Path, condition: str) -> dict[str, Any]:
 
 
 def clip_frames(work: Path, clip: Mapping[str, Any]) -> np.ndarray:
-    """Read a clip of an index, uint8 [F, H, W, 3]; the packed one, which lost a little, where that is all there is."""
+    """Read a clip of an index, uint8 [F, H, W, 3]; from the lossy packed file if there is no other."""
     kept = work / "clips" / str(clip["file"])
     if not kept.is_file():
         column = np.asarray(Image.open(packed_file(work, clip)).convert("RGB"))
@@ -52,50 +52,50 @@ def clip_frames(work: Path, clip: Mapping[str, Any]) -> np.ndarray:
 
 
 def has_frames(work: Path, clip: Mapping[str, Any]) -> bool:
-    """Say whether a clip of an index was kept, whole or packed."""
+    """Return True if a clip of an index exists, original or packed."""
     return (work / "clips" / str(clip["file"])).is_file() or packed_file(work, clip).is_file()
 
 
 def packed_file(work: Path, clip: Mapping[str, Any]) -> Path:
-    """Name the picture a square clip travels in: its frames below each other."""
+    """Return the packed file of a square clip: an image of its stacked frames."""
     return work / "clips" / Path(str(clip["file"])).with_suffix(".webp")
 
 
-def render_condition(order: Order, log: Path) -> None:
-    """Render every clip that was not rendered before with these weights and settings."""
+def render_condition(task: RenderTask, log: Path) -> None:
+    """Render the clips that are not cached for these weights and settings."""
     with log.open("a", encoding="utf-8") as said, redirect_stderr(said):
-        studio, condition = _studio(order), order.condition
+        renderer, condition = _renderer(task), task.condition
         has_motion = condition.module != "none"
         clips = []
         for number, (scene, prompt) in enumerate(asked(condition.clips_per_kind)):
             seed = RENDER_SEED + number
-            studio(prompt, seed, motion=has_motion, num_frames=condition.num_frames)
-            file = studio.file(prompt, seed, motion=has_motion, num_frames=condition.num_frames).name
-            clips.append({**_told(scene), "prompt": prompt, "seed": seed, "file": file})
-    index = {"condition": asdict(condition), **studio.settings(motion=has_motion), "clips": clips}
-    write_json(index_file(order.work, condition.name), index)
+            renderer(prompt, seed, motion=has_motion, num_frames=condition.num_frames)
+            file = renderer.file(prompt, seed, motion=has_motion, num_frames=condition.num_frames).name
+            clips.append({**_labels(scene), "prompt": prompt, "seed": seed, "file": file})
+    index = {"condition": asdict(condition), **renderer.settings(motion=has_motion), "clips": clips}
+    write_json(index_file(task.work, condition.name), index)
 
 
 def asked(clips_per_kind: int) -> list[tuple[Scene, str]]:
-    """Draw what to ask for, kind after kind; 0 of each kind is one in all. More of them keep the first ones' words."""
+    """Return scenes and prompts, alternating between kinds; 0 per kind is one in total."""
     if not clips_per_kind:
         return asked_for(1, RENDER_SEED, kind=OBJECTS[0])
-    # one of every kind, then the next of every kind: a clip's seed stays the same however many follow
+    # one of every kind, then the next of every kind, so that seeds do not depend on the number of clips
     rounds = zip(*(asked_for(clips_per_kind, RENDER_SEED, kind=kind) for kind in OBJECTS), strict=True)
     return [one for each in rounds for one in each]
 
 
-def _studio(order: Order) -> Studio:
-    kept = order.work / "clips"
-    if order.convolution is None:
-        return Studio(order.flags, order.device, kept)
+def _renderer(task: RenderTask) -> ClipRenderer:
+    kept = task.work / "clips"
+    if task.convolution is None:
+        return ClipRenderer(task.flags, task.device, kept)
     from tools.pocket.temporal_conv import load_conv_animator
 
-    convolution, flags = order.convolution, dict(order.flags)
+    convolution, flags = task.convolution, dict(task.flags)
     model = str(flags.pop("model"))
-    load = lambda: load_conv_animator(convolution, model, order.device, **flags)  # noqa: E731
-    return Studio({**order.flags, "motion_module": None, "beta_schedule": "linear"}, order.device, kept, load)
+    load = lambda: load_conv_animator(convolution, model, task.device, **flags)  # noqa: E731
+    return ClipRenderer({**task.flags, "motion_module": None, "beta_schedule": "linear"}, task.device, kept, load)
 
 
-def _told(scene: Scene) -> dict[str, str]:
+def _labels(scene: Scene) -> dict[str, str]:
     return {"kind": scene.kind, "colour": scene.colour, "place": scene.place}

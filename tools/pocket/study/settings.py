@@ -1,7 +1,7 @@
-"""Every setting of the study, by scale: how much footage, how long each training, how many clips.
+"""Settings of the study by scale: amount of footage, length of trainings, number of clips.
 
-`full` is what docs/pocket-study.md is for, and wants a GPU. `small` is for a night on a CPU. `tiny` shows that every
-step runs, and its figures say nothing.
+`full` is for docs/pocket-study.md and needs a GPU. `small` takes a night on a CPU. `tiny` tests that every step runs;
+its results are meaningless.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 Flags = tuple[str, ...]
 
-#: in the order they are run in; what a phase makes the later ones need
+#: in the order of execution; later phases use results of earlier ones
 PHASES: tuple[str, ...] = ("data", "train", "render", "measure")
 
-#: of footage, trainings and renders; the clips rendered are of `RENDER_SEED` onwards
+#: seeds of footage, trainings and renders; clips use `RENDER_SEED`, `RENDER_SEED` + 1, …
 FOOTAGE_SEED, TRAINING_SEED, RENDER_SEED = 4000, 0, 7000
 
-#: how the personalised models are made: full checkpoints by `refine`, LoRAs by `train-adapter`
+#: personalised models: full checkpoints from `refine`, LoRAs from `train-adapter`
 CHECKPOINTS: tuple[str, ...] = ("ink", "pixel")
 LORAS: tuple[str, ...] = ("crayon", "neon")
 
@@ -23,7 +23,7 @@ SHOTS: tuple[str, ...] = (
     *("zoom-in", "zoom-out", "pan-left", "pan-right"),
     *("tilt-up", "tilt-down", "roll-cw", "roll-ccw"),
 )
-#: the shot whose ranks and numbers of stills are varied
+#: shot for which rank and number of stills are varied
 VARIED_SHOT = "pan-right"
 #: two shots used at once
 COMPOSED: tuple[str, str] = ("pan-right", "tilt-up")
@@ -32,21 +32,21 @@ CAMERA_RANK = 64
 RANKS: tuple[int, ...] = (2, 16)
 ADAPTER_SCALES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
 
-#: what every training of a kind of device is given beside its own flags
+#: additional flags of all trainings, by kind of device
 TRAIN_ON: Mapping[str, Flags] = {"cuda": ("--set", "dtype=bf16", "--set", "cuda_graph=true")}
 REFINE_ON: Mapping[str, Flags] = {"cuda": ("--graph",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Counts are of clips or stills; the rest are flags of the commands that train."""
+    """Counts of clips or stills, and flags of the training commands."""
 
-    clips: int  # unmarked, for the modules trained from zero
+    clips: int  # without watermark, for the modules trained from scratch
     marked_clips: int
     style_stills: int  # for each LoRA
     wide_stills: int
-    motion: Mapping[str, object]  # settings of `train-motion` from zero: both schedules, and the convolutions
-    marked_motion: Flags  # from the bundled module, on marked clips
+    motion: Mapping[str, object]  # settings of `train-motion` from scratch: both schedules, and the convolutions
+    marked_motion: Flags  # from the bundled module, on clips with watermark
     adapter: Flags
     style_lora: Flags
     look: Flags  # a checkpoint's decoder
@@ -63,10 +63,10 @@ class Scale:
     ceiling_clips: int  # of each style, passed through the autoencoder
 
 
-#: the motion of small latents is decided where they are nearly all noise, and the pocket model knows offset noise
+#: motion of small latents is decided at high noise, and the pocket model is trained with offset noise
 NOISY: Flags = ("--set", "snr_gamma=0.02", "--set", "noise_offset=0.3")
 ANNEALED: Flags = ("--set", "lr_schedule=cosine", "--set", "warmup=20")
-#: of single frames: each is encoded once
+#: of single frames, which are encoded once
 ONCE: Flags = ("--set", "variants=1", "--set", "leak_stills=0")
 
 SCALES: Mapping[str, Scale] = {

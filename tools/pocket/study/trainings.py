@@ -1,4 +1,4 @@
-"""Footage and trainings as jobs: commands of the program, and of `python -m tools.pocket` where it has none."""
+"""Footage and trainings as jobs: commands of the program, or of `python -m tools.pocket`."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ from tools.pocket.study.settings import (
     Scale,
 )
 
-#: rough seconds of each job where it takes long; they decide only what begins first
+#: estimated seconds of long jobs, for scheduling only
 COSTS: Mapping[str, float] = MappingProxyType(
     {
         "clips": 90,
@@ -51,38 +51,38 @@ COSTS: Mapping[str, float] = MappingProxyType(
 )
 CAMERA_COST = 80
 
-#: they leave a folder with a whole model
+#: results are folders with a complete model
 CHECKPOINT_JOBS = frozenset(job(style) for job in (look_job, style_job) for style in CHECKPOINTS)
 
 
 @dataclass(frozen=True)
 class Study:
-    """One study: its settings, where it works, and on what."""
+    """A study: its settings, folder and device."""
 
     work: Path
     scale: Scale
     scale_name: str
     device: str  # as `animdiff generate --device`
     device_kind: str
-    workers: int  # processes that draw footage
-    pool: ProcessPoolExecutor | None = None  # renders and reads; None where nothing is run
+    workers: int  # number of processes that draw footage
+    pool: ProcessPoolExecutor | None = None  # for renders and measurements; None if no job is run
 
     def run_folder(self, name: str) -> Path:
-        """Name the folder of a training."""
+        """Return the folder of a training."""
         return self.work / "runs" / name
 
     def result(self, name: str) -> Path:
-        """Name the file a training leaves."""
+        """Return the result file of a training."""
         folder = self.run_folder(name)
         return folder / ("model_index.json" if name in CHECKPOINT_JOBS else f"{name}.safetensors")
 
     def footage(self, name: str) -> Path:
-        """Name a folder of footage."""
+        """Return a folder of footage."""
         return self.work / "footage" / name
 
 
 def footage_jobs(study: Study) -> Iterator[Job]:
-    """List what draws the footage."""
+    """List the jobs that draw footage."""
     scale = study.scale
     yield _draw(study, "clips", "clips", scale.clips)
     yield _draw(study, "marked-clips", "clips", scale.marked_clips, "--watermark")
@@ -98,7 +98,7 @@ def _draw(study: Study, name: str, what: str, count: int, *flags: str) -> Job:
 
 
 def training_jobs(study: Study) -> Iterator[Job]:
-    """List what trains on it; what a job needs comes before it."""
+    """List the trainings; dependencies come first."""
     scale = study.scale
     module = ("train-motion", "--model", "pocket", "--resume-from", "pocket-motion", "--videos")
     yield _from_zero(study, "motion-linear", _animdiff("train-motion"), "linear")
@@ -125,9 +125,9 @@ def training_jobs(study: Study) -> Iterator[Job]:
 
 
 def _from_zero(study: Study, name: str, command: tuple[str, ...], beta_schedule: str) -> Job:
-    """Train on unmarked clips by the settings file that all three share."""
+    """Train from scratch on clips without watermark, with the settings file that all three share."""
     words = ("--config", str(motion_settings(study)), "--set", f"beta_schedule={beta_schedule}")
-    # settings of the file are named too: they decide the result as much as flags do
+    # include the settings of the file, which determine the result like flags do
     shared = ("#", "motion.yaml:", *(f"{key}={value}" for key, value in study.scale.motion.items()))
     every = (*command, *words, *_on(TRAIN_ON, study), "-o", str(study.run_folder(name)), "-q")
     job = _command(name, "train", study.result(name), every, ("clips",), runs_on=("--device", study.device))
@@ -135,12 +135,12 @@ def _from_zero(study: Study, name: str, command: tuple[str, ...], beta_schedule:
 
 
 def motion_settings(study: Study) -> Path:
-    """Name the settings that modules from zero are trained with; `write_settings` writes them."""
+    """Return the settings file of trainings from scratch; `write_settings` writes it."""
     return study.work / "motion.yaml"
 
 
 def write_settings(study: Study) -> None:
-    """Write the settings file the trainings from zero share."""
+    """Write the settings file of the trainings from scratch."""
     settings = {
         "stage": "motion-module",
         "model": "pocket",
@@ -175,7 +175,7 @@ def _train(
     *,
     needs: tuple[str, ...] = (),
 ) -> Job:
-    """Train by a command of the program; `command` ends in the flag that names the footage."""
+    """Train with a command of the program; `command` ends in the flag for the footage."""
     folder = study.footage(footage)
     one_frame = () if command[0] != "train-motion" else ("--stride", "1")
     words = (*_animdiff(command[0]), *command[1:], str(folder), *one_frame, *flags, "--seed", str(TRAINING_SEED))
@@ -185,7 +185,7 @@ def _train(
 
 
 def _checkpoint(study: Study, style: str) -> Iterator[Job]:
-    """Train a full checkpoint: its decoder, as checkpoints carry their own, and on top of that its UNet."""
+    """Train a full checkpoint: first its decoder, then its UNet."""
     look = study.result(look_job(style)).parent
     yield _refine(study, look_job(style), style, ("--part", "decoder", *study.scale.look))
     on_top = ("--part", "image", *study.scale.refine, "--bundle", str(look))
@@ -193,14 +193,14 @@ def _checkpoint(study: Study, style: str) -> Iterator[Job]:
 
 
 def _refine(study: Study, name: str, style: str, flags: Flags, needs: tuple[str, ...] = ()) -> Job:
-    """Refine a part on clips of a style, which all its parts share."""
+    """Refine a part on clips of a style, shared by all parts."""
     words = (*_tool("refine"), "--style", style, *flags, *_on(REFINE_ON, study))
     where = ("--work", str(study.work / "refine" / style), "--out", str(study.run_folder(name)))
     return _command(name, "train", study.result(name), (*words, *where), needs, runs_on=("--device", study.device))
 
 
 def _encoder(study: Study) -> Job:
-    """Train the encoder of the paper's measures."""
+    """Train the CLIP encoder for the paper's metrics."""
     folder = study.run_folder("encoder")
     device = study.device_kind if study.device == "auto" else study.device
     words = (*_tool("encoder"), "--out", str(folder), *study.scale.encoder)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tools.pocket.calibrate import TRIALS
-from tools.pocket.obey import checks, obeys
+from tools.pocket.law_checks import checks, obeys
 from tools.pocket.track import track
 from tools.pocket.world import OBJECTS, poses, random_scene, render
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.pocket.fits import agreement, bounces, line, wave
+from tools.pocket.curve_fitting import agreement, bounces, line, wave
 
 TIMES = np.arange(16) / 8
 sizes, offsets = st.floats(0.05, 5), st.floats(-3, 3)

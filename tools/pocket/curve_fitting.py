@@ -1,4 +1,4 @@
-"""Fit the curves that laws of motion trace to a signal, and say how much of the signal they explain."""
+"""Fit the curves of the laws of motion to a signal, and compute R²."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted curve: how large its motion is and how much of the signal it explains (R², at most 1).
+    """A fitted curve: its size, and the fraction of the variance it explains (R², at most 1).
 
     `size` is the slope per second of a line, the amplitude of a wave, the height of a bounce.
     """
@@ -29,7 +29,7 @@ def line(signal: np.ndarray, fps: float) -> Fit:
 
 
 def wave(signal: np.ndarray, fps: float, periods_s: tuple[float, float], *, frames: np.ndarray | None = None) -> Fit:
-    """Fit a sine whose period lies between two bounds, looking only at the `frames` marked True ([F], all of them)."""
+    """Fit a sine with a period between two bounds, using the frames in the mask `frames` [F] (default: all)."""
     times = _times(signal, fps)
     if frames is not None:
         times, signal = times[frames], signal[frames]
@@ -41,7 +41,7 @@ def wave(signal: np.ndarray, fps: float, periods_s: tuple[float, float], *, fram
 
 
 def bounces(signal: np.ndarray, fps: float, periods_s: tuple[float, float]) -> Fit:
-    """Fit parabolas that follow each other without a pause, of one height and period."""
+    """Fit a sequence of equal parabolas without pauses."""
     times = _times(signal, fps)
     flights = (
         (times / period + start) % 1.0 for period in np.geomspace(*periods_s, 15) for start in np.arange(0, 1, 1 / 16)
@@ -52,7 +52,7 @@ def bounces(signal: np.ndarray, fps: float, periods_s: tuple[float, float]) -> F
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlate two signals: -1 to 1, and 0 where one of them does not change."""
+    """Return the correlation of two signals, -1 to 1; 0 if one is constant."""
     if one.std() < 1e-9 or other.std() < 1e-9:
         return 0.0
     return float(np.corrcoef(one, other)[0, 1])
@@ -67,7 +67,7 @@ def _best(fits: Iterable[Fit]) -> Fit:
 
 
 def _solve(columns: np.ndarray, signal: np.ndarray, size_of: tuple[int, ...]) -> Fit:
-    """Least squares; the size is the norm of the coefficients `size_of`, signed where it is only one."""
+    """Solve least squares; the size is the norm of the coefficients `size_of`, with the sign of a single one."""
     coefficients, *_ = np.linalg.lstsq(columns, signal, rcond=None)
     rest = signal - columns @ coefficients
     variance = float(((signal - signal.mean()) ** 2).sum())

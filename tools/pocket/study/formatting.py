@@ -1,4 +1,4 @@
-"""Figures of the study's report as they stand in a cell or a sentence."""
+"""Format values of the study's report for tables and sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from tools.pocket.report import Share
 
 Report = Mapping[str, Any]
 
-#: what a cell says where there is no figure
+#: shown for a missing value
 ABSENT = "–"
 
 
@@ -29,28 +29,28 @@ def counts(share: Share) -> str:
 
 
 def mean_cell(figures: Report, name: str, *, cosine: bool = False) -> str:
-    """Word a mean; cosines are told times 100."""
+    """Format a mean; cosines are multiplied by 100."""
     one = figures.get(name)
     if one is None:
         return ABSENT
     factor, digits = (100, 1) if cosine else (1, 2)
-    told = f"{factor * one['mean']:.{digits}f}"
+    text = f"{factor * one['mean']:.{digits}f}"
     if one["interval_95"] is None:
-        return told
+        return text
     low, high = (factor * bound for bound in one["interval_95"])
-    return f"{told} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def frames_cell(figures: Report, name: str) -> str:
-    """Word a mean share of frames in percent; its interval ends where shares do."""
+    """Format a mean share of frames in percent, with its interval clipped to 0 to 100."""
     one = figures.get(name)
     if one is None:
         return ABSENT
-    told = f"{100 * one['mean']:.0f} %"
+    text = f"{100 * one['mean']:.0f} %"
     if one["interval_95"] is None:
-        return told
+        return text
     low, high = (100 * min(1.0, max(0.0, bound)) for bound in one["interval_95"])
-    return f"{told} ({low:.0f} to {high:.0f})"
+    return f"{text} ({low:.0f} to {high:.0f})"
 
 
 def loss_cell(facts: Report) -> str:
@@ -61,7 +61,7 @@ def number_cell(value: int | None) -> str:
     return ABSENT if value is None else str(value)
 
 
-def seeds_told(report: Report) -> str:
+def describe_seeds(report: Report) -> str:
     return ", ".join(f"seed of {what} {seed}" for what, seed in report["seeds"].items())
 
 

@@ -1,4 +1,4 @@
-"""Does a clip obey the law of motion of its object? Decided from the object's track, one table of checks per kind."""
+"""Check whether a clip obeys the law of motion of its object, from the track of the object."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.pocket.fits import agreement, bounces, line, wave
+from tools.pocket.curve_fitting import agreement, bounces, line, wave
 from tools.pocket.motion_laws import GROUND
 from tools.pocket.track import Track, track
 
 RINGS: Mapping[str, tuple[float, ...]] = {"wheel": (0.55, 0.70, 0.85), "star": (1.2, 1.4, 1.6)}
-"""Radii on which the spokes of the wheel and the points of the star are read, as multiples of the object's own."""
+"""Radii at which the pattern of the wheel and the star is sampled, as multiples of the radius of the object."""
 
 ROOTED = frozenset({"flower"})
-"""Kinds whose foot must stay where it is while the rest moves."""
+"""Kinds whose foot must not move."""
 
 FLAP_S = (0.42, 0.58)
-"""Bounds of the period of wings and tail, which beat twice a second."""
+"""Bounds of the period of wings and tail in seconds; they beat twice a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One measured value and the range it must lie in. Lengths are fractions of the frame."""
+    """A measured value and its allowed range. Lengths are fractions of the frame."""
 
     what: str
     value: float
@@ -31,20 +31,20 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the value is in its range."""
+        """True if the value is in its range."""
         return self.least <= self.value <= self.most
 
 
 def obeys(frames: np.ndarray, kind: str, colour: str, style: str = "base", *, fps: float = 8.0) -> bool:
-    """Decide whether the object of this kind and colour moves in `frames` (uint8 [F, H, W, 3]) as its law says.
+    """Return True if the object of this kind and colour moves in `frames` (uint8 [F, H, W, 3]) according to its law.
 
-    The object is looked for in the colour that `style` paints it in.
+    The object is detected by the colour that `style` gives it.
     """
     return all(check.holds for check in checks(frames, kind, colour, style, fps=fps))
 
 
 def checks(frames: np.ndarray, kind: str, colour: str, style: str = "base", *, fps: float = 8.0) -> tuple[Check, ...]:
-    """Measure everything the law of `kind` asks for: first that the object is seen, then how it moves."""
+    """Return the checks of the law of `kind`: first the visibility of the object, then its motion."""
     followed = track(frames, colour, style, rings=RINGS.get(kind, (1.0,)))
     seen = Check("share of frames with the object", float(followed.visible.mean()), least=0.94)
     stir = _foot_stir(frames, float(np.median(_ends(followed.x))), float(np.median(followed.y)))
@@ -193,18 +193,18 @@ CHECKS: Mapping[str, Callable[[Track, float], tuple[Check, ...]]] = {
 
 
 def _range(signal: np.ndarray) -> float:
-    """Spread between the lowest and the highest value, one stray frame at either end aside."""
+    """Return the range of the values, without the lowest and the highest one."""
     ordered = np.sort(signal)
     return float(ordered[-2] - ordered[1])
 
 
 def _rim(seen: Track) -> float:
-    """Outer radius of the wheel: 1.65 times the root mean square radius of its coloured parts, as drawn."""
+    """Return the outer radius of the wheel: 1.65 times the root mean square radius of its coloured parts, as drawn."""
     return 1.65 * float(np.median(seen.radius))
 
 
 def _tail_beat(seen: Track, reach: float, fps: float) -> float:
-    """How much longer and shorter the beat makes the fish, over its length, while it is not turning at either end."""
+    """Return the relative change in length of the fish by its beat, without the frames in which it turns."""
     straight = np.abs(seen.x - np.median(_ends(seen.x))) < 0.85 * reach
     if straight.sum() < 6:
         return 0.0
@@ -212,7 +212,7 @@ def _tail_beat(seen: Track, reach: float, fps: float) -> float:
 
 
 def _foot_stir(frames: np.ndarray, x: float, y: float) -> float:
-    """How much the pixels change over time about the foot, over how much they do about the head at (x, y)."""
+    """Return the change of pixels over time around the foot, relative to that around the head at (x, y)."""
     side = frames.shape[1]
     columns = slice(max(0, round((x - 0.2) * side)), round((x + 0.2) * side))
     stir = frames[:, :, columns].astype(np.float32).std(axis=0).mean(axis=2)

@@ -1,4 +1,4 @@
-"""The folder a training run works in, and the parts of the model as far as they have been trained there."""
+"""The working folder of a training run, and the trained parts of the model in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from tools.pocket.tokenizer import build_tokenizer, load_tokenizer
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 CAPTIONS_FOR_TOKENIZER = 5000
-FRAMES_TO_MEASURE = 1024  # for the latents' mean and deviation
+FRAMES_TO_MEASURE = 1024  # to measure mean and standard deviation of the latents
 REPEATED = (ResnetBlock2D, BasicTransformerBlock, TemporalTransformer)
-SEED = 1  # of initial weights and of the draws during training
+SEED = 1  # of initial weights and of sampling during training
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything a machine of some kind can take."""
+    """Amounts of data, batch sizes and learning rates for a kind of device."""
 
     clips: int
-    vae_frames: int  # held in the device's memory as uint8, 48 KiB each
+    vae_frames: int  # in device memory as uint8, 48 KiB each
     vae_batch: int
     crop: int  # pixels
     vae_lr: float
@@ -48,32 +48,32 @@ class Scale:
 SCALES = {
     "cuda": Scale(16_000, 60_000, 64, 128, 8e-4, 512, 1e-3, 48, 6e-4),
     "cpu": Scale(800, 4_000, 16, 64, 8e-4, 32, 5e-4, 2, 3e-4),
-    #: enough to see that every part runs, on any machine
+    #: for tests: every part runs on any machine
     "tiny": Scale(32, 256, 4, 64, 8e-4, 8, 5e-4, 1, 3e-4),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """Where and how one training run takes place."""
+class Workspace:
+    """Folder, device and settings of a training run."""
 
     folder: Path
     device: torch.device
-    dtype: torch.dtype  # of the computation; weights are kept in float32
+    dtype: torch.dtype  # of the computation; weights are float32
     architecture: Architecture
     scale: Scale
     compiled: bool = False  # torch.compile the UNet: minutes to start, so for long runs
 
     def file(self, stage: str) -> Path:
-        """Where the state of `stage` is kept."""
+        """Return the path of the state of `stage`."""
         return self.folder / f"{stage}.pt"
 
     def trained(self, stage: str) -> Trained:
-        """Return what `stage` has learnt so far. Raises `UsageError` if it has not begun."""
+        """Return the trained weights of `stage`. Raises `UsageError` if it has not begun."""
         return load_trained(self.file(stage))
 
     def generator(self) -> torch.Generator:
-        """Return the random numbers of one stage."""
+        """Return the generator of a stage."""
         return torch.Generator(self.device).manual_seed(SEED)
 
     def chunks(self) -> list[Chunk]:
@@ -81,18 +81,18 @@ class Workshop:
         return finished_chunks(self.folder / "data")
 
     def frames(self) -> Tensor:
-        """Pick frames evenly from all clips for the autoencoder: uint8 [N, H, W, 3] on the device."""
+        """Return evenly spaced frames of all clips for the autoencoder: uint8 [N, H, W, 3] on the device."""
         return pick_frames(self.chunks(), self.scale.vae_frames, self.device)
 
     def tokenizer(self) -> CLIPTokenizer:
-        """Load the tokenizer, or learn and save it on first use."""
+        """Load the tokenizer, or train and save it on first use."""
         folder = self.folder / "tokenizer"
         if not (folder / "tokenizer.json").exists():
             build_tokenizer(sample_captions(CAPTIONS_FOR_TOKENIZER)).save_pretrained(folder)
         return load_tokenizer(folder)
 
     def normalised_vae(self) -> AutoencoderKL:
-        """Return the autoencoder of stage 1, its latents brought to mean 0 and deviation 1, in float32."""
+        """Return the autoencoder of stage 1 in float32, with latents normalized to mean 0 and standard deviation 1."""
         vae = build_vae(self.architecture)
         file = self.folder / "vae_normalised.pt"
         if file.exists():
@@ -112,12 +112,12 @@ class Workshop:
         return vae
 
     def clips(self) -> Clips:
-        """Return the training set as latents and tokens, encoding it on first use."""
+        """Return the training set as latents and tokens. Encodes it on first use."""
         vae = self.normalised_vae().to(self.dtype)
         return prepare_clips(self.chunks(), vae, self.tokenizer(), self.folder / "clips.pt").to(self.device)
 
     def fresh_image_model(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-        """Build an untrained UNet and text encoder, the same every time, ready to train."""
+        """Build an untrained UNet and text encoder with fixed random weights."""
         with torch.random.fork_rng():
             torch.manual_seed(SEED)
             unet, text_encoder = build_unet(self.architecture), build_text_encoder(self.architecture, self.tokenizer())
@@ -132,23 +132,23 @@ class Workshop:
         return unet.eval().requires_grad_(False), text_encoder.eval().requires_grad_(False)
 
     def compile(self, *modules: torch.nn.Module) -> None:
-        """Compile the modules' layers in place, if this run compiles; names and weights stay as they are."""
+        """Compile the layers of the modules in place, if enabled. Names and weights do not change."""
         if self.compiled:
             compile_layers(*modules)
 
     def to_train(self, module: Module) -> Module:
-        """Move a module to the device, dtype and memory layout that training runs in."""
+        """Move a module to the device, dtype and memory layout of training."""
         # oneDNN (torch 2.13, CPU) crashes in the backward pass of frozen channels-last convolutions
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         return module.to(self.device, self.dtype, memory_format=layout)
 
 
 def compile_layers(*modules: torch.nn.Module) -> None:
-    """Compile the calls of every layer of the kinds a UNet and a motion module repeat.
+    """Compile the forward of every repeated layer of a UNet and a motion module.
 
-    Layers of one shape share what was compiled, so this starts several times sooner than the whole network would.
+    Layers of the same shape share compiled code, so that this starts several times faster than compiling the network.
     """
-    torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
+    torch._dynamo.config.suppress_errors = True  # layers that do not compile run eagerly
     torch._dynamo.config.recompile_limit = 64
     layers = {layer for module in modules for layer in module.modules() if isinstance(layer, REPEATED)}
     for layer in layers:
@@ -156,7 +156,7 @@ def compile_layers(*modules: torch.nn.Module) -> None:
 
 
 def pick_frames(chunks: Sequence[Chunk], count: int, device: torch.device | str) -> Tensor:
-    """Pick about `count` frames evenly from `chunks`: uint8 [N, H, W, 3] on the device."""
+    """Return about `count` evenly spaced frames of `chunks`: uint8 [N, H, W, 3] on the device."""
     rng = np.random.default_rng(SEED)
     share = -(-count // len(chunks))
     return torch.cat([torch.from_numpy(_some_frames(chunk, share, rng)).to(device) for chunk in chunks])

@@ -1,6 +1,6 @@
-"""What the autoencoder lets through: true clips of each style, encoded and decoded, read as rendered clips are.
+"""Upper bounds set by the autoencoder: true clips of each style, encoded, decoded and measured like rendered clips.
 
-No image model can be read as a style, or move by a law, more often than these.
+No image model can reach higher shares than these.
 """
 
 from pathlib import Path
@@ -11,19 +11,19 @@ import torch
 
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.training.data.latents import encode_clip
-from tools.pocket.obey import obeys
-from tools.pocket.records import write_json
+from tools.pocket.law_checks import obeys
+from tools.pocket.report import write_json
 from tools.pocket.style_reader import name_styles, trained_style_reader
 from tools.pocket.world import OBJECTS, random_scene, render
 
 
 def file_of(work: Path, style: str) -> Path:
-    """Name the file of a style's values."""
+    """Return the file of the values of a style."""
     return work / "readings" / "ceiling" / f"{style}.json"
 
 
 def read_ceiling(work: Path, style: str, vae_folder: Path, clips: int, seed: int, log: Path) -> None:
-    """Draw `clips` clips of a style, pass them through its model's autoencoder, and write what is read off them."""
+    """Draw `clips` clips of a style, pass them through the autoencoder of its model, and write the measured values."""
     from diffusers import AutoencoderKL
 
     with log.open("a", encoding="utf-8") as said:

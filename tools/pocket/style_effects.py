@@ -1,7 +1,7 @@
-"""What makes a drawing style: ways to repaint a place before the object is drawn, or the whole frame after.
+"""Image effects of the drawing styles, applied to the place before the object is drawn, or to the finished frame.
 
-Each takes an RGB image and returns a new one of the same size. Patterns lie still: they are fixed to the frame, not to
-what is drawn, and are the same in every clip.
+Each takes an RGB image and returns a new one of the same size. Patterns are fixed to the frame, not to the object, and
+are the same in every clip.
 """
 
 import math
@@ -27,30 +27,30 @@ STROKE_SEED = 7
 
 
 def unchanged(image: Image.Image) -> Image.Image:
-    """Leave the image as it is."""
+    """Return the image unchanged."""
     return image
 
 
 def pale_on_paper(image: Image.Image) -> Image.Image:
-    """Let half the paper show through: a place filled in with a light hand."""
+    """Blend with the colour of paper by half."""
     return _to_image(_pixels(image) * 0.55 + 0.45 * np.array(PAPER))
 
 
 def waxed(image: Image.Image) -> Image.Image:
-    """Make every line waver and leave streaks of paper between slanting strokes of wax."""
+    """Wobble every line and leave streaks of paper between diagonal strokes of wax."""
     strokes, across, down = _strokes(image.width)
     wavering = _pixels(image)[down, across]
     return _to_image(wavering + (np.array(PAPER) - wavering) * strokes[..., None])
 
 
 def unlit(image: Image.Image) -> Image.Image:
-    """Switch the place off but for its contours, which glow faintly."""
+    """Darken the place except for its contours, which glow faintly."""
     dim = np.array(DARKNESS) + 0.10 * _luma(image)[..., None]
     return _to_image(dim + _contours(image)[..., None] * np.array(TUBE))
 
 
 def glowing(image: Image.Image) -> Image.Image:
-    """Let what is bright spill its light around it."""
+    """Add a glow around bright pixels."""
     pixels = _pixels(image)
     bright = _to_image(np.clip(pixels - 40, 0, None) * 0.9)
     halo = _pixels(bright.filter(ImageFilter.GaussianBlur(5)))
@@ -58,7 +58,7 @@ def glowing(image: Image.Image) -> Image.Image:
 
 
 def hatched(image: Image.Image) -> Image.Image:
-    """Draw the place in black ink alone: contours, and slanting lines where it is dark, two ways where darkest."""
+    """Draw the place in black ink: contours, and hatching in dark areas, cross-hatching in the darkest."""
     luma = _luma(image)
     rows, columns = np.mgrid[0 : luma.shape[0], 0 : luma.shape[1]]
     one_way, other_way = ((columns + way * rows) % 15 < 5 for way in (1, -1))
@@ -68,7 +68,7 @@ def hatched(image: Image.Image) -> Image.Image:
 
 
 def in_blocks(image: Image.Image) -> Image.Image:
-    """Draw with large square pixels, few shades of each colour."""
+    """Pixelate, with few shades of each colour."""
     coarse = np.asarray(image.reduce(PIXEL).convert("YCbCr"), dtype=np.float32) - (0, 128, 128)
     kept = np.round(coarse / SHADES) * SHADES + (0, 128, 128)
     few = Image.fromarray(np.clip(kept, 0, 255).astype(np.uint8), "YCbCr").convert("RGB")
@@ -77,7 +77,7 @@ def in_blocks(image: Image.Image) -> Image.Image:
 
 @cache
 def _strokes(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of paper that shows between strokes, 0 to 1, and the column and row each pixel is taken from."""
+    """Return the fraction of paper visible between strokes, 0 to 1, and the source column and row of each pixel."""
     rng = np.random.default_rng(STROKE_SEED)
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
     along, over = (columns - rows) / math.sqrt(2), (columns + rows) / math.sqrt(2)
@@ -93,7 +93,7 @@ def _strokes(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _contours(image: Image.Image) -> np.ndarray:
-    """Where brightness changes within a few pixels: [H, W], 0 to 1."""
+    """Return edges: change of brightness within a few pixels, [H, W], 0 to 1."""
     luma = Image.fromarray(_luma(image).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
     spread = _pixels(luma.filter(ImageFilter.MaxFilter(5))) - _pixels(luma.filter(ImageFilter.MinFilter(5)))
     return np.clip((spread - 8) / 24, 0, 1)

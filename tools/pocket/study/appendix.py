@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tools.pocket.report import markdown
-from tools.pocket.study.cells import Report, loss_cell, number_cell
 from tools.pocket.study.conditions import all_conditions
+from tools.pocket.study.formatting import Report, loss_cell, number_cell
 from tools.pocket.study.settings import CHECKPOINTS, SCALES
 
-#: what is told of those who read pictures: shares of held-out pictures they name rightly
+#: accuracies of the classifiers that the page shows
 READ = ("kind", "colour", "place", "accuracy")
 
 
 def trainings(report: Report) -> Iterator[str]:
-    """Say what was trained, by which commands."""
+    """Describe the trainings and their commands."""
     yield "## How everything was trained"
     rows = [
         (
@@ -31,13 +31,15 @@ def trainings(report: Report) -> Iterator[str]:
     lines = [_typed(facts["command"]) for facts in report["trainings"].values()]
     yield "```\n" + "\n".join(lines) + "\n```"
     readers = report["readers"]
-    told = [f"{name}: {_facts(readers[name])}" for name in sorted(readers)]
-    if told:
-        yield "What reads the clips, and how well it reads held-out pictures of the world: " + "; ".join(told) + "."
+    accuracies = [f"{name}: {_facts(readers[name])}" for name in sorted(readers)]
+    if accuracies:
+        yield (
+            "What reads the clips, and how well it reads held-out pictures of the world: " + "; ".join(accuracies) + "."
+        )
 
 
 def _typed(command: str) -> str:
-    """Turn a module and its words into what is typed."""
+    """Return the command line of a module and its arguments."""
     return (
         command.replace("animdiff_cli ", "animdiff ", 1)
         if command.startswith("animdiff_cli ")
@@ -52,7 +54,7 @@ def _facts(reader: Mapping[str, Any]) -> str:
 
 
 def again(report: Report) -> Iterator[str]:
-    """Say how to repeat it, and with which weights and settings it was rendered."""
+    """Describe how to repeat the study, and its weights and settings."""
     yield "## Again"
     scale = "" if report["scale"] == "full" else f" --scale {report['scale']}"
     yield f"```\npython -m tools.pocket study{scale}\n```"
@@ -80,10 +82,10 @@ def _hashes(report: Report) -> dict[str, str]:
     for condition in report["conditions"].values():
         for part, files in condition["weights"].items():
             for name, digest in files.items():
-                # checkpoints differ in the files of one name; a LoRA's image model is the bundled one
+                # checkpoints have different files of the same name; a LoRA uses the bundled image model
                 model = condition["style"] if condition["style"] in CHECKPOINTS else "pocket"
                 found[f"{model}: {name}" if part == "model" else name] = digest[:12]
-    # a checkpoint's files that are the bundled ones need not be named again
+    # leave out files of a checkpoint that equal the bundled ones
     return {
         name: one
         for name, one in found.items()
@@ -92,7 +94,7 @@ def _hashes(report: Report) -> dict[str, str]:
 
 
 def failures(report: Report) -> Iterator[str]:
-    """Say what failed, and what was not run."""
+    """List what failed and what was not run."""
     yield "## What failed, and what was not run"
     if report["failures"]:
         yield markdown(("job", "said"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])

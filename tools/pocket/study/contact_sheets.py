@@ -1,4 +1,4 @@
-"""Pictures of what was rendered: the same prompts and noise side by side, none of them picked."""
+"""Contact sheets of rendered clips: the same prompts and noise side by side, not cherry-picked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from tools.pocket.study.rendering import clip_frames, has_frames, index_file, re
 from tools.pocket.study.settings import ADAPTER_SCALES, SHOTS
 from tools.pocket.world import OBJECTS
 
-SIDE = 56  # px of a picture in a sheet
+SIDE = 56  # px of an image in a sheet
 FPS = 8.0
-#: conditions in rows; row r of `plug` shows clip r, the others the clip of a kind that keeps its place
+#: conditions in rows; row r of `plug` shows clip r, the others a fixed clip of each kind
 Grid = Sequence[Sequence[tuple[str, int]]]
 
 HEART = OBJECTS.index("heart")
@@ -37,7 +37,7 @@ CAPTIONS: Mapping[str, str] = {
 
 
 def draw_sheets(work: Path, folder: Path) -> Iterator[Path]:
-    """Draw every sheet for which a clip is there; a cell without one is grey."""
+    """Draw every sheet that has a clip; missing clips are grey."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, grid in SHEETS.items():
         cells = [[_cell(work, *cell) for cell in row] for row in grid]
@@ -48,18 +48,18 @@ def draw_sheets(work: Path, folder: Path) -> Iterator[Path]:
             recipe = {"made_by": "python -m tools.pocket study"}
             yield write_clip(frames, FPS, folder / name, "gif", recipe, overwrite=True)
         else:
-            # a palette is a third of the size, and a sheet is looked at, not measured
+            # a palette is a third of the size, and exact colours do not matter here
             Image.fromarray(frames[len(frames) // 2]).quantize(256).save(folder / name, optimize=True)
             yield folder / name
 
 
 def shown(condition: str) -> set[int]:
-    """Number the clips of a condition that a sheet shows."""
+    """Return the indices of the clips of a condition that a sheet shows."""
     return {number for grid in SHEETS.values() for row in grid for name, number in row if name == condition}
 
 
 def _cell(work: Path, condition: str, number: int) -> np.ndarray | None:
-    """Return a clip, uint8 [F, SIDE, SIDE, 3]; the last one of a condition that has fewer, None if it was not kept."""
+    """Return a clip, uint8 [F, SIDE, SIDE, 3]; the last one if the condition has fewer, None if it does not exist."""
     if not index_file(work, condition).is_file():
         return None
     clips = read_index(work, condition)["clips"]
