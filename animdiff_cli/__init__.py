@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from animdiff_cli.errors import AnimdiffError
+    from animdiff_cli.jobs.clip import Clip
     from animdiff_cli.jobs.evaluate import evaluate
-    from animdiff_cli.jobs.generate import Clip, generate
+    from animdiff_cli.jobs.generate import generate
     from animdiff_cli.metrics.camera import camera_motion
     from animdiff_cli.motion import load_motion_module, plug, unplug
 
@@ -21,7 +22,7 @@ __all__ = ["AnimdiffError", "Clip", "camera_motion", "evaluate", "generate", "lo
 #: where each public name lives; loaded when asked for, because torch takes seconds to import
 _HOMES = {
     "AnimdiffError": "animdiff_cli.errors",
-    "Clip": "animdiff_cli.jobs.generate",
+    "Clip": "animdiff_cli.jobs.clip",
     "camera_motion": "animdiff_cli.metrics.camera",
     "evaluate": "animdiff_cli.jobs.evaluate",
     "generate": "animdiff_cli.jobs.generate",

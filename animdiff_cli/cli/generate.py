@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -26,16 +25,13 @@ from animdiff_cli.cli.options import (
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
-from animdiff_cli.core.events import Note, Writing, Written
-from animdiff_cli.core.formats import FORMATS, Format
+from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from animdiff_cli.config.schema import GenerateConfig
-    from animdiff_cli.core.events import Emit, Event
-    from animdiff_cli.jobs.animator import Rendered
+    from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.generate import RenderPlan
     from animdiff_cli.jobs.missing_weights import OnAbsent
     from animdiff_cli.jobs.output_paths import OutputPaths
@@ -166,56 +162,47 @@ def generate(
             raise UsageError("--no-motion and --motion-module contradict each other", hint="give one of them")
         given["motion_module"] = None
     on_absent = _on_absent(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
-    plan = _plan(given, prompt, seed, repeat, device, preset, config, set_, from_, on_absent)
+    jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat}
+    plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_absent=on_absent)
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
-    targets = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite)
+    outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite)
     if dry_run:
-        _tell(plan, targets, as_json=json_, quiet=quiet)
+        _print_plan(plan, outputs, as_json=json_, quiet=quiet)
         return
     with show_progress(quiet=quiet or json_) as emit:
-        _render(plan, targets, emit, as_json=json_)
+        _render(plan, outputs, emit, as_json=json_)
 
 
 def _plan(
     flags: dict[str, object],
-    prompts: list[str] | None,
-    seeds: list[int] | None,
-    repeat: int,
-    device: str,
     preset: str | None,
     config: Path | None,
-    assignments: list[str] | None,
-    again: Path | None,
-    on_absent: "OnAbsent",
+    assignments: list[str],
+    from_clip: Path | None,
+    **rest: Any,
 ) -> "RenderPlan":
     from animdiff_cli.config.layers import set_layer
     from animdiff_cli.config.load import flag_layer, gather
     from animdiff_cli.config.schema import GenerateConfig
-    from animdiff_cli.jobs.generate import plan_from_recipe, plan_renders
+    from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 
-    rest: dict[str, Any] = {
-        "prompts": prompts or [],
-        "seeds": seeds or [],
-        "repeat": repeat,
-        "device": device,
-        "on_absent": on_absent,
-    }
-    if again is None:
-        layers = gather(
-            preset=preset, config_file=config, environ=os.environ, assignments=assignments or [], flags=flags
-        )
+    if from_clip is None:
+        layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=assignments, flags=flags)
         return plan_renders(layers, **rest)
     if preset or config:
-        raise UsageError("--from brings all settings: --preset and --config have no place beside it")
-    changes = [set_layer(GenerateConfig, assignments or []), flag_layer(flags)]
-    return plan_from_recipe(again, changes, **rest)
+        raise UsageError(
+            "--from reads all settings from the clip: --preset and --config cannot be combined with it",
+            hint="change single settings with their flags or `--set`",
+        )
+    changes = [set_layer(GenerateConfig, assignments), flag_layer(flags)]
+    return plan_from_recipe(from_clip, changes, **rest)
 
 
 def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
-    """Decide what becomes of weights that are not here: fetched with bars, refused, or told by a dry run."""
+    """Return the handler of missing weights: a dry run reports them, otherwise they are fetched or refused."""
 
-    def answer(names: "Sequence[str]") -> bool:
+    def handle(names: "Sequence[str]") -> bool:
         from animdiff_cli.jobs.missing_weights import fetch_absent
 
         if dry_run and allowed:
@@ -223,74 +210,41 @@ def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
         with download_progress(quiet=quiet) as emit:
             return fetch_absent(emit, allowed=allowed)(names)
 
-    return answer
+    return handle
 
 
-def _render(plan: "RenderPlan", targets: "OutputPaths", emit: "Emit", *, as_json: bool) -> None:
-    from animdiff_cli.jobs.generate import render
+def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, as_json: bool) -> None:
+    from animdiff_cli.jobs.render import render_to_files
 
-    notes: list[str] = []
-    began = time.monotonic()
-    for rendered, files in zip(render(plan, _noting(emit, notes)), targets.files, strict=True):
-        outputs = {}
-        for format, path in files.items():
-            outputs[format] = _write(rendered, format, path, emit, overwrite=targets.overwrite)
-            if not as_json:
-                print(outputs[format], flush=True)
+    for clip in render_to_files(plan, outputs, emit):
+        paths = {format: str(path) for format, path in clip.files.items()}
         if as_json:
-            seconds = round(time.monotonic() - began, 2)
-            paths = {format: str(path) for format, path in outputs.items()}
-            print_json({"outputs": paths, "seconds": seconds, "notes": notes, **rendered.recipe})
-        notes.clear()
-        began = time.monotonic()
-
-
-def _write(rendered: "Rendered", format: Format, path: Path, emit: "Emit", *, overwrite: bool) -> Path:
-    from animdiff_cli.outputs import write_clip
-
-    emit(Writing(path))
-    fps = rendered.recipe["config"]["fps"]
-    written = write_clip(rendered.frames, fps, path, format, rendered.recipe, overwrite=overwrite)
-    emit(Written(written, written.stat().st_size))
-    return written
-
-
-def _noting(emit: "Emit", notes: list[str]) -> "Emit":
-    """Pass events on, each note once, and keep in `notes` what a clip's record says with `--json`."""
-    said: set[str] = set()
-
-    def watch(event: "Event") -> None:
-        if isinstance(event, Note):
-            notes.append(event.message)
-            if event.message in said:
-                return
-            said.add(event.message)
-        emit(event)
-
-    return watch
-
-
-def _tell(plan: "RenderPlan", targets: "OutputPaths", *, as_json: bool, quiet: bool) -> None:
-    """Print what would be rendered: the files on stdout, in words on stderr."""
-    absent = _would_fetch(plan)
-    for config, files in zip(plan.configs, targets.files, strict=True):
-        if as_json:
-            outputs = {format: str(path) for format, path in files.items()}
-            settings = config.model_dump(mode="json")
-            print_json({"outputs": outputs, "device": str(plan.device.device), "fetch": absent, "config": settings})
+            print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
         else:
-            print("\n".join(str(path) for path in files.values()))
+            print("\n".join(paths.values()), flush=True)
+
+
+def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, quiet: bool) -> None:
+    """Print what a dry run would render: the files on stdout, a summary on stderr."""
+    absent = _would_fetch(plan)
+    for config, files in zip(plan.configs, outputs.files, strict=True):
+        paths = {format: str(path) for format, path in files.items()}
+        if as_json:
+            settings = config.model_dump(mode="json")
+            print_json({"outputs": paths, "device": str(plan.device.device), "fetch": absent, "config": settings})
+        else:
+            print("\n".join(paths.values()))
     if not (as_json or quiet):
         for item in absent:
             from animdiff_cli.fetch.disk import format_bytes
 
             size = "of unknown size" if item["bytes"] is None else format_bytes(item["bytes"])
             print(f"would fetch {item['ref']}, {size}", file=sys.stderr)
-        print(f"would render {_in_words(plan)}", file=sys.stderr)
+        print(f"would render {_summary(plan)}", file=sys.stderr)
 
 
 def _would_fetch(plan: "RenderPlan") -> list[dict[str, Any]]:
-    """List what is absent with its size, where that is known or can be asked for."""
+    """List the missing weights with their sizes, where known."""
     if not plan.absent:
         return []
     from animdiff_cli.jobs.fetch import plan_fetch
@@ -298,17 +252,20 @@ def _would_fetch(plan: "RenderPlan") -> list[dict[str, Any]]:
     return [{"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(plan.absent).items]
 
 
-def _in_words(plan: "RenderPlan") -> str:
+def _summary(plan: "RenderPlan") -> str:
+    from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+
     config = plan.configs[0]
     clips = f"{len(plan.configs)} clip{'s' if len(plan.configs) > 1 else ''}"
     motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
     size = f"{config.num_frames} frames of {config.width}x{config.height}"
-    changed = "".join(f", {word} {name}" for word, names in _laid_over(config) for name in names)
-    return f"{clips} of {size}: {motion}{changed}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
-
-
-def _laid_over(config: "GenerateConfig") -> list[tuple[str, tuple[str, ...]]]:
-    """List by kind what is laid over model and motion module."""
-    single = {"domain adapter": config.domain_adapter, "VAE": config.vae}
-    several = [("MotionLoRA", config.motion_loras), ("LoRA", config.loras), ("embedding", config.embeddings)]
-    return [*several, *((word, (name,)) for word, name in single.items() if name)]
+    added = [
+        f", {setting.label} {name}"
+        for key, setting in WEIGHT_SETTINGS.items()
+        if setting.label
+        for name in (getattr(config, key) if setting.is_list else [getattr(config, key)])
+        if name
+    ]
+    return (
+        f"{clips} of {size}: {motion}{''.join(added)}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
+    )

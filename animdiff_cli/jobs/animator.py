@@ -5,9 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
@@ -19,21 +17,14 @@ from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt
-from animdiff_cli.jobs.recipe import Recipe, WeightHashes, make_recipe
+from animdiff_cli.jobs.clip import Clip
+from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.weights import Weights, check_weights
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
 from animdiff_cli.motion.lora import merge_motion_loras
 from animdiff_cli.weights.lora import LoraWeights
 
-__all__ = ["Animator", "Rendered", "Weights", "load_animator"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The frames of one clip, uint8 [F, H, W, 3], and the recipe that makes them again."""
-
-    frames: NDArray[np.uint8]
-    recipe: Recipe
+__all__ = ["Animator", "Weights", "load_animator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +36,7 @@ class Animator:
     hashes: Future[WeightHashes]  # computed while the weights load and the first steps run
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
 
-    def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Rendered:
+    def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Clip:
         """Render one clip. Raises `DeviceError` if memory runs out or numbers overflow."""
         config = self._resolved(config)
         plan = self.components.plan
@@ -56,7 +47,7 @@ class Animator:
         )
         with out_of_memory_as_device_error(plan, config.width, config.height, config.num_frames):
             frames = render(self.pipeline, config, callbacks)
-        return Rendered(frames, make_recipe(config, self.hashes.result(), plan.kind))
+        return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind))
 
     @property
     def pipeline(self) -> Pipeline:

@@ -1,8 +1,10 @@
-"""Check by the catalog alone that aliases fit together, before anything is fetched."""
+"""What the catalog alone says about aliases: whether they fit together, and what they are used with."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.missing_weights import named_refs
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
@@ -29,6 +31,18 @@ def check_entries(settings: Mapping[str, object]) -> None:
             )
         for lora in found["motion_loras"]:
             _check_motion_lora(lora, module)
+
+
+def missing_companion_loras(settings: Mapping[str, object]) -> list[str]:
+    """Return a note for each LoRA that the motion module is meant for and a user's own list of LoRAs leaves out."""
+    given = {ref.target for ref in named_refs(settings, "loras")}
+    return [
+        f"{module.alias} is meant to be used with the LoRA `{lora}`, which your own `loras` replace:"
+        f" add `--lora {lora}` to keep it"
+        for module in _entries(settings, "motion_module")
+        for lora in cast("tuple[str, ...]", module.recommended.get("loras", ()))
+        if parse_ref(lora, scaled=True).target not in given
+    ]
 
 
 def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:

@@ -1,21 +1,24 @@
-"""Textual inversions that a prompt names itself: `embedding:NAME`, as ComfyUI writes it."""
+"""Textual inversions in prompts: loaded by `embedding:NAME` as in ComfyUI, refused where no prompt uses them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from animdiff_cli.config.layers import Resolved
+from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.embedding_words import embedding_names
-from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.embedding_words import contains_word, embedding_names
+from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.registry.store import locate
 
 ORIGIN = "`embedding:` in a prompt"
 
 
 def with_named_embeddings(resolved: Resolved[GenerateConfig], prompts: Sequence[str]) -> Resolved[GenerateConfig]:
-    """Add to the settings what prompts call by `embedding:NAME` and the settings do not list yet.
+    """Add the embeddings that prompts reference as `embedding:NAME` to the setting `embeddings`, and so to the recipe.
 
-    The recipe then lists it like any other, so that the clip can be rendered again.
+    `prompts` are used as well as those of the settings. An embedding that is listed already is not added.
     """
     own = [resolved.values.get("prompt"), resolved.values.get("negative_prompt")]
     texts = [*prompts, *(text for text in own if isinstance(text, str))]
@@ -29,8 +32,34 @@ def with_named_embeddings(resolved: Resolved[GenerateConfig], prompts: Sequence[
     return replace(resolved, values=values, origins=MappingProxyType({**resolved.origins, "embeddings": ORIGIN}))
 
 
+def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequence[GenerateConfig]) -> None:
+    """Raise `UsageError` for `--embedding` whose word is in no prompt. Presets may list embeddings for later use."""
+    if resolved.origins["embeddings"] != flag_name("embeddings"):
+        return
+    prompts = [prompt for config in configs for prompt in _effective_prompts(config)]
+    for text in configs[0].embeddings:
+        word = _located_word(parse_ref(text))
+        if word and not any(contains_word(prompt, word) for prompt in prompts):
+            raise UsageError(
+                f"`{word}` is in no prompt, so `--embedding {text}` has no effect",
+                hint=f"write `{word}` into `--prompt` or `--negative`",
+            )
+
+
+def _effective_prompts(config: GenerateConfig) -> list[str]:
+    return [config.prompt, *([config.negative_prompt] if config.guidance_scale > 1 else [])]
+
+
+def _located_word(ref: ModelRef) -> str | None:
+    """Return the word of an embedding, the stem of its file; None while it is not on this machine."""
+    try:
+        return locate(ref, "embedding").path.stem
+    except NotFound:
+        return None
+
+
 def _word(text: str) -> str:
-    """Tell the word of an embedding as it was referred to."""
+    """Return the word of an embedding by its reference alone, in lower case."""
     ref = parse_ref(text)
     name = (ref.file or ref.target).rpartition("/")[2]
     return (name if ref.source == "alias" else name.rpartition(".")[0] or name).lower()

@@ -74,7 +74,7 @@ def test_weights_that_were_changed_on_purpose_are_not(animdiff, fox):
 def test_a_recipe_and_a_look_are_one_too_many(animdiff, fox, extra):
     result = animdiff("generate", "--from", "fox.gif", *extra)
     assert result.exit_code == 2
-    assert "--from brings all settings" in result.stderr
+    assert "--from reads all settings" in result.stderr
 
 
 def test_a_picture_by_another_program_has_nothing_to_render_again(animdiff, here):

@@ -49,7 +49,7 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--output", "fox.gfi"], ".gif"),
         (["--output", "{sed}.gif"], "did you mean `seed`?"),
         (["--output", "fox.gif", "--format", "mp4"], "--format gif"),
-        (["--clip-skip", 3], "up to 2"),
+        (["--clip-skip", 3], "at most 2"),
         (["--repeat", 0], "--repeat"),
         (["--fps", 100], "50"),
         (["--no-motion"], "one of them"),

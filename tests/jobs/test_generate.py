@@ -12,7 +12,8 @@ from animdiff_cli import AnimdiffError, Clip, generate
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.jobs.generate import plan_renders, render
+from animdiff_cli.jobs.render import render
+from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.outputs import read_recipe
 
 
@@ -121,7 +122,7 @@ def test_one_plan_renders_each_clip_as_it_would_alone(small):
         Layer("test", {key: str(value) if key in ("model", "motion_module") else value for key, value in small.items()})
     ]
     plan = plan_renders(layers, prompts=["a fox", "a fish"], seeds=[1, 2])
-    together = [rendered.frames for rendered in render(plan)]
+    together = [clip.frames for clip in render(plan)]
     alone = [generate(config.prompt, seed=config.seed, **small).frames for config in plan.configs]
     assert len(together) == 4
     for one, other in zip(together, alone, strict=True):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from animdiff_cli import generate
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.jobs.generate import plan_renders
+from animdiff_cli.jobs.render_plan import plan_renders
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
 SITE = "{}.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0"

@@ -14,7 +14,7 @@ import numpy as np
 from animdiff_cli.config.load import flag_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.jobs.animator import Animator, load_animator
-from animdiff_cli.jobs.generate import plan_renders
+from animdiff_cli.jobs.render_plan import plan_renders
 
 
 class RenderClips(Protocol):

@@ -20,8 +20,8 @@ from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.files.hashing import sha256_of_files
 from animdiff_cli.jobs.animator import Animator, load_animator
-from animdiff_cli.jobs.generate import plan_renders
 from animdiff_cli.jobs.recipe import WeightHashes
+from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import TrainPlan, plan_training
 from animdiff_cli.motion import plug

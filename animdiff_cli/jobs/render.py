@@ -1,0 +1,76 @@
+"""Render the clips of a plan, and write their files."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from animdiff_cli.core.events import Emit, Event, Note, Writing, Written, ignore
+from animdiff_cli.core.formats import Format
+from animdiff_cli.jobs.animator import load_animator
+from animdiff_cli.jobs.clip import Clip
+from animdiff_cli.jobs.compatibility import missing_companion_loras
+from animdiff_cli.jobs.missing_weights import refuse_absent
+from animdiff_cli.jobs.output_paths import OutputPaths
+from animdiff_cli.jobs.recipe import Recipe, differing_weights
+from animdiff_cli.jobs.render_plan import RenderPlan
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedClip:
+    """A clip whose files are written."""
+
+    recipe: Recipe
+    files: Mapping[Format, Path]
+    seconds: float  # from the end of the clip before; the first includes loading
+    notes: tuple[str, ...]  # emitted while this clip was rendered
+
+
+def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
+    """Load the weights once and render clip after clip."""
+    if plan.weights is None:
+        refuse_absent(plan.absent)
+    for note in missing_companion_loras(plan.resolved.values):
+        emit(Note(note))
+    max_frames = max(config.num_frames for config in plan.configs)
+    animator = load_animator(plan.weights, plan.device, num_frames=max_frames, emit=emit)
+    if plan.source_recipe:
+        for name in differing_weights(plan.source_recipe, animator.hashes.result(), plan.configs[0]):
+            emit(Note(f"{name} is not the file the clip was rendered with: frames will differ"))
+    for job, config in enumerate(plan.configs, start=1):
+        if plan.seeds_drawn:
+            emit(Note(f"seed {config.seed}, drawn at random"))
+        yield animator.render(config, emit, job=job, jobs=len(plan.configs))
+
+
+def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore) -> Iterator[FinishedClip]:
+    """Render every clip of a plan and write it in every format. Each note is emitted once."""
+    notes: list[str] = []
+    began = time.monotonic()
+    for clip, paths in zip(render(plan, _collect_notes(emit, notes)), outputs.files, strict=True):
+        files = {format: _write(clip, path, format, emit, outputs.overwrite) for format, path in paths.items()}
+        yield FinishedClip(clip.recipe, files, time.monotonic() - began, tuple(notes))
+        notes.clear()
+        began = time.monotonic()
+
+
+def _write(clip: Clip, path: Path, format: Format, emit: Emit, overwrite: bool) -> Path:
+    emit(Writing(path))
+    written = clip.save(path, format, overwrite=overwrite)
+    emit(Written(written, written.stat().st_size))
+    return written
+
+
+def _collect_notes(emit: Emit, notes: list[str]) -> Emit:
+    """Append the message of every note to `notes`; pass on every event, but each note only once."""
+    emitted: set[str] = set()
+
+    def collect(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.message)
+            if event.message in emitted:
+                return
+            emitted.add(event.message)
+        emit(event)
+
+    return collect

@@ -1,0 +1,162 @@
+"""Plan a render: resolve every setting, locate and check every file, choose the device. Loads no weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
+from animdiff_cli.config.load import flag_name
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.seeds import Job, expand_jobs
+from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
+from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
+from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.compatibility import check_entries
+from animdiff_cli.jobs.missing_weights import OnAbsent, absent_weights, refuse_absent
+from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
+from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
+from animdiff_cli.outputs import read_recipe
+from animdiff_cli.registry.recommend import with_recommended
+from animdiff_cli.registry.store import locate, require_model
+
+
+@dataclass(frozen=True, slots=True)
+class RenderPlan:
+    """Clips to render with one set of weights. Planning finds most mistakes before anything is loaded."""
+
+    configs: tuple[GenerateConfig, ...]
+    weights: Weights | None  # None while some are missing
+    device: DevicePlan
+    resolved: Resolved[GenerateConfig]  # settings and their sources
+    seeds_drawn: bool = False  # no seed was given
+    source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again
+    absent: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
+
+
+def plan_renders(
+    layers: Sequence[Layer],
+    *,
+    prompts: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    repeat: int = 1,
+    device: str = "auto",
+    on_absent: OnAbsent = refuse_absent,
+) -> RenderPlan:
+    """Plan the clips of `layers`: every prompt with every seed, `repeat` times.
+
+    Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_absent`; if it does
+    not fetch them, the plan lists them and checks no weights. Raises `AnimdiffError` for every mistake.
+    """
+    resolved = with_named_embeddings(resolve(GenerateConfig, with_recommended(layers)), prompts)
+    require_model(_text(resolved, "model"))
+    absent = absent_weights(resolved.values)  # reports an unknown model before anything else
+    _check_image_model(resolved)
+    _require_motion_choice(resolved)
+    return _plan(resolved, prompts, seeds, repeat, device, absent, on_absent)
+
+
+def plan_from_recipe(
+    path: Path,
+    changes: Sequence[Layer] = (),
+    *,
+    prompts: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    repeat: int = 1,
+    device: str = "auto",
+    on_absent: OnAbsent = refuse_absent,
+) -> RenderPlan:
+    """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
+    recipe = read_recipe(path)
+    settings = recipe.get("config")
+    if not isinstance(settings, dict):
+        raise UsageError(f"the recipe in {path} has no settings", hint="give a clip that animdiff rendered")
+    layers = [Layer(f"recipe of {path.name}", settings), *changes]
+    resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
+    absent = absent_weights(resolved.values)
+    return replace(_plan(resolved, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
+
+
+def _plan(
+    resolved: Resolved[GenerateConfig],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    repeat: int,
+    device: str,
+    absent: Sequence[str],
+    on_absent: OnAbsent,
+) -> RenderPlan:
+    _reject_unused_negative(resolved)
+    jobs = _jobs(resolved, prompts, seeds, repeat)
+    configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
+    _check_text(configs)
+    check_entries(resolved.values)
+    planned = plan_device(probe_machine(), device, configs[0].dtype)
+    drawn = not seeds and "seed" not in resolved.values
+    if absent and not on_absent(absent):
+        return RenderPlan(configs, None, planned, resolved, drawn, absent=tuple(absent))
+    weights = find_weights(configs[0])
+    check_weights(weights, max(config.num_frames for config in configs))
+    reject_unused_embeddings(resolved, configs)
+    _check_clip_skip(configs[0].clip_skip, weights.model)
+    return RenderPlan(configs, weights, planned, resolved, drawn)
+
+
+def _jobs(resolved: Resolved[GenerateConfig], prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
+    prompt, seed = _text(resolved, "prompt"), resolved.values.get("seed")
+    prompts = prompts or ([prompt] if prompt is not None else [])
+    seeds = seeds or ([seed] if isinstance(seed, int) else [])
+    return expand_jobs(prompts, seeds, repeat, SystemRandom())
+
+
+def _check_image_model(resolved: Resolved[GenerateConfig]) -> None:
+    """Check a path that is given as the image model before other settings are checked."""
+    ref = parse_ref(str(resolved.values["model"]))
+    if ref.source == "path":
+        check_model(locate(ref, "base").path, needs_vae=resolved.values.get("vae") is None)
+
+
+def _require_motion_choice(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` if neither the user nor the image model's recommendation chooses a motion module or none."""
+    if resolved.values["motion_module"] is None and resolved.origins["motion_module"] == DEFAULT:
+        raise UsageError(
+            f"no motion module was named for `{resolved.values['model']}`",
+            hint="add `--motion-module mm-v3`, or `--no-motion` for still frames",
+        )
+
+
+def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` for `--negative` without guidance. Presets may have a negative prompt for later use."""
+    flag = flag_name("negative_prompt")
+    guidance = resolved.values["guidance_scale"]
+    if resolved.origins["negative_prompt"] == flag and isinstance(guidance, float) and guidance <= 1:
+        raise UsageError(
+            f"`{flag}` has no effect at a guidance scale of {guidance:g}",
+            hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
+        )
+
+
+def _check_text(configs: Sequence[GenerateConfig]) -> None:
+    """Raise `UsageError` for prompts that are not valid Unicode: shells pass such bytes on, tokenizers fail on them."""
+    for config in configs:
+        try:
+            f"{config.prompt}{config.negative_prompt}".encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the prompt has bytes that are not text", hint="write it in UTF-8") from error
+
+
+def _check_clip_skip(clip_skip: int, model: Path) -> None:
+    layers = part_config(model, "text_encoder").get("num_hidden_layers", 12)
+    most = layers - (2 if is_sdxl(model) else 1)  # SDXL always skips the last layer
+    if clip_skip > most:
+        raise UsageError(
+            f"cannot skip {clip_skip} of the {layers} layers of the text encoder of {model.name}",
+            hint=f"`--clip-skip` is at most {most} for this model",
+        )
+
+
+def _text(resolved: Resolved[GenerateConfig], key: str) -> str | None:
+    value = resolved.values.get(key)
+    return value if isinstance(value, str) else None
