@@ -206,8 +206,9 @@ def _fill_caches(
         for step in (start, config.steps)
     )
     pairs = trainer.loader.schedule.pairs(range(first, last))[distributed.rank :: distributed.world_size]
-    report = lambda done, total: emit(Prepared("latents", done, total))  # noqa: E731
-    trainer.loader.latents.fill(clips, pairs, components.vae, report)
+    trainer.loader.latents.fill(
+        clips, pairs, components.vae, lambda done, total: emit(Prepared("latents", done, total))
+    )
     distributed.wait_for_everyone()
 
 

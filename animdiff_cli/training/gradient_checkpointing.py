@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from animdiff_cli.motion import MotionModule
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.training.short_attention import quick_attention
 
 
-def enable_gradient_checkpointing(unet: Any, motion: MotionModule | None) -> None:
+def enable_gradient_checkpointing(unet: UNet, motion: MotionModule | None) -> None:
     """Save only the inputs of blocks in the forward pass and recompute the rest in the backward pass.
 
     Both passes must run inside the same `with motion.frames(n):`, because the backward pass runs the forward again.

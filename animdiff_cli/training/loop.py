@@ -47,8 +47,9 @@ class Trainer:
 
     def resume(self) -> int:
         """Load the newest checkpoint; return the number of finished steps. Raises `UsageError` for another run."""
-        report = lambda message: self.emit(Note(message))  # noqa: E731
-        state: Mapping[str, object] | None = self.checkpoints.load_newest(self.fingerprint, report)
+        state: Mapping[str, object] | None = self.checkpoints.load_newest(
+            self.fingerprint, report=lambda message: self.emit(Note(message))
+        )
         if state is None:
             return 0
         self.optimizer.load_state_dict(state)

@@ -23,8 +23,8 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, lau
 
     def module(out, steps, batch):
         settings = {"motion_module": str(toy_motion_file), "data.size": 128, "ema": 0.9, "lr": 1e-3}
-        watching = {"save_every": 3, "keep": 9, "sample_every": 3, "sample_prompts": ("a fox",)}
-        return make_plan("motion-module", out=out, steps=steps, batch=batch, **settings, **watching)
+        sampling = {"save_every": 3, "keep": 9, "sample_every": 3, "sample_prompts": ("a fox",)}
+        return make_plan("motion-module", out=out, steps=steps, batch=batch, **settings, **sampling)
 
     averaged, whole, moved = lora("averaged", batch=2), module("whole", 4, batch=4), module("moved", 4, batch=4)
     for plan in (lora("lora", batch=4), whole, module("moved", 1, batch=4)):
@@ -34,19 +34,19 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, lau
     run_training(moved, clips)
 
     assert losses(averaged) == pytest.approx(losses(lora("lora", batch=4)), rel=1e-5)
-    ours, theirs = weights_of(averaged.result), weights_of(lora("lora", batch=4).result)
-    assert distance(ours, theirs) < 0.01 * norm(theirs)
+    ours, reference = weights_of(averaged.result), weights_of(lora("lora", batch=4).result)
+    assert distance(ours, reference) < 0.01 * norm(reference)
 
     assert losses(moved) == pytest.approx(losses(whole), rel=1e-5)
     start = weights_of(toy_motion_file)
     for step in (3, 4):  # the last sharded step, and the step of one process after it
-        ours, theirs = (state(plan, step) for plan in (moved, whole))
-        assert ours["adamw"]["param_groups"] == theirs["adamw"]["param_groups"]
+        ours, reference = (state(plan, step) for plan in (moved, whole))
+        assert ours["adamw"]["param_groups"] == reference["adamw"]["param_groups"]
         for kind in ("weights", "averages"):
-            assert distance(ours[kind], theirs[kind]) < 0.01 * distance(start, theirs[kind])
+            assert distance(ours[kind], reference[kind]) < 0.01 * distance(start, reference[kind])
         for moment in ("exp_avg", "exp_avg_sq"):
-            ours_of, theirs_of = (moments(tensors, moment) for tensors in (ours, theirs))
-            assert distance(ours_of, theirs_of) < 1e-3 * norm(theirs_of)
+            our_moments, reference_moments = (moments(tensors, moment) for tensors in (ours, reference))
+            assert distance(our_moments, reference_moments) < 1e-3 * norm(reference_moments)
     averages = state(moved, 3)["averages"]
     assert all(torch.equal(tensor, averages[name].half()) for name, tensor in sharded.items())
     shown, expected = (read_clip(plan.out / "samples" / "step-000003-1.gif").frames for plan in (moved, whole))
@@ -80,8 +80,8 @@ def norm(tensors):
     return float(torch.stack([tensor.float().norm() for tensor in tensors.values()]).norm())
 
 
-def distance(ours, theirs):
-    return norm({name: ours[name].float() - tensor.float() for name, tensor in theirs.items()})
+def distance(ours, reference):
+    return norm({name: ours[name].float() - tensor.float() for name, tensor in reference.items()})
 
 
 def test_the_example_config_files_load_in_accelerate():

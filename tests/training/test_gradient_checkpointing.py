@@ -8,26 +8,26 @@ from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 
 def gradients(unet, motion, lora):
     """Run one backward pass; return the gradients and the bytes saved for it."""
-    kept = {}
+    saved = {}
 
-    def keep(tensor):
+    def save(tensor):
         if isinstance(tensor, torch.nn.Parameter):
             return tensor
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(4, 4, 16, 16, generator=generator).to(unet.dtype)
     text = torch.randn(4, 5, 24, generator=generator).to(unet.dtype)
     with motion.frames(4):
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
             loss = unet(latents, 300, encoder_hidden_states=text).sample.square().mean()
         loss.backward()
     found = {name: parameter.grad for name, parameter in lora.parameters().items()}
     for parameter in lora.parameters().values():
         parameter.grad = None
-    return found, sum(kept.values())
+    return found, sum(saved.values())
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])

@@ -27,7 +27,7 @@ class NormPerFrame(nn.GroupNorm):
 
 
 @pytest.fixture
-def theirs(toy_model, toy_motion_file, tmp_path):
+def render_in_diffusers(toy_model, toy_motion_file, tmp_path):
     """Render with diffusers, a converted motion module, and a LoRA loaded by diffusers' loader."""
     pipeline = AnimateDiffPipeline(
         vae=AutoencoderKL.from_pretrained(toy_model / "vae"),
@@ -64,7 +64,7 @@ def theirs(toy_model, toy_motion_file, tmp_path):
 
 
 @pytest.fixture
-def ours(toy_model, toy_motion_file):
+def render(toy_model, toy_motion_file):
     """Render with this program."""
 
     def render(*motion_loras):
@@ -90,24 +90,22 @@ def convert(source, to, output):
     return convert_weights(plan_conversion(str(source), to, output=output)).path
 
 
-def far(one, other):
+def max_difference(one, other):
     """Return the largest difference of two clips, in levels of 255."""
     return np.abs(one.astype(float) - other).max()
 
 
-def test_a_trained_motion_lora_renders_equally_in_diffusers(make_plan, clips, ours, theirs, tmp_path):
-    learning = {"steps": 3, "lr": 0.03, "alpha": 8.0, "spatial_rank": 0, "debias": 0.0}
-    trained = run_training(make_plan(**learning), clips).path
-    plain, moved = ours(), ours(trained)
-    assert far(theirs(), plain) <= 1 < 8 < far(moved, plain)
+def test_a_trained_motion_lora_renders_equally_in_diffusers(make_plan, clips, render, render_in_diffusers, tmp_path):
+    settings = {"steps": 3, "lr": 0.03, "alpha": 8.0, "spatial_rank": 0, "debias": 0.0}
+    trained = run_training(make_plan(**settings), clips).path
+    plain, with_lora = render(), render(trained)
+    assert max_difference(render_in_diffusers(), plain) <= 1 < 8 < max_difference(with_lora, plain)
     converted = {
         layout: convert(trained, layout, tmp_path / f"{layout}.safetensors") for layout in ("diffusers", "peft")
     }
     for layout, path in converted.items():
-        respelled = run_training(
-            make_plan(**learning, format=layout), clips
-        ).path  # the same run, without further steps
-        tensors = load_file(respelled)
+        exported = run_training(make_plan(**settings, format=layout), clips).path  # the same run, without further steps
+        tensors = load_file(exported)
         assert tensors.keys() == load_file(path).keys()
         assert all(torch.equal(tensor, tensors[key]) for key, tensor in load_file(path).items())
-        assert far(theirs(respelled), moved) <= 1
+        assert max_difference(render_in_diffusers(exported), with_lora) <= 1

@@ -57,8 +57,8 @@ def test_the_loss_falls_a_stopped_run_resumes_exactly_and_the_result_renders(pla
     assert len(losses(stopped)) < STEPS
     resumed = train(stopped)
     assert losses(stopped) == losses(plan)
-    ours, theirs = read_tensors(resumed), read_tensors(trained)
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    resumed_tensors, trained_tensors = read_tensors(resumed), read_tensors(trained)
+    assert all(torch.equal(resumed_tensors[key], trained_tensors[key]) for key in trained_tensors)
 
     small = {"model": toy_model, "motion_module": toy_motion_file, "num_frames": 4, "width": 64, "height": 64}
     plain, moved = (generate("a street", **small, steps=1, seed=1, motion_loras=loras) for loras in ([], [trained]))

@@ -65,8 +65,8 @@ def test_a_stopped_run_resumes_exactly(make_plan, clips):
     run_training(plan, clips, events.append)
     assert any(isinstance(event, Note) and "resuming after step 3" in event.message for event in events)
     assert losses(plan) == losses(whole)
-    ours, theirs = (read_tensors(p.result) for p in (plan, whole))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    resumed, uninterrupted = (read_tensors(p.result) for p in (plan, whole))
+    assert all(torch.equal(resumed[key], uninterrupted[key]) for key in uninterrupted)
 
 
 def test_a_longer_run_encodes_only_new_clips_and_a_finished_run_does_nothing(make_plan, clips):
@@ -105,13 +105,13 @@ def test_a_folder_with_other_files_is_refused(make_plan, tmp_path):
 
 
 def test_gradient_checkpointing_changes_no_loss(make_plan, clips):
-    kept, recomputed = (
-        make_plan(out="kept", gradient_checkpointing=False),
-        make_plan(out="re", gradient_checkpointing=True),
+    plain, checkpointed = (
+        make_plan(out="plain", gradient_checkpointing=False),
+        make_plan(out="checkpointed", gradient_checkpointing=True),
     )
-    for plan in (kept, recomputed):
+    for plan in (plain, checkpointed):
         run_training(plan, clips)
-    assert losses(kept) == pytest.approx(losses(recomputed), rel=2e-3)
+    assert losses(plain) == pytest.approx(losses(checkpointed), rel=2e-3)
 
 
 def test_clips_of_several_sizes_train_together(make_plan):

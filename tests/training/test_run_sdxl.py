@@ -129,9 +129,9 @@ def test_a_stage_learns_and_its_result_renders_and_converts(make_sdxl_plan, toy_
     watched = {"sample_every": 10, "sample_prompts": ("a fox",), "leak_stills": 1}
     plan = make_sdxl_plan(stage, lr=2e-2 if stage == "domain-adapter" else 1e-2, **settings, **watched)
     result = run_training(plan, ToyClips(1, 2))
-    idle = make_sdxl_plan(stage, out="idle", lr=1e-9, **settings)
-    run_training(idle, ToyClips(1, 2))  # with the same clips and noise
-    gains = np.subtract(losses(idle), losses(plan))
+    untrained = make_sdxl_plan(stage, out="untrained", lr=1e-9, **settings)
+    run_training(untrained, ToyClips(1, 2))  # with the same clips and noise
+    gains = np.subtract(losses(untrained), losses(plan))
     assert abs(gains[0]) < 1e-5 and np.mean(gains[-3:]) > 0.005, gains
     info = identify(result.path)
     assert (info.kind, info.base, info.version) == (stage, "sdxl", "sdxl")
@@ -151,8 +151,9 @@ def test_a_stage_learns_and_its_result_renders_and_converts(make_sdxl_plan, toy_
     for number, layout in enumerate(way):
         path = convert_weights(plan_conversion(str(path), layout, output=_place(tmp_path, stage, layout, number))).path
         assert identify(path).base == "sdxl"
-    ours, back = read_tensors(result.path), read_tensors(path)
-    assert ours.keys() == back.keys() and all(torch.equal(ours[key], back[key]) for key in ours)
+    result_tensors, converted = read_tensors(result.path), read_tensors(path)
+    assert result_tensors.keys() == converted.keys()
+    assert all(torch.equal(result_tensors[key], converted[key]) for key in converted)
 
 
 def _place(folder, stage, layout, number):
@@ -181,8 +182,8 @@ def test_a_stopped_run_resumes_exactly(make_sdxl_plan, clips):
     taken = []
     run_training(plan, clips, lambda event: taken.append(event) if isinstance(event, Trained) else None)
     assert 0 < len(taken) < 4 and losses(plan) == losses(whole)
-    ours, theirs = (read_tensors(p.result) for p in (plan, whole))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    resumed, uninterrupted = (read_tensors(p.result) for p in (plan, whole))
+    assert all(torch.equal(resumed[key], uninterrupted[key]) for key in uninterrupted)
 
 
 def test_an_adapter_is_active_in_the_next_stage(make_sdxl_plan, clips):
@@ -209,8 +210,8 @@ def test_each_stage_uses_the_noise_schedule_of_renders(make_sdxl_plan, stage, ve
     plan = make_sdxl_plan(stage, **{} if stage == "motion-lora" else {"motion_version": version})
     assert plan.version == version
     assert (plan.config.beta_schedule, plan.config.beta_end) == schedule
-    asked = make_sdxl_plan(stage, beta_schedule="linear", beta_end=0.01)
-    assert (asked.config.beta_schedule, asked.config.beta_end) == ("linear", 0.01)
+    chosen = make_sdxl_plan(stage, beta_schedule="linear", beta_end=0.01)
+    assert (chosen.config.beta_schedule, chosen.config.beta_end) == ("linear", 0.01)
 
 
 def test_clips_have_half_the_size_of_the_models_pictures_by_default(toy_model, toy_sdxl_model, tmp_path):
@@ -227,10 +228,10 @@ def test_hotshot_uses_the_size_conditioning_it_was_trained_with(make_sdxl_plan, 
     assert identify(result.path).version == "hotshot"
     motion = load_motion_module(result.path)
     assert size_ids(64, 64, motion) == (1920, 1080, 0, 0, 512, 512)
-    on_its_own_sizes = losses(plan)
+    with_its_own_sizes = losses(plan)
     other = make_sdxl_plan("motion-module", out="other", steps=1, beta_end=0.012)
     run_training(other, clips)
-    assert losses(other) != on_its_own_sizes
+    assert losses(other) != with_its_own_sizes
 
 
 def test_from_noise_shows_the_model_pure_noise(loader):

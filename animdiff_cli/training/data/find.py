@@ -15,7 +15,7 @@ from animdiff_cli.training.data.media import (
     NO_MOTION,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
-    Found,
+    FoundMedia,
     Media,
     Skip,
     kind_of,
@@ -27,7 +27,7 @@ from animdiff_cli.training.data.tables import METADATA, TABLE_SUFFIXES, find_in_
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
-def find(config: DataConfig) -> Found:
+def find(config: DataConfig) -> FoundMedia:
     """List the footage of a data set without opening any video.
 
     Raises `NotFound` if the path does not exist or contains no footage, `UsageError` if it is of the wrong kind.
@@ -45,7 +45,7 @@ def find(config: DataConfig) -> Found:
     return found
 
 
-def find_in_folder(root: Path, *, stills: bool) -> Found:
+def find_in_folder(root: Path, *, stills: bool) -> FoundMedia:
     """List the footage below `root`, sorted by name. Ignores hidden files; visits each linked folder once.
 
     A folder whose only footage is pictures numbered without a gap (`00000.png`, `frame_1.jpg`) is one clip; this holds
@@ -72,7 +72,7 @@ def find_in_folder(root: Path, *, stills: bool) -> Found:
                 skipped.append((_name(path, root), NO_MOTION))
             elif kind:
                 media.append(Media(_name(path, root), path, kind, caption_beside(path) or captions.get(path)))
-    return Found(tuple(media), tuple(skipped))
+    return FoundMedia(tuple(media), tuple(skipped))
 
 
 def numbered(files: Sequence[str]) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def caption_beside(path: Path) -> str | None:
     return None
 
 
-def _find(path: Path, config: DataConfig, is_table: bool) -> Found:
+def _find(path: Path, config: DataConfig, is_table: bool) -> FoundMedia:
     stills = config.shot is not None or config.num_frames == 1
     if is_shards(path):
         return find_in_shards(path, stills=stills)
@@ -115,7 +115,7 @@ def _find(path: Path, config: DataConfig, is_table: bool) -> Found:
         raise UsageError(f"`{path}` is not footage", hint=f"`--videos` takes a folder, or a file with suffix {known}")
     if kind == "still" and not stills:
         raise UsageError(f"`{path}` is a still image and has no motion", hint="add a camera move: `--shot zoom-in`")
-    return Found((Media(path.name, path, kind, caption_beside(path)),))
+    return FoundMedia((Media(path.name, path, kind, caption_beside(path)),))
 
 
 def _missing(path: Path) -> NotFound:

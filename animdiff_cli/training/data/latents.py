@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,21 @@ from animdiff_cli.weights.files import read_tensors, write_tensors
 VERSION = 1
 #: pixels per VAE call: 4 frames of 512²
 CHUNK = 4 * 512 * 512
-OnEntry = Callable[[int, int], None]
+OnEntry = Callable[[int, int], None]  # (entries done, entries in total)
+
+
+class VaeEncoder(Protocol):
+    """The part of diffusers' `AutoencoderKL` that encoding uses."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def encode(self, x: Tensor) -> Any: ...
+
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +61,7 @@ class LatentCache:
         self,
         clips: ClipDataset,
         pairs: Iterable[tuple[int, int]],
-        vae: Any,
+        vae: VaeEncoder,
         on_entry: OnEntry = lambda done, total: None,
     ) -> None:
         """Encode every missing (index, variant). Raises `DeviceError` if the VAE overflows even in float32."""
@@ -70,7 +84,7 @@ class LatentCache:
 
 
 @torch.no_grad()
-def encode_clip(vae: Any, frames: Frames) -> Moments:
+def encode_clip(vae: VaeEncoder, frames: Frames) -> Moments:
     """Encode frames uint8 `[F, H, W, 3]` in chunks. Switches the VAE to float32 if it overflows in less."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     chunk_frames = max(1, CHUNK // (pixels.shape[2] * pixels.shape[3]))
@@ -92,7 +106,7 @@ def sha256_of_values(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
-def _encode(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _encode(vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
     mean, std = _posterior(vae, pixels)
     if not (mean.isfinite().all() and std.isfinite().all()) and vae.dtype != torch.float32:
         vae.to(torch.float32)
@@ -102,6 +116,6 @@ def _encode(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return mean.half().cpu(), std.half().cpu()
 
 
-def _posterior(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _posterior(vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
     posterior = vae.encode((pixels.to(vae.device).float() / 127.5 - 1).to(vae.dtype)).latent_dist
     return posterior.mean.float(), posterior.std.float()

@@ -37,7 +37,7 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundMedia:
     """Footage in a fixed order, and the files that were left out."""
 
     media: tuple[Media, ...]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json
-from animdiff_cli.training.data.media import NO_MOTION, Found, Media, Skip, caption_of, kind_of, one_line
+from animdiff_cli.training.data.media import NO_MOTION, FoundMedia, Media, Skip, caption_of, kind_of, one_line
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -37,7 +37,7 @@ def expand(pattern: str) -> list[str]:
     return ["".join((pieces[0], *_interleave(chosen, pieces[3::3]))) for chosen in product(*choices)]
 
 
-def find_in_shards(pattern: Path, *, stills: bool) -> Found:
+def find_in_shards(pattern: Path, *, stills: bool) -> FoundMedia:
     """List the footage of every archive, in order. Captions come from the sample's `.txt` or `.json`.
 
     Raises `NotFound` for a missing archive, `UsageError` for a file that is not an uncompressed tar archive.
@@ -51,10 +51,10 @@ def find_in_shards(pattern: Path, *, stills: bool) -> Found:
         found = _find_in_shard(archive, stills)
         media += found.media
         skipped += found.skipped
-    return Found(tuple(media), tuple(skipped))
+    return FoundMedia(tuple(media), tuple(skipped))
 
 
-def _find_in_shard(archive: Path, stills: bool) -> Found:
+def _find_in_shard(archive: Path, stills: bool) -> FoundMedia:
     captions: dict[str, str] = {}
     footage: list[tuple[str, str, tuple[int, int]]] = []
     try:
@@ -80,7 +80,7 @@ def _find_in_shard(archive: Path, stills: bool) -> Found:
             skipped.append((shown, NO_MOTION))
         elif kind:
             media.append(Media(shown, archive, kind, captions.get(key), span))
-    return Found(tuple(media), tuple(skipped))
+    return FoundMedia(tuple(media), tuple(skipped))
 
 
 def _caption(raw: bytes, suffix: str) -> str | None:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json
-from animdiff_cli.training.data.media import CAPTION_KEYS, MISSING, NO_MOTION, Found, Media, Skip, caption_of, kind_of
+from animdiff_cli.training.data.media import (
+    CAPTION_KEYS,
+    MISSING,
+    NO_MOTION,
+    FoundMedia,
+    Media,
+    Skip,
+    caption_of,
+    kind_of,
+)
 
 #: lists with these names apply to the folder that contains them
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -19,7 +28,7 @@ FILE_KEYS = ("file_name", "path", "file", "video", "video_path")
 WEBVID_KEY, WEBVID_FOLDER = "videoid", "page_dir"
 
 
-def find_in_table(table: Path, folder: Path | None, *, stills: bool) -> Found:
+def find_in_table(table: Path, folder: Path | None, *, stills: bool) -> FoundMedia:
     """List the footage of a CSV or JSONL file in its order. Paths are relative to `folder`, by default to the list.
 
     Raises `UsageError` if the list cannot be read or names no files, `NotFound` if `folder` does not exist.
@@ -40,7 +49,7 @@ def find_in_table(table: Path, folder: Path | None, *, stills: bool) -> Found:
             skipped.append((name, NO_MOTION))
         else:
             media.append(Media(name, path, kind, caption))
-    return Found(tuple(media), tuple(skipped))
+    return FoundMedia(tuple(media), tuple(skipped))
 
 
 def read_table(table: Path, base: Path | None = None) -> list[tuple[Path, str | None]]:

@@ -8,14 +8,14 @@ from animdiff_cli.training.data.prefetch import prefetch
 
 
 def test_the_next_item_loads_while_the_current_one_is_used():
-    made = [threading.Event() for _ in range(3)]
+    loaded = [threading.Event() for _ in range(3)]
 
-    def make(number):
-        made[number].set()
+    def load(number):
+        loaded[number].set()
         return number
 
-    for number in (found := prefetch(make, range(3))):
-        assert number == 2 or made[number + 1].wait(10)
+    for number in (found := prefetch(load, range(3))):
+        assert number == 2 or loaded[number + 1].wait(10)
     assert list(found) == []
 
 

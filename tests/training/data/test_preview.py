@@ -21,8 +21,8 @@ def data(tmp_path, config, counting, write_video):
 
 
 def test_gifs_contain_the_training_clips(data, tmp_path, count):
-    sheet, *gifs = preview(data, tmp_path / "look", 3)
-    assert sheet == tmp_path / "look" / "sheet.png"
+    sheet, *gifs = preview(data, tmp_path / "preview", 3)
+    assert sheet == tmp_path / "preview" / "sheet.png"
     assert [gif.name for gif in gifs] == ["01-a-fox.gif", "02-clip.gif", "03-a-fox.gif"]
     for gif, (index, variant) in zip(gifs, [(0, 0), (1, 0), (0, 1)], strict=True):
         with Image.open(gif) as picture:
@@ -33,7 +33,7 @@ def test_gifs_contain_the_training_clips(data, tmp_path, count):
 
 
 def test_the_sheet_shows_first_and_last_frame_of_every_clip(data, tmp_path, count):
-    sheet, *_ = preview(data, tmp_path / "look", 2)
+    sheet, *_ = preview(data, tmp_path / "preview", 2)
     pixels = np.asarray(Image.open(sheet).convert("RGB"))
     height, width = pixels.shape[0] // 2, pixels.shape[1] // 8
     for index in range(2):
@@ -43,22 +43,22 @@ def test_the_sheet_shows_first_and_last_frame_of_every_clip(data, tmp_path, coun
 
 
 def test_an_existing_folder_is_kept(data, tmp_path):
-    (tmp_path / "look").mkdir()
-    (tmp_path / "look" / "mine").touch()
-    assert preview(data, tmp_path / "look", 1)[0] == tmp_path / "look-2" / "sheet.png"
-    assert [path.name for path in (tmp_path / "look").iterdir()] == ["mine"]
+    (tmp_path / "preview").mkdir()
+    (tmp_path / "preview" / "file.txt").touch()
+    assert preview(data, tmp_path / "preview", 1)[0] == tmp_path / "preview-2" / "sheet.png"
+    assert [path.name for path in (tmp_path / "preview").iterdir()] == ["file.txt"]
 
 
 def test_a_failed_preview_leaves_no_files(data, tmp_path):
     (tmp_path / "videos" / "лиса.mkv").unlink()
     with pytest.raises(DecodeError):
-        preview(data, tmp_path / "out" / "look", 2)
+        preview(data, tmp_path / "out" / "preview", 2)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_unwritable_folder_is_refused(data, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot write"):
-        preview(data, tmp_path / "file" / "look", 1)
+        preview(data, tmp_path / "file" / "preview", 1)
     with pytest.raises(UsageError, match="cannot preview 0 clips"):
-        preview(data, tmp_path / "look", 0)
+        preview(data, tmp_path / "preview", 0)
