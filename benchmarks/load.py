@@ -86,9 +86,9 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
     from animdiff_cli.diffusion.device import DevicePlan
     from animdiff_cli.motion import load_motion_module, plug
     from animdiff_cli.weights.completeness import expected_shapes
-    from animdiff_cli.weights.model_configs import shipped
+    from animdiff_cli.weights.model_configs import shipped_config
 
-    expected_shapes("text_encoder", shipped("sd15", "text_encoder"))  # imports diffusers and transformers
+    expected_shapes("text_encoder", shipped_config("sd15", "text_encoder"))  # imports diffusers and transformers
     model, module = files
     plan = DevicePlan("cpu", 0, "fp32" if dtype == "fp32" else "bf16")
     before, began, worked = _status("VmRSS"), time.perf_counter(), time.process_time()

@@ -21,7 +21,7 @@ from animdiff_cli.weights.completeness import expected_shapes
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.identify import identify_file
 from animdiff_cli.weights.lazy import LazyTensor, torch_dtype
-from animdiff_cli.weights.model_configs import shipped
+from animdiff_cli.weights.model_configs import shipped_config
 from animdiff_cli.weights.motion import is_position
 from animdiff_cli.weights.positional_encoding import positional_encoding
 from animdiff_cli.weights.stream import write_safetensors
@@ -65,7 +65,7 @@ def motion_lora(path: Path) -> Path:
 
 def domain_adapter(path: Path) -> Path:
     """Write the domain adapter of the v3 module, a pickle of 102 MB."""
-    unet = expected_shapes("unet", shipped("sd15", "unet"))
+    unet = expected_shapes("unet", shipped_config("sd15", "unet"))
     return _lora({key: shape for key, shape in unet.items() if ".attn" in key}, ADAPTER_RANK, path)
 
 
@@ -116,7 +116,7 @@ def _checkpoint(base: str, path: Path) -> Path:
     tensors = {
         f"{part}.{key}": invented(key, shape)
         for part in networks_of(base)
-        for key, shape in expected_shapes(part, shipped(base, part)).items()
+        for key, shape in expected_shapes(part, shipped_config(base, part)).items()
     }
     folder = WeightFile(path.parent / "nowhere", "diffusers folder", tensors, {})
     whole = convert_checkpoint(folder, identify_file(folder), "original").files[""]
@@ -137,7 +137,7 @@ def _module(base: str, version: str, path: Path) -> Path:
 
 def _motion_shapes(base: str, version: str) -> Shapes:
     with torch.device("meta"):
-        motion = MotionModule(MotionSpec.for_unet(shipped(base, "unet"), version))  # type: ignore[arg-type]
+        motion = MotionModule(MotionSpec.for_unet(shipped_config(base, "unet"), version))  # type: ignore[arg-type]
     return {key: tuple(tensor.shape) for key, tensor in motion.state_dict().items()}
 
 

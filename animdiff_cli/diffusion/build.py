@@ -16,7 +16,7 @@ from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model,
 from animdiff_cli.diffusion.text import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.motion.unet import UNet
-from animdiff_cli.weights.completeness import describe_network
+from animdiff_cli.weights.completeness import build_on_meta
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.materialize import materialize
 
@@ -149,7 +149,7 @@ def load_components(
 def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.device) -> Any:
     """Build one network around its weights, read straight onto `device` in the plan's number format."""
     config = source.config(part)
-    network = describe_network(part, config)
+    network = build_on_meta(part, config)
     known = network.state_dict().keys()
     # transformers dropped the prefix in 5.6, files keep it
     tensors = {key if key in known else key.removeprefix("text_model."): t for key, t in source.tensors(part).items()}

@@ -24,7 +24,7 @@ from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.ldm_clip import with_model_prefix
 from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
 from animdiff_cli.weights.lora_merge import merge_loras_in_place
-from animdiff_cli.weights.model_configs import shipped
+from animdiff_cli.weights.model_configs import shipped_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _encoders(model: Path) -> list[str]:
 def _own_vae(model: Path) -> Mapping[str, Any]:
     """Describe the VAE a model was made with: the one it brings, or else that of its base."""
     source = open_model(model)
-    return source.config("vae") if source.tensors("vae") else shipped(source.base, "vae")
+    return source.config("vae") if source.tensors("vae") else shipped_config(source.base, "vae")
 
 
 def _canonical(part: str, name: str) -> str:

@@ -13,7 +13,7 @@ from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.canonical import CanonicalWeights
 from animdiff_cli.weights.checkpoint import read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
-    check_whole,
+    check_parts,
     kept_configs,
     part_config,
     part_tensors,
@@ -53,12 +53,12 @@ class ModelSource:
 
     def scheduler(self) -> dict[str, Any]:
         """Describe the noise schedule the image model was trained on."""
-        return self._recorded("scheduler/scheduler_config.json") or model_configs.shipped(self.base, "scheduler")
+        return self._recorded("scheduler/scheduler_config.json") or model_configs.shipped_config(self.base, "scheduler")
 
     def index(self) -> dict[str, Any]:
         """Read what the model says of itself as a whole."""
         index = self.path / "model_index.json"
-        return read_config(index) if index.is_file() else model_configs.shipped(self.base, "model_index")
+        return read_config(index) if index.is_file() else model_configs.shipped_config(self.base, "model_index")
 
     def tokenizers(self) -> list[Any]:
         """Load the tokenizers, one per text encoder. A single file brings none: CLIP's ships with this program."""
@@ -115,7 +115,7 @@ def _open_file(path: Path, size: int, changed_ns: int) -> ModelSource:
 
 @lru_cache(maxsize=1)
 def _check_once(source: ModelSource) -> None:
-    check_whole(source.contents, source.base, source.path.name)
+    check_parts(source.contents, source.base, source.path.name)
 
 
 def _look_at(path: Path) -> ModelSource:

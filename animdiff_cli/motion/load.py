@@ -1,4 +1,4 @@
-"""Motion modules from files, and to files."""
+"""Load motion modules from files and save them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,11 +34,11 @@ def load_motion_module(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> MotionModule:
-    """Load a motion module in official, diffusers or Hotshot-XL's layout, its version detected unless given.
+    """Load a motion module in the official, diffusers or Hotshot-XL layout. `version` is detected by default.
 
-    Weights are read once, straight onto `device` as `dtype`: the CPU and the file's own unless given. Raises `NotFound`
-    if there is no file, `IntegrityError` if weights are missing, unknown or misshapen, `UsageError` if the file cannot
-    tell its version.
+    Weights are read directly to `device` as `dtype`; the defaults are the CPU and the dtype of the file. Raises
+    `NotFound` if the file does not exist, `IntegrityError` for missing, unknown or wrongly shaped weights,
+    `UsageError` if the version cannot be detected and for PIA modules, which are not supported.
     """
     path = Path(path)
     file = files.open_weights(weights_path(path))
@@ -46,20 +46,23 @@ def load_motion_module(
 
 
 def read_motion_spec(path: Path, version: MotionVersion | None = None) -> MotionSpec:
-    """Read off a file's header, or a diffusers folder's, which module is in it; no weights are read.
+    """Read the layout of the motion module in a file or diffusers folder, without reading weights.
 
-    Raises as `load_motion_module`; `UsageError` too for a module that moves a given picture, which PIA's does.
+    Raises the same errors as `load_motion_module`.
     """
     return _read_spec(files.open_weights(weights_path(path)), path, version)
 
 
 def weights_path(path: Path) -> Path:
-    """Find the one weight file of a diffusers folder; a file is its own. `IntegrityError` for any other folder."""
+    """Return the only weight file of a diffusers folder, or `path` if it is a file.
+
+    Raises `IntegrityError` if the folder does not have exactly one weight file.
+    """
     if not path.is_dir():
         return path
     found = weight_files(path)
     if len(found) != 1:
-        raise IntegrityError(f"{path} is a folder with {len(found)} weight files", hint="name one of its files")
+        raise IntegrityError(f"{path} is a folder with {len(found)} weight files", hint="name one of the files")
     return found[0]
 
 
@@ -70,7 +73,7 @@ def _build(
     dtype: torch.dtype | None,
     device: torch.device | None,
 ) -> MotionModule:
-    """Build a module from official-layout weights. Position codes are recomputed, everything else must be there."""
+    """Build a module from weights in the official layout. Positional encodings are computed, not read."""
     with torch.device("meta"):
         motion = MotionModule(spec)
     expected = motion.state_dict()
@@ -78,18 +81,18 @@ def _build(
     stored = {key: tensor for key, tensor in official.items() if not is_position(key)}
     dtype = dtype or torch_dtype(next(iter(stored.values())).dtype)
     motion.load_state_dict(materialize(stored, dtype, device), strict=False, assign=True)
-    _fill_position_codes(motion, dtype, device)
+    _set_positional_encodings(motion, dtype, device)
     return motion.eval()
 
 
 def save_motion_module(motion: MotionModule, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file in the official layout, its version in the metadata."""
+    """Save to a safetensors file in the official layout, with the version in its metadata."""
     tensors = {key: tensor.detach().cpu() for key, tensor in motion.state_dict().items()}
     files.write_tensors(tensors, path, {VERSION_KEY: motion.spec.version} | dict(metadata or {}))
 
 
 def to_spec(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
-    """Turn what the tensors tell into the layout to build."""
+    """Combine the layout read from tensors with the version."""
     return MotionSpec(
         version=version,
         down=layout.block("down_blocks"),
@@ -121,17 +124,17 @@ def _check_complete(found: Mapping[str, LazyTensor], expected: Mapping[str, Tens
     if missing := missing_weights(expected, found):
         raise IntegrityError(
             f"{source} lacks {len(missing)} motion weights, first `{missing[0]}`",
-            hint="get the file again, or convert it from its source anew",
+            hint="download the file again, or convert it again from its source",
         )
     if unknown := sorted(found.keys() - expected.keys()):
-        raise IntegrityError(f"{source} holds {len(unknown)} weights of no known module, first `{unknown[0]}`")
+        raise IntegrityError(f"{source} has {len(unknown)} unknown weights, first `{unknown[0]}`")
     for key, tensor in found.items():
         if tensor.shape != expected[key].shape:
             have, want = tuple(tensor.shape), tuple(expected[key].shape)
-            raise IntegrityError(f"{source}: `{key}` has shape {have}, a module of this width has {want}")
+            raise IntegrityError(f"{source}: `{key}` has shape {have}, expected {want}")
 
 
-def _fill_position_codes(motion: MotionModule, dtype: torch.dtype, device: torch.device | None) -> None:
+def _set_positional_encodings(motion: MotionModule, dtype: torch.dtype, device: torch.device | None) -> None:
     for module in motion.modules():
         if isinstance(module, PositionalEncoding):
             _, max_frames, width = module.pe.shape

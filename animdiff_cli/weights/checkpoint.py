@@ -1,4 +1,4 @@
-"""Whole image models between one original file and a diffusers folder."""
+"""Convert image models between a single file in the original layout and a diffusers folder."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from animdiff_cli.core.model_parts import BASES, NETWORKS
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights import ldm_clip, ldm_unet, ldm_vae
 from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights, refuse_keys
-from animdiff_cli.weights.checkpoint_folder import check_whole, layout_folder, part_tensors, recorded_configs
+from animdiff_cli.weights.checkpoint_folder import check_parts, layout_folder, part_tensors, recorded_configs
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo
 from animdiff_cli.weights.lazy import TORCH_NAMES, LazyTensor, torch_dtype, wrap_tensor
@@ -17,31 +17,31 @@ from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_merge import merge_loras
 from animdiff_cli.weights.lora_names import Layout
 
-#: keys of a single file that no image needs, and why
+#: (pattern of keys that rendering does not need, reason)
 DROPS: tuple[tuple[str, str], ...] = (
-    (r"model_ema\..*", "running average that training keeps beside the weights"),
-    (r".*\.embeddings\.position_ids", "index counted from zero, recomputed"),
-    (r"(?:first_stage_model\.)?loss\..*", "critic that the VAE was trained against"),
-    (r".*\blogit_scale", "temperature of CLIP's own training"),
+    (r"model_ema\..*", "EMA weights of training"),
+    (r".*\.embeddings\.position_ids", "position index, recomputed"),
+    (r"(?:first_stage_model\.)?loss\..*", "discriminator of VAE training"),
+    (r".*\blogit_scale", "temperature of CLIP training"),
     (r".*(?:betas|alphas_cumprod|alphas_cumprod_prev|posterior_\w+|lvlb_weights|denoiser\.sigmas)", "noise schedule"),
     (r".*(?:sqrt|log)_(?:one_minus|recip\w*)?_?alphas_cumprod\w*", "noise schedule"),
-    (r"(?:global_step|epoch|model\.sigmas|.*num_batches_tracked)", "counter of the training"),
-    (r"(?:cond_stage_model\.transformer\.|text_encoder\.)vision_model\..*", "CLIP's image side"),
+    (r"(?:global_step|epoch|model\.sigmas|.*num_batches_tracked)", "training counter"),
+    (r"(?:cond_stage_model\.transformer\.|text_encoder\.)vision_model\..*", "CLIP vision model"),
 )
-#: number format of the position ids, so that they can be put back
+#: metadata key of the dtype of the position ids, which restores them
 IDS_KEY = "animdiff.position_ids"
 IDS_NAME = "text_model.embeddings.position_ids"
-RESTORED = "index counted from zero, as the file had it"
+RESTORED = "position index, restored as in the source file"
 
 
 def convert_checkpoint(
     file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()
 ) -> ConvertedWeights:
-    """Write a whole model as one file (`original`) or a folder (`diffusers`), LoRAs baked in."""
+    """Convert a model to one file (`original`) or a folder (`diffusers`), with `loras` merged."""
     if info.base not in BASES:
-        raise UsageError(f"{file.path.name} is a {info.base} model, which has no motion modules")
+        raise UsageError(f"{file.path.name} is a {info.base} model, for which there are no motion modules")
     contents = read_checkpoint(file)
-    check_whole(contents, info.base, file.path.name)
+    check_parts(contents, info.base, file.path.name)
     if loras:
         contents = CanonicalWeights(merge_loras(contents.tensors, loras), contents.dropped, contents.metadata)
     if target == "diffusers":
@@ -52,7 +52,7 @@ def convert_checkpoint(
 def convert_vae(
     file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[LoraWeights] = ()
 ) -> ConvertedWeights:
-    """Rename a VAE on its own."""
+    """Convert a VAE. `loras` is ignored."""
     levels = _levels(file)
     contents = _canonical(file, lambda key, tensor: _vae(_after(key, "first_stage_model.", "vae."), tensor, levels))
     tensors = {key.removeprefix("vae."): tensor for key, tensor in contents.tensors.items()}
@@ -62,7 +62,7 @@ def convert_vae(
 
 
 def read_checkpoint(file: WeightFile) -> CanonicalWeights:
-    """Read a model under canonical names. Raises `IntegrityError` for a key nobody can account for."""
+    """Read a model under canonical names. Raises `IntegrityError` for unknown keys."""
     if file.container == "diffusers folder":
         contents = _canonical(file, _from_folder)
         return CanonicalWeights(contents.tensors, contents.dropped, dict(file.metadata) | recorded_configs(file.path))
@@ -76,7 +76,7 @@ def read_checkpoint(file: WeightFile) -> CanonicalWeights:
 def _canonical(file: WeightFile, name: Callable[[str, LazyTensor], Mapping[str, LazyTensor]]) -> CanonicalWeights:
     tensors: dict[str, LazyTensor] = {}
     dropped: dict[str, str] = {}
-    strangers = []
+    unknown = []
     for key, tensor in file.tensors.items():
         reason = next((reason for pattern, reason in DROPS if re.fullmatch(pattern, key)), None)
         found = name(key, tensor) if reason is None else {}
@@ -84,9 +84,9 @@ def _canonical(file: WeightFile, name: Callable[[str, LazyTensor], Mapping[str, 
         if reason:
             dropped[key] = reason
         elif not found:
-            strangers.append(key)
-    if strangers:
-        refuse_keys(strangers, file.path.name, "no part of a Stable Diffusion model has such a weight")
+            unknown.append(key)
+    if unknown:
+        refuse_keys(unknown, file.path.name, "no part of a Stable Diffusion model has this weight")
     return CanonicalWeights(tensors, dropped, file.metadata)
 
 
@@ -108,7 +108,7 @@ def _from_one_file(key: str, tensor: LazyTensor, layers: int, levels: int) -> di
 def _from_folder(key: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
     part, _, name = key.partition(".")
     if part == "vae":
-        name = ldm_vae.modern(name)
+        name = ldm_vae.rename_old_attention(name)
         return {f"vae.{name}": ldm_vae.attention_shape(tensor, name, original=False)}
     if part.startswith("text_encoder"):
         return {f"{part}.{ldm_clip.with_model_prefix(name)}": tensor}
@@ -120,8 +120,8 @@ def _levels(file: WeightFile) -> int:
 
 
 def _vae(key: str, tensor: LazyTensor, levels: int) -> dict[str, LazyTensor]:
-    modern = ldm_vae.modern(key)
-    name = ldm_vae.to_diffusers(key, levels) or (modern if ldm_vae.to_original(modern, levels) else None)
+    renamed = ldm_vae.rename_old_attention(key)
+    name = ldm_vae.to_diffusers(key, levels) or (renamed if ldm_vae.to_original(renamed, levels) else None)
     return {f"vae.{name}": ldm_vae.attention_shape(tensor, name, original=False)} if name else {}
 
 
@@ -134,7 +134,7 @@ def _one_file(contents: CanonicalWeights, base: str, source: str) -> ConvertedWe
     try:
         second = ldm_clip.to_open_clip(parts["text_encoder_2"])
     except KeyError as error:
-        refuse_keys([str(error.args[0])], source, "no weight of a CLIP text encoder")
+        refuse_keys([str(error.args[0])], source, "not a weight of a CLIP text encoder")
     tensors |= {ldm_clip.OPEN_CLIP_PREFIX + key: tensor for key, tensor in second.items()}
     ids = _position_ids(contents, parts["text_encoder"], prefix)
     metadata = {key: value for key, value in contents.metadata.items() if key != IDS_KEY}
@@ -146,25 +146,25 @@ def _one_file(contents: CanonicalWeights, base: str, source: str) -> ConvertedWe
 def _original_unet(tensors: Mapping[str, LazyTensor], source: str) -> dict[str, LazyTensor]:
     layers, attended = ldm_unet.layers_of_diffusers(tensors), ldm_unet.attended_levels(tensors)
     named = {key: ldm_unet.to_original(key, layers, attended) for key in tensors}
-    return _renamed(tensors, named, source, "no weight of a UNet")
+    return _renamed(tensors, named, source, "not a weight of a UNet")
 
 
 def _original_vae(tensors: Mapping[str, LazyTensor], source: str) -> dict[str, LazyTensor]:
     levels = ldm_vae.decoder_levels(tensors)
     shaped = {key: ldm_vae.attention_shape(tensor, key, original=True) for key, tensor in tensors.items()}
-    return _renamed(shaped, {key: ldm_vae.to_original(key, levels) for key in tensors}, source, "no weight of a VAE")
+    return _renamed(shaped, {key: ldm_vae.to_original(key, levels) for key in tensors}, source, "not a weight of a VAE")
 
 
 def _renamed(
     tensors: Mapping[str, LazyTensor], named: Mapping[str, str | None], source: str, why: str
 ) -> dict[str, LazyTensor]:
-    if strangers := [key for key, name in named.items() if name is None]:
-        refuse_keys(strangers, source, why)
+    if unknown := [key for key, name in named.items() if name is None]:
+        refuse_keys(unknown, source, why)
     return {name: tensors[key] for key, name in named.items() if name}
 
 
 def _position_ids(contents: CanonicalWeights, encoder: Mapping[str, LazyTensor], prefix: str) -> dict[str, LazyTensor]:
-    """Put CLIP's position ids back where a file had them before it became a folder."""
+    """Restore CLIP's position ids if the single file that the folder was made from had them."""
     dtype = contents.metadata.get(IDS_KEY)
     positions = encoder.get("text_model.embeddings.position_embedding.weight")
     if dtype not in TORCH_NAMES or positions is None:

@@ -1,4 +1,4 @@
-"""The folder diffusers reads a model from: weights by part, the configs and the tokenizer that single files lack."""
+"""The diffusers folder of a model: weights by part, and the configs and tokenizers that single files lack."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from animdiff_cli.weights.completeness import check_part
 from animdiff_cli.weights.info import KIND_KEY
 from animdiff_cli.weights.lazy import LazyTensor
 
-#: how the config of a part follows from its tensors and base
+#: part → function of tensors and base that derives its config
 CONFIGS: Mapping[str, Callable[[Mapping[str, LazyTensor], str], dict[str, Any]]] = {
     "unet": model_configs.unet,
     "vae": model_configs.vae,
@@ -23,22 +23,24 @@ CONFIGS: Mapping[str, Callable[[Mapping[str, LazyTensor], str], dict[str, Any]]]
     "text_encoder_2": lambda tensors, base: model_configs.text_encoder(tensors, base, "text_encoder_2"),
 }
 CLIP_TOKENS = 49408
-#: a folder's own configs, and a tokenizer other than CLIP's, kept in the metadata of the file it becomes
+#: metadata key under which a single file stores the configs of its source folder, and a tokenizer other than CLIP's
 CONFIGS_KEY = "animdiff.configs"
 _CONFIG_NAMES = ("config.json", "scheduler_config.json")
 _TOKENIZER_NAMES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def layout_folder(contents: CanonicalWeights, base: str, source: str) -> ConvertedWeights:
-    """Lay a model out as a folder. Raises `IntegrityError` if a part is missing, or the tokenizer is not CLIP's."""
+    """Convert a model to a folder. Raises `IntegrityError` if a part is missing or its tokenizer is unknown."""
     files: dict[str, dict[str, LazyTensor]] = {}
     kept = kept_configs(contents.metadata)
     configs = {"model_index.json": _json(_index(base, kept))}
-    configs["scheduler/scheduler_config.json"] = _json(model_configs.shipped(base, "scheduler"))
+    configs["scheduler/scheduler_config.json"] = _json(model_configs.shipped_config(base, "scheduler"))
     for part in filter(lambda part: part.weights_stem, parts_of(base)):
         tensors = part_tensors(contents, part.name)
         if not tensors:
-            raise IntegrityError(f"{source} has no {part.name}", hint="`--to original` keeps what is there")
+            raise IntegrityError(
+                f"{source} has no {part.name}", hint="convert it with `--to original`, which allows missing parts"
+            )
         files[f"{part.name}/{part.weights_stem}.safetensors"] = tensors
         configs[f"{part.name}/config.json"] = _json(part_config(part.name, contents, base, source))
     for tokenizer in tokenizers_of(base):
@@ -51,26 +53,28 @@ def layout_folder(contents: CanonicalWeights, base: str, source: str) -> Convert
     )
 
 
-def check_whole(contents: CanonicalWeights, base: str, source: str) -> None:
-    """Raise `IntegrityError` that names what a part lacks. A part that is missing altogether is not complained of."""
+def check_parts(contents: CanonicalWeights, base: str, source: str) -> None:
+    """Raise `IntegrityError` if a part lacks weights or has unknown ones. Parts without any weights are skipped."""
     for part in networks_of(base):
         if tensors := part_tensors(contents, part):
             check_part(part, tensors, part_config(part, contents, base, source), source)
 
 
 def part_config(part: str, contents: CanonicalWeights, base: str, source: str) -> dict[str, Any]:
-    """Describe a part as its folder did, if the file remembers, or else by its tensors' shapes."""
+    """Return the config of a part: the recorded one, or one derived from the shapes of its tensors."""
     try:
         if recorded := kept_configs(contents.metadata).get(f"{part}/config.json"):
             config = parse_json(recorded)
             return config if isinstance(config, dict) else {}
         return CONFIGS[part](part_tensors(contents, part), base)
     except (KeyError, ValueError, IndexError, StopIteration) as error:
-        raise IntegrityError(f"{source}: its {part} is incomplete ({error})", hint="get the model again") from error
+        raise IntegrityError(
+            f"{source}: its {part} is incomplete ({error})", hint="download the model again"
+        ) from error
 
 
 def tokenizer_of(part: str, contents: CanonicalWeights, base: str, source: str) -> dict[str, bytes]:
-    """Take a tokenizer's files as the model's folder had them, or else CLIP's, if the weights are made for it."""
+    """Return the files of a tokenizer: the recorded ones, or CLIP's if the vocabulary size matches."""
     own = {name: text.encode() for name, text in kept_configs(contents.metadata).items() if name.startswith(f"{part}/")}
     if own:
         return {name.removeprefix(f"{part}/"): text for name, text in own.items()}
@@ -79,13 +83,13 @@ def tokenizer_of(part: str, contents: CanonicalWeights, base: str, source: str) 
 
 
 def part_tensors(contents: CanonicalWeights, part: str) -> dict[str, LazyTensor]:
-    """Take the weights of one part, by their names within it."""
+    """Return the weights of one part, without its prefix."""
     prefix = f"{part}."
     return {key.removeprefix(prefix): t for key, t in contents.tensors.items() if key.startswith(prefix)}
 
 
 def recorded_configs(folder: Path) -> dict[str, str]:
-    """Read what a single file of this folder must remember to become the same folder again."""
+    """Read the configs and tokenizers that a single file records so that it converts back to the same folder."""
     texts = {
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted(folder.glob("*/*.json"))
@@ -100,7 +104,7 @@ def recorded_configs(folder: Path) -> dict[str, str]:
 
 
 def kept_configs(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Read the configs a single file remembers of its folder, and of them only names this program writes itself."""
+    """Return the recorded configs, by path in the folder. Unknown paths are ignored."""
     try:
         table = parse_json(metadata.get(CONFIGS_KEY, "{}"))
     except ValueError:
@@ -112,14 +116,14 @@ def kept_configs(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _index(base: str, kept: Mapping[str, str]) -> dict[str, Any]:
-    """List the parts for diffusers, the scheduler by the class its own config names."""
-    index = model_configs.shipped(base, "model_index")
+    """Return `model_index.json`, with the scheduler class that the recorded config names."""
+    index = model_configs.shipped_config(base, "model_index")
     named = re.search(r'"_class_name": "(\w+Scheduler)"', kept.get("scheduler/scheduler_config.json", ""))
     return index | ({"scheduler": ["diffusers", named[1]]} if named else {})
 
 
 def _is_clip(files: list[Path]) -> bool:
-    """Tell CLIP's vocabulary, which ships with this program, from any other by its number of words."""
+    """Return whether a vocabulary has as many tokens as CLIP's, which ships with this program."""
     for path in files:
         if path.name in ("vocab.json", "tokenizer.json"):
             table = read_json(path)
@@ -132,8 +136,8 @@ def _check_vocabulary(tensors: Mapping[str, LazyTensor], source: str) -> None:
     tokens = tensors["text_encoder.text_model.embeddings.token_embedding.weight"].num_rows
     if tokens < CLIP_TOKENS:
         raise IntegrityError(
-            f"{source} was made for a vocabulary of {tokens} tokens, CLIP's has {CLIP_TOKENS}",
-            hint="convert it from the folder it came from",
+            f"{source} has a vocabulary of {tokens} tokens, CLIP has {CLIP_TOKENS}",
+            hint="convert it from its source folder",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether a part of an image model is whole: every weight its network has, in its shape, and no other."""
+"""Check that a part of an image model has exactly the weights of its network, with their shapes."""
 
 import json
 from collections.abc import Mapping
@@ -13,37 +13,39 @@ from animdiff_cli.weights.ldm_clip import with_model_prefix
 
 
 def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:
-    """Raise `IntegrityError` that names what is missing, misshapen or unknown in a part, in diffusers' names."""
+    """Raise `IntegrityError` for missing, unknown or wrongly shaped weights. Keys are diffusers' names."""
     try:
         expected = expected_shapes(part, config)
-    except Exception as error:  # a config out of a file can make the library fail in any way whatsoever
-        said = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise IntegrityError(f"{source}: its {part} fits no network: {said}", hint="get the model again") from error
+    except Exception as error:  # the library raises arbitrary exceptions for invalid configs
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise IntegrityError(
+            f"{source}: its {part} has an invalid config: {reason}", hint="download the model again"
+        ) from error
     if missing := sorted(expected.keys() - tensors.keys()):
         raise IntegrityError(
-            f"{source} lacks {len(missing)} weights, first `{part}.{missing[0]}`", hint="get the model again"
+            f"{source} lacks {len(missing)} weights, first `{part}.{missing[0]}`", hint="download the model again"
         )
-    if strangers := tensors.keys() - expected.keys():
-        refuse_keys((f"{part}.{name}" for name in strangers), source, "the network has no such weight")
+    if unknown := tensors.keys() - expected.keys():
+        refuse_keys((f"{part}.{name}" for name in unknown), source, "the network has no such weight")
     for name, shape in expected.items():
         if tensors[name].shape != shape:
             raise IntegrityError(f"{source}: `{part}.{name}` has shape {tensors[name].shape}, not {shape}")
 
 
 def expected_shapes(part: str, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
-    """List the weights of a network, which is described to torch and never built."""
+    """Return the shape of every weight of a network, without allocating it."""
     return _expected_shapes(part, json.dumps(config, sort_keys=True))
 
 
 @lru_cache(maxsize=16)
 def _expected_shapes(part: str, config: str) -> Mapping[str, tuple[int, ...]]:
-    network = describe_network(part, json.loads(config))
+    network = build_on_meta(part, json.loads(config))
     named = with_model_prefix if part.startswith("text_encoder") else str
     return MappingProxyType({named(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()})
 
 
-def describe_network(part: str, config: Mapping[str, Any]) -> Any:
-    """Build the network of a part without memory: every tensor on torch's `meta` device."""
+def build_on_meta(part: str, config: Mapping[str, Any]) -> Any:
+    """Build the network of a part on torch's `meta` device, without allocating memory."""
     import torch
 
     settings = {key: value for key, value in config.items() if not key.startswith("_")}

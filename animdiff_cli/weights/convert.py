@@ -1,4 +1,4 @@
-"""Which weights can be written in which layout, and by whom."""
+"""Convert a weight file: the layouts of each kind, and the function that converts it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from animdiff_cli.weights.motion_layouts import motion_to_diffusers, motion_to_o
 Target = Literal["original", "diffusers", "kohya", "peft", "comfy"]
 Convert = Callable[[WeightFile, WeightsInfo, Layout, Sequence[LoraWeights]], ConvertedWeights]
 
-#: kind → layouts it can be written in
+#: kind → supported layouts
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "motion-module": ("original", "diffusers"),
     "sparsectrl": ("original", "diffusers"),
@@ -29,7 +29,7 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "domain-adapter": ("original", "diffusers", "kohya", "peft"),
     "lora": ("kohya", "diffusers", "peft"),
 }
-#: what ComfyUI and its AnimateDiff nodes read
+#: kind → layout that ComfyUI and its AnimateDiff nodes read
 COMFY: Mapping[str, Layout] = {
     "motion-module": "original",
     "sparsectrl": "original",
@@ -39,16 +39,16 @@ COMFY: Mapping[str, Layout] = {
     "domain-adapter": "kohya",
     "lora": "kohya",
 }
-#: kinds a LoRA can be baked into, and the kinds that can
+#: kind → kinds of LoRA that can be merged into it
 MERGEABLE: Mapping[str, tuple[str, ...]] = {"base": ("lora", "domain-adapter"), "motion-module": ("motion-lora",)}
 
 
 def choose_layout(info: WeightsInfo, target: Target | None, source: str) -> Layout:
-    """Settle the layout to write. None keeps the one there is. Raises `UsageError` if the kind has no such layout."""
+    """Choose the layout to write; without `target`, the current one. Raises `UsageError` if it is not supported."""
     layouts = LAYOUTS.get(info.kind, ())
     if not layouts:
-        raise UsageError(f"{source}: there is nothing to convert a {info.kind} to", hint="it is used as it is")
-    wanted = COMFY[info.kind] if target == "comfy" else target or _own(info, layouts)
+        raise UsageError(f"{source}: a {info.kind} has a single layout", hint="use the file without converting it")
+    wanted = COMFY[info.kind] if target == "comfy" else target or _current(info, layouts)
     for layout in layouts:
         if wanted == layout or (info.kind == "lora" and wanted == "original" and layout == "kohya"):
             return layout
@@ -60,9 +60,9 @@ def choose_layout(info: WeightsInfo, target: Target | None, source: str) -> Layo
 def convert_file(
     file: WeightFile, info: WeightsInfo, target: Layout, dtype: str | None = None, loras: Sequence[LoraWeights] = ()
 ) -> ConvertedWeights:
-    """Lay weights out anew, in number format `dtype` (safetensors' spelling) if given. Reads nothing large yet.
+    """Convert an open file, casting to the safetensors dtype `dtype` if given. Tensors are read when they are written.
 
-    Raises `IntegrityError` for a key that can be neither renamed nor dropped for a reason.
+    Raises `IntegrityError` for keys that can be neither renamed nor dropped for a reason.
     """
     converted = CONVERTERS[info.kind](file, info, target, loras)
     if dtype is None:
@@ -71,7 +71,7 @@ def convert_file(
     return replace(converted, files=files)
 
 
-def _own(info: WeightsInfo, layouts: tuple[Layout, ...]) -> Layout:
+def _current(info: WeightsInfo, layouts: tuple[Layout, ...]) -> Layout:
     return next((layout for layout in layouts if layout == info.format), layouts[0])
 
 

@@ -1,15 +1,15 @@
-"""CLIP text encoders: transformers' names, and the two ways single-file checkpoints write them."""
+"""Names of CLIP text encoders in transformers, and the two layouts of single-file checkpoints."""
 
 import re
 from collections.abc import Mapping
 
 from animdiff_cli.weights.lazy import LazyTensor, concat_rows
 
-#: where a single file keeps an encoder that is written in transformers' own names, by base
+#: base → prefix in a single file of the encoder with transformers' names
 PREFIX = {"sd15": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}
-#: where SDXL keeps its second encoder, written in OpenCLIP's names
+#: prefix in a single file of SDXL's second encoder, with OpenCLIP's names
 OPEN_CLIP_PREFIX = "conditioner.embedders.1.model."
-#: transformers and OpenCLIP, outside the layers
+#: transformers → OpenCLIP, outside the layers
 OUTSIDE = {
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
     "text_model.embeddings.position_embedding.weight": "positional_embedding",
@@ -17,7 +17,7 @@ OUTSIDE = {
     "text_model.final_layer_norm.bias": "ln_final.bias",
     "text_projection.weight": "text_projection",
 }
-#: transformers and OpenCLIP, inside a layer
+#: transformers → OpenCLIP, inside a layer
 INSIDE = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -31,15 +31,15 @@ _OPEN_LAYER = re.compile(r"transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)
 
 
 def with_model_prefix(key: str) -> str:
-    """Name a text encoder's weight as single files do; transformers 5 saves without the leading `text_model.`."""
+    """Add the prefix `text_model.` that single files have and transformers 5 does not save."""
     return key if key.startswith(("text_model.", "text_projection.")) else f"text_model.{key}"
 
 
 def from_open_clip(key: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
-    """Translate one OpenCLIP weight, without its prefix; q, k and v come out apart. Empty if it is none."""
-    for theirs, ours in OUTSIDE.items():
-        if key == ours:
-            return {theirs: tensor.transposed() if key == "text_projection" else tensor}
+    """Translate one OpenCLIP weight, given without prefix; q, k and v are split. Empty for unknown keys."""
+    for name, open_clip in OUTSIDE.items():
+        if key == open_clip:
+            return {name: tensor.transposed() if key == "text_projection" else tensor}
     match = _OPEN_LAYER.fullmatch(key)
     if not match:
         return {}
@@ -50,12 +50,12 @@ def from_open_clip(key: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
             f"{stem}.self_attn.{name}.{kind}": tensor.slice(third * place, third * (place + 1))
             for place, name in enumerate(PROJECTIONS)
         }
-    name = {open_clip: theirs for theirs, open_clip in INSIDE.items()}.get(inside)
-    return {f"{stem}.{name}.{kind}": tensor} if name else {}
+    layer = {open_clip: name for name, open_clip in INSIDE.items()}.get(inside)
+    return {f"{stem}.{layer}.{kind}": tensor} if layer else {}
 
 
 def to_open_clip(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """Translate a whole encoder to OpenCLIP's names; q, k and v are stacked. Raises `KeyError` on a stranger."""
+    """Translate an encoder to OpenCLIP names; q, k and v are concatenated. Raises `KeyError` for unknown keys."""
     translated: dict[str, LazyTensor] = {}
     for key, tensor in tensors.items():
         if key in OUTSIDE:

@@ -1,9 +1,9 @@
-"""The UNet's two sets of names: diffusers' by level, the original's by one running number."""
+"""Names of the UNet in diffusers, by level, and in the original layout, by one running number."""
 
 import re
 from collections.abc import Iterable, Mapping
 
-#: diffusers and original, outside the blocks
+#: diffusers → original, outside the blocks
 TRUNK = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -13,7 +13,7 @@ TRUNK = {
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
-#: inside a ResNet
+#: diffusers → original, inside a ResNet
 RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -31,19 +31,21 @@ _FIRST_DOWNSAMPLER = re.compile(r"input_blocks\.(\d+)\.0\.op\.weight")
 
 
 def layers_of_diffusers(keys: Iterable[str]) -> int:
-    """Count ResNets per level by diffusers' names."""
+    """Return the number of ResNets per level, from diffusers names."""
     found = [int(match[4]) for key in keys if (match := _LEVEL.fullmatch(key)) and match[1] == "down"]
     return 1 + max(found, default=1)
 
 
 def layers_of_original(keys: Iterable[str]) -> int:
-    """Count ResNets per level by the original's names: the first downsampler comes after so many of them."""
+    """Return the number of ResNets per level, from original names: the number of the first downsampler minus 1."""
     found = [int(match[1]) for key in keys if (match := _FIRST_DOWNSAMPLER.fullmatch(key))]
     return min(found, default=3) - 1
 
 
 def to_original(key: str, layers: int, attended: frozenset[int]) -> str | None:
-    """Translate one key from diffusers. `attended`: the up levels that have attention. None if it is no UNet weight.
+    """Translate a diffusers key to the original layout; None for unknown keys.
+
+    `attended`: up levels with attention.
 
     >>> to_original("down_blocks.1.attentions.0.proj_in.weight", layers=2, attended=frozenset())
     'input_blocks.4.1.proj_in.weight'
@@ -57,7 +59,7 @@ def to_original(key: str, layers: int, attended: frozenset[int]) -> str | None:
 
 
 def to_diffusers(key: str, layers: int) -> str | None:
-    """Translate one key from the original. None if it is no UNet weight.
+    """Translate an original key to diffusers; None for unknown keys.
 
     >>> to_diffusers("output_blocks.2.1.conv.weight", layers=2)
     'up_blocks.0.upsamplers.0.conv.weight'
@@ -74,7 +76,7 @@ def to_diffusers(key: str, layers: int) -> str | None:
 
 
 def attended_levels(keys: Iterable[str]) -> frozenset[int]:
-    """Find the up levels with attention, by diffusers' names."""
+    """Return the up levels with attention, from diffusers names."""
     found = (_LEVEL.fullmatch(key) for key in keys)
     return frozenset(int(match[2]) for match in found if match and match[1] == "up" and match[3] == "attentions")
 
@@ -111,7 +113,7 @@ def _inside(what: str, rest: str, table: Mapping[str, str]) -> str:
 
 
 def _trunk(key: str, table: Mapping[str, str]) -> str | None:
-    """Translate `name.rest`, also where `name` ends the key, as a LoRA's module does."""
+    """Translate the prefix of `name.rest`, or a key that equals `name`, as the modules of LoRAs do."""
     for old, new in table.items():
         if key == old or key.startswith(f"{old}."):
             return new + key[len(old) :]

@@ -1,14 +1,14 @@
-"""The VAE's two sets of names. The original counts decoder levels from the end."""
+"""Names of the VAE in diffusers and in the original layout, which counts decoder levels from the end."""
 
 import re
 from collections.abc import Iterable
 
 from animdiff_cli.weights.lazy import LazyTensor
 
-#: diffusers and original
+#: diffusers → original
 MIDDLE = {"resnets.0": "block_1", "resnets.1": "block_2", "attentions.0": "attn_1"}
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
-#: names diffusers gave the same weights until 2023
+#: names in diffusers before 2023 → present names
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD = re.compile(r"(.*mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.(weight|bias)")
 _LEVEL = re.compile(r"(encoder|decoder)\.(?:down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)")
@@ -19,13 +19,13 @@ _ENDS = re.compile(r"(?:quant_conv|post_quant_conv)\.\w+|(?:encoder|decoder)\.(?
 
 
 def decoder_levels(keys: Iterable[str]) -> int:
-    """Count levels by either set of names."""
+    """Return the number of decoder levels, in either layout."""
     found = [int(match[1]) for key in keys if (match := re.match(r"decoder\.up(?:_blocks)?\.(\d+)\.", key))]
     return 1 + max(found, default=3)
 
 
 def to_original(key: str, levels: int) -> str | None:
-    """Translate one key from diffusers; None if it is no VAE weight.
+    """Translate a diffusers key to the original layout; None for unknown keys.
 
     >>> to_original("decoder.up_blocks.0.upsamplers.0.conv.weight", levels=4)
     'decoder.up.3.upsample.conv.weight'
@@ -40,7 +40,7 @@ def to_original(key: str, levels: int) -> str | None:
         inner = f"block.{match[4]}" if what == "resnets" else what.removesuffix("rs")
         rest = match[5].replace("conv_shortcut", "nin_shortcut")
         return f"{side}.{'down' if side == 'encoder' else 'up'}.{level}.{inner}.{rest}"
-    match = _MIDDLE.fullmatch(modern(key))
+    match = _MIDDLE.fullmatch(rename_old_attention(key))
     if not match:
         return None
     inside = ATTENTION.get(match[3], match[3])
@@ -48,7 +48,7 @@ def to_original(key: str, levels: int) -> str | None:
 
 
 def to_diffusers(key: str, levels: int) -> str | None:
-    """Translate one key from the original; None if it is no VAE weight."""
+    """Translate an original key to diffusers; None for unknown keys."""
     if _ENDS.fullmatch(key):
         return key
     if ".norm_out." in key:
@@ -68,14 +68,14 @@ def to_diffusers(key: str, levels: int) -> str | None:
     return f"{match[1]}.mid_block.{place}.{inside}.{match[4]}"
 
 
-def modern(key: str) -> str:
-    """Give a diffusers key from before 2023's renaming its present name; others stay."""
+def rename_old_attention(key: str) -> str:
+    """Rename attention keys that diffusers used before 2023. Other keys are returned unchanged."""
     match = _OLD.fullmatch(key)
     return f"{match[1]}{OLD_ATTENTION[match[2]]}.{match[3]}" if match else key
 
 
 def attention_shape(tensor: LazyTensor, key: str, *, original: bool) -> LazyTensor:
-    """View the weights of q, k, v and out as a 1×1 convolution `[C, C, 1, 1]` (original) or a matrix `[C, C]`."""
+    """Reshape q, k, v and out to a 1×1 convolution `[C, C, 1, 1]` (original) or a matrix `[C, C]` (diffusers)."""
     projection = re.search(r"mid_block\.attentions\.0\.(to_q|to_k|to_v|to_out\.0)\.weight", key)
     if not projection or len(tensor.shape) not in (2, 4):
         return tensor

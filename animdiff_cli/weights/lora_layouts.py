@@ -1,6 +1,6 @@
-"""LoRAs of every kind between kohya's, peft's, diffusers' and the original's layouts.
+"""Convert LoRAs between the kohya, peft, diffusers and original layouts.
 
-Only kohya's layout has a word for alpha. Elsewhere it goes into the metadata: diffusers 0.34 and later read it there.
+Only the kohya layout stores alpha as a tensor. Other layouts store it in metadata, which diffusers 0.34 and later read.
 """
 
 import json
@@ -19,61 +19,65 @@ from animdiff_cli.weights.info import KIND_KEY, VERSION_KEY, WeightsInfo
 from animdiff_cli.weights.lazy import FLOATS, LazyTensor, torch_dtype, wrap_tensor
 from animdiff_cli.weights.lora_names import Layout, LoraName, format_key, parse_key
 
-#: alphas as the file had them: number format, shape, and value by module
+#: metadata key of the alphas: dtype, shape, and value by module
 ALPHAS_KEY = "animdiff.alphas"
-TO_METADATA = "alpha: this layout has no word for it, kept as metadata"
+TO_METADATA = "alpha: stored in metadata, because this layout has no key for it"
 FROM_METADATA = "alpha: restored from metadata"
-RANK_AS_ALPHA = "alpha equal to the rank, which leaves the scale as it was"
+RANK_AS_ALPHA = "alpha: equal to the rank, which does not change the scale"
 
 
 @dataclass(frozen=True, slots=True)
 class Alphas:
-    """The alphas of a LoRA by canonical module (`unet.…`), and how they are stored."""
+    """The alphas of a LoRA by canonical module name (`unet.…`), and their dtype and shape in the file."""
 
     values: Mapping[str, float]
     dtype: str = "F32"
     shape: tuple[int, ...] = ()
 
     def tensor(self, module: str) -> LazyTensor:
-        """Make the tensor that stands for one of them."""
+        """Return the alpha of one module as a tensor."""
         return wrap_tensor(torch.full(self.shape, self.values[module], dtype=torch_dtype(self.dtype)))
 
     def metadata(self) -> str:
-        """Write them all down."""
+        """Return all alphas as JSON."""
         return json.dumps({"dtype": self.dtype, "shape": self.shape, "values": self.values}, sort_keys=True)
 
 
 def read_names(file: WeightFile) -> dict[LoraName, LazyTensor]:
-    """Read what every key of a LoRA means. Raises `IntegrityError` for a key that means nothing, or half a pair."""
+    """Parse the keys of a LoRA. Raises `IntegrityError` for unknown keys and incomplete pairs."""
     parsed = {key: parse_key(key) for key in file.tensors}
-    if strangers := [key for key, found in parsed.items() if found is None]:
-        refuse_keys(strangers, file.path.name, "no known LoRA layout has such a key")
+    if unknown := [key for key, found in parsed.items() if found is None]:
+        refuse_keys(unknown, file.path.name, "no known LoRA layout has this key")
     names = {found[1]: file.tensors[key] for key, found in parsed.items() if found}
     _check_pairs(names, file.path.name)
     return names
 
 
 def read_alphas(file: WeightFile, names: Mapping[LoraName, LazyTensor]) -> Alphas | None:
-    """Find the alphas of a LoRA, in tensors or metadata; None if the file has none, which means alpha = rank."""
+    """Read the alphas of a LoRA from tensors or metadata; None if it has none, which means alpha = rank."""
     stored = {name: tensor for name, tensor in names.items() if name.role == "alpha"}
     if stored:
         first = next(iter(stored.values()))
         values = {module_of(name): float(tensor.read().float()) for name, tensor in stored.items()}
         return Alphas(values, first.dtype, first.shape)
     if ALPHAS_KEY in file.metadata:
-        kept: Mapping[str, Any] = _json(file, ALPHAS_KEY)
-        return Alphas(kept["values"], kept["dtype"], tuple(kept["shape"]))
+        stored_alphas: Mapping[str, Any] = _json(file, ALPHAS_KEY)
+        return Alphas(stored_alphas["values"], stored_alphas["dtype"], tuple(stored_alphas["shape"]))
     return _peft_alphas(_json(file, PEFT_KEY), names) if PEFT_KEY in file.metadata else None
 
 
 def convert_lora(file: WeightFile, info: WeightsInfo, target: Layout) -> ConvertedWeights:
-    """Spell a LoRA anew. Raises `IntegrityError` for a key that `target` has no word for."""
+    """Convert a LoRA. Raises `IntegrityError` for tensors that `target` cannot express."""
     names = read_names(file)
     alphas = read_alphas(file, names)
     weights = {name: tensor for name, tensor in names.items() if name.role != "alpha"}
     renamed = {name: format_key(name, target, two_encoders=info.base == "sdxl") for name in weights}
-    if wordless := [f"{module_of(name)} ({name.role})" for name, key in renamed.items() if key is None]:
-        refuse_keys(wordless, file.path.name, f"the {target} layout has no word for it; bake it in: `--merge-lora`")
+    if unsupported := [f"{module_of(name)} ({name.role})" for name, key in renamed.items() if key is None]:
+        refuse_keys(
+            unsupported,
+            file.path.name,
+            f"the {target} layout has no key for it; merge the LoRA into a model: `--merge-lora`",
+        )
     tensors = {key: weights[name] for name, key in renamed.items() if key}
     metadata = _metadata(file, info)
     if target == "kohya":
@@ -84,12 +88,12 @@ def convert_lora(file: WeightFile, info: WeightsInfo, target: Layout) -> Convert
 
 
 def module_of(name: LoraName) -> str:
-    """Name a module across parts."""
+    """Return the canonical name of a module, with its part."""
     return f"{name.part}.{name.module}"
 
 
 def ranks(names: Mapping[LoraName, LazyTensor]) -> dict[str, int]:
-    """Map each module to its rank."""
+    """Return the rank of each module."""
     return {module_of(name): tensor.num_rows for name, tensor in names.items() if name.role == "down"}
 
 
@@ -100,7 +104,7 @@ def _with_alphas(
     info: WeightsInfo,
     metadata: dict[str, str],
 ) -> ConvertedWeights:
-    """Give every module its alpha as a tensor: the one it had, or else its rank."""
+    """Add the alpha of every module as a tensor; its rank if the file has no alphas."""
     had_tensors = info.format == "kohya"
     known_alphas = alphas or Alphas({} if had_tensors else {name: float(rank) for name, rank in ranks(weights).items()})
     reason = FROM_METADATA if alphas else RANK_AS_ALPHA
@@ -118,23 +122,23 @@ def _with_alphas(
 def _alphas_as_metadata(
     alphas: Alphas | None, names: Mapping[LoraName, LazyTensor], target: Layout, file: WeightFile
 ) -> dict[str, str]:
-    """Write alphas down where the next reader looks for them; nothing to write where each equals its rank."""
+    """Return metadata with the alphas. peft's settings are left out if every alpha equals its rank."""
     if alphas is None:
         return {ALPHAS_KEY: Alphas({}).metadata()}
-    kept = {ALPHAS_KEY: alphas.metadata()}
+    metadata = {ALPHAS_KEY: alphas.metadata()}
     sizes = ranks(names)
     if all(alphas.values.get(module, rank) == rank for module, rank in sizes.items()):
-        return kept
+        return metadata
     if target == "original":
         raise IntegrityError(
-            f"{file.path.name} has alphas that differ from its ranks, which no reader of the original layout honours",
-            hint="choose `--to kohya` or `--to peft`",
+            f"{file.path.name} has alphas that differ from its ranks, which readers of the original layout ignore",
+            hint="use `--to kohya` or `--to peft`",
         )
-    return kept | {PEFT_KEY: json.dumps(_peft_settings(alphas, sizes), sort_keys=True)}
+    return metadata | {PEFT_KEY: json.dumps(_peft_settings(alphas, sizes), sort_keys=True)}
 
 
 def _peft_settings(alphas: Alphas, sizes: Mapping[str, int]) -> dict[str, object]:
-    """Write ranks and alphas as `LoraConfig` fields, each part's under its name."""
+    """Return ranks and alphas as `LoraConfig` fields, prefixed by part."""
     settings: dict[str, object] = {}
     for part in sorted({module.partition(".")[0] for module in sizes}):
         modules = {m.removeprefix(f"{part}."): r for m, r in sizes.items() if m.startswith(f"{part}.")}
@@ -167,7 +171,7 @@ def _json(file: WeightFile, key: str) -> dict[str, object]:
     except ValueError as error:
         raise IntegrityError(f"{file.path.name}: its metadata `{key}` is not JSON") from error
     if not isinstance(table, dict) or (key == ALPHAS_KEY and not _is_alphas(table)):
-        raise IntegrityError(f"{file.path.name}: its metadata `{key}` is not what it should be")
+        raise IntegrityError(f"{file.path.name}: its metadata `{key}` is invalid")
     return table
 
 
@@ -188,8 +192,8 @@ def _check_pairs(names: Mapping[LoraName, LazyTensor], source: str) -> None:
     ups = {module_of(name): tensor for name, tensor in names.items() if name.role == "up"}
     if halves := sorted(downs.keys() ^ ups.keys()):
         side = "up" if halves[0] in downs else "down"
-        raise IntegrityError(f"{source}: `{halves[0]}` lacks its {side} half", hint="get the file again")
+        raise IntegrityError(f"{source}: `{halves[0]}` has no {side} matrix", hint="download the file again")
     for module, down in downs.items():
         if len(down.shape) < 2 or len(ups[module].shape) < 2 or down.num_rows != ups[module].shape[1]:
             shapes = f"{ups[module].shape} and {down.shape}"
-            raise IntegrityError(f"{source}: `{module}`: shapes {shapes} do not multiply")
+            raise IntegrityError(f"{source}: `{module}`: shapes {shapes} do not match")

@@ -1,4 +1,4 @@
-"""What a LoRA's key means, in every spelling there is, and how to spell it in another."""
+"""Parse the tensor names of LoRAs in every layout, and format them in another."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ from animdiff_cli.weights.motion import diffusers_name, official_name
 
 Layout = Literal["original", "diffusers", "kohya", "peft"]
 
-#: what follows the module's name in kohya's files, LyCORIS' families included
+#: kohya suffix → role, including the LyCORIS families
 KOHYA_ROLES = {
     "lora_down.weight": "down",
     "lora_up.weight": "up",
@@ -24,7 +24,7 @@ KOHYA_ROLES = {
         )
     },
 }
-#: and in the files of peft, diffusers, and older diffusers
+#: suffix in files of peft, diffusers and older diffusers → (layout, role)
 DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "lora_A.weight": ("peft", "down"),
     "lora_B.weight": ("peft", "up"),
@@ -38,10 +38,10 @@ DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "lora_linear_layer.up.weight": ("diffusers", "up"),
     "alpha": ("diffusers", "alpha"),
 }
-#: ResNets per level of every base, for kohya's files that name modules by the original's numbering
+#: ResNets per level of every base, for kohya files that use the original numbering of modules
 LAYERS = 2
 KOHYA_PARTS = {prefix: part.name for part in MODEL_PARTS for prefix in part.kohya}
-#: words of diffusers' UNet and CLIP, of the original UNet, and of motion modules; numbers come on top
+#: every word in module names of the diffusers UNet, CLIP, the original UNet and motion modules, except numbers
 KOHYA_WORDS = (
     *("down_blocks", "mid_block", "up_blocks", "resnets", "attentions", "downsamplers", "upsamplers"),
     *("transformer_blocks", "attn1", "attn2", "to_q", "to_k", "to_v", "to_out", "ff", "net", "proj"),
@@ -67,9 +67,9 @@ _PROJECTION = re.compile(r"(.+)\.(to_q|to_k|to_v|to_out)(?:\.0)?")
 
 @dataclass(frozen=True, slots=True)
 class LoraName:
-    """One tensor of a LoRA: the module it changes, by its diffusers name within the part, and its role there.
+    """One tensor of a LoRA: the part and module that it changes, by diffusers name, and its role.
 
-    Roles: down, up, mid, alpha, magnitude, and LyCORIS' own (`hada_w1_a`, `lokr_w2`, `dora_scale` …).
+    Roles: down, up, mid, alpha, magnitude, and those of LyCORIS (`hada_w1_a`, `lokr_w2`, `dora_scale` …).
     """
 
     part: PartName
@@ -78,12 +78,12 @@ class LoraName:
 
     @property
     def weight(self) -> str:
-        """Canonical name of the weight it changes."""
+        """Canonical name of the changed weight."""
         return f"{self.part}.{self.module}.weight"
 
 
 def parse_key(key: str) -> tuple[Layout, LoraName] | None:
-    """Read one key; None if it is no LoRA's.
+    """Parse a key into its layout and meaning; None if it is not a key of a LoRA.
 
     >>> parse_key("lora_te_text_model_encoder_layers_3_mlp_fc1.alpha")[1].module
     'text_model.encoder.layers.3.mlp.fc1'
@@ -95,18 +95,20 @@ def parse_key(key: str) -> tuple[Layout, LoraName] | None:
 
 
 def format_key(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
-    """Write a name in a layout; None if it has no word for it. `two_encoders`: SDXL, whose encoders kohya counts.
+    """Format a name in a layout; None if it has no key for this role.
+
+    `two_encoders`: number the text encoders in kohya keys, as for SDXL.
 
     >>> format_key(LoraName("unet", "mid_block.attentions.0.proj_in", "down"), "kohya")
     'lora_unet_mid_block_attentions_0_proj_in.lora_down.weight'
     """
     if layout == "kohya":
-        return _spell_kohya(name, two_encoders)
-    return _SPELLINGS[layout](name)
+        return _format_kohya(name, two_encoders)
+    return _FORMATS[layout](name)
 
 
 def family(roles: Iterable[str], *, convolutions: bool) -> str:
-    """Name the kind of LoRA by the roles its keys have."""
+    """Return the family of a LoRA by the roles of its keys."""
     present = set(roles)
     if present & {"dora_scale", "magnitude"}:
         return "dora"
@@ -117,7 +119,7 @@ def family(roles: Iterable[str], *, convolutions: bool) -> str:
 
 
 def dotted(name: str) -> str | None:
-    """Undo the underscores of a kohya module name; None if it holds a word no known model has.
+    """Restore the dots of a kohya module name; None if it contains an unknown word.
 
     >>> dotted("down_blocks_0_attentions_1_transformer_blocks_0_attn2_to_out_0")
     'down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_out.0'
@@ -133,7 +135,7 @@ def dotted(name: str) -> str | None:
 
 
 def underscored(module: str) -> str:
-    """Write a module name as kohya does."""
+    """Convert a module name to kohya's, with underscores."""
     return module.replace(".", "_")
 
 
@@ -167,33 +169,33 @@ def _dotted(key: str) -> tuple[Layout, LoraName] | None:
     return layout, LoraName(part, diffusers_name(module) or module, role)
 
 
-def _spell_kohya(name: LoraName, two_encoders: bool) -> str | None:
+def _format_kohya(name: LoraName, two_encoders: bool) -> str | None:
     role = {role: suffix for suffix, role in KOHYA_ROLES.items()}.get(name.role)
     prefix = next(part.kohya[-1 if two_encoders else 0] for part in MODEL_PARTS if part.name == name.part)
     module = official_name(name.module) or name.module
     return role and f"lora_{prefix}_{underscored(module)}.{role}"
 
 
-def _spell_original(name: LoraName) -> str | None:
+def _format_original(name: LoraName) -> str | None:
     match = _PROJECTION.fullmatch(official_name(name.module) or name.module)
     if name.part != "unet" or name.role not in ("down", "up") or match is None:
         return None
     return f"{match[1]}.processor.{match[2]}_lora.{name.role}.weight"
 
 
-def _spell_diffusers(name: LoraName) -> str | None:
+def _format_diffusers(name: LoraName) -> str | None:
     if name.role not in ("down", "up"):
         return None
     return f"{name.part}.{name.module}.{'lora' if name.part == 'unet' else 'lora_linear_layer'}.{name.role}.weight"
 
 
-def _spell_peft(name: LoraName) -> str | None:
+def _format_peft(name: LoraName) -> str | None:
     letter = {"down": "lora_A.weight", "up": "lora_B.weight", "magnitude": "lora_magnitude_vector"}.get(name.role)
     return letter and f"{name.part}.{name.module}.{letter}"
 
 
-_SPELLINGS: Mapping[str, Callable[[LoraName], str | None]] = {
-    "original": _spell_original,
-    "diffusers": _spell_diffusers,
-    "peft": _spell_peft,
+_FORMATS: Mapping[str, Callable[[LoraName], str | None]] = {
+    "original": _format_original,
+    "diffusers": _format_diffusers,
+    "peft": _format_peft,
 }

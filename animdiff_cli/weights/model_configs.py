@@ -1,4 +1,4 @@
-"""The configs diffusers reads beside weights: shipped, and filled in from the tensors' shapes."""
+"""Derive diffusers configs from the shapes of tensors, based on shipped configs."""
 
 import json
 import re
@@ -9,25 +9,25 @@ from typing import Any
 from animdiff_cli.weights.lazy import LazyTensor
 
 CONFIGS = Path(__file__).with_name("configs")
-#: for modules whose file does not say; what diffusers assumes too
+#: for modules without a recorded length; diffusers' default
 DEFAULT_FRAMES = 32
 CLIP_HEAD_WIDTH = SDXL_HEAD_WIDTH = 64
 
 
-def shipped(base: str, part: str) -> dict[str, Any]:
-    """Read a shipped config, such as `("sd15", "unet")`."""
+def shipped_config(base: str, part: str) -> dict[str, Any]:
+    """Read the shipped config of a part of a base, such as `("sd15", "unet")`."""
     config: dict[str, Any] = json.loads((CONFIGS / base / f"{part}.json").read_text(encoding="utf-8"))
     return config
 
 
 def tokenizer_files(base: str, part: str) -> dict[str, bytes]:
-    """Read CLIP's vocabulary and the settings of one tokenizer of a base."""
+    """Return the files of a tokenizer: CLIP's vocabulary and the base's settings, by file name."""
     files = {name: (CONFIGS / "clip" / name).read_bytes() for name in ("vocab.json", "merges.txt")}
     return files | {"tokenizer_config.json": (CONFIGS / base / f"{part}.json").read_bytes()}
 
 
 def motion_adapter(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dict[str, Any]:
-    """Describe a motion module in diffusers' names for `MotionAdapter`."""
+    """Return the `MotionAdapter` config of a motion module."""
     sites = _levels(tensors, r"down_blocks\.(\d+)\.motion_modules\.(\d+)\.norm\.weight")
     conv_in = tensors.get("conv_in.weight")
     return {
@@ -44,7 +44,7 @@ def motion_adapter(tensors: Mapping[str, LazyTensor], max_frames: int | None) ->
 
 
 def sparsectrl(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dict[str, Any]:
-    """Describe a SparseCtrl encoder in diffusers' names for `SparseControlNetModel`."""
+    """Return the `SparseControlNetModel` config of a SparseCtrl encoder."""
     simplified = "controlnet_cond_embedding.weight" in tensors
     first = tensors["controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight"]
     cross = next((t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight")), 768)
@@ -53,7 +53,7 @@ def sparsectrl(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dic
         "_class_name": "SparseControlNetModel",
         "block_out_channels": [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0],
         "concat_conditioning_mask": True,
-        "conditioning_channels": first.shape[1] - 1,  # diffusers counts the mask apart
+        "conditioning_channels": first.shape[1] - 1,  # diffusers counts without the mask
         "cross_attention_dim": cross,
         "layers_per_block": 1 + max((layer for _, layer in levels), default=1),
         "motion_max_seq_length": max_frames or DEFAULT_FRAMES,
@@ -63,12 +63,12 @@ def sparsectrl(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dic
 
 
 def unet(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
-    """Describe a UNet of a base; widths as its tensors have them."""
+    """Return the config of a UNet of a base, with widths from its tensors."""
     levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
     cross = next(t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight"))
     widths = [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0]
     return (
-        shipped(base, "unet")
+        shipped_config(base, "unet")
         | {
             "in_channels": tensors["conv_in.weight"].shape[1],
             "out_channels": tensors["conv_out.weight"].num_rows,
@@ -81,10 +81,10 @@ def unet(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
 
 
 def vae(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
-    """Describe a VAE of a base; widths as its tensors have them."""
+    """Return the config of a VAE of a base, with widths from its tensors."""
     levels = _levels(tensors, r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
     widths = [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0]
-    config = shipped(base, "vae")
+    config = shipped_config(base, "vae")
     return config | {
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * len(widths),
@@ -95,12 +95,12 @@ def vae(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
 
 
 def text_encoder(tensors: Mapping[str, LazyTensor], base: str, part: str = "text_encoder") -> dict[str, Any]:
-    """Describe a CLIP text encoder; widths as its tensors have them, heads 64 wide as in every published one."""
+    """Return the config of a CLIP text encoder, with widths from its tensors and heads of width 64."""
     tokens = tensors["text_model.embeddings.token_embedding.weight"]
     positions = tensors["text_model.embeddings.position_embedding.weight"]
     layers = [int(match[1]) for key in tensors if (match := re.match(r"text_model\.encoder\.layers\.(\d+)\.", key))]
     projection = tensors.get("text_projection.weight")
-    return shipped(base, part) | {
+    return shipped_config(base, part) | {
         "hidden_size": tokens.shape[1],
         "intermediate_size": tensors["text_model.encoder.layers.0.mlp.fc1.weight"].num_rows,
         "max_position_embeddings": positions.num_rows,
@@ -112,11 +112,11 @@ def text_encoder(tensors: Mapping[str, LazyTensor], base: str, part: str = "text
 
 
 def _of_sdxl(tensors: Mapping[str, LazyTensor], widths: Sequence[int]) -> dict[str, Any]:
-    """Describe what only SDXL's UNet has: heads 64 wide, transformers of several blocks, the added embedding."""
+    """Return the settings specific to SDXL's UNet: heads of width 64, transformer depths, the added embedding."""
     blocks = _levels(tensors, r"down_blocks\.(\d+)\.attentions\.0\.transformer_blocks\.(\d+)\.norm1\.weight")
     depths = [1 + max((block for at, block in blocks if at == level), default=0) for level in range(len(widths))]
     return {
-        "attention_head_dim": [max(width // SDXL_HEAD_WIDTH, 1) for width in widths],  # diffusers' name for their count
+        "attention_head_dim": [max(width // SDXL_HEAD_WIDTH, 1) for width in widths],  # number of heads
         "transformer_layers_per_block": depths,
         "projection_class_embeddings_input_dim": tensors["add_embedding.linear_1.weight"].shape[1],
     }

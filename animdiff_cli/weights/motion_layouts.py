@@ -1,4 +1,4 @@
-"""Motion modules and SparseCtrl encoders between the original's layout and diffusers'."""
+"""Convert motion modules and SparseCtrl encoders between the original and diffusers layouts."""
 
 import json
 import re
@@ -15,38 +15,41 @@ from animdiff_cli.weights.motion_shapes import check_motion
 from animdiff_cli.weights.motion_version import recorded_frames
 from animdiff_cli.weights.positional_encoding import is_sinusoid, positional_encoding
 
-#: number format of the position code in the file it was dropped from
+#: metadata key of the dtype of a dropped positional encoding
 POSITION_DTYPE_KEY = "animdiff.position_dtype"
 CONV_IN = ("conv_in.weight", "conv_in.bias")
-IMAGE_WEIGHT = "belongs to the image model of a training checkpoint"
-RECOMPUTED = "position code: a fixed sinusoid, its length kept as metadata"
-REGENERATED = "position code: a fixed sinusoid, computed from its length"
+IMAGE_WEIGHT = "weight of the image model in a training checkpoint"
+RECOMPUTED = "positional encoding: a fixed sinusoid, its length recorded in metadata"
+REGENERATED = "positional encoding: a fixed sinusoid, computed from its length"
 _POSITION = re.compile(r"(.+\.transformer_blocks\.\d+)\.(?:attn\d\.pos_encoder\.pe|pos_embed\.pe)")
 _ATTENTION = re.compile(r"(.+\.transformer_blocks\.\d+)\.attn(\d)\.to_q\.weight")
 
 
 def read_motion(file: WeightFile, info: WeightsInfo) -> CanonicalWeights:
-    """Read a motion module, also out of a training checkpoint. Raises `IntegrityError` for gaps and strangers."""
+    """Read a motion module or the one in a training checkpoint.
+
+    Raises `IntegrityError` for missing and unknown weights.
+    """
     is_training = any(".resnets." in key for key in file.tensors)
     contents = _read(file, info, others=() if is_training else CONV_IN)
-    left_behind = {} if not is_training else {key: IMAGE_WEIGHT for key in file.tensors if not _is_motion(key)}
+    image_weights = {} if not is_training else {key: IMAGE_WEIGHT for key in file.tensors if not _is_motion(key)}
     check_motion(contents.tensors, file.path.name, attentions=2)
-    strangers = file.tensors.keys() - left_behind.keys() - contents.dropped.keys()
-    strangers = {key for key in strangers if not _is_motion(key) and _bare(key) not in CONV_IN}
-    if strangers:
-        refuse_keys(strangers, file.path.name, "no motion-module weight")
-    return CanonicalWeights(contents.tensors, {**left_behind, **contents.dropped}, contents.metadata)
+    unknown = file.tensors.keys() - image_weights.keys() - contents.dropped.keys()
+    unknown = {key for key in unknown if not _is_motion(key) and _bare(key) not in CONV_IN}
+    if unknown:
+        refuse_keys(unknown, file.path.name, "not a motion-module weight")
+    return CanonicalWeights(contents.tensors, {**image_weights, **contents.dropped}, contents.metadata)
 
 
 def read_sparsectrl(file: WeightFile, info: WeightsInfo) -> CanonicalWeights:
-    """Read a SparseCtrl encoder: an image ControlNet whose down blocks have motion modules of one attention."""
+    """Read a SparseCtrl encoder: an image ControlNet whose down blocks have motion modules with one attention."""
     contents = _read(file, info, others=tuple(_bare(key) for key in file.tensors if not _is_motion(key)))
-    check_motion(contents.tensors, file.path.name, attentions=1, both_ways=False)
+    check_motion(contents.tensors, file.path.name, attentions=1, has_up_blocks=False)
     return contents
 
 
 def motion_to_original(contents: CanonicalWeights, info: WeightsInfo) -> ConvertedWeights:
-    """Write official names, the position code of every attention computed anew from its length."""
+    """Convert to official names, with a computed positional encoding for every attention."""
     tensors: dict[str, LazyTensor] = {}
     for key, tensor in contents.tensors.items():
         bare = key.removeprefix("unet.")
@@ -54,21 +57,21 @@ def motion_to_original(contents: CanonicalWeights, info: WeightsInfo) -> Convert
             tensors |= dict.fromkeys(_positions_of(shared[1], contents), tensor)
         else:
             tensors[official_name(bare) or bare] = tensor
-    codes = _codes(contents, lambda stem: _positions_of(stem, contents))
-    tensors = codes | tensors
-    return ConvertedWeights({"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=_metadata(contents, info))
+    encodings = _encodings(contents, lambda stem: _positions_of(stem, contents))
+    tensors = encodings | tensors
+    return ConvertedWeights({"": tensors}, dict.fromkeys(encodings, REGENERATED), metadata=_metadata(contents, info))
 
 
 def motion_to_diffusers(contents: CanonicalWeights, info: WeightsInfo) -> ConvertedWeights:
-    """Write diffusers' names and the config that `MotionAdapter` or `SparseControlNetModel` reads."""
-    codes = _codes(contents, lambda stem: [stem + SHARED_POSITION_SUFFIX])
-    tensors = codes | {key.removeprefix("unet."): tensor for key, tensor in contents.tensors.items()}
+    """Convert to diffusers names, with the config of `MotionAdapter` or `SparseControlNetModel`."""
+    encodings = _encodings(contents, lambda stem: [stem + SHARED_POSITION_SUFFIX])
+    tensors = encodings | {key.removeprefix("unet."): tensor for key, tensor in contents.tensors.items()}
     metadata = _metadata(contents, info) | {"format": "pt"}
     frames = int(contents.metadata[FRAMES_KEY]) if FRAMES_KEY in contents.metadata else None
     describe = model_configs.sparsectrl if info.kind == "sparsectrl" else model_configs.motion_adapter
     config = json.dumps(describe(tensors, frames), indent=2).encode() + b"\n"
     return ConvertedWeights(
-        {"": tensors}, dict.fromkeys(codes, REGENERATED), metadata=metadata, configs={"config.json": config}
+        {"": tensors}, dict.fromkeys(encodings, REGENERATED), metadata=metadata, configs={"config.json": config}
     )
 
 
@@ -78,7 +81,7 @@ def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> Canon
     facts = _recorded(file)
     lengths = {tensor.shape[-2] for key, tensor in file.tensors.items() if is_position(key) and len(tensor.shape) == 3}
     if len(lengths) > 1:
-        raise IntegrityError(f"{file.path.name}: position codes of different lengths: {sorted(lengths)}")
+        raise IntegrityError(f"{file.path.name}: positional encodings of different lengths: {sorted(lengths)}")
     for key, tensor in file.tensors.items():
         bare = _bare(key)
         name = diffusers_name(bare)
@@ -87,7 +90,7 @@ def _read(file: WeightFile, info: WeightsInfo, others: tuple[str, ...]) -> Canon
                 dropped[key] = RECOMPUTED
                 facts |= {FRAMES_KEY: str(tensor.shape[1]), POSITION_DTYPE_KEY: tensor.dtype}
             else:
-                _keep_learned(tensors, f"unet.{shared[1]}{SHARED_POSITION_SUFFIX}", tensor, key, file)
+                _add_learned_encoding(tensors, f"unet.{shared[1]}{SHARED_POSITION_SUFFIX}", tensor, key, file)
         elif name:
             tensors[f"unet.{name}"] = tensor
         elif bare in others:
@@ -102,15 +105,17 @@ def _recorded(file: WeightFile) -> dict[str, str]:
     return facts | ({POSITION_DTYPE_KEY: dtype} if dtype in FLOATS.values() else {})
 
 
-def _keep_learned(tensors: dict[str, LazyTensor], name: str, tensor: LazyTensor, key: str, file: WeightFile) -> None:
-    """Keep a position code that is no plain sinusoid, as far as diffusers can: one for both attentions of a block."""
-    known = tensors.setdefault(name, tensor)
-    if known is not tensor and not known.read().equal(tensor.read()):
-        refuse_keys([key], file.path.name, "its position code differs between two attentions of a block")
+def _add_learned_encoding(
+    tensors: dict[str, LazyTensor], name: str, tensor: LazyTensor, key: str, file: WeightFile
+) -> None:
+    """Keep an encoding that is not the sinusoid. diffusers has one per block, so its attentions must share it."""
+    first = tensors.setdefault(name, tensor)
+    if first is not tensor and not first.read().equal(tensor.read()):
+        refuse_keys([key], file.path.name, "the positional encodings of the two attentions of a block differ")
 
 
-def _codes(contents: CanonicalWeights, names: Callable[[str], list[str]]) -> dict[str, LazyTensor]:
-    """Compute the position codes of every transformer block; none where no file told how long they are."""
+def _encodings(contents: CanonicalWeights, names: Callable[[str], list[str]]) -> dict[str, LazyTensor]:
+    """Compute the positional encoding of every transformer block; empty if the length is unknown."""
     frames = contents.metadata.get(FRAMES_KEY)
     dtype = contents.metadata.get(POSITION_DTYPE_KEY, "F32")
     blocks = _blocks(contents.tensors) if frames else {}
@@ -122,13 +127,13 @@ def _codes(contents: CanonicalWeights, names: Callable[[str], list[str]]) -> dic
 
 
 def _blocks(tensors: Mapping[str, LazyTensor]) -> dict[str, int]:
-    """Map each transformer block to its width."""
+    """Return the width of each transformer block."""
     found = ((_ATTENTION.fullmatch(key.removeprefix("unet.")), tensor) for key, tensor in tensors.items())
     return {match[1]: tensor.num_rows for match, tensor in found if match and ".motion_modules." in match[1]}
 
 
 def _positions_of(stem: str, contents: CanonicalWeights) -> list[str]:
-    """Name the position codes of a block in the original's layout."""
+    """Return the official names of the positional encodings of a block."""
     found = (_ATTENTION.fullmatch(key.removeprefix("unet.")) for key in contents.tensors)
     numbers = sorted(match[2] for match in found if match and match[1] == stem)
     names = (official_name(f"{stem}.attn{number}.pos_encoder.pe") for number in numbers)

@@ -1,4 +1,4 @@
-"""What a motion module must hold: every weight of every site, with its shape."""
+"""Check that a motion module has every weight of every temporal transformer, with its shape."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.lazy import LazyTensor
 
-#: diffusers' name within a site, and its shape in multiples of the site's width
+#: diffusers name within a temporal transformer → shape in multiples of its width
 OUTER = {
     "norm.weight": (1,),
     "norm.bias": (1,),
@@ -21,7 +21,7 @@ OUTER = {
     "transformer_blocks.0.ff.net.2.weight": (1, 4),
     "transformer_blocks.0.ff.net.2.bias": (1,),
 }
-#: and once per temporal attention
+#: the same for each of its attentions, numbered from 1
 ATTENTION = {
     "transformer_blocks.0.norm{n}.weight": (1,),
     "transformer_blocks.0.norm{n}.bias": (1,),
@@ -34,28 +34,31 @@ ATTENTION = {
 _SITE = re.compile(r"unet\.((?:(down|up)_blocks\.(\d+)|mid_block)\.motion_modules\.(\d+))\.(.+)")
 
 
-def check_motion(tensors: Mapping[str, LazyTensor], source: str, *, attentions: int, both_ways: bool = True) -> None:
-    """Raise `IntegrityError` that names what is missing or misshapen. `attentions` per block: 2, SparseCtrl's 1.
+def check_motion(
+    tensors: Mapping[str, LazyTensor], source: str, *, attentions: int, has_up_blocks: bool = True
+) -> None:
+    """Raise `IntegrityError` for missing or wrongly shaped weights.
 
-    `both_ways`: down and up blocks are expected, one module more per up block; a SparseCtrl has down blocks alone.
+    `attentions` per transformer block: 2, or 1 for SparseCtrl. `has_up_blocks`: expect down and up blocks, with one
+    more module per up block. A SparseCtrl has down blocks only.
     """
     sites = _sites(tensors)
-    if both_ways:
+    if has_up_blocks:
         _check_sites(sites, source)
     for site, found in sites.items():
-        expected = expected_shapes(found.get("norm.weight"), attentions)
+        expected = site_shapes(found.get("norm.weight"), attentions)
         if missing := sorted(expected.keys() - found.keys()):
             raise IntegrityError(
                 f"{source} lacks motion weights, first `{site}.{missing[0]}`",
-                hint="get the file again, or convert it from its source anew",
+                hint="download the file again, or convert it again from its source",
             )
         for name, shape in expected.items():
             if found[name].shape != shape:
                 raise IntegrityError(f"{source}: `{site}.{name}` has shape {found[name].shape}, not {shape}")
 
 
-def expected_shapes(norm: LazyTensor | None, attentions: int) -> dict[str, tuple[int, ...]]:
-    """List the weights of a site, as wide as its norm."""
+def site_shapes(norm: LazyTensor | None, attentions: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight of a temporal transformer with this norm."""
     width = norm.num_rows if norm else 0
     factors = OUTER | {
         name.format(n=number): shape for number in range(1, attentions + 1) for name, shape in ATTENTION.items()
@@ -85,7 +88,7 @@ def _check_sites(sites: Iterable[str], source: str) -> None:
     if missing := sorted(expected - present):
         raise IntegrityError(
             f"{source} lacks {len(missing)} of {len(expected)} temporal transformers, first `{missing[0]}`",
-            hint="get the file again, or convert it from its source anew",
+            hint="download the file again, or convert it again from its source",
         )
 
 

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from animdiff_cli.core.model_parts import BASES, MODEL_PARTS, NETWORKS, PartName, networks_of, parts_of, tokenizers_of
-from animdiff_cli.weights.model_configs import shipped
+from animdiff_cli.weights.model_configs import shipped_config
 
 
 def test_every_name_has_one_entry():
@@ -17,7 +17,9 @@ def test_every_name_has_one_entry():
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_base_has_the_parts_of_its_model_index(base: str):
-    listed = {name for name, value in shipped(base, "model_index").items() if isinstance(value, list) and all(value)}
+    listed = {
+        name for name, value in shipped_config(base, "model_index").items() if isinstance(value, list) and all(value)
+    }
 
     assert {part.name for part in parts_of(base)} == listed - {"safety_checker", "feature_extractor", "image_encoder"}
 

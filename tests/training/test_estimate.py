@@ -12,7 +12,7 @@ from animdiff_cli.motion import MotionModule, plug
 from animdiff_cli.training.estimate import largest_layer, remedies, saved_activations
 from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
 from animdiff_cli.training.lora_layers import LoraLayers, image_projections, motion_projections
-from animdiff_cli.weights.model_configs import shipped
+from animdiff_cli.weights.model_configs import shipped_config
 
 SIDE = 64  # latent pixels: pictures of 512
 VERSIONS = {"sd15": "v2", "sdxl": "sdxl"}
@@ -29,7 +29,7 @@ def fused_attention(monkeypatch):
 
 def count_saved(base, stage, frames, *, gradient_checkpointing):
     """Run the UNet on meta tensors; return the numbers saved per frame and latent pixel."""
-    saved, config = {}, shipped(base, "unet")
+    saved, config = {}, shipped_config(base, "unet")
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
         share_text(unet)
@@ -73,13 +73,13 @@ def count_saved(base, stage, frames, *, gradient_checkpointing):
 def test_estimated_activations_match_those_of_the_true_unets(fused_attention, base, stage, gradient_checkpointing):
     frames = 1 if stage == "domain-adapter" else 16
     counted = count_saved(base, stage, frames, gradient_checkpointing=gradient_checkpointing)
-    estimated = saved_activations(shipped(base, "unet"), stage, gradient_checkpointing=gradient_checkpointing)
+    estimated = saved_activations(shipped_config(base, "unet"), stage, gradient_checkpointing=gradient_checkpointing)
     assert 0.95 * counted < estimated < 1.15 * counted
 
 
 def test_the_largest_layer_is_a_temporal_transformer_of_the_first_level():
-    assert largest_layer(shipped("sdxl", "unet"), "motion-lora") == 27.5 * 320
-    assert largest_layer(shipped("sdxl", "unet"), "domain-adapter") == 28 * 640 / 4
+    assert largest_layer(shipped_config("sdxl", "unet"), "motion-lora") == 27.5 * 320
+    assert largest_layer(shipped_config("sdxl", "unet"), "domain-adapter") == 28 * 640 / 4
 
 
 def test_remedies_list_only_options_that_still_lower_memory(make_plan):

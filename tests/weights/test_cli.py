@@ -53,7 +53,7 @@ def test_convert_prints_where_the_file_is_and_accounts_for_every_key(motion_file
     assert result.stdout == f"{path}\n"
     assert all(tensor.dtype == torch.float16 for tensor in load_file(path).values())
     assert "motion-module, original to original" in result.stderr
-    assert "dropped: position code" in result.stderr and "added: position code" in result.stderr
+    assert "dropped: positional encoding" in result.stderr and "added: positional encoding" in result.stderr
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(motion_file, tmp_path):
