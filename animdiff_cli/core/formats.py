@@ -61,7 +61,7 @@ MEDIA_TYPES: Mapping[str, str] = {
     suffix: media_type for row in FORMATS.values() if not row.is_folder for suffix, media_type in row.suffixes.items()
 } | {suffix: media_type for suffix, media_type in READ_ONLY.items() if media_type}
 
-#: suffixes of clips that Pillow reads, of clips that ffmpeg reads, and of single pictures
+#: suffixes of clips that Pillow reads, of clips that ffmpeg reads, and of single images
 ANIMATION_SUFFIXES = frozenset(suffix for suffix, media_type in MEDIA_TYPES.items() if media_type.startswith("image/"))
 VIDEO_SUFFIXES = frozenset(
     {suffix for suffix, media_type in MEDIA_TYPES.items() if media_type.startswith("video/")} | READ_ONLY.keys()
