@@ -196,16 +196,16 @@ def _model_section(details: "ModelDetails") -> Section:
 
 
 def _file_section(details: "ModelDetails") -> Section:
-    model, receipt = details.model, details.receipt
+    model, download_record = details.model, details.download_record
     lines = [("path", str(model.path) if model.path else f"not downloaded: `animdiff fetch {model.name}`")]
     if model.bytes is not None:
         lines.append(("size", _size(model.bytes)))
     if details.sha256:
         lines.append(("sha256", details.sha256))
     sources = list(model.entry.sources) if model.entry else []
-    lines += [("source", source) for source in sources or ([receipt.source] if receipt else [])]
-    if receipt:
-        lines.append(("recorded", receipt.date))
+    lines += [("source", source) for source in sources or ([download_record.source] if download_record else [])]
+    if download_record:
+        lines.append(("recorded", download_record.date))
     return "File", lines
 
 

@@ -1,4 +1,4 @@
-"""Install one item: lock it, use the Hub cache or download, verify, write the receipt."""
+"""Install one item: lock it, use the Hub cache or download, verify, write the download record."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,10 @@ from animdiff_cli.fetch.items import FetchItem
 from animdiff_cli.fetch.local import (
     Fetched,
     find_local,
-    make_receipt,
-    read_receipt,
-    receipt_path,
+    make_download_record,
+    read_download_record,
     reject_superseded,
-    write_receipt,
+    write_download_record,
 )
 from animdiff_cli.fetch.network import Network, host
 from animdiff_cli.fetch.part import part_path
@@ -23,6 +22,7 @@ from animdiff_cli.fetch.remote import Digest, RemoteFile, ResolvedRef, digest_of
 from animdiff_cli.fetch.sources import resolve
 from animdiff_cli.fetch.transfer import download_file
 from animdiff_cli.files.atomic import atomic_write
+from animdiff_cli.registry.metadata import metadata_path
 
 
 def install_item(item: FetchItem, resolved: ResolvedRef, network: Network, emit: Emit) -> Fetched:
@@ -50,11 +50,11 @@ def destination(item: FetchItem, resolved: ResolvedRef) -> Path:
 
 
 def with_known_hash(item: FetchItem, remote: RemoteFile, path: Path) -> RemoteFile:
-    """Add the hash and size from the catalog, or the hash from the receipt of an earlier download.
+    """Add the hash and size from the catalog, or the hash from the download record of an earlier download.
 
     Raises IntegrityError if the source reports another hash.
     """
-    recorded, entry = read_receipt(path), item.entry
+    recorded, entry = read_download_record(path), item.entry
     sha256 = (entry.sha256 if entry else None) or (recorded.sha256 if recorded else None)
     if sha256 and remote.sha256 not in (None, sha256):
         actual = (remote.sha256 or "")[:12]
@@ -72,7 +72,7 @@ def with_known_hash(item: FetchItem, remote: RemoteFile, path: Path) -> RemoteFi
 def _changed_hint(item: FetchItem, path: Path) -> str:
     if item.entry and item.entry.sha256:
         return "name another source, such as `hf:org/repo/file@revision`"
-    return f"if you trust the new file: `rm {receipt_path(path)}`, then fetch it again"
+    return f"if you trust the new file: `rm {metadata_path(path)}`, then fetch it again"
 
 
 class _Installation:
@@ -107,15 +107,17 @@ class _Installation:
     def _install_file(self, resolved: ResolvedRef, path: Path) -> dict[str, Digest]:
         entry = self._item.entry
         remote = with_known_hash(self._item, replace(resolved.files[0], name=path.name), path)
-        is_recorded = remote.sha256 is not None and read_receipt(path) is not None
+        is_recorded = remote.sha256 is not None and read_download_record(path) is not None
         digest = self._obtain(remote, resolved.cached.get(resolved.files[0].name), path)
         try:
             reject_superseded(digest.sha256, entry)
         except IntegrityError:
             path.unlink()
             raise
-        receipt = make_receipt(str(resolved.ref), {path.name: digest}, revision=resolved.revision, is_folder=False)
-        write_receipt(path, receipt)
+        download_record = make_download_record(
+            str(resolved.ref), {path.name: digest}, revision=resolved.revision, is_folder=False
+        )
+        write_download_record(path, download_record)
         if not is_recorded and not (entry and entry.sha256):
             self._report_trusted(path, digest.sha256)
         return {path.name: digest}
@@ -131,7 +133,9 @@ class _Installation:
             digest = _verified_digest(named, target) or self._obtain(named, resolved.cached.get(remote.name), target)
             self._emit(BytesReceived(named.name, digest.size, digest.size))
             digests[remote.name] = digest
-        write_receipt(path, make_receipt(str(resolved.ref), digests, revision=resolved.revision, is_folder=True))
+        write_download_record(
+            path, make_download_record(str(resolved.ref), digests, revision=resolved.revision, is_folder=True)
+        )
         staging.replace(path)
         unhashed = [remote for remote in resolved.files if not remote.sha256 and not remote.git_sha1]
         if unhashed and resolved.files[0].url:
@@ -146,9 +150,9 @@ class _Installation:
         return download_file(remote, target, self._network, self._emit)
 
     def _report_trusted(self, path: Path, sha256: str) -> None:
-        name, receipt = self._item.name, receipt_path(path).name
+        name, metadata_name = self._item.name, metadata_path(path).name
         trusted = f"`{name}` has no hash in the catalog: trusted on first use"
-        self._emit(Note(f"{trusted}, sha256 {sha256} recorded in {receipt}"))
+        self._emit(Note(f"{trusted}, sha256 {sha256} recorded in {metadata_name}"))
 
 
 def _verified_digest(remote: RemoteFile, target: Path) -> Digest | None:

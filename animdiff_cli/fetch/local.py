@@ -1,4 +1,4 @@
-"""Local copies of weights: find and verify them, and record their origin in a receipt beside them."""
+"""Local copies of weights: find and verify them, and record their origin in a download record beside them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from animdiff_cli.registry.metadata import metadata_path, read_metadata_json
 from animdiff_cli.registry.model_dirs import ModelDir, model_dirs, weights_in_folder
 from animdiff_cli.registry.store import not_downloaded
 
-#: `source` in the receipt of a file that another program or the user put there
+#: `source` in the download record of a file that another program or the user put there
 LOCAL_SOURCE = "found on this machine"
 
 
@@ -33,7 +33,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class DownloadRecord:
     """Origin and hash of a download, stored in `NAME.json` beside `NAME`. For a folder, `files` has the hashes."""
 
     source: str  # the reference it was fetched from
@@ -45,15 +45,15 @@ class Receipt:
     files: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
-#: keys of a sidecar that belong to the receipt
-RECEIPT_KEYS = frozenset(field.name for field in fields(Receipt))
+#: keys of a metadata file that belong to the download record
+RECORD_KEYS = frozenset(field.name for field in fields(DownloadRecord))
 
 
 def find_local(item: FetchItem, folders: Sequence[ModelDir] | None = None) -> Fetched | None:
-    """Find an item on this machine and verify it: by its receipt, or by its hash if it has none.
+    """Find an item on this machine and verify it: by its download record, or by its hash if it has none.
 
     `folders` are scanned model folders, to search several items in one scan. Raises IntegrityError for a file that
-    differs from its receipt or catalog entry, NotFound for a missing file that no source offers.
+    differs from its download record or catalog entry, NotFound for a missing file that no source offers.
     """
     path = weights_in_folder(item.target) if item.in_folder else item.target
     entry = item.entry
@@ -63,11 +63,11 @@ def find_local(item: FetchItem, folders: Sequence[ModelDir] | None = None) -> Fe
         return Fetched(item.name, path, entry.sha256, size_of(path), True)
     if path.is_dir():
         return _verified_folder(item, path) if any(path.iterdir()) else None
-    receipt = read_receipt(path)
-    if receipt is None:
-        receipt = _create_receipt(item, path)
-    _verify_receipt(item, path, receipt)
-    return Fetched(item.name, path, receipt.sha256, receipt.bytes, True)
+    download_record = read_download_record(path)
+    if download_record is None:
+        download_record = _create_record(item, path)
+    _verify_record(item, path, download_record)
+    return Fetched(item.name, path, download_record.sha256, download_record.bytes, True)
 
 
 def size_of(path: Path) -> int:
@@ -84,39 +84,36 @@ def reject_superseded(sha256: str, entry: CatalogEntry | None) -> None:
         )
 
 
-def receipt_path(path: Path) -> Path:
-    """Return the path of the receipt of a file or folder."""
-    return metadata_path(path)
-
-
-def make_receipt(source: str, digests: Mapping[str, Digest], *, revision: str | None, is_folder: bool) -> Receipt:
-    """Create the receipt of one file, or of the files of a folder."""
+def make_download_record(
+    source: str, digests: Mapping[str, Digest], *, revision: str | None, is_folder: bool
+) -> DownloadRecord:
+    """Create the download record of one file, or of the files of a folder."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     if is_folder:
         files = {name: asdict(digest) for name, digest in digests.items()}
-        return Receipt(source, None, sum(d.size for d in digests.values()), date, None, revision, files)
+        return DownloadRecord(source, None, sum(d.size for d in digests.values()), date, None, revision, files)
     (digest,) = digests.values()
-    return Receipt(source, digest.sha256, digest.size, date, digest.etag, revision)
+    return DownloadRecord(source, digest.sha256, digest.size, date, digest.etag, revision)
 
 
-def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Write the receipt of `path` atomically. Keeps all other keys of the sidecar."""
-    content = {key: value for key, value in asdict(receipt).items() if value not in (None, {})}
-    content |= {key: value for key, value in read_metadata_json(path).items() if key not in RECEIPT_KEYS}
-    atomic_write_text(receipt_path(path), f"{json.dumps(content, indent=2, ensure_ascii=False)}\n")
+def write_download_record(path: Path, download_record: DownloadRecord) -> None:
+    """Write the download record of `path` atomically. Keeps all other keys of the metadata file."""
+    content = {key: value for key, value in asdict(download_record).items() if value not in (None, {})}
+    content |= {key: value for key, value in read_metadata_json(path).items() if key not in RECORD_KEYS}
+    atomic_write_text(metadata_path(path), f"{json.dumps(content, indent=2, ensure_ascii=False)}\n")
 
 
-def read_receipt(path: Path) -> Receipt | None:
-    """Read the receipt of a file or folder; None if it is missing or invalid."""
-    content = {key: value for key, value in read_metadata_json(path).items() if key in RECEIPT_KEYS}
+def read_download_record(path: Path) -> DownloadRecord | None:
+    """Read the download record of a file or folder; None if it is missing or invalid."""
+    content = {key: value for key, value in read_metadata_json(path).items() if key in RECORD_KEYS}
     try:
-        return Receipt(**{"sha256": None, **content})
-    except TypeError:  # a sidecar without a receipt
+        return DownloadRecord(**{"sha256": None, **content})
+    except TypeError:  # a metadata file without a download record
         return None
 
 
 def _find_external(item: FetchItem, entry: CatalogEntry, folders: Sequence[ModelDir]) -> Fetched | None:
-    """Find an entry's weights in the model folders of other programs. Writes nothing there, not even a receipt."""
+    """Find an entry's weights in the model folders of other programs. Writes nothing there."""
     if not entry.sources:
         raise not_downloaded(entry)
     path = find_in_model_dirs(entry, folders)
@@ -124,8 +121,8 @@ def _find_external(item: FetchItem, entry: CatalogEntry, folders: Sequence[Model
 
 
 def _verified_folder(item: FetchItem, path: Path) -> Fetched:
-    receipt = read_receipt(path)
-    files = receipt.files if receipt else {}
+    download_record = read_download_record(path)
+    files = download_record.files if download_record else {}
     hashes = tuple((name, str(facts.get("sha256"))) for name, facts in files.items())
     damaged = next((name for name, facts in files.items() if _file_size(path / name) != facts.get("size")), None)
     if damaged is not None:
@@ -138,20 +135,20 @@ def _file_size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def _create_receipt(item: FetchItem, path: Path) -> Receipt:
-    """Hash and verify a file that the user put there, then write its receipt."""
-    receipt = make_receipt(LOCAL_SOURCE, {path.name: digest_of(path)}, revision=None, is_folder=False)
-    _verify_receipt(item, path, receipt)
-    write_receipt(path, receipt)
-    return receipt
+def _create_record(item: FetchItem, path: Path) -> DownloadRecord:
+    """Hash and verify a file that the user put there, then write its download record."""
+    download_record = make_download_record(LOCAL_SOURCE, {path.name: digest_of(path)}, revision=None, is_folder=False)
+    _verify_record(item, path, download_record)
+    write_download_record(path, download_record)
+    return download_record
 
 
-def _verify_receipt(item: FetchItem, path: Path, receipt: Receipt) -> None:
-    hint = f"run `rm {path} {receipt_path(path)}`, then fetch it again"
-    if path.stat().st_size != receipt.bytes:
+def _verify_record(item: FetchItem, path: Path, download_record: DownloadRecord) -> None:
+    hint = f"run `rm {path} {metadata_path(path)}`, then fetch it again"
+    if path.stat().st_size != download_record.bytes:
         raise IntegrityError(f"{path} is not the file that was fetched: its size has changed", hint=hint)
     entry = item.entry
-    reject_superseded(receipt.sha256 or "", entry)
-    if entry and entry.sha256 and receipt.sha256 != entry.sha256:
-        actual, expected = (receipt.sha256 or "none")[:12], entry.sha256[:12]
+    reject_superseded(download_record.sha256 or "", entry)
+    if entry and entry.sha256 and download_record.sha256 != entry.sha256:
+        actual, expected = (download_record.sha256 or "none")[:12], entry.sha256[:12]
         raise IntegrityError(f"{path} is not `{entry.alias}`: sha256 {actual}…, expected {expected}…", hint=hint)

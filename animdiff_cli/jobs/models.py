@@ -12,7 +12,7 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.items import requirements
-from animdiff_cli.fetch.local import Receipt, read_receipt, size_of
+from animdiff_cli.fetch.local import DownloadRecord, read_download_record, size_of
 from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.file_facts_cache import cached_fact
 from animdiff_cli.registry.hub_cache import list_hub_cache
@@ -73,7 +73,7 @@ class ModelDetails:
     """Everything `animdiff models show` prints about one model."""
 
     model: ModelInfo
-    receipt: Receipt | None  # the recorded download or verification
+    download_record: DownloadRecord | None  # the recorded download or verification
     info: WeightsInfo | None  # None if the file is missing or not recognized
     requirements: tuple[tuple[str, bool], ...]  # alias, and whether it is on this machine
 
@@ -81,17 +81,17 @@ class ModelDetails:
     def sha256(self) -> str | None:
         """The expected hash: from the catalog, else from the recorded download."""
         entry = self.model.entry
-        return (entry.sha256 if entry else None) or (self.receipt.sha256 if self.receipt else None)
+        return (entry.sha256 if entry else None) or (self.download_record.sha256 if self.download_record else None)
 
     def record(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
-        entry, receipt = self.model.entry, self.receipt
+        entry, download_record = self.model.entry, self.download_record
         return {
             **self.model.record(),
             "sha256": self.sha256,
-            "sources": list(entry.sources) if entry else [receipt.source] if receipt else [],
-            "revision": receipt.revision if receipt else None,
-            "fetched": receipt.date if receipt else None,
+            "sources": list(entry.sources) if entry else [download_record.source] if download_record else [],
+            "revision": download_record.revision if download_record else None,
+            "fetched": download_record.date if download_record else None,
             "requires": [alias for alias, _ in self.requirements],
             "trigger_words": list(self.model.metadata.trigger_words),
             "recommended": dict(self.model.metadata.recommended),
@@ -133,8 +133,10 @@ def model_details(name: str) -> ModelDetails:
     """Return all details of the model that `name` refers to. Raises NotFound if there is none."""
     model = find_model(name)
     needed = requirements(model.entry) if model.entry else ()
-    receipt = read_receipt(model.path) if model.path else None
-    return ModelDetails(model, receipt, _weights_info(model), tuple((entry.alias, is_local(entry)) for entry in needed))
+    download_record = read_download_record(model.path) if model.path else None
+    return ModelDetails(
+        model, download_record, _weights_info(model), tuple((entry.alias, is_local(entry)) for entry in needed)
+    )
 
 
 def location_of(path: Path) -> Location:

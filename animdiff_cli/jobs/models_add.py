@@ -11,7 +11,7 @@ from animdiff_cli.core.choices import Base, Family, Kind
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.items import GROUPS
-from animdiff_cli.fetch.local import read_receipt, size_of
+from animdiff_cli.fetch.local import read_download_record, size_of
 from animdiff_cli.registry.catalog import CatalogEntry, first_validation_error, load_catalog
 from animdiff_cli.registry.file_facts_cache import cached_sha256
 from animdiff_cli.registry.store import locate_any
@@ -111,8 +111,12 @@ def _origin(ref: ModelRef, path: Path | None) -> dict[str, Any]:
             "bytes": size_of(path),
             "sha256": cached_sha256(path) if path.is_file() else None,
         }
-    receipt = read_receipt(path) if path is not None else None
-    recorded = {"sha256": receipt.sha256, "bytes": receipt.bytes} if receipt and receipt.sha256 else {}
+    download_record = read_download_record(path) if path is not None else None
+    recorded = (
+        {"sha256": download_record.sha256, "bytes": download_record.bytes}
+        if download_record and download_record.sha256
+        else {}
+    )
     return {"sources": (str(ref),), **recorded}
 
 

@@ -9,10 +9,11 @@ from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.disk import readable_failures, target_lock
-from animdiff_cli.fetch.local import receipt_path, size_of
+from animdiff_cli.fetch.local import size_of
 from animdiff_cli.fetch.part import part_path
 from animdiff_cli.files.atomic import remove as delete
 from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.metadata import metadata_path
 from animdiff_cli.registry.model_dirs import download_path, model_dirs, ref_download_path
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.registry.user_catalog import remove_entry
@@ -89,5 +90,5 @@ def _cannot_remove(name: str) -> UsageError:
 
 def _with_companions(path: Path) -> tuple[Path, ...]:
     part = part_path(path)
-    files = (path, part, part.with_name(f"{part.name}.jsonl"), receipt_path(path))
+    files = (path, part, part.with_name(f"{part.name}.jsonl"), metadata_path(path))
     return tuple(each for each in files if each.exists() or each.is_symlink())

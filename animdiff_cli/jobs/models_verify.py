@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from animdiff_cli.core.events import Checking, Emit, Note, ignore
-from animdiff_cli.fetch.local import LOCAL_SOURCE, make_receipt, read_receipt, write_receipt
+from animdiff_cli.fetch.local import LOCAL_SOURCE, make_download_record, read_download_record, write_download_record
 from animdiff_cli.fetch.remote import Digest, digest_of
 from animdiff_cli.jobs.models import ModelInfo, find_model, list_models, require_path
 
@@ -69,12 +69,12 @@ def _verify_file(model: ModelInfo, path: Path) -> VerifyResult:
 
 
 def _verify_folder(model: ModelInfo, path: Path) -> VerifyResult:
-    receipt = read_receipt(path)
+    download_record = read_download_record(path)
     failed = None
-    if receipt is None or not receipt.files:
+    if download_record is None or not download_record.files:
         verdict: Verdict = _record(model, path, _digests(path)) if model.where == "store" else "unknown"
     else:
-        failed = next((name for name, facts in receipt.files.items() if not _is_same(path / name, facts)), None)
+        failed = next((name for name, facts in download_record.files.items() if not _is_same(path / name, facts)), None)
         verdict = "ok" if failed is None else "differs"
     return VerifyResult(model.name, path, verdict, None, None, failed, is_own=model.where == "store")
 
@@ -86,14 +86,14 @@ def _expected_sha256(model: ModelInfo, path: Path) -> str | None:
     blob = Path(os.path.realpath(path)).name
     if model.where == "hub-cache" and _SHA256.fullmatch(blob):
         return blob
-    receipt = read_receipt(path)
-    return receipt.sha256 if receipt else None
+    download_record = read_download_record(path)
+    return download_record.sha256 if download_record else None
 
 
 def _record(model: ModelInfo, path: Path, digests: Mapping[str, Digest]) -> Verdict:
     if model.where != "store" or not digests:
         return "unknown"
-    write_receipt(path, make_receipt(LOCAL_SOURCE, digests, revision=None, is_folder=path.is_dir()))
+    write_download_record(path, make_download_record(LOCAL_SOURCE, digests, revision=None, is_folder=path.is_dir()))
     return "recorded"
 
 

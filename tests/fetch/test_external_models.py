@@ -1,4 +1,4 @@
-"""Fetching next to model folders of other programs, user-written sidecars and other processes."""
+"""Fetching next to model folders of other programs, user-written metadata files and other processes."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ def test_a_missing_local_file_cannot_be_fetched(network, tmp_path):
             plan([item_of(lost)], network)
 
 
-def test_a_local_file_gets_no_receipt(network, tmp_path):
+def test_a_local_file_gets_no_download_record(network, tmp_path):
     path = tmp_path / "mine.ckpt"
     path.write_bytes(b"mine")
     mine = CatalogEntry(alias="mine", kind="lora", base="sd15", description="x", path=str(path))
@@ -76,13 +76,13 @@ def test_a_local_file_gets_no_receipt(network, tmp_path):
     assert not path.with_name("mine.ckpt.json").exists()
 
 
-def test_fetch_keeps_user_keys_of_the_sidecar(mirror, entry, network, models):
-    sidecar = models / "lora" / "toy.ckpt.json"
-    sidecar.parent.mkdir(parents=True)
-    sidecar.write_text('{"trigger_words": ["zzz"], "sha256": "stale"}')
+def test_fetch_keeps_user_keys_of_the_metadata_file(mirror, entry, network, models):
+    metadata = models / "lora" / "toy.ckpt.json"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text('{"trigger_words": ["zzz"], "sha256": "stale"}')
     (planned,) = make_plan([item_of(entry)], network).items
     install_item(planned.item, planned.resolved, network, ignore)
-    content = json.loads(sidecar.read_text())
+    content = json.loads(metadata.read_text())
     assert content["trigger_words"] == ["zzz"]
     assert (content["sha256"], content["source"]) == (entry.sha256, "hf:org/repo/toy.ckpt")
 

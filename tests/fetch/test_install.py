@@ -1,4 +1,4 @@
-"""Installed items are verified, recorded in a receipt, downloaded once and always complete."""
+"""Installed items are verified, recorded in a download record, downloaded once and always complete."""
 
 import json
 
@@ -61,17 +61,17 @@ def web_item(site, models):
     return make
 
 
-def test_installs_an_alias_with_a_receipt(site, storage, install, entry, data, models):
+def test_installs_an_alias_with_a_download_record(site, storage, install, entry, data, models):
     commit = site.put_repository("org/repo", {"toy.ckpt": data}, storage)
     fetched, notes = install(item_of(entry))
     assert fetched.path == models / "motion-module" / "toy.ckpt"
     assert (fetched.path.read_bytes(), fetched.sha256, fetched.bytes) == (data, sha256(data), len(data))
     assert not fetched.cached
     assert not notes
-    receipt = json.loads((models / "motion-module" / "toy.ckpt.json").read_text())
-    assert receipt.pop("date").endswith("+00:00")
-    assert receipt.pop("etag")
-    assert receipt == {
+    download_record = json.loads((models / "motion-module" / "toy.ckpt.json").read_text())
+    assert download_record.pop("date").endswith("+00:00")
+    assert download_record.pop("etag")
+    assert download_record == {
         "source": "hf:org/repo/toy.ckpt",
         "sha256": sha256(data),
         "bytes": len(data),
