@@ -1,4 +1,4 @@
-"""`animdiff convert`: any weight file to any layout."""
+"""`animdiff convert`: convert weight files between layouts."""
 
 import sys
 from enum import StrEnum
@@ -12,7 +12,7 @@ from animdiff_cli.cli.out import print_json
 
 
 class To(StrEnum):
-    """Layouts by the names people know them by."""
+    """Layouts to write. `comfy` is the one that ComfyUI reads for the kind of file."""
 
     original = "original"
     diffusers = "diffusers"
@@ -21,8 +21,8 @@ class To(StrEnum):
     comfy = "comfy"
 
 
-class FloatFormat(StrEnum):
-    """Number formats weights are written in."""
+class FloatDtype(StrEnum):
+    """Dtypes to write."""
 
     fp16 = "fp16"
     bf16 = "bf16"
@@ -31,34 +31,44 @@ class FloatFormat(StrEnum):
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="<src>", help="A weight file, a diffusers folder, or an alias.", show_default=False)
+        str, typer.Argument(metavar="<src>", help="Weight file, diffusers folder or alias.", show_default=False)
     ],
     to: Annotated[
-        To | None, typer.Option("--to", rich_help_panel=OUTPUT, help="Layout to write; without it, the one there is.")
+        To | None, typer.Option("--to", rich_help_panel=OUTPUT, help="Layout to write. Default: the current layout.")
     ] = None,
     dtype: Annotated[
-        FloatFormat | None, typer.Option("--dtype", rich_help_panel=OUTPUT, help="Number format; without it, as it is.")
+        FloatDtype | None,
+        typer.Option("--dtype", rich_help_panel=OUTPUT, help="Dtype to write. Default: the current dtype."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", rich_help_panel=OUTPUT, help="File or folder to write.", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            rich_help_panel=OUTPUT,
+            help="Output file or folder. Default: beside the source.",
+            show_default=False,
+        ),
     ] = None,
     merge_lora: Annotated[
         list[str] | None,
         typer.Option(
-            "--merge-lora", metavar="<ref[@scale]>", rich_help_panel=MODELS, help="Bake a LoRA in. Repeatable."
+            "--merge-lora",
+            metavar="<ref[@scale]>",
+            rich_help_panel=MODELS,
+            help="Merge a LoRA into the weights. Repeatable.",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace the output if it is there.")
+        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace an existing output.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=OUTPUT, help="Account for every key, write nothing.")
+        bool, typer.Option("--dry-run", rich_help_panel=OUTPUT, help="Show what happens to every key. Write nothing.")
     ] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Convert weights between the layouts of AnimateDiff, diffusers, kohya, peft and ComfyUI."""
+    """Convert weights between the AnimateDiff, diffusers, kohya, peft and ComfyUI layouts."""
     from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 
     plan = plan_conversion(
@@ -73,15 +83,15 @@ def convert(
     if not dry_run:
         totals["not_finite"] = list(convert_weights(plan).not_finite)
     if not quiet:
-        _tell(totals)
+        _print_summary(totals)
     if json_:
         print_json(totals)
     else:
         print(totals["path"])
 
 
-def _tell(totals: dict[str, Any]) -> None:
-    """Account for the keys on stderr."""
+def _print_summary(totals: dict[str, Any]) -> None:
+    """Print the counts of tensors to stderr."""
     print(
         f"{totals['kind']}, {totals['from']} to {totals['to']}: {totals['tensors']} tensors read,"
         f" {totals['written']} {'to write' if totals['dry_run'] else 'written'}",
@@ -91,4 +101,4 @@ def _tell(totals: dict[str, Any]) -> None:
         for reason, count in totals[what].items():
             print(f"  {count} {what}: {reason}", file=sys.stderr)
     if broken := totals.get("not_finite"):
-        print(f"warning: {len(broken)} tensors hold NaN or infinity, first `{broken[0]}`", file=sys.stderr)
+        print(f"warning: {len(broken)} tensors contain NaN or infinity, first `{broken[0]}`", file=sys.stderr)

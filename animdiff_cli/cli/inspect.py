@@ -1,62 +1,93 @@
-"""`animdiff inspect`: what a file is. Weights get a card, clips show how they came about."""
+"""`animdiff inspect`: show the facts of a weight file, or the recipe of a clip."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from animdiff_cli.cli.options import GENERAL, JsonOpt
 from animdiff_cli.cli.out import print_json
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES
 
-WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-#: files that tell a folder of weights from a folder of frames
-FOLDER_SIGNS = ("model_index.json", "config.json", "*.safetensors", "*.bin")
+if TYPE_CHECKING:
+    from animdiff_cli.weights.info import WeightsInfo
+
+#: metadata of training tools can be very long
+MAX_METADATA = 100
+#: files in a folder of weights, and not in a folder of frames
+WEIGHT_FOLDER_FILES = ("model_index.json", "config.json", "*.safetensors", "*.bin")
 
 
 def inspect(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="A weight file or model folder; a clip, a folder of frames, or a recipe.json.", show_default=False
-        ),
+        typer.Argument(help="Weight file, model folder, clip, folder of frames, or recipe.json.", show_default=False),
     ],
     no_hash: Annotated[
         bool,
-        typer.Option("--no-hash", rich_help_panel=GENERAL, help="Leave the sha256 of weights out: it reads it all."),
+        typer.Option("--no-hash", rich_help_panel=GENERAL, help="Skip the sha256, which reads the whole file."),
     ] = False,
     json_: JsonOpt = False,
 ) -> None:
-    """Print the card of a weight file, or the recipe that a clip carries."""
-    if _holds_weights(file):
-        _print_card(file, with_hash=not no_hash and file.is_file(), as_json=json_)
+    """Show the kind, base, version and size of a weight file, or the recipe in a clip."""
+    if _is_weights(file):
+        _print_weights_info(file, with_hash=not no_hash and file.is_file(), as_json=json_)
     else:
         _print_recipe(file, as_json=json_)
 
 
-def _holds_weights(file: Path) -> bool:
+def _is_weights(file: Path) -> bool:
     if file.is_dir():
-        return any(next(file.glob(sign), None) for sign in FOLDER_SIGNS)
-    return file.suffix.lower() in WEIGHTS
+        return any(next(file.glob(name), None) for name in WEIGHT_FOLDER_FILES)
+    return file.suffix.lower() in WEIGHT_SUFFIXES
 
 
-def _print_card(file: Path, *, with_hash: bool, as_json: bool) -> None:
+def _print_weights_info(file: Path, *, with_hash: bool, as_json: bool) -> None:
     from animdiff_cli.files.hashing import sha256_of
-    from animdiff_cli.weights.card import alias_of, card_lines
     from animdiff_cli.weights.identify import identify
 
     info = identify(file)
     if as_json:
         digest = sha256_of(file) if with_hash else None
-        alias = alias_of(digest) if digest else None
+        alias = _alias_of(digest) if digest else None
         print_json({"file": str(file), **info.record(), "sha256": digest, "alias": alias})
         return
-    for name, value in card_lines(info):
+    for name, value in _info_lines(info):
         print(f"{name:<12} {value}", flush=True)
-    if with_hash:  # last, because it alone takes time
+    if with_hash:  # last, because it reads the whole file
         digest = sha256_of(file)
         print(f"{'sha256':<12} {digest}")
-        if alias := alias_of(digest):
+        if alias := _alias_of(digest):
             print(f"{'known as':<12} {alias}")
+
+
+def _info_lines(info: "WeightsInfo") -> Iterator[tuple[str, str]]:
+    facts = {
+        "kind": info.kind,
+        "base": info.base,
+        "version": info.version,
+        "format": info.format,
+        "family": info.family,
+        "rank": info.rank,
+        "dtype": info.dtype,
+        "parameters": f"{info.parameters:,}",
+        "tensors": info.tensors,
+        "max frames": info.max_frames,
+        "container": info.container,
+        "goes with": info.goes_with,
+    }
+    yield from ((name, str(value)) for name, value in facts.items() if value is not None)
+    yield from (("note", note) for note in info.notes)
+    for key, value in sorted(info.metadata.items()):
+        short = value if len(value) <= MAX_METADATA else f"{value[:MAX_METADATA]}… ({len(value)} characters)"
+        yield f"  {key}", short
+
+
+def _alias_of(sha256: str) -> str | None:
+    from animdiff_cli.registry.catalog import load_catalog
+
+    return next((entry.alias for entry in load_catalog().entries if entry.sha256 == sha256), None)
 
 
 def _print_recipe(file: Path, *, as_json: bool) -> None:

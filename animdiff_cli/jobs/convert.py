@@ -1,4 +1,4 @@
-"""Convert weight files: what `animdiff convert` does, callable from Python."""
+"""Plan and run the conversion of a weight file. The Python API of `animdiff convert`."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,15 @@ from animdiff_cli.weights.lora import LoraWeights, open_lora
 from animdiff_cli.weights.lora_names import Layout
 from animdiff_cli.weights.stream import write_safetensors
 
-#: file diffusers looks for where a folder is one model
+#: file name that diffusers loads from the folder of a single model
 MODEL_FILE = "diffusion_pytorch_model.safetensors"
-#: configs and headers come on top of the tensors
+#: disk space for configs and headers, beyond the tensors
 SPARE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertPlan:
-    """A conversion settled to the last key. Making it finds every mistake that can be found without reading numbers."""
+    """A checked conversion: every key is mapped, added or dropped. No tensor has been read."""
 
     source: Path
     info: WeightsInfo
@@ -38,7 +38,7 @@ class ConvertPlan:
     output: Path
 
     def totals(self) -> dict[str, Any]:
-        """Account for every key: how many there were, are, and why any were dropped or added."""
+        """Return the counts of tensors, with the reasons for those dropped or added."""
         dropped, added = self.converted.dropped, self.converted.added
         return {
             "source": str(self.source),
@@ -57,11 +57,11 @@ class ConvertPlan:
 
 @dataclass(frozen=True, slots=True)
 class ConvertResult:
-    """What was written."""
+    """The result of a conversion."""
 
     path: Path
     totals: Mapping[str, Any]
-    not_finite: tuple[str, ...]  # tensors that hold NaN or infinity
+    not_finite: tuple[str, ...]  # tensors with NaN or infinite values
 
 
 def plan_conversion(
@@ -73,10 +73,10 @@ def plan_conversion(
     merge_loras: Sequence[str] = (),
     overwrite: bool = False,
 ) -> ConvertPlan:
-    """Settle a conversion. `source` and `merge_loras` are references, the latter with `@scale`. Writes nothing.
+    """Plan a conversion without writing anything. `source` and `merge_loras` are references; LoRAs accept `@scale`.
 
-    Raises `NotFound` for files that are not here, `IntegrityError` for weights nobody can account for, `UsageError`
-    for a layout the kind does not have or an output that is there already.
+    Raises `NotFound` for missing files, `IntegrityError` for unknown weights, `UsageError` for an unsupported layout
+    or an existing output.
     """
     path = _find(parse_ref(source))
     file = open_any(path)
@@ -90,7 +90,7 @@ def plan_conversion(
 
 
 def convert_weights(plan: ConvertPlan) -> ConvertResult:
-    """Write what was planned, one stretch of rows at a time, whole or not at all."""
+    """Run a planned conversion. The output is written atomically, a few rows at a time."""
     metadata = dict(plan.converted.metadata) | {"format": "pt"}
     if not _is_folder(plan.output, plan.converted):
         broken = write_safetensors(plan.converted.files[""], plan.output, metadata)
@@ -113,18 +113,18 @@ def _find(ref: ModelRef) -> Path:
 
 
 def _open_lora(text: str, info: WeightsInfo, target: Path) -> LoraWeights:
-    """Open a LoRA to bake in, after checking that it fits."""
+    """Open a LoRA to merge, and check its kind and base."""
     ref = parse_ref(text, scaled=True)
     file = open_any(_find(ref))
     lora = identify_file(file)
-    fitting = MERGEABLE.get(info.kind, ())
-    if lora.kind not in fitting:
-        able = f"only a {' or '.join(fitting)} can" if fitting else f"nothing can be baked into a {info.kind}"
-        raise UsageError(f"{file.path.name} is a {lora.kind}, and {able}: {target.name} is a {info.kind}")
+    kinds = MERGEABLE.get(info.kind, ())
+    if lora.kind not in kinds:
+        mergeable = f"accepts a {' or '.join(kinds)}" if kinds else "accepts no LoRA"
+        raise UsageError(f"cannot merge {file.path.name}, a {lora.kind}: {target.name}, a {info.kind}, {mergeable}")
     if not lora.fits_base(info):
         raise UsageError(
             f"{file.path.name} was made for {lora.base}, {target.name} is {info.base}",
-            hint=f"choose a LoRA of {info.base}",
+            hint=f"use a LoRA for {info.base}",
         )
     return open_lora(file, 1.0 if ref.scale is None else ref.scale)
 
@@ -140,22 +140,25 @@ def _is_folder(output: Path, converted: ConvertedWeights) -> bool:
 
 def _check_output(output: Path, converted: ConvertedWeights, *, overwrite: bool) -> None:
     if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists", hint="add `--overwrite`, or name another with `-o`")
+        raise UsageError(f"{output} exists", hint="use `--overwrite`, or another path with `-o`")
     if len(converted.files) > 1 and output.suffix == ".safetensors":
-        raise UsageError(f"a diffusers model is a folder, not a file such as {output}", hint="leave the suffix out")
+        raise UsageError(f"a diffusers model is a folder, not a file such as {output}", hint="omit the suffix")
     if not converted.configs and output.suffix != ".safetensors":
         raise UsageError(
-            f"{output} must end in .safetensors, the one container written",
+            f"{output} must end in .safetensors",
             hint=f"`-o {output.with_suffix('.safetensors')}`",
         )
     if output.is_dir() != _is_folder(output, converted) and output.exists():
-        raise UsageError(f"{output} is in the way: a folder for a file, or the reverse", hint="name another with `-o`")
+        raise UsageError(
+            f"{output} exists as a {'folder' if output.is_dir() else 'file'}", hint="use another path with `-o`"
+        )
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}", hint=f"`mkdir -p {output.parent}`")
     free, needed = shutil.disk_usage(output.parent).free, _bytes(converted) + SPARE_BYTES
     if free < needed:
         raise UsageError(
-            f"{output.parent} has {free >> 20} MiB free, {needed >> 20} MiB are needed", hint="free some, or use `-o`"
+            f"not enough disk space in {output.parent}: {free >> 20} MiB free, {needed >> 20} MiB needed",
+            hint="use another folder with `-o`",
         )
 
 
