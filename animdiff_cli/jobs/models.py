@@ -26,7 +26,7 @@ from animdiff_cli.registry.model_dirs import (
     refs_dir,
     weights_in_folder,
 )
-from animdiff_cli.registry.store import find_local, is_local, locate_any, not_downloaded
+from animdiff_cli.registry.store import is_local, local_path, locate_any, not_downloaded
 from animdiff_cli.weights.identify import identify
 from animdiff_cli.weights.info import WeightsInfo
 
@@ -157,7 +157,7 @@ def require_path(model: ModelInfo) -> Path:
 
 
 def _from_entry(entry: CatalogEntry, dirs: Sequence[ModelDir]) -> ModelInfo:
-    path = find_local(entry, dirs)
+    path = local_path(entry, dirs)
     return ModelInfo(
         name=entry.alias,
         kind=entry.kind,

@@ -32,9 +32,9 @@ from animdiff_cli.registry.model_dirs import (
 __all__ = [
     "KIND_FLAGS",
     "Located",
-    "find_local",
     "is_local",
     "local_entries",
+    "local_path",
     "locate",
     "locate_any",
     "not_downloaded",
@@ -70,7 +70,7 @@ def locate_any(ref: ModelRef) -> Located:
     return _locate(ref, None)
 
 
-def find_local(entry: CatalogEntry, dirs: Sequence[ModelDir] | None = None) -> Path | None:
+def local_path(entry: CatalogEntry, dirs: Sequence[ModelDir] | None = None) -> Path | None:
     """Return the local path of an entry: downloaded by alias, downloaded by reference, or external; None if missing.
 
     Pass `dirs` (from `model_dirs`) to look up many entries without listing the folders again.
@@ -88,12 +88,12 @@ def find_local(entry: CatalogEntry, dirs: Sequence[ModelDir] | None = None) -> P
 def local_entries(kind: Kind) -> list[CatalogEntry]:
     """Return the catalog entries of a kind that are on this machine, including bundled ones."""
     dirs = model_dirs()
-    return [entry for entry in load_catalog().of_kind(kind) if find_local(entry, dirs) is not None]
+    return [entry for entry in load_catalog().of_kind(kind) if local_path(entry, dirs) is not None]
 
 
 def is_local(entry: CatalogEntry) -> bool:
     """True if an entry's file or folder is on this machine."""
-    return find_local(entry) is not None
+    return local_path(entry) is not None
 
 
 def require_model(name: str | None) -> str:
@@ -133,7 +133,7 @@ def _locate(ref: ModelRef, kind: Kind | None) -> Located:
 def _from_catalog(entry: CatalogEntry, kind: Kind | None) -> Located:
     if kind not in (None, entry.kind):
         raise _wrong_kind(entry.alias, entry.kind, kind)
-    path = find_local(entry)
+    path = local_path(entry)
     if path is None:
         raise not_downloaded(entry)
     return Located(path, entry)

@@ -13,7 +13,7 @@ from animdiff_cli.registry.catalog import CatalogEntry
 from animdiff_cli.registry.file_facts_cache import cached_fact, cached_sha256
 from animdiff_cli.registry.metadata import read_metadata
 from animdiff_cli.registry.recommend import with_recommended
-from animdiff_cli.registry.store import find_local, locate
+from animdiff_cli.registry.store import local_path, locate
 
 DATA = b"the weights of toy"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -27,31 +27,31 @@ def toy(**facts):
 def test_a_file_with_the_right_name_and_size_matches_in_any_subfolder(write_file, use_dirs):
     use_dirs("ComfyUI")
     path = write_file("ComfyUI/models/loras/sub/toy.ckpt", DATA)
-    assert find_local(toy(sha256=SHA256, bytes=len(DATA))) == path
-    assert find_local(toy(bytes=len(DATA))) == path
-    assert find_local(toy()) == path
+    assert local_path(toy(sha256=SHA256, bytes=len(DATA))) == path
+    assert local_path(toy(bytes=len(DATA))) == path
+    assert local_path(toy()) == path
 
 
 def test_a_file_with_the_right_name_and_other_content_does_not_match(write_file, use_dirs):
     use_dirs("ComfyUI")
     write_file("ComfyUI/models/loras/toy.ckpt", b"something else")
-    assert find_local(toy(bytes=len(DATA))) is None
-    assert find_local(toy(sha256=SHA256)) is None
-    assert find_local(toy(refused_sha256=(hashlib.sha256(b"something else").hexdigest()[:8],))) is None
+    assert local_path(toy(bytes=len(DATA))) is None
+    assert local_path(toy(sha256=SHA256)) is None
+    assert local_path(toy(refused_sha256=(hashlib.sha256(b"something else").hexdigest()[:8],))) is None
 
 
 def test_a_renamed_file_matches_by_size_and_hash_only(write_file, use_dirs):
     use_dirs("ComfyUI")
     path = write_file("ComfyUI/models/loras/renamed.safetensors", DATA)
     write_file("ComfyUI/models/loras/decoy.safetensors", DATA[::-1])
-    assert find_local(toy(sha256=SHA256, bytes=len(DATA))) == path
-    assert find_local(toy(bytes=len(DATA))) is None
+    assert local_path(toy(sha256=SHA256, bytes=len(DATA))) == path
+    assert local_path(toy(bytes=len(DATA))) is None
 
 
 def test_a_file_in_the_folder_of_another_kind_does_not_match(write_file, use_dirs):
     use_dirs("ComfyUI")
     write_file("ComfyUI/models/vae/toy.ckpt", DATA)
-    assert find_local(toy()) is None
+    assert local_path(toy()) is None
 
 
 def test_a_fact_is_cached_until_the_file_changes(write_file):
@@ -89,7 +89,7 @@ def hub_file(write_file, name, data, *, repo="org--repo", commit="c0ffee", ref="
 
 def test_a_file_in_the_hub_cache_is_used_in_place(write_file):
     link = hub_file(write_file, "Toy.ckpt", DATA)
-    assert find_local(toy()) == link
+    assert local_path(toy()) == link
     assert locate(parse_ref("hf:org/repo/Toy.ckpt"), "lora").path == link
     assert locate(parse_ref("hf:org/repo/Toy.ckpt@c0ffee"), "lora").path == link
     for other in ("hf:org/repo/Toy.ckpt@v2", "hf:org/repo/Other.ckpt", "hf:org/other/Toy.ckpt"):
@@ -100,8 +100,8 @@ def test_a_file_in_the_hub_cache_is_used_in_place(write_file):
 def test_a_known_hash_matches_any_cached_revision_and_no_other_file(write_file):
     hub_file(write_file, "Toy.ckpt", b"newer weights", commit="beef")
     link = hub_file(write_file, "Toy.ckpt", DATA, commit="c0ffee", ref="v1")
-    assert find_local(toy(sha256=SHA256)) == link
-    assert find_local(toy(sha256="0" * 64)) is None
+    assert local_path(toy(sha256=SHA256)) == link
+    assert local_path(toy(sha256="0" * 64)) is None
 
 
 PARTS = ("unet", "vae", "text_encoder")

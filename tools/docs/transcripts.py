@@ -112,7 +112,7 @@ def used(world: World) -> str:
     return world.run(f"animdiff generate --model pocket --motion-module ink {prompt} --seed 7 --dry-run")
 
 
-def elsewhere(world: World) -> str:
+def external(world: World) -> str:
     theirs = world.home / "ComfyUI" / "models" / "animatediff_models" / "theirs.safetensors"
     theirs.parent.mkdir(parents=True)
     shutil.copy(MODULE, theirs)
@@ -123,7 +123,7 @@ def elsewhere(world: World) -> str:
 def verified(world: World) -> str:
     sound = world.run("animdiff models verify")
     world.spoil()
-    return sound + "… a bit of the file turns over …\n" + world.run("animdiff models verify ink")
+    return sound + "… one bit of the file is flipped …\n" + world.run("animdiff models verify ink")
 
 
 def removed(world: World) -> str:
@@ -138,7 +138,7 @@ SCENES: tuple[tuple[str, Callable[[World], str]], ...] = (
     ("list", listed),
     ("show", shown),
     ("use", used),
-    ("elsewhere", elsewhere),
+    ("external", external),
     ("verify", verified),
     ("rm", removed),
 )
