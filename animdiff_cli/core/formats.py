@@ -1,7 +1,8 @@
 """The table of output formats: names, suffixes, media types, limits, and where each one stores the recipe.
 
 Writing, reading, reports, `doctor` and `--help` use it. To add a format: add its name to `Format`, a row to `FORMATS`,
-and a writer to `outputs.write.WRITERS`. The tests check every row.
+and a writer to `outputs.write.WRITERS`; a new `RecipeCarrier` also needs a reader in `outputs.provenance`. The
+tests check every row.
 """
 
 import re
@@ -25,7 +26,7 @@ class OutputFormat:
     #: media type by suffix; files are written with the first suffix, the others are accepted; "" is a folder
     suffixes: Mapping[str, str]
     carrier: RecipeCarrier
-    signature: re.Pattern[bytes]  # how the file that stores the recipe begins; the first row that matches counts
+    signature: re.Pattern[bytes]  # how the file that stores the recipe begins; the longest match counts
     encoder: str | None = None  # of ffmpeg; None: Pillow writes it
     max_fps: float | None = None
 

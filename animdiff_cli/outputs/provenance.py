@@ -21,7 +21,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from animdiff_cli.core.formats import FORMATS, RecipeCarrier
+from animdiff_cli.core.formats import FILE_FORMATS, FORMATS, RecipeCarrier
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json
 from animdiff_cli.outputs.ffmpeg import EncodeError, read_file
@@ -30,7 +30,7 @@ KEYWORD = "animdiff"
 VERSION = 1
 RECIPE_FILE = "recipe.json"
 
-_HINT = "give a file written by animdiff: gif, mp4, webm, webp, png, a frames folder or its recipe.json"
+_HINT = f"give a file written by animdiff: {FILE_FORMATS}, png, a frames folder or its recipe.json"
 
 
 class NoRecipe(NotFound):
@@ -77,10 +77,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _detect_carrier(head: bytes, path: Path) -> Callable[[Path], str | None]:
-    for row in FORMATS.values():
-        if row.signature.match(head):
-            return _READERS[row.carrier]
-    raise UsageError(f"`{path}` is not in a format that animdiff writes", hint=_HINT)
+    matches = [(match.end(), row.carrier) for row in FORMATS.values() if (match := row.signature.match(head))]
+    if not matches:
+        raise UsageError(f"`{path}` is not in a format that animdiff writes", hint=_HINT)
+    _, carrier = max(matches)  # the longest signature is the most specific
+    return _READERS[carrier]
 
 
 def _from_json(path: Path) -> str | None:
