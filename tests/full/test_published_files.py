@@ -1,6 +1,6 @@
-"""The published files at their true size on disk, made up but for keys, shapes and formats, through the command line.
+"""Synthetic files with the keys, shapes and dtypes of published files at true size, through the command line.
 
-Slow and large (10 GB of disk for a while): `make test-full`.
+Slow and large (10 GB of disk, temporarily): `make test-full`.
 """
 
 import json
@@ -46,26 +46,26 @@ def frames_of(folder):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_it_weighs_what_the_published_file_weighs_and_is_known(files, name):
+def test_size_and_kind_match_the_published_file(files, name):
     assert abs(files[name].stat().st_size - PUBLISHED[name]) < 5000
-    card = json.loads(animdiff("inspect", files[name], "--json", "--no-hash"))
-    assert {key: card[key] for key in CARDS[name]} == CARDS[name]
+    info = json.loads(animdiff("inspect", files[name], "--json", "--no-hash"))
+    assert {key: info[key] for key in CARDS[name]} == CARDS[name]
 
 
 @pytest.mark.parametrize(
     ("name", "to"),
     [("v3-pickle", "diffusers"), ("motion-lora", "peft"), ("motion-lora", "diffusers"), ("adapter", "kohya")],
 )
-def test_it_is_converted_and_known_again(files, tmp_path, name, to):
+def test_a_converted_file_is_identified(files, tmp_path, name, to):
     suffix = "" if (name, to) == ("v3-pickle", "diffusers") else ".safetensors"
-    told = json.loads(animdiff("convert", files[name], "--to", to, "-o", tmp_path / f"out{suffix}", "--json", "-q"))
-    card = json.loads(animdiff("inspect", told["path"], "--json", "--no-hash"))
-    assert card["kind"] == CARDS[name]["kind"]
-    assert card["format"] == to
-    assert not told["not_finite"]
+    result = json.loads(animdiff("convert", files[name], "--to", to, "-o", tmp_path / f"out{suffix}", "--json", "-q"))
+    info = json.loads(animdiff("inspect", result["path"], "--json", "--no-hash"))
+    assert info["kind"] == CARDS[name]["kind"]
+    assert info["format"] == to
+    assert not result["not_finite"]
 
 
-def test_a_clip_comes_out_the_same_from_the_file_and_from_its_folder(files, tmp_path):
+def test_file_and_folder_render_the_same_clip(files, tmp_path):
     folder = tmp_path / "model"
     animdiff("convert", files["sd15"], "--to", "diffusers", "-o", folder, "-q")
     clips = []
@@ -80,7 +80,7 @@ def test_a_clip_comes_out_the_same_from_the_file_and_from_its_folder(files, tmp_
 
 
 @pytest.mark.parametrize(("flag", "name"), [("--domain-adapter", "adapter"), ("--motion-lora", "motion-lora")])
-def test_what_goes_on_top_changes_the_clip(files, tmp_path, flag, name):
+def test_added_weights_change_the_clip(files, tmp_path, flag, name):
     if flag not in animdiff("generate", "--help"):
         pytest.skip(f"`generate` has no {flag} yet")
     module = true_size.write("v2", tmp_path) if name == "motion-lora" else files["v3-pickle"]

@@ -23,7 +23,7 @@ def official(make_unet, make_motion):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3", "sdxl", "hotshot"])
-def test_the_version_is_read_off_the_file(official, tmp_path, version):
+def test_the_version_is_detected(official, tmp_path, version):
     weights = official(version)
     torch.save(weights, tmp_path / "mm.ckpt")
     motion = load_motion_module(tmp_path / "mm.ckpt")
@@ -73,7 +73,7 @@ def test_the_diffusers_layout_loads_to_the_same_weights(official, tmp_path, vers
     assert all(torch.equal(loaded[key], weights[key]) for key in weights)
 
 
-def test_without_positions_the_version_must_be_said(official, tmp_path):
+def test_without_positional_encoding_the_version_must_be_named(official, tmp_path):
     save_file({k: v for k, v in official("v3").items() if "pos_encoder" not in k}, tmp_path / "mm.safetensors")
     with pytest.raises(UsageError, match="cannot be told apart"):
         load_motion_module(tmp_path / "mm.safetensors")
@@ -99,7 +99,7 @@ def test_inspect_and_load_agree_on_the_version(official, tmp_path, frames, versi
 
 
 @pytest.mark.parametrize("family", ["lcm", "lightning", "long"])
-def test_a_recorded_family_loads_as_the_version_it_is_built_like(official, tmp_path, family):
+def test_a_recorded_family_loads_as_the_version_of_its_architecture(official, tmp_path, family):
     save_file(official("v2"), tmp_path / "mm.safetensors", {"animdiff.motion_version": family})
     assert identify(tmp_path / "mm.safetensors").version == family
     assert read_motion_spec(tmp_path / "mm.safetensors").version == "v2"
@@ -149,7 +149,7 @@ def test_a_pickle_that_could_run_code_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mm.ckpt", "mm.safetensors"])
-def test_a_file_cut_short_is_refused(official, tmp_path, name):
+def test_a_truncated_file_is_refused(official, tmp_path, name):
     whole = tmp_path / name
     weights = official("v3")
     torch.save(weights, whole) if name.endswith("ckpt") else save_file(weights, whole)
@@ -163,7 +163,7 @@ def test_a_missing_file_is_not_found(tmp_path):
         load_motion_module(tmp_path / "nothing.ckpt")
 
 
-def test_the_recorded_length_counts_where_the_position_code_was_left_out(official, tmp_path):
+def test_the_recorded_length_is_used_without_positional_encoding(official, tmp_path):
     bare = {k: v for k, v in official("v2").items() if "pos_encoder" not in k}
     save_file(bare, tmp_path / "mm.safetensors", {"animdiff.max_frames": "64"})
     spec = read_motion_spec(tmp_path / "mm.safetensors")
@@ -174,7 +174,7 @@ def test_the_recorded_length_counts_where_the_position_code_was_left_out(officia
 
 
 @pytest.mark.parametrize("recorded", ["0", "-3", "many", "9999999999", ""])
-def test_a_length_that_cannot_be_true_is_not_believed(official, tmp_path, recorded):
+def test_an_implausible_recorded_length_is_ignored(official, tmp_path, recorded):
     bare = {k: v for k, v in official("v2").items() if "pos_encoder" not in k}
     save_file(bare, tmp_path / "mm.safetensors", {"animdiff.max_frames": recorded})
     assert read_motion_spec(tmp_path / "mm.safetensors").max_frames == 32
@@ -190,21 +190,21 @@ def test_a_long_module_takes_as_many_frames_as_it_has_positions(official, tmp_pa
     motion.check_frames(frames)
 
 
-def test_a_module_of_animatelcm_keeps_no_position_code_and_is_a_v2(official, tmp_path):
+def test_an_animatelcm_module_without_positional_encoding_loads_as_v2(official, tmp_path):
     torch.save({k: v for k, v in official("v2").items() if "pos_encoder" not in k}, tmp_path / "lcm.ckpt")
     spec = load_motion_module(tmp_path / "lcm.ckpt").spec
     assert (spec.version, spec.max_frames) == ("v2", 32)
 
 
-def test_a_module_that_moves_a_given_picture_is_refused_by_name(official, tmp_path):
+def test_a_pia_module_is_refused_by_name(official, tmp_path):
     torch.save(official("v3") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)}, tmp_path / "pia.ckpt")
     for load in (load_motion_module, read_motion_spec):
-        with pytest.raises(UsageError, match=r"pia\.ckpt is a PIA module") as told:
+        with pytest.raises(UsageError, match=r"pia\.ckpt is a PIA module") as raised:
             load(tmp_path / "pia.ckpt")
-        assert "mm-v3" in told.value.hint
+        assert "mm-v3" in raised.value.hint
 
 
-def test_a_diffusers_folder_tells_its_length_in_its_config(tmp_path):
+def test_the_length_is_read_from_the_config_of_a_diffusers_folder(tmp_path):
     MotionAdapter(
         block_out_channels=(32, 32, 64, 64),
         motion_layers_per_block=1,

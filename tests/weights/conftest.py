@@ -1,4 +1,4 @@
-"""Weight files as the world has them, at toy width: exact keys, exact shapes per width, random numbers."""
+"""Toy versions of published weight files: exact keys, reduced widths, random values."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
 
 @pytest.fixture
 def numbers():
-    """Draw random tensors, the same ones in every run."""
+    """Return a function that creates reproducible random tensors."""
     generator = torch.Generator().manual_seed(5)
     return lambda *shape: torch.randn(*shape, generator=generator)
 

@@ -1,4 +1,4 @@
-"""`animdiff inspect` and `animdiff convert` as they are typed."""
+"""`animdiff inspect` and `animdiff convert` on the command line."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def animdiff(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_inspect_prints_a_card(motion_file):
+def test_inspect_prints_the_facts_of_a_file(motion_file):
     path = motion_file("v2")
     result = animdiff("inspect", path)
     lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
@@ -34,20 +34,20 @@ def test_inspect_json_has_every_fact(motion_lora):
     assert json.loads(animdiff("inspect", path, "--json", "--no-hash").stdout)["sha256"] is None
 
 
-def test_looking_at_a_header_does_not_wait_for_torch(motion_file):
+def test_inspect_does_not_import_torch_for_safetensors(motion_file):
     code = "import sys; from animdiff_cli.cli import app; app(standalone_mode=False); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code, "inspect", motion_file("v2")], capture_output=True, text=True)
     assert "motion-module" in run.stdout and run.stdout.endswith("False\n")
 
 
-def test_inspect_of_a_stranger_ends_in_code_5_with_a_guess(tmp_path):
+def test_inspect_of_an_unknown_file_exits_with_5_and_a_guess(tmp_path):
     save_file({"double_blocks.0.x": torch.ones(1)}, tmp_path / "flux.safetensors")
     result = animdiff("inspect", tmp_path / "flux.safetensors")
     assert result.exit_code == 5 and result.stdout == ""
     assert "looks like Flux" in result.stderr
 
 
-def test_convert_prints_where_the_file_is_and_accounts_for_every_key(motion_file, tmp_path):
+def test_convert_prints_the_path_and_a_summary_of_the_keys(motion_file, tmp_path):
     result = animdiff("convert", motion_file("v3", "mm.ckpt"), "--to", "original", "--dtype", "fp16")
     path = tmp_path / "mm-original.safetensors"
     assert result.stdout == f"{path}\n"
@@ -56,7 +56,7 @@ def test_convert_prints_where_the_file_is_and_accounts_for_every_key(motion_file
     assert "dropped: positional encoding" in result.stderr and "added: positional encoding" in result.stderr
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(motion_file, tmp_path):
+def test_a_dry_run_reports_the_same_and_writes_nothing(motion_file, tmp_path):
     source = motion_file("v3")
     dry = json.loads(animdiff("convert", source, "--to", "diffusers", "--dry-run", "--json", "-q").stdout)
     assert [path.name for path in tmp_path.iterdir()] == ["v3.safetensors"]
@@ -66,7 +66,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(motion_file, tmp_path):
     assert sum(wet["dropped"].values()) + wet["renamed"] == wet["tensors"]
 
 
-def test_quiet_leaves_the_path_alone(motion_file):
+def test_quiet_prints_only_the_path(motion_file):
     assert animdiff("convert", motion_file("v3"), "--to", "diffusers", "-q").stderr == ""
 
 
@@ -81,7 +81,7 @@ def test_nan_in_the_weights_is_a_warning(motion_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("--to", "kohya"), 2, "has no kohya layout"),
         (("--to", "original", "-o", "mm.ckpt"), 2, "must end in .safetensors"),
@@ -89,8 +89,8 @@ def test_nan_in_the_weights_is_a_warning(motion_file, tmp_path):
         (("--to", "original", "--merge-lora", "nothing.safetensors"), 3, "nothing.safetensors"),
     ],
 )
-def test_mistakes_end_in_their_code(motion_file, tmp_path, monkeypatch, words, code, said):
+def test_mistakes_exit_with_their_code(motion_file, tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     result = animdiff("convert", motion_file("v3"), *words)
-    assert result.exit_code == code and said in result.stderr
+    assert result.exit_code == code and message in result.stderr
     assert result.stdout == ""

@@ -1,4 +1,4 @@
-"""Whole models: one file to a folder and back, read by diffusers itself."""
+"""Convert models between one file and a folder, and load them with diffusers."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_file_to_folder_to_file_is_exact(request, one_file, tmp_path, base):
 
 
 @pytest.mark.parametrize("base", ["sd15", "sdxl"])
-def test_diffusers_own_converters_read_the_file_to_the_same_weights(request, one_file, base):
+def test_the_converters_of_diffusers_read_the_same_weights(request, one_file, base):
     folder = request.getfixturevalue(f"{base}_folder")
     whole = load_file(one_file(folder))
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
@@ -68,7 +68,7 @@ def test_diffusers_own_converters_read_the_file_to_the_same_weights(request, one
     assert same(convert_ldm_vae_checkpoint(dict(whole), config=vae.config), vae.state_dict())
 
 
-def test_diffusers_reads_the_second_text_encoder_of_sdxl_to_the_same_weights(sdxl_folder, one_file):
+def test_diffusers_reads_the_same_weights_of_the_second_text_encoder(sdxl_folder, one_file):
     whole = load_file(one_file(sdxl_folder))
     encoder = CLIPTextModelWithProjection.from_pretrained(sdxl_folder / "text_encoder_2")
     read = convert_open_clip_checkpoint(encoder, whole, prefix="conditioner.embedders.1.model.")
@@ -77,7 +77,7 @@ def test_diffusers_reads_the_second_text_encoder_of_sdxl_to_the_same_weights(sdx
     assert same(read, ours)
 
 
-def test_the_folder_loads_as_a_pipeline_with_clips_own_tokens(one_file, sd15_folder, tmp_path):
+def test_the_folder_loads_as_a_pipeline_with_the_tokens_of_clip(one_file, sd15_folder, tmp_path):
     folder = convert_weights(plan_conversion(str(one_file(sd15_folder)), "diffusers", output=tmp_path / "sd")).path
     pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
     ids = pipeline.tokenizer("a photo of an astronaut riding a horse on mars").input_ids
@@ -85,13 +85,13 @@ def test_the_folder_loads_as_a_pipeline_with_clips_own_tokens(one_file, sd15_fol
     assert pipeline.tokenizer.model_max_length == 77
 
 
-def test_sdxls_second_tokenizer_pads_with_its_own_sign(one_file, sdxl_folder, tmp_path):
+def test_the_second_tokenizer_of_sdxl_has_its_own_padding_token(one_file, sdxl_folder, tmp_path):
     folder = convert_weights(plan_conversion(str(one_file(sdxl_folder)), "diffusers", output=tmp_path / "xl")).path
     assert CLIPTokenizer.from_pretrained(folder / "tokenizer_2").pad_token == "!"
     assert CLIPTokenizer.from_pretrained(folder / "tokenizer").pad_token == "<|endoftext|>"
 
 
-def test_what_training_left_in_a_checkpoint_is_dropped_for_a_stated_reason(one_file, sd15_folder, tmp_path):
+def test_training_state_in_a_checkpoint_is_dropped_with_a_reason(one_file, sd15_folder, tmp_path):
     weights = load_file(one_file(sd15_folder))
     ids = torch.arange(77)[None]
     left = {
@@ -112,7 +112,7 @@ def test_what_training_left_in_a_checkpoint_is_dropped_for_a_stated_reason(one_f
     assert same(restored, weights | {key: t for key, t in left.items() if "position_ids" in key})
 
 
-def test_a_key_nobody_knows_refuses_the_whole_conversion(one_file, sd15_folder, tmp_path):
+def test_an_unknown_key_refuses_the_conversion(one_file, sd15_folder, tmp_path):
     weights = load_file(one_file(sd15_folder)) | {"model.diffusion_model.middle_block.9.strange": torch.ones(2)}
     save_file(weights, tmp_path / "strange.safetensors")
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_a_key_nobody_knows_refuses_the_whole_conversion(one_file, sd15_folder, 
     ],
 )
 @pytest.mark.parametrize("to", ["diffusers", "original"])
-def test_a_checkpoint_with_a_gap_or_a_stranger_is_refused_by_name(one_file, sd15_folder, tmp_path, spoil, why, to):
+def test_missing_and_unknown_weights_of_a_checkpoint_are_named(one_file, sd15_folder, tmp_path, spoil, why, to):
     weights = load_file(one_file(sd15_folder))
     spoil(weights)
     save_file(weights, tmp_path / "spoilt.safetensors")
@@ -144,14 +144,14 @@ def test_a_checkpoint_with_a_gap_or_a_stranger_is_refused_by_name(one_file, sd15
         plan_conversion(str(tmp_path / "spoilt.safetensors"), to, output=tmp_path / "out.safetensors")
 
 
-def test_a_checkpoint_without_its_vae_names_what_lacks(one_file, sd15_folder, tmp_path):
+def test_a_checkpoint_without_a_vae_names_the_missing_part(one_file, sd15_folder, tmp_path):
     weights = {key: t for key, t in load_file(one_file(sd15_folder)).items() if "first_stage" not in key}
     save_file(weights, tmp_path / "novae.safetensors")
     with pytest.raises(IntegrityError, match="has no vae"):
         plan_conversion(str(tmp_path / "novae.safetensors"), "diffusers", output=tmp_path / "out")
 
 
-def test_a_model_with_its_own_tokenizer_and_sampler_comes_back_with_them(toy_model, one_file, tmp_path):
+def test_a_custom_tokenizer_and_scheduler_survive_a_round_trip(toy_model, one_file, tmp_path):
     back = convert_weights(plan_conversion(str(one_file(toy_model)), "diffusers", output=tmp_path / "back")).path
     assert same(tensors_of(toy_model), tensors_of(back))
     assert json.loads((back / "model_index.json").read_text())["scheduler"] == ["diffusers", "DDIMScheduler"]
@@ -160,7 +160,7 @@ def test_a_model_with_its_own_tokenizer_and_sampler_comes_back_with_them(toy_mod
     assert ids[0] == ids[1]
 
 
-def test_a_vae_alone_converts_both_ways(sd15_folder, tmp_path):
+def test_a_vae_converts_both_ways(sd15_folder, tmp_path):
     source = sd15_folder / "vae"
     original = plan_conversion(str(source), "original", output=tmp_path / "vae.safetensors")
     path = convert_weights(original).path
@@ -170,7 +170,7 @@ def test_a_vae_alone_converts_both_ways(sd15_folder, tmp_path):
     assert same(load_file(back), load_file(source / "diffusion_pytorch_model.safetensors"))
 
 
-def test_what_is_there_is_never_overwritten_unasked(one_file, sd15_folder, tmp_path):
+def test_an_existing_output_is_not_overwritten_by_default(one_file, sd15_folder, tmp_path):
     whole = one_file(sd15_folder)
     (tmp_path / "taken").mkdir()
     with pytest.raises(UsageError, match="exists"):

@@ -1,4 +1,4 @@
-"""LoRAs: every layout, there and back, with the scale they were trained at."""
+"""Convert LoRAs between all layouts without changing their scale."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def same(one, other):
 
 
 @given(st.lists(st.one_of(st.sampled_from(KOHYA_WORDS), st.integers(0, 99).map(str)), min_size=1, max_size=9))
-def test_underscores_of_any_known_words_become_words_that_spell_the_same(words):
+def test_dotted_and_underscored_names_round_trip(words):
     read = dotted(underscored(".".join(words)))
     assert read is not None and underscored(read) == underscored(".".join(words))
 
@@ -55,7 +55,7 @@ def test_a_kohya_lora_round_trips_with_its_alphas(kohya_lora, tmp_path, layout):
     assert open_weights(back).metadata["ss_network_dim"] == "8"
 
 
-def test_for_comfy_a_domain_adapter_gets_names_and_alphas_that_leave_its_scale(adapter_file, tmp_path):
+def test_a_domain_adapter_for_comfy_gets_alphas_equal_to_its_ranks(adapter_file, tmp_path):
     weights = load_file(convert(adapter_file, "comfy", tmp_path / "comfy.safetensors"))
     alphas = [value.item() for key, value in weights.items() if key.endswith(".alpha")]
     assert alphas and set(alphas) == {128.0}
@@ -83,7 +83,7 @@ def test_diffusers_applies_each_layout_as_the_merge_does(kohya_lora, make_unet, 
     assert not torch.allclose(theirs, untouched, atol=1e-2)
 
 
-def test_the_alpha_beside_a_peft_folder_is_honoured(spatial_lora, tmp_path):
+def test_alphas_in_the_adapter_config_of_a_peft_folder_are_used(spatial_lora, tmp_path):
     folder = tmp_path / "adapter"
     folder.mkdir()
     names = {"down": "lora_A.weight", "up": "lora_B.weight"}
@@ -97,7 +97,7 @@ def test_the_alpha_beside_a_peft_folder_is_honoured(spatial_lora, tmp_path):
         identify(folder)
 
 
-def test_half_a_pair_is_named(kohya_lora, tmp_path):
+def test_an_incomplete_pair_is_named(kohya_lora, tmp_path):
     weights = load_file(kohya_lora)
     key = next(key for key in weights if key.endswith("attn1_to_q.lora_up.weight"))
     del weights[key]
@@ -106,13 +106,13 @@ def test_half_a_pair_is_named(kohya_lora, tmp_path):
         plan_conversion(str(tmp_path / "half.safetensors"), "peft", output=tmp_path / "x.safetensors")
 
 
-def test_a_key_of_no_layout_refuses_the_whole_lora(kohya_lora, tmp_path):
+def test_a_key_of_no_layout_refuses_the_lora(kohya_lora, tmp_path):
     save_file(load_file(kohya_lora) | {"lora_unet_warp_core.lora_up.weight": torch.ones(1)}, tmp_path / "s.safetensors")
     with pytest.raises(IntegrityError, match="1 keys refused, first `lora_unet_warp_core"):
         plan_conversion(str(tmp_path / "s.safetensors"), "peft", output=tmp_path / "x.safetensors")
 
 
-def test_loha_has_no_word_in_peft_and_the_way_out_is_named(tmp_path, numbers):
+def test_loha_does_not_convert_to_peft_and_the_message_suggests_merging(tmp_path, numbers):
     module = "lora_unet_mid_block_attentions_0_proj_in"
     roles = {"hada_w1_a": (8, 2), "hada_w1_b": (2, 8), "hada_w2_a": (8, 2), "hada_w2_b": (2, 8)}
     save_file({f"{module}.{role}": numbers(*shape) for role, shape in roles.items()}, tmp_path / "loha.safetensors")
@@ -121,7 +121,7 @@ def test_loha_has_no_word_in_peft_and_the_way_out_is_named(tmp_path, numbers):
         plan_conversion(str(tmp_path / "loha.safetensors"), "peft", output=tmp_path / "x.safetensors")
 
 
-def test_alphas_the_original_layout_cannot_tell_are_not_lost_in_silence(spatial_lora, tmp_path):
+def test_alphas_that_the_original_layout_would_lose_are_an_error(spatial_lora, tmp_path):
     def kohya(module, role):
         suffix = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}[role]
         return f"lora_unet_{underscored(module)}.{suffix}"
@@ -131,16 +131,16 @@ def test_alphas_the_original_layout_cannot_tell_are_not_lost_in_silence(spatial_
         plan_conversion(str(tmp_path / "a.safetensors"), "original", output=tmp_path / "x.safetensors")
 
 
-def test_a_lora_for_another_base_is_not_baked_in(motion_lora, motion_file, tmp_path):
+def test_a_lora_for_another_base_is_not_merged(motion_lora, motion_file, tmp_path):
     with pytest.raises(UsageError, match="made for sd15"):
         plan_conversion(
             str(motion_file("sdxl")), merge_loras=[f"{motion_lora('v2')}@1"], output=tmp_path / "x.safetensors"
         )
 
 
-def test_a_lora_of_the_miniature_is_baked_into_its_motion_module(motion_lora, motion_file, tmp_path):
+def test_a_lora_of_the_pocket_model_is_merged_into_its_motion_module(motion_lora, motion_file, tmp_path):
     save_file(read_tensors(motion_lora("v3")), tmp_path / "lora.safetensors", {"animdiff.base": "pocket"})
-    baked = convert(
+    merged = convert(
         motion_file("v3"), "original", tmp_path / "x.safetensors", merge_loras=[str(tmp_path / "lora.safetensors")]
     )
-    assert not same(read_tensors(baked), read_tensors(motion_file("v3")))
+    assert not same(read_tensors(merged), read_tensors(motion_file("v3")))

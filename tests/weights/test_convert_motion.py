@@ -1,4 +1,4 @@
-"""Motion modules and SparseCtrl: every layout, there and back."""
+"""Convert motion modules and SparseCtrl encoders between all layouts."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_diffusers_loads_the_folder_without_a_missing_or_unknown_weight(motion_f
     assert same(dict(adapter.state_dict()), load_file(folder / "diffusion_pytorch_model.safetensors"))
 
 
-def test_the_length_of_the_position_code_survives_without_the_code(motion_file, tmp_path):
+def test_the_length_of_a_dropped_positional_encoding_is_recorded(motion_file, tmp_path):
     source = load_file(motion_file("v3"))
     long = {key: sinusoid(64, t.shape[2]) if key.endswith(".pe") else t for key, t in source.items()}
     save_file(long, tmp_path / "long.safetensors")
@@ -50,7 +50,7 @@ def test_the_length_of_the_position_code_survives_without_the_code(motion_file, 
     assert same(back, long)
 
 
-def test_a_module_without_position_code_gets_none(motion_file, tmp_path):
+def test_a_module_without_positional_encoding_gets_none(motion_file, tmp_path):
     save_file({k: v for k, v in load_file(motion_file("v2")).items() if ".pe" not in k}, tmp_path / "lcm.safetensors")
     assert identify(tmp_path / "lcm.safetensors").version == "lcm"
     adapter = convert(tmp_path / "lcm.safetensors", "diffusers", tmp_path / "adapter")
@@ -59,7 +59,7 @@ def test_a_module_without_position_code_gets_none(motion_file, tmp_path):
     assert identify(back).version == "lcm"
 
 
-def test_a_learned_position_code_is_kept_not_recomputed(motion_file, tmp_path):
+def test_a_learned_positional_encoding_is_kept(motion_file, tmp_path):
     weights = load_file(motion_file("v3"))
     learned = {k: v + 0.01 if k.endswith(".pe") else v for k, v in weights.items()}
     save_file(learned, tmp_path / "learned.safetensors")
@@ -77,7 +77,7 @@ def test_a_training_checkpoint_becomes_a_motion_module(motion_file, make_unet, t
     assert same(load_file(convert_weights(plan).path), weights)
 
 
-def test_hotshots_own_names_become_official_ones(motion_file, tmp_path):
+def test_hotshot_names_become_official_names(motion_file, tmp_path):
     weights = load_file(motion_file("sdxl"))
     theirs = {
         k.replace("motion_modules", "temporal_attentions")
@@ -91,7 +91,7 @@ def test_hotshots_own_names_become_official_ones(motion_file, tmp_path):
     assert same(load_file(convert(tmp_path / "hsxl.safetensors", "comfy", tmp_path / "c.safetensors")), weights)
 
 
-def test_pia_keeps_its_wider_first_convolution(motion_file, numbers, tmp_path):
+def test_pia_keeps_its_input_convolution(motion_file, numbers, tmp_path):
     weights = load_file(motion_file("v3")) | {"conv_in.weight": numbers(32, 9, 3, 3), "conv_in.bias": numbers(32)}
     save_file(weights, tmp_path / "pia.safetensors")
     assert identify(tmp_path / "pia.safetensors").version == "pia"
@@ -101,14 +101,14 @@ def test_pia_keeps_its_wider_first_convolution(motion_file, numbers, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-def test_numbers_are_cast_and_nothing_else(motion_file, tmp_path, dtype):
+def test_casting_changes_only_the_dtype(motion_file, tmp_path, dtype):
     source = motion_file("v1")
     half = load_file(convert(source, "original", tmp_path / "half.safetensors", dtype=dtype))
     expected = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
     assert same(half, {key: value.to(expected) for key, value in load_file(source).items()})
 
 
-def test_too_large_for_half_precision_is_told(motion_file, tmp_path):
+def test_overflow_in_half_precision_is_reported(motion_file, tmp_path):
     weights = load_file(motion_file("v3"))
     key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.bias"
     weights[key] = torch.full_like(weights[key], 1e6)
@@ -134,7 +134,7 @@ SITE = "up_blocks.1.motion_modules.0.temporal_transformer"
         (lambda w: w.update({"img_encoder.conv.weight": torch.ones(1)}), r"1 keys refused, first `img_encoder"),
     ],
 )
-def test_a_gap_or_a_stranger_is_named_and_nothing_is_written(motion_file, tmp_path, spoil, why):
+def test_missing_and_unknown_weights_are_named_and_nothing_is_written(motion_file, tmp_path, spoil, why):
     weights = load_file(motion_file("v3"))
     spoil(weights)
     save_file(weights, tmp_path / "spoilt.safetensors")
@@ -144,7 +144,7 @@ def test_a_gap_or_a_stranger_is_named_and_nothing_is_written(motion_file, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_position_codes_of_two_lengths_are_refused(motion_file, tmp_path):
+def test_positional_encodings_of_two_lengths_are_refused(motion_file, tmp_path):
     weights = load_file(motion_file("v3"))
     key = next(key for key in weights if key.endswith(".pe"))
     save_file(weights | {key: sinusoid(24, weights[key].shape[2])}, tmp_path / "two.safetensors")
@@ -153,7 +153,7 @@ def test_position_codes_of_two_lengths_are_refused(motion_file, tmp_path):
 
 
 @pytest.mark.parametrize("frames", ["99999999", "-1", "many", "²"])
-def test_a_length_that_cannot_be_true_is_not_believed(motion_file, tmp_path, frames):
+def test_an_implausible_recorded_length_is_ignored(motion_file, tmp_path, frames):
     bare = {key: t for key, t in load_file(motion_file("v2")).items() if not key.endswith(".pe")}
     save_file(bare, tmp_path / "bare.safetensors", {"animdiff.max_frames": frames, "animdiff.motion_version": "v99"})
     assert identify(tmp_path / "bare.safetensors").version == "lcm"

@@ -1,4 +1,4 @@
-"""Safetensors headers: whole ones are read, every other one is refused before a tensor is touched."""
+"""Read valid safetensors headers, and refuse invalid ones before any tensor is read."""
 
 import json
 import struct
@@ -27,7 +27,7 @@ def entry(start, stop, shape, dtype="F32"):
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
 
 
-def test_a_header_names_what_the_files_own_reader_finds(tmp_path):
+def test_the_header_agrees_with_the_safetensors_library(tmp_path):
     tensors = {"a": torch.ones(2, 3), "b": torch.zeros(4, dtype=torch.bfloat16), "c": torch.tensor(7)}
     save_file(tensors, tmp_path / "x.safetensors", {"made": "here"})
     header = read_header(tmp_path / "x.safetensors")
@@ -61,7 +61,7 @@ def test_a_header_names_what_the_files_own_reader_finds(tmp_path):
         (b'{"a":' + b"9" * 5000 + b"}", 0, "not JSON"),
     ],
 )
-def test_a_header_that_cannot_be_true_is_refused(tmp_path, header, data, why):
+def test_an_invalid_header_is_refused(tmp_path, header, data, why):
     with pytest.raises(IntegrityError, match=why):
         read_header(write(tmp_path / "x.safetensors", header, bytes(data)))
 
@@ -73,7 +73,7 @@ def test_a_file_shorter_than_its_header_claims_is_refused(tmp_path, content):
         read_header(tmp_path / "x.safetensors")
 
 
-def test_a_header_larger_than_any_may_be_is_not_read(tmp_path):
+def test_a_header_above_the_size_limit_is_not_read(tmp_path):
     path = tmp_path / "bomb.safetensors"
     with path.open("wb") as file:  # sparse: no disk is used
         file.write(struct.pack("<Q", 200_000_000))
@@ -96,7 +96,7 @@ def test_forty_gigabytes_are_identified_in_under_a_second(tmp_path):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_mutated_header_is_refused_or_means_what_the_formats_own_reader_says(tmp_path, data):
+def test_a_mutated_header_is_refused_or_agrees_with_the_safetensors_library(tmp_path, data):
     source = tmp_path / "source.safetensors"
     if not source.exists():
         save_file({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.float16)}, source, {"k": "v"})

@@ -1,4 +1,4 @@
-"""What a file is, told by the names and shapes in it: every kind there is, and honest words for every other."""
+"""Identify files of every kind by names and shapes, and refuse unknown files."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from animdiff_cli.weights.identify import identify
 UNET = "down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
-def card(tmp_path, tensors, metadata=None, name="x.safetensors"):
+def identify_tensors(tmp_path, tensors, metadata=None, name="x.safetensors"):
     path = tmp_path / name
     zeros = {key: torch.zeros(shape, dtype=torch.float16) for key, shape in tensors.items()}
     save_file(zeros, path, metadata) if name.endswith(".safetensors") else torch.save(zeros, path)
@@ -33,14 +33,14 @@ def test_motion_modules_by_mid_block_levels_and_positions(motion_file, version, 
 
 
 @pytest.mark.parametrize(("frames", "version"), [(32, "v2"), (64, "long"), (128, "long")])
-def test_a_longer_position_code_makes_a_long_module(tmp_path, frames, version):
+def test_a_longer_positional_encoding_means_a_long_module(tmp_path, frames, version):
     prefix = "mid_block.motion_modules.0.temporal_transformer"
     position = f"{prefix}.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
-    info = card(tmp_path, {f"{prefix}.proj_in.weight": (8, 8), position: (1, frames, 8)})
+    info = identify_tensors(tmp_path, {f"{prefix}.proj_in.weight": (8, 8), position: (1, frames, 8)})
     assert (info.version, info.max_frames) == (version, frames)
 
 
-def test_a_module_that_cannot_tell_v1_from_v3_says_so(motion_file, tmp_path):
+def test_without_positional_encoding_v1_and_v3_cannot_be_told_apart(motion_file, tmp_path):
     save_file({k: v for k, v in load_file(motion_file("v3")).items() if ".pe" not in k}, tmp_path / "x.safetensors")
     info = identify(tmp_path / "x.safetensors")
     assert info.version is None
@@ -64,7 +64,7 @@ def test_a_motion_lora_without_mid_block_is_for_v1_or_v3(motion_lora):
     ],
 )
 def test_every_family_of_kohya_and_lycoris(tmp_path, roles, family, rank):
-    info = card(tmp_path, {f"lora_unet_{UNET}.{role}": shape for role, shape in roles.items()})
+    info = identify_tensors(tmp_path, {f"lora_unet_{UNET}.{role}": shape for role, shape in roles.items()})
     assert (info.kind, info.format, info.family, info.rank, info.dtype) == ("lora", "kohya", family, rank, "fp16")
 
 
@@ -81,17 +81,20 @@ def test_peft_and_diffusers_loras(tmp_path, key, layout):
     module = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
     key = key.replace("{block}", module.removesuffix("to_k")).replace("{m}", module)
     down, up = (key.replace("{AB}", ab).replace("{du}", du) for ab, du in (("A", "down"), ("B", "up")))
-    info = card(tmp_path, {down: (16, 768), up: (320, 16)})
+    info = identify_tensors(tmp_path, {down: (16, 768), up: (320, 16)})
     assert (info.kind, info.format, info.rank, info.base) == ("lora", layout, 16, "sd15")
 
 
 @pytest.mark.parametrize(("width", "base"), [(768, "sd15"), (1024, "sd2"), (2048, "sdxl")])
-def test_the_width_of_the_text_tells_the_base_of_a_lora(tmp_path, width, base):
+def test_the_base_of_a_lora_is_detected_by_the_width_of_the_text(tmp_path, width, base):
     stem = f"lora_unet_{UNET}"
-    assert card(tmp_path, {f"{stem}.lora_down.weight": (4, width), f"{stem}.lora_up.weight": (320, 4)}).base == base
+    assert (
+        identify_tensors(tmp_path, {f"{stem}.lora_down.weight": (4, width), f"{stem}.lora_up.weight": (320, 4)}).base
+        == base
+    )
 
 
-def test_a_first_generation_diffusers_lora_is_not_taken_for_the_domain_adapter(spatial_lora, adapter_file, tmp_path):
+def test_a_first_generation_diffusers_lora_is_not_a_domain_adapter(spatial_lora, adapter_file, tmp_path):
     def processor(module, role):
         stem, _, projection = module.removesuffix(".0").rpartition(".")
         return f"{stem}.processor.{projection}_lora.{role}.weight"
@@ -127,19 +130,19 @@ def test_a_first_generation_diffusers_lora_is_not_taken_for_the_domain_adapter(s
     ],
 )
 def test_every_other_kind(tmp_path, tensors, kind, base):
-    info = card(tmp_path, tensors)
+    info = identify_tensors(tmp_path, tensors)
     assert info.kind == kind
     assert base is None or info.base == base
 
 
-def test_a_textual_inversion_pickle_says_how_many_tokens_it_stands_for(tmp_path):
+def test_a_textual_inversion_pickle_reports_its_number_of_tokens(tmp_path):
     content = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": torch.zeros(5, 768)}, "step": 9}
     torch.save(content, tmp_path / "easynegative.pt")
     info = identify(tmp_path / "easynegative.pt")
     assert (info.kind, info.base, info.notes[0]) == ("embedding", "sd15", "5 tokens")
 
 
-def test_folders_are_known_too(sd15_folder, sdxl_folder, make_unet, tmp_path):
+def test_folders_are_identified(sd15_folder, sdxl_folder, make_unet, tmp_path):
     assert (identify(sd15_folder).kind, identify(sd15_folder).base) == ("base", "sd15")
     assert identify(sdxl_folder).base == "sdxl"
     ControlNetModel.from_unet(make_unet(dtype=torch.float32)).save_pretrained(tmp_path / "cn")
@@ -156,57 +159,55 @@ def test_folders_are_known_too(sd15_folder, sdxl_folder, make_unet, tmp_path):
         ({"a.b.c": (8, 8)}, "no key resembles"),
     ],
 )
-def test_a_stranger_is_refused_with_the_nearest_guess(tmp_path, tensors, guess):
+def test_an_unknown_file_is_refused_with_the_most_similar_kind(tmp_path, tensors, guess):
     with pytest.raises(IntegrityError, match=guess) as caught:
-        card(tmp_path, tensors)
+        identify_tensors(tmp_path, tensors)
     assert caught.value.exit_code == 5 and caught.value.hint
 
 
-def test_metadata_alone_makes_nothing_a_motion_module(tmp_path):
+def test_metadata_alone_does_not_make_a_motion_module(tmp_path):
     with pytest.raises(IntegrityError):
-        card(tmp_path, {"a.b.c": (8, 8)}, {"animdiff.kind": "motion-module"})
+        identify_tensors(tmp_path, {"a.b.c": (8, 8)}, {"animdiff.kind": "motion-module"})
 
 
-def test_what_is_not_there_is_not_found(tmp_path):
+def test_a_missing_path_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         identify(tmp_path / "nothing.safetensors")
 
 
-def said(path, tmp_path, **metadata):
-    """Give a file's tensors the metadata this program writes; returns the card."""
-    save_file(read_tensors(path), tmp_path / "said.safetensors", {f"animdiff.{k}": v for k, v in metadata.items()})
-    return identify(tmp_path / "said.safetensors")
+def with_metadata(path, tmp_path, **metadata):
+    """Save a file's tensors with metadata of this program, and identify the copy."""
+    save_file(read_tensors(path), tmp_path / "recorded.safetensors", {f"animdiff.{k}": v for k, v in metadata.items()})
+    return identify(tmp_path / "recorded.safetensors")
 
 
-def test_only_what_a_file_says_of_itself_tells_the_miniature_from_sd15(
-    motion_lora, motion_file, adapter_file, tmp_path
-):
-    lora = said(motion_lora("v3"), tmp_path, base="pocket", motion_version="v3")
+def test_only_metadata_distinguishes_the_pocket_model_from_sd15(motion_lora, motion_file, adapter_file, tmp_path):
+    lora = with_metadata(motion_lora("v3"), tmp_path, base="pocket", motion_version="v3")
     assert (lora.base, lora.goes_with) == ("pocket", "`--motion-lora`, on a v3 motion module of pocket")
-    assert said(motion_file("v3"), tmp_path, base="pocket").base == "pocket"
-    assert said(adapter_file, tmp_path, base="pocket", kind="domain-adapter").base == "pocket"
+    assert with_metadata(motion_file("v3"), tmp_path, base="pocket").base == "pocket"
+    assert with_metadata(adapter_file, tmp_path, base="pocket", kind="domain-adapter").base == "pocket"
 
 
-def test_a_lora_and_an_adapter_of_sdxl_say_what_they_go_with(motion_lora, adapter_file, tmp_path):
+def test_usage_of_a_lora_and_an_adapter_of_sdxl(motion_lora, adapter_file, tmp_path):
     bare = identify(motion_lora("sdxl"))
     assert (bare.base, bare.version, bare.notes) == ("sdxl", None, ())
     assert bare.goes_with == "`--motion-lora`, on a sdxl or hotshot motion module of sdxl"
-    assert said(motion_lora("sdxl"), tmp_path, motion_version="hotshot").version == "hotshot"
-    adapter = said(adapter_file, tmp_path, kind="domain-adapter", motion_version="v1")
+    assert with_metadata(motion_lora("sdxl"), tmp_path, motion_version="hotshot").version == "hotshot"
+    adapter = with_metadata(adapter_file, tmp_path, kind="domain-adapter", motion_version="v1")
     assert adapter.version == "v1" and "with the v1 motion module" in adapter.goes_with
     assert identify(adapter_file).version == "v3"
 
 
 @pytest.mark.parametrize("recorded", ["sdxl", "unknown", "my own"])
-def test_a_file_that_says_what_its_names_deny_is_not_believed(motion_lora, tmp_path, recorded):
-    assert said(motion_lora("v3"), tmp_path, base=recorded).base == "sd15"
+def test_a_recorded_base_that_contradicts_the_names_is_ignored(motion_lora, tmp_path, recorded):
+    assert with_metadata(motion_lora("v3"), tmp_path, base=recorded).base == "sd15"
 
 
 @pytest.mark.parametrize(("layout", "base"), [("sd15", "sd15"), ("sdxl", "sdxl")])
-def test_where_no_width_tells_the_base_of_a_lora_its_levels_do(make_unet, tmp_path, layout, base):
+def test_without_widths_the_base_of_a_lora_is_detected_by_its_levels(make_unet, tmp_path, layout, base):
     attentions = [
         key for key in make_unet(layout, dtype=torch.float32).state_dict() if key.endswith("attn1.to_q.weight")
     ]
     modules = [f"lora_unet_{key.removesuffix('.weight').replace('.', '_')}" for key in attentions]
     shapes = {f"{module}.lora_{side}.weight": (4, 4) for module in modules for side in ("down", "up")}
-    assert card(tmp_path, shapes).base == base
+    assert identify_tensors(tmp_path, shapes).base == base

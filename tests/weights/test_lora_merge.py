@@ -1,4 +1,4 @@
-"""Baking LoRAs in: every family's formula, row by row the same as in one piece."""
+"""Merge LoRAs of every family, whole and row by row."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_a_linear_lora_adds_scale_times_alpha_over_rank(numbers):
     assert close(merged(weight, {"up": up, "down": down}), weight + up @ down)
 
 
-def test_a_convolution_is_the_two_convolutions_in_a_row(numbers):
+def test_a_convolutional_lora_equals_two_convolutions(numbers):
     weight, up, down = numbers(6, 5, 3, 3), numbers(6, 2, 1, 1), numbers(2, 5, 3, 3)
     picture = numbers(1, 5, 7, 7)
     change = merged(weight, {"up": up, "down": down}) - weight
@@ -40,7 +40,7 @@ def test_a_convolution_is_the_two_convolutions_in_a_row(numbers):
     assert close(torch.conv2d(picture, change), twice)
 
 
-def test_a_locon_with_a_core_is_three_convolutions_in_a_row(numbers):
+def test_a_locon_with_a_core_equals_three_convolutions(numbers):
     weight, up, mid, down = numbers(6, 5, 3, 3), numbers(6, 2, 1, 1), numbers(2, 4, 3, 3), numbers(4, 5, 1, 1)
     picture = numbers(1, 5, 7, 7)
     change = merged(weight, {"up": up, "mid": mid, "down": down}) - weight
@@ -60,7 +60,7 @@ def test_loha_is_the_product_of_two_low_rank_matrices(numbers):
     assert close(merged(weight, group, alpha=1), weight + 0.5 * product)
 
 
-def test_lokr_is_a_kronecker_product_and_alpha_counts_only_with_a_rank(numbers):
+def test_lokr_is_a_kronecker_product_and_alpha_applies_only_with_a_rank(numbers):
     weight, first, second = numbers(6, 8), numbers(2, 2), numbers(3, 4)
     assert close(merged(weight, {"lokr_w1": first, "lokr_w2": second}, alpha=3), weight + torch.kron(first, second))
     a, b = numbers(3, 2), numbers(2, 4)
@@ -75,7 +75,7 @@ def test_lokr_of_a_convolution(numbers):
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (6, 1)])
-def test_dora_gives_every_column_or_row_its_length(numbers, shape):
+def test_dora_sets_the_norm_of_every_column_or_row(numbers, shape):
     weight, up, down = numbers(6, 5), numbers(6, 2), numbers(2, 5)
     lengths = numbers(*shape).abs() + 1
     result = merged(weight, {"up": up, "down": down, "dora_scale": lengths})
@@ -87,7 +87,7 @@ def test_dora_gives_every_column_or_row_its_length(numbers, shape):
 
 
 @given(st.integers(0, 5), st.integers(1, 6))
-def test_rows_of_a_change_are_rows_of_the_whole_change(start, count):
+def test_rows_of_a_delta_equal_rows_of_the_whole_delta(start, count):
     torch.manual_seed(0)
     stop = min(start + count, 6)
     group = {"up": wrap_tensor(torch.randn(6, 2)), "down": wrap_tensor(torch.randn(2, 5))}
@@ -99,7 +99,7 @@ def test_scale_zero_changes_no_bit_even_in_half_precision(numbers):
     assert torch.equal(merged(weight, {"up": numbers(6, 2), "down": numbers(2, 5)}, scale=0.0), weight)
 
 
-def test_a_lora_is_baked_into_a_checkpoint_through_both_of_its_layouts(sd15_folder, numbers, tmp_path):
+def test_a_lora_merges_into_both_layouts_of_a_checkpoint(sd15_folder, numbers, tmp_path):
     module = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     name = "lora_unet_" + module.replace(".", "_")
     lora = {f"{name}.lora_down.weight": numbers(2, 32), f"{name}.lora_up.weight": numbers(32, 2)}
@@ -107,23 +107,23 @@ def test_a_lora_is_baked_into_a_checkpoint_through_both_of_its_layouts(sd15_fold
     save_file(lora, tmp_path / "l.safetensors")
     ref = f"{tmp_path / 'l.safetensors'}@0.5"
     plan = plan_conversion(str(sd15_folder), "original", merge_loras=[ref], output=tmp_path / "m.safetensors")
-    baked = load_file(convert_weights(plan).path)
+    merged = load_file(convert_weights(plan).path)
     plain = load_file(sd15_folder / "unet" / "diffusion_pytorch_model.safetensors")[f"{module}.weight"]
     expected = plain + 0.5 * 0.5 * lora[f"{name}.lora_up.weight"] @ lora[f"{name}.lora_down.weight"]
     key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
-    assert close(baked[key], expected)
+    assert close(merged[key], expected)
     folder = plan_conversion(str(sd15_folder), "diffusers", merge_loras=[ref], output=tmp_path / "folder")
     path = convert_weights(folder).path / "unet" / "diffusion_pytorch_model.safetensors"
-    assert torch.equal(load_file(path)[f"{module}.weight"], baked[key])
+    assert torch.equal(load_file(path)[f"{module}.weight"], merged[key])
 
 
-def test_a_motion_lora_is_baked_into_a_motion_module(motion_file, motion_lora, tmp_path):
+def test_a_motion_lora_merges_into_a_motion_module(motion_file, motion_lora, tmp_path):
     source, lora = motion_file("v2"), motion_lora("v2")
     plan = plan_conversion(str(source), "original", merge_loras=[f"{lora}@0.25"], output=tmp_path / "m.safetensors")
-    baked, before, change = load_file(convert_weights(plan).path), load_file(source), read_tensors(lora)
+    merged, before, change = load_file(convert_weights(plan).path), load_file(source), read_tensors(lora)
     stem = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1"
     product = change[f"{stem}.processor.to_out_lora.up.weight"] @ change[f"{stem}.processor.to_out_lora.down.weight"]
-    assert close(baked[f"{stem}.to_out.0.weight"], before[f"{stem}.to_out.0.weight"] + 0.25 * product)
+    assert close(merged[f"{stem}.to_out.0.weight"], before[f"{stem}.to_out.0.weight"] + 0.25 * product)
 
 
 def test_a_v2_motion_lora_on_a_v3_module_is_refused_before_anything_is_written(motion_file, motion_lora, tmp_path):
@@ -131,7 +131,7 @@ def test_a_v2_motion_lora_on_a_v3_module_is_refused_before_anything_is_written(m
         plan_conversion(str(motion_file("v3")), merge_loras=[str(motion_lora("v2"))], output=tmp_path / "m.safetensors")
 
 
-def test_names_of_the_originals_numbering_find_their_weights(sd15_folder, numbers, tmp_path):
+def test_kohya_names_with_original_numbering_find_their_weights(sd15_folder, numbers, tmp_path):
     name = "lora_unet_output_blocks_5_1_transformer_blocks_0_attn1_to_q"
     save_file(
         {f"{name}.lora_down.weight": numbers(2, 32), f"{name}.lora_up.weight": numbers(32, 2)},

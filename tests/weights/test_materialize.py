@@ -1,4 +1,4 @@
-"""Weights into memory: the numbers of the file, cast once, each tensor where kernels like it to begin."""
+"""Load tensors into memory: values, dtype and alignment."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_every_tensor_arrives_as_torch_would_cast_it(path, dtype):
+def test_every_tensor_equals_the_cast_of_torch(path, dtype):
     weights = materialize(open_weights(path).tensors, dtype)
     assert weights.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
@@ -41,7 +41,7 @@ def test_every_tensor_arrives_as_torch_would_cast_it(path, dtype):
         assert weights[name].data_ptr() % 64 == 0
 
 
-def test_cut_turned_viewed_and_stacked_tensors_are_what_they_would_be_in_memory(path):
+def test_sliced_transposed_reshaped_and_concatenated_tensors_equal_those_in_memory(path):
     single = open_weights(path).tensors["single"]
     lazy = {
         "cut": single.slice(1, 2),
@@ -60,7 +60,7 @@ def test_cut_turned_viewed_and_stacked_tensors_are_what_they_would_be_in_memory(
     assert all(torch.equal(weights[name], tensor.bfloat16()) for name, tensor in expected.items())
 
 
-def test_a_weight_with_a_lora_in_it_is_not_the_weight_of_the_file(path, tmp_path):
+def test_a_merged_weight_differs_from_the_weight_in_the_file(path, tmp_path):
     save_file({"m.weight": torch.ones(4, 4)}, tmp_path / "base.safetensors")
     save_file({"down": torch.ones(2, 4), "up": torch.ones(4, 2)}, tmp_path / "lora.safetensors")
     lora = LoraWeights("lora", {"m": open_weights(tmp_path / "lora.safetensors").tensors}, {}, 1.0)
@@ -68,7 +68,7 @@ def test_a_weight_with_a_lora_in_it_is_not_the_weight_of_the_file(path, tmp_path
     assert torch.equal(materialize(merged, torch.float32)["m.weight"], torch.full((4, 4), 3.0))
 
 
-def test_a_file_that_is_cut_after_it_was_looked_at_is_not_loaded(path):
+def test_a_file_truncated_after_opening_is_not_loaded(path):
     tensors = open_weights(path).tensors
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)

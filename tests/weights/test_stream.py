@@ -1,4 +1,4 @@
-"""The streaming writer: what it writes is what any reader reads, in a fraction of the memory."""
+"""Write safetensors files in chunks: content and memory use."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(min_size=1, max_size=9), st.tuples(SHAPES, st.sampled_from(DTYPES)), max_size=5))
-def test_any_tensors_come_back_bit_for_bit(tmp_path, described):
+def test_tensors_round_trip_bit_for_bit(tmp_path, described):
     described.pop("__metadata__", None)
     tensors = {key: torch.randint(0, 2, shape).to(dtype) for key, (shape, dtype) in described.items()}
     path = tmp_path / "x.safetensors"
@@ -31,7 +31,7 @@ def test_any_tensors_come_back_bit_for_bit(tmp_path, described):
     assert open_weights(path).metadata == {"ä": "ö"}
 
 
-def test_rows_of_stacked_cut_and_turned_tensors_are_the_rows_of_the_whole(numbers):
+def test_rows_of_concatenated_sliced_and_transposed_tensors(numbers):
     parts = [numbers(3, 4), numbers(2, 4)]
     pile, whole = concat_rows([wrap_tensor(part) for part in parts]), torch.cat(parts)
     assert all(torch.equal(pile.rows(a, b), whole[a:b]) for a in range(5) for b in range(a + 1, 6))
@@ -41,12 +41,12 @@ def test_rows_of_stacked_cut_and_turned_tensors_are_the_rows_of_the_whole(number
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_named(tmp_path, value):
+def test_tensors_with_nan_or_infinity_are_named(tmp_path, value):
     tensors = {"good": wrap_tensor(torch.ones(3)), "bad": wrap_tensor(torch.tensor([1.0, value]))}
     assert write_safetensors(tensors, tmp_path / "x.safetensors", {}) == ("bad",)
 
 
-def test_a_failure_half_way_leaves_the_old_file_and_no_rest(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"old": torch.ones(1)}, path)
 
@@ -59,7 +59,7 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_rest(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def test_a_place_that_cannot_be_written_is_the_users_to_change(tmp_path):
+def test_an_unwritable_path_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="cannot write"):
         write_safetensors({"a": wrap_tensor(torch.ones(1))}, tmp_path / "nowhere" / "x.safetensors", {})
 
@@ -79,7 +79,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
-def test_memory_stays_below_the_largest_tensor_whatever_the_file(tmp_path):
+def test_memory_stays_below_the_largest_tensor(tmp_path):
     save_file({"w": torch.zeros(64, 64)}, tmp_path / "small.safetensors")
     largest = 96 << 20
     save_file({f"w{n}": torch.zeros(largest // 4096, 1024) for n in range(3)}, tmp_path / "large.safetensors")

@@ -1,4 +1,4 @@
-"""Once at the width of the published files: SD1.5's v3 module, 417 million parameters, 0.8 GB in half precision."""
+"""A motion module of the published width: v3 for SD1.5, 417 million parameters, 0.8 GB in fp16."""
 
 import json
 import struct
@@ -41,7 +41,7 @@ def published(tmp_path):
     return path
 
 
-def test_the_published_motion_module_is_known_and_converted_at_its_true_width(published, tmp_path):
+def test_a_motion_module_of_published_width_is_identified_and_converted(published, tmp_path):
     info = identify(published)
     assert info.parameters - 2 * 32 * 17_600 == 417_137_600
     assert (info.kind, info.base, info.tensors, info.dtype) == ("motion-module", "sd15", 560, "fp16")
