@@ -111,12 +111,8 @@ def _origin(ref: ModelRef, path: Path | None) -> dict[str, Any]:
             "bytes": size_of(path),
             "sha256": cached_sha256(path) if path.is_file() else None,
         }
-    download_record = read_download_record(path) if path is not None else None
-    recorded = (
-        {"sha256": download_record.sha256, "bytes": download_record.bytes}
-        if download_record and download_record.sha256
-        else {}
-    )
+    download = read_download_record(path) if path is not None else None
+    recorded = {"sha256": download.sha256, "bytes": download.bytes} if download and download.sha256 else {}
     return {"sources": (str(ref),), **recorded}
 
 
