@@ -98,7 +98,7 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
     else:
         kept = load_components(model, plan)
         motion = load_motion_module(module, dtype=plan.torch_dtype)
-        plug(kept.unet, motion)
+        motion = plug(kept.unet, motion)
         parts = (kept.unet, kept.vae, kept.text_encoder, kept.text_encoder_2, motion)
         size = sum(t.numel() * t.element_size() for part in parts if part for t in part.state_dict().values())
     seconds, worked = time.perf_counter() - began, time.process_time() - worked

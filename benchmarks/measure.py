@@ -71,7 +71,7 @@ def operations_per_step(name: str, parts: Parts, shape: Shape) -> int:
     with torch.device("meta"), torch.no_grad():
         unet = UNet2DConditionModel.from_config(parts.unet.config)
         motion = MotionModule(parts.motion.spec)
-        plug(unet, motion)
+        motion = plug(unet, motion)
         latents = torch.empty(batch, 4, shape.size // 8, shape.size // 8)
         text = torch.empty(batch, 77, SIZES[name].text)
         with FlopCounterMode(display=False) as counter, motion.frames(shape.num_frames):

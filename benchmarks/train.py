@@ -103,7 +103,7 @@ def _animdiff_without_spatial(parts: Parts, args: argparse.Namespace) -> Step:
 def _animdiff_step(parts: Parts, args: argparse.Namespace, *, spatial_rank: int, gradient_checkpointing: bool) -> Step:
     """Prepare a step of this program on cached latents and text embeddings, without encoders."""
     unet, motion = parts.unet, parts.motion
-    plug(unet, motion)
+    motion = plug(unet, motion)
     share_text(unet)
     temporal = LoraLayers.new(motion_projections(motion), args.rank)
     spatial = LoraLayers.new(image_projections(unet), spatial_rank) if spatial_rank else None

@@ -89,7 +89,7 @@ def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: 
     changes = None if checked.overlay.is_empty else partial(apply_patches, overlay=checked.overlay, plan=plan)
     components = load_components(weights.model, plan, changes, needs_vae=weights.vae is None)
     if motion:
-        plug(components.unet, motion)
+        motion = plug(components.unet, motion)
     return Animator(components, motion, hashes, checked.overlay.embeddings)
 
 

@@ -75,7 +75,7 @@ def build_models(plan: TrainPlan, components: Components, motion: MotionModule |
     share_text(unet)
     if motion is not None:
         motion.requires_grad_(False)
-        plug(unet, motion)
+        motion = plug(unet, motion)
     if plan.domain_adapter:
         path, scale = plan.domain_adapter
         LoraLayers.load(image_projections(unet), path, scale)

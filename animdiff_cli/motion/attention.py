@@ -1,4 +1,4 @@
-"""Attention along frames: sequences of 16 to 32 with an enormous batch, the opposite of what kernels are tuned for."""
+"""Attention along frames: sequences of 16 to 32 tokens in batches of thousands, which kernels are not tuned for."""
 
 import torch
 import torch.nn.functional as F
@@ -9,15 +9,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 #: 9,216 positions of 8 heads.
 MAX_HEADS = 65_535
 
-#: Fastest first at the shapes of SD1.5 on an H100 in fp16 (`benchmarks/results/temporal_attention.jsonl`); left to
-#: itself torch takes a kernel that needs 1.4 times as long at the largest level.
+#: Fastest first at the shapes of SD1.5 on an H100 in fp16 (`benchmarks/results/temporal_attention.jsonl`). By default
+#: torch chooses a kernel that takes 1.4 times as long at the largest level.
 CUDA_KERNELS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 def temporal_attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
-    """Attend along F at each of P positions. All tensors [B, F, P, D], D split into `num_heads`.
+    """Attend along F at each of P positions. All tensors [B, F, P, D], with D split into `num_heads`.
 
-    Position and head merge into one stride, so [B, P*heads, F, D/heads] is a view of the projections.
+    Position and head merge into one dimension: [B, P*heads, F, D/heads] is a view of the projections.
     """
     batch, frames, positions, width = query.shape
     heads_as_batch = (batch, frames, positions * num_heads, width // num_heads)
@@ -31,20 +31,21 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type != "cuda":
         return F.scaled_dot_product_attention(query, key, value)
     if torch.compiler.is_compiling():
-        return _product(query, key, value)
+        return _plain_attention(query, key, value)
     with sdpa_kernel(CUDA_KERNELS, set_priority=True):
-        return in_parts(query, key, value, MAX_HEADS)
+        return attend_in_chunks(query, key, value, MAX_HEADS)
 
 
-def in_parts(query: Tensor, key: Tensor, value: Tensor, most_heads: int) -> Tensor:
-    """Attend `most_heads` heads at a time; all tensors [B, heads, F, D]."""
-    if query.shape[1] <= most_heads:
+def attend_in_chunks(query: Tensor, key: Tensor, value: Tensor, max_heads: int) -> Tensor:
+    """Attend with at most `max_heads` heads at a time; all tensors [B, heads, F, D]."""
+    if query.shape[1] <= max_heads:
         return F.scaled_dot_product_attention(query, key, value)
-    parts = zip(*(torch.split(x, most_heads, dim=1) for x in (query, key, value)), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=1)
+    chunks = zip(*(torch.split(x, max_heads, dim=1) for x in (query, key, value)), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(*chunk) for chunk in chunks], dim=1)
 
 
-def _product(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attend as plain batched products: a compiler fuses everything between them, also in the backward pass."""
+def _plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attend by batched matrix products. The compiler fuses the steps between them, also in the backward pass."""
     scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
-    return scores.softmax(dim=-1).to(value.dtype) @ value
+    attended: Tensor = scores.softmax(dim=-1).to(value.dtype) @ value
+    return attended

@@ -1,12 +1,14 @@
-"""The motion module: temporal transformers that let every pixel attend along the frames of its clip.
+"""The motion module: temporal transformers, in which every pixel attends along the frames of its clip.
 
-Paper: AnimateDiff (ICLR 2024), section 4.2 and figure 3. The module tree carries the official key names, so
+Paper: AnimateDiff (ICLR 2024), section 4.2 and figure 3. Submodules have the official key names, so
 `MotionModule.state_dict()` is the official layout.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from threading import get_ident
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from animdiff_cli.core.choices import MotionVersion
 from animdiff_cli.motion.attention import temporal_attention
 from animdiff_cli.motion.spec import MotionSpec
+from animdiff_cli.motion.unet import UNet
 from animdiff_cli.weights.positional_encoding import sinusoid
 
 NORM_GROUPS = 32
@@ -22,7 +25,11 @@ NORM_EPS = 1e-6  # the UNet's own norms use 1e-5
 
 
 class PositionalEncoding(nn.Module):
-    """Sinusoid over the frame index, interleaved sin and cos, base 10000. Buffer `pe`: [1, max_frames, D]."""
+    """Sinusoid over the frame index, interleaved sin and cos, base 10000. Buffer `pe`: [1, max_frames, D].
+
+    The sinusoid is computed in float32 again after every cast, so that a module that was in half precision once has
+    exact encodings in float32.
+    """
 
     pe: Tensor
 
@@ -31,12 +38,20 @@ class PositionalEncoding(nn.Module):
         self.register_buffer("pe", sinusoid(max_frames, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Add the code of frame f to every token of frame f. `tokens`: [B, F, P, D]."""
+        """Add the encoding of frame f to every token of frame f. `tokens`: [B, F, P, D]."""
         return tokens + self.pe[0, : tokens.shape[1], None]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.pe.dtype
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch
+        if self.pe.dtype != before and not self.pe.is_meta:
+            _, max_frames, width = self.pe.shape
+            self.pe = sinusoid(max_frames, width).to(self.pe)
+        return self
 
 
 class TemporalAttention(nn.Module):
-    """Self-attention along frames, each spatial position on its own."""
+    """Self-attention along frames, separately at each spatial position."""
 
     def __init__(self, width: int, num_heads: int, max_frames: int) -> None:
         super().__init__()
@@ -51,25 +66,28 @@ class TemporalAttention(nn.Module):
         """`tokens`: [B, F, P, D], P spatial positions."""
         tokens = self.pos_encoder(tokens)
         attended = temporal_attention(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens), self.num_heads)
-        return self.to_out[0](attended)
+        output: Tensor = self.to_out[0](attended)
+        return output
 
 
 class GEGLU(nn.Module):
-    """GEGLU: the first half of the projection, gated by the GELU of the second."""
+    """Project to twice the hidden width; the GELU of the second half gates the first."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.proj = nn.Linear(width, 2 * hidden)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        value, gate = self.proj(tokens).chunk(2, dim=-1)
+        value, gate = torch.chunk(self.proj(tokens), 2, dim=-1)
         return value * F.gelu(gate)
 
 
 class FeedForward(nn.Module):
+    """GEGLU and a projection back to `width`."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        # the middle entry is where the official code keeps a dropout of zero: it holds the key numbering
+        # the identity stands for the official code's dropout of zero, so that keys are numbered alike
         self.net = nn.ModuleList([GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)])
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -93,11 +111,12 @@ class TemporalBlock(nn.Module):
         """`tokens`: [B, F, P, D]."""
         for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
             tokens = attention(norm(tokens)) + tokens
-        return self.ff(self.ff_norm(tokens)) + tokens
+        output: Tensor = self.ff(self.ff_norm(tokens)) + tokens
+        return output
 
 
 class TemporalTransformer(nn.Module):
-    """One plug point's worth of motion. Zero-initialised at its end: untrained, it changes nothing."""
+    """The motion of one plug point. `proj_out` is initialized with zeros: an untrained module is the identity."""
 
     def __init__(self, width: int, spec: MotionSpec) -> None:
         super().__init__()
@@ -112,21 +131,24 @@ class TemporalTransformer(nn.Module):
     def forward(self, hidden: Tensor, num_frames: int) -> Tensor:
         """Mix information along the frames of each clip.
 
-        `hidden`: [B*F, D, H, W], the frames of a clip contiguous. On channels-last activations every change of
-        shape here is a view.
+        `hidden`: [B*F, D, H, W], the frames of a clip contiguous. Reshapes are views on channels-last activations.
         """
         height, width = hidden.shape[2:]
-        normed = across_frames(self.norm, hidden, num_frames) if self.norm_across_frames else self.norm(hidden)
+        if self.norm_across_frames:
+            stacked = norm_input(self.norm, fold_clip(hidden, num_frames))
+            normed = unfold_clip(self.norm(stacked), num_frames)
+        else:
+            normed = self.norm(norm_input(self.norm, hidden))
         tokens = normed.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, hidden.shape[1])
         tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens)
-        moved = self.proj_out(tokens).reshape(-1, height, width, hidden.shape[1]).permute(0, 3, 1, 2)
-        return hidden + moved
+        motion: Tensor = self.proj_out(tokens).reshape(-1, height, width, hidden.shape[1]).permute(0, 3, 1, 2)
+        return hidden + motion
 
 
 class _Slot(nn.Module):
-    """The official name of a plug point ends in `.temporal_transformer`."""
+    """Holds the transformer under its official name, which ends in `.temporal_transformer`."""
 
     def __init__(self, width: int, spec: MotionSpec) -> None:
         super().__init__()
@@ -139,6 +161,15 @@ class _Block(nn.Module):
         self.motion_modules = nn.ModuleList(_Slot(width, spec) for width in widths)
 
 
+@dataclass(slots=True)
+class PlugState:
+    """How plugged UNets run now. A motion module and the copies that `plug` makes of it share one."""
+
+    num_frames: int | None = None
+    enabled: bool = True
+    thread: dict[str, int] = field(default_factory=dict)  # "ident" of the thread that is inside `frames`
+
+
 class MotionModule(nn.Module):
     """All temporal transformers of one motion module, to be attached with `plug`."""
 
@@ -149,36 +180,51 @@ class MotionModule(nn.Module):
         if spec.mid:
             self.mid_block = _Block(spec.mid, spec)
         self.up_blocks = nn.ModuleList(_Block(widths, spec) for widths in spec.up)
-        self._num_frames: int | None = None
+        self.state = PlugState()
 
     @classmethod
-    def from_unet(cls, unet: Any, version: MotionVersion = "v3") -> "MotionModule":
+    def from_unet(cls, unet: UNet, version: MotionVersion = "v3") -> "MotionModule":
         """Build an untrained module that fits `unet`; plugged in, it is an exact identity."""
         return cls(MotionSpec.for_unet(unet.config, version))
 
     @contextmanager
     def frames(self, num_frames: int) -> Iterator["MotionModule"]:
-        """Say how many consecutive batch entries form one clip while the UNet runs.
+        """Set the number of frames per clip for UNet calls inside this context.
 
-        Raises `UsageError` if the module has no positions for so many frames.
+        Raises `UsageError` if the module supports fewer frames, `RuntimeError` if another thread is inside `frames`:
+        give each thread a copy of the UNet.
         """
         self.check_frames(num_frames)
-        before, self._num_frames = self._num_frames, num_frames
+        before = self.state.num_frames
+        if self.state.thread.setdefault("ident", get_ident()) != get_ident():
+            raise RuntimeError("another thread uses this motion module: give each thread `copy.deepcopy(unet)`")
+        self.state.num_frames = num_frames
         try:
             yield self
         finally:
-            self._num_frames = before
+            self.state.num_frames = before
+            if before is None:
+                self.state.thread.clear()
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Run the plugged UNet as the plain image model inside this context."""
+        before, self.state.enabled = self.state.enabled, False
+        try:
+            yield
+        finally:
+            self.state.enabled = before
 
     def check_frames(self, num_frames: int) -> None:
-        """Raise `UsageError` unless 1 ≤ `num_frames` ≤ the rows of the position code."""
+        """Raise `UsageError` unless 1 ≤ `num_frames` ≤ `spec.max_frames`."""
         self.spec.check_frames(num_frames)
 
     @property
     def num_frames(self) -> int:
-        """Frames per clip, as said by the surrounding `frames`. Raises `RuntimeError` outside of it."""
-        if self._num_frames is None:
-            raise RuntimeError("a plugged UNet runs inside `with motion.frames(n):` only")
-        return self._num_frames
+        """Frames per clip, as set by the surrounding `frames`. Raises `RuntimeError` outside of it."""
+        if self.state.num_frames is None:
+            raise RuntimeError("run a plugged UNet inside `with motion.frames(n):`")
+        return self.state.num_frames
 
     def transformer(self, name: str) -> TemporalTransformer:
         """Return the temporal transformer of a plug point, such as `up_blocks.1.motion_modules.2`."""
@@ -187,24 +233,29 @@ class MotionModule(nn.Module):
         return slot.temporal_transformer
 
 
-def across_frames(norm: nn.GroupNorm, hidden: Tensor, num_frames: int) -> Tensor:
-    """Normalise `hidden` [B*F, D, H, W] with statistics taken over all frames of a clip."""
-    stacked = fold_clip(hidden, num_frames)
-    if torch.is_grad_enabled() and not stacked.requires_grad:
-        # torch's channels-last kernel on CPUs crashes where the norm takes gradients and what it normalises takes none
-        stacked = stacked.contiguous()
-    return unfold_clip(norm(stacked), num_frames)
+def norm_input(norm: nn.Module, hidden: Tensor) -> Tensor:
+    """Return `hidden`, contiguous where torch's channels-last group norm would crash.
+
+    Its backward pass on CPUs crashes (torch 2.13) if the norm takes gradients and its input takes none.
+    """
+    trains_norm = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in norm.parameters())
+    if trains_norm and not hidden.requires_grad and hidden.device.type == "cpu":
+        return hidden.contiguous()
+    return hidden
 
 
 def fold_clip(hidden: Tensor, num_frames: int) -> Tensor:
-    """Stack the frames of a clip along height: [B*F, D, H, W] to [B, D, F*H, W]; a view if channels-last."""
+    """Stack the frames of a clip along height for a norm over all of them: [B*F, D, H, W] to [B, D, F*H, W].
+
+    A view on channels-last activations.
+    """
     channels, height, width = hidden.shape[1:]
     stacked = hidden.permute(0, 2, 3, 1).reshape(-1, num_frames * height, width, channels)
     return stacked.permute(0, 3, 1, 2)
 
 
 def unfold_clip(stacked: Tensor, num_frames: int) -> Tensor:
-    """Undo `fold_clip`."""
+    """Undo `fold_clip`: [B, D, F*H, W] to [B*F, D, H, W]."""
     channels, tall, width = stacked.shape[1:]
     frames = stacked.permute(0, 2, 3, 1).reshape(-1, tall // num_frames, width, channels)
     return frames.permute(0, 3, 1, 2)

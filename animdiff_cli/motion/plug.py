@@ -1,19 +1,23 @@
-"""The plug: attach a motion module to a stock UNet by forward hooks, and take it off again.
+"""The plug: attach a motion module to a stock diffusers UNet by forward hooks.
 
-Nothing in the UNet changes: not its module tree, not its names, not its `state_dict`. Whatever works on the image
-model (LoRA loaders, ControlNet residuals, IP-Adapter, `save_pretrained`) keeps working while motion is plugged in.
+Nothing in the UNet changes: not its module tree, not its names, not its `state_dict`. LoRA loaders, ControlNet
+residuals, IP-Adapter and `save_pretrained` keep working while a motion module is plugged in.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.motion.module import MotionModule, TemporalTransformer, fold_clip, unfold_clip
+from animdiff_cli.motion.module import MotionModule, TemporalTransformer, fold_clip, norm_input, unfold_clip
 from animdiff_cli.motion.spec import MotionSpec
+from animdiff_cli.motion.unet import UNet
 
 _ATTRIBUTE = "_animdiff_plugged"
 
@@ -26,44 +30,56 @@ class Plugged:
     handles: tuple[RemovableHandle, ...]
 
 
-def plug(unet: Any, motion: MotionModule) -> None:
-    """Attach `motion` to a stock `UNet2DConditionModel`; the module moves to the UNet's device and dtype.
+def plug(unet: UNet, motion: MotionModule) -> MotionModule:
+    """Attach `motion` to a stock `UNet2DConditionModel` and return the attached module.
 
-    The UNet then takes batches [B*F, 4, H, W] inside `with motion.frames(F):`. Raises `UsageError` if the layouts do
-    not fit, before anything is attached; `RuntimeError` if a motion module is plugged in already.
+    That is `motion` itself, or a copy of it where the UNet has another device or dtype: `motion` is never changed. The
+    UNet then takes batches [B*F, 4, H, W] inside `with plug(unet, motion).frames(F):`. Functions compiled around the
+    UNet earlier are compiled again.
+
+    Raises `UsageError` if the layouts do not fit, before anything is attached; `RuntimeError` if a motion module is
+    already plugged in.
     """
+    unet = _unwrapped(unet)
     if plugged(unet) is not None:
-        raise RuntimeError("a motion module is plugged in already: `unplug(unet)` first")
-    sites = dict(plug_points(unet))
+        raise RuntimeError("a motion module is already plugged in: `unplug(unet)` first")
     check_fit(unet.config, motion.spec)
-    motion.to(device=unet.device, dtype=unet.dtype)
+    layers = dict(plug_points(unet))
+    motion = _converted(motion, unet.device, unet.dtype)
     handles = [
-        sites[name].register_forward_hook(_move(motion, motion.transformer(name))) for name in motion.spec.widths()
+        layers[name].register_forward_hook(_MotionHook(motion, motion.transformer(name)))
+        for name in motion.spec.widths()
     ]
     if motion.spec.traits.resnet_norms_across_frames:
         for norm in _image_norms(unet):
-            handles += _norm_across_frames(norm, motion)
+            handles.append(norm.register_forward_pre_hook(_FoldHook(motion)))
+            handles.append(norm.register_forward_hook(_UnfoldHook(motion)))
     setattr(unet, _ATTRIBUTE, Plugged(motion, tuple(handles)))
+    _recompile()
+    return motion
 
 
-def unplug(unet: Any) -> MotionModule | None:
-    """Detach and return the motion module; the UNet is then what it was before, to the bit."""
+def unplug(unet: UNet) -> MotionModule | None:
+    """Detach and return the motion module; the UNet is then bit-identical to what it was before."""
+    unet = _unwrapped(unet)
     attached = plugged(unet)
     if attached is None:
         return None
     for handle in attached.handles:
         handle.remove()
     delattr(unet, _ATTRIBUTE)
+    _recompile()
     return attached.motion
 
 
-def plugged(unet: Any) -> Plugged | None:
+def plugged(unet: UNet) -> Plugged | None:
     """Return what is attached to `unet`, if anything is."""
-    return unet.__dict__.get(_ATTRIBUTE)
+    attached: Plugged | None = _unwrapped(unet).__dict__.get(_ATTRIBUTE)
+    return attached
 
 
-def plug_points(unet: Any) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the official name of each plug point with the layer whose output a temporal transformer takes over.
+def plug_points(unet: UNet) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the official name of each plug point with the layer whose output a temporal transformer takes.
 
     That layer is the spatial transformer, or the ResNet in blocks without attention.
     """
@@ -72,15 +88,20 @@ def plug_points(unet: Any) -> Iterator[tuple[str, nn.Module]]:
             layers = getattr(block, "attentions", None) or block.resnets
             for position, layer in enumerate(layers):
                 yield f"{group}.{index}.motion_modules.{position}", layer
-    for position, layer in enumerate(unet.mid_block.attentions):
+    for position, layer in enumerate(getattr(unet.mid_block, "attentions", ())):
         yield f"mid_block.motion_modules.{position}", layer
 
 
 def check_fit(unet_config: Mapping[str, Any], spec: MotionSpec) -> None:
-    """Raise `UsageError` unless every temporal transformer finds a plug point of its width, and none stays empty.
+    """Raise `UsageError` unless the motion module has a temporal transformer of the right width at every plug point.
 
-    Needs no weights: a UNet's config tells its plug points.
+    Needs no weights: the UNet's config describes its plug points.
     """
+    if spec.mid and not unet_config.get("mid_block_type", "UNetMidBlock2DCrossAttn"):
+        raise UsageError(
+            f"this {spec.version} motion module needs a mid block, and the image model has none",
+            hint="use a motion module without a mid block, such as v3",
+        )
     fitting = MotionSpec.for_unet(unet_config, spec.version).widths()
     have = spec.widths()
     if have == fitting:
@@ -95,32 +116,83 @@ def check_fit(unet_config: Mapping[str, Any], spec: MotionSpec) -> None:
     )
 
 
-def _move(motion: MotionModule, transformer: TemporalTransformer) -> Callable[..., Any]:
-    """Return a forward hook. Spatial transformers return a tuple or an output record, ResNets a tensor."""
+@dataclass(frozen=True, slots=True)
+class _MotionHook:
+    """Run a temporal transformer on a layer's output. Hooks are objects, so that a copied UNet runs its own copies."""
 
-    def hook(_layer: nn.Module, _args: Any, output: Any) -> Any:
+    motion: MotionModule
+    transformer: TemporalTransformer
+
+    def __call__(self, _layer: nn.Module, _args: Any, output: Any) -> Any:
+        """Spatial transformers return a tuple or an output record, ResNets a tensor."""
+        if not self.motion.state.enabled:
+            return output
         if isinstance(output, Tensor):
-            return transformer(output, motion.num_frames)
-        moved = transformer(output[0], motion.num_frames)
+            return self._move(output)
+        moved = self._move(output[0])
         return (moved, *output[1:]) if isinstance(output, tuple) else type(output)(sample=moved)
 
-    return hook
+    def _move(self, hidden: Tensor) -> Tensor:
+        num_frames = self.motion.num_frames
+        if len(hidden) % num_frames:
+            raise ValueError(f"a batch of {len(hidden)} images does not divide into clips of {num_frames} frames")
+        dtype = self.transformer.norm.weight.dtype
+        if hidden.dtype != dtype and not torch.is_autocast_enabled(hidden.device.type):
+            raise RuntimeError(
+                f"the UNet computes in {hidden.dtype} and its motion module in {dtype}: `unplug`, cast, `plug` again"
+            )
+        moved: Tensor = self.transformer(hidden, num_frames)
+        return moved
 
 
-def _image_norms(unet: Any) -> Iterator[nn.GroupNorm]:
-    """Yield the norms v1 was trained to see across frames: two per ResNet, and the one before `conv_out`."""
-    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+@dataclass(frozen=True, slots=True)
+class _FoldHook:
+    """Before a norm of the image model: stack the frames of a clip, so that statistics span all of them."""
+
+    motion: MotionModule
+
+    def __call__(self, norm: nn.Module, args: tuple[Tensor]) -> Tensor | None:
+        return norm_input(norm, fold_clip(args[0], self.motion.num_frames)) if self.motion.state.enabled else None
+
+
+@dataclass(frozen=True, slots=True)
+class _UnfoldHook:
+    """After such a norm: take the frames apart again."""
+
+    motion: MotionModule
+
+    def __call__(self, _norm: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
+        return unfold_clip(output, self.motion.num_frames) if self.motion.state.enabled else None
+
+
+def _image_norms(unet: UNet) -> Iterator[nn.GroupNorm]:
+    """Yield the norms that v1 was trained to see across frames: two per ResNet, and the one before `conv_out`."""
+    for block in (*unet.down_blocks, *([unet.mid_block] if unet.mid_block else []), *unet.up_blocks):
         for resnet in block.resnets:
             yield resnet.norm1
             yield resnet.norm2
     yield unet.conv_norm_out
 
 
-def _norm_across_frames(norm: nn.GroupNorm, motion: MotionModule) -> list[RemovableHandle]:
-    def fold(_norm: nn.Module, args: tuple[Tensor]) -> Tensor:
-        return fold_clip(args[0], motion.num_frames)
+def _converted(motion: MotionModule, device: torch.device, dtype: torch.dtype) -> MotionModule:
+    """Return `motion`, or a copy of it if it has another device or dtype."""
+    changed = [p for p in motion.parameters() if (p.device, p.dtype) != (device, dtype)]
+    if not changed:
+        return motion
+    # converted in the copy's memo, so that no second copy in the old dtype exists in between
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to(device, dtype), p.requires_grad) for p in changed}
+    memo[id(motion.state)] = motion.state  # `frames` of either applies to both
+    copied: MotionModule = copy.deepcopy(motion, memo).to(device=device, dtype=dtype)
+    return copied
 
-    def unfold(_norm: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        return unfold_clip(output, motion.num_frames)
 
-    return [norm.register_forward_pre_hook(fold), norm.register_forward_hook(unfold)]
+def _unwrapped(unet: UNet) -> UNet:
+    """Return the UNet inside `torch.compile(unet)`."""
+    inner: UNet = getattr(unet, "_orig_mod", unet)
+    return inner
+
+
+def _recompile() -> None:
+    """Drop compiled code: torch does not notice hooks that come and go."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()

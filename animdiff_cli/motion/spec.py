@@ -1,4 +1,4 @@
-"""What a motion module looks like, per published version, for any UNet layout."""
+"""The layout of motion modules: published versions, for any UNet layout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ Widths = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class VersionTraits:
-    """Where the published versions differ in arithmetic, not in names."""
+    """Arithmetic that differs between published versions."""
 
-    max_frames: int  # rows of the position code
+    max_frames: int  # rows of the positional encoding
     mid_block: bool  # a temporal transformer between the mid block's attention and second ResNet
-    #: the temporal transformer's own GroupNorm takes its statistics over all frames of a clip
+    #: the GroupNorm of temporal transformers takes its statistics over all frames of a clip
     norm_across_frames: bool = False
-    #: the UNet's ResNet norms and final norm do
+    #: so do the UNet's ResNet norms and final norm
     resnet_norms_across_frames: bool = False
-    #: the noise schedule it was trained on, and what it ends in
+    #: noise schedule of training and its last beta
     beta_schedule: BetaSchedule = "linear"
     beta_end: float = 0.012
-    #: what SDXL is told of sizes instead of the clip's own: original width and height, corner, target width and height
+    #: SDXL size conditioning in place of the clip's own size: original width, height, crop, target width, height
     size_ids: tuple[int, int, int, int, int, int] | None = None
 
 
-#: Read off the official code: branch main for v1 to v3, branch sdxl for SDXL, and Hotshot-XL's own. diffusers runs
+#: From the official code: branch main for v1 to v3, branch sdxl for SDXL, and Hotshot-XL's repository. diffusers runs
 #: the temporal norm across frames and the ResNet norms per frame for every version, which is right for SDXL only.
 TRAITS: Mapping[MotionVersion, VersionTraits] = {
     "v1": VersionTraits(max_frames=24, mid_block=False, resnet_norms_across_frames=True),
@@ -49,7 +49,7 @@ TRAITS: Mapping[MotionVersion, VersionTraits] = {
 
 @dataclass(frozen=True, slots=True)
 class MotionSpec:
-    """The layout of one motion module: its version, its widths, and how many frames it has positions for."""
+    """The layout of one motion module: version, widths, and the number of frames it supports."""
 
     version: MotionVersion
     down: Widths
@@ -75,11 +75,10 @@ class MotionSpec:
         return named | {f"mid_block.motion_modules.{layer}": width for layer, width in enumerate(self.mid)}
 
     def check_frames(self, num_frames: int) -> None:
-        """Raise `UsageError` unless 1 ≤ `num_frames` ≤ the rows of the position code."""
-        if not 1 <= num_frames <= self.max_frames:
+        """Raise `UsageError` unless `num_frames` is an integer from 1 to `max_frames`."""
+        if not isinstance(num_frames, int) or not 1 <= num_frames <= self.max_frames:
             raise UsageError(
-                f"{num_frames} frames were asked for, but this {self.version} motion module has positions for"
-                f" 1 to {self.max_frames}",
+                f"{num_frames} frames: this {self.version} motion module supports 1 to {self.max_frames}",
                 hint=f"render at most {self.max_frames} frames: `--frames {self.max_frames}`",
             )
 

@@ -1,7 +1,6 @@
 """Denoising losses and their gradients: of clips with the motion module, or of single frames without it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from animdiff_cli.core.choices import NoiseSchedule
 from animdiff_cli.diffusion.conditions.sdxl import added_cond_kwargs
 from animdiff_cli.diffusion.schedulers import BETA_END
-from animdiff_cli.motion import MotionModule, plug, plugged, unplug
+from animdiff_cli.motion import MotionModule, plugged
 from animdiff_cli.motion.unet import UNet
 from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.objective import (
@@ -77,7 +76,8 @@ class DenoisingLosses:
         alpha_cumprod = self.still_alphas_cumprod[batch.timesteps]
         chosen = torch.arange(len(batch), device=batch.frame.device), batch.frame
         latents, noise = batch.latents[chosen].unsqueeze(1), batch.noise[chosen].unsqueeze(1)
-        with unplugged(self.unet):
+        attached = plugged(self.unet)
+        with attached.motion.disabled() if attached else nullcontext():
             predicted = self._predict(add_noise(latents, noise, alpha_cumprod), batch)
             target = prediction_target(latents, noise, alpha_cumprod, self.prediction)
             return _backward(mse_loss(predicted, target, torch.ones_like(alpha_cumprod)), scale)
@@ -97,21 +97,6 @@ class DenoisingLosses:
                 **unet_kwargs,
             )[0]
         return output.view_as(noisy)
-
-
-@contextmanager
-def unplugged(unet: UNet) -> Iterator[None]:
-    """Unplug the motion module inside the context; do nothing without one."""
-    attached = plugged(unet)
-    if attached is None:
-        yield
-        return
-    motion = unplug(unet)
-    assert motion is not None
-    try:
-        yield
-    finally:
-        plug(unet, motion)
 
 
 def _backward(loss: Tensor, scale: float) -> Tensor:

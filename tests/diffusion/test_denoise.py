@@ -135,7 +135,7 @@ def test_the_schedule_ends_where_it_is_told():
 
 def test_more_frames_than_the_module_has_positions_for_are_refused(parts, toy_motion_file):
     plug(parts.unet, load_motion_module(toy_motion_file))
-    with pytest.raises(UsageError, match="1 to 32"):
+    with pytest.raises(UsageError, match="supports 1 to 32"):
         run(parts, frames=33)
 
 

@@ -4,7 +4,7 @@ from einops import rearrange, repeat
 
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion import MotionModule, plug, plugged, unplug
-from animdiff_cli.motion.attention import in_parts
+from animdiff_cli.motion.attention import attend_in_chunks
 from tests.motion.reference import OfficialUNet
 
 
@@ -154,7 +154,7 @@ def test_gradients_reach_motion_weights_through_image_checkpointing(make_unet, m
 
 
 @pytest.mark.parametrize("most_heads", [1, 3, 7, 8, 100])
-def test_attention_in_parts_equals_attention_at_once(most_heads):
+def test_attention_in_chunks_equals_attention_at_once(most_heads):
     query, key, value = torch.randn(3, 2, 8, 5, 4, dtype=torch.float64)
     at_once = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-    assert (in_parts(query, key, value, most_heads) - at_once).abs().max() < 1e-14
+    assert (attend_in_chunks(query, key, value, most_heads) - at_once).abs().max() < 1e-14

@@ -251,7 +251,7 @@ def test_an_adapter_for_another_model_is_refused(make_plan, clips, tmp_path, toy
 
 def test_too_many_frames_are_refused_before_the_model_loads(make_plan):
     events = []
-    with pytest.raises(UsageError, match="positions for 1 to 32"):
+    with pytest.raises(UsageError, match="supports 1 to 32"):
         run_training(make_plan(data__num_frames=33), ToyClips(num_frames=33), events.append)
     assert len(events) == 1
 

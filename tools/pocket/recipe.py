@@ -127,7 +127,7 @@ def _motion_stage(workspace: Workspace) -> MotionStage:
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         motion = MotionModule.from_unet(unet, version="v3")
-    plug(unet, motion)
+    motion = plug(unet, motion)
     workspace.compile(unet)
     schedule = alphas_cumprod(CLIP_BETAS, workspace.device)
     scale = workspace.scale

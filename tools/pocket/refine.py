@@ -167,7 +167,7 @@ def _image_stage(run: Refinement) -> ImageStage:
 
 def _motion_stage(run: Refinement) -> MotionStage:
     parts, motion = run.parts, load_motion_module(run.bundle / MOTION_FILE)
-    plug(parts.unet, motion)
+    motion = plug(parts.unet, motion)
     return MotionStage(
         parts.unet,
         motion.train(),

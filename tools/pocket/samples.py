@@ -84,8 +84,8 @@ def draw(bundle: Bundle, prompts: Sequence[str], *, motion: bool, seed: int = 0,
     )
     latents = noise.to(device)
     if motion and bundle.motion is not None:
-        plug(unet, bundle.motion)
-    with bundle.motion.frames(num_frames) if motion and bundle.motion is not None else nullcontext():
+        attached = plug(unet, bundle.motion)
+    with attached.frames(num_frames) if motion and bundle.motion is not None else nullcontext():
         for timestep in scheduler.timesteps:
             both = unet(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=text).sample
             without, with_prompt = both.chunk(2)

@@ -85,7 +85,7 @@ def load_conv_animator(path: Path, model: str = "pocket", device: str = "auto", 
     assert plan.weights
     network = load_convolution(path, part_config(plan.weights.model, "unet"))
     animator = load_animator(plan.weights, plan.device, num_frames=plan.configs[0].num_frames)
-    plug(animator.components.unet, network)
+    network = plug(animator.components.unet, network)
     hashes: Future[WeightHashes] = Future()
     weights = {"temporal_convolution": sha256_of_files([path], path.parent)}
     hashes.set_result({**animator.hashes.result(), **weights})
