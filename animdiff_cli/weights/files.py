@@ -1,4 +1,4 @@
-"""Open weight files: lazily, or read whole into memory. No other module opens them."""
+"""Open weight files lazily, or read them whole into memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Detect the version of a motion module: the one rule that `inspect` and loading share.
 
-The order is that of the official code and of ComfyUI: recorded metadata, Hotshot-XL's names, PIA's input convolution,
-mid block, number of levels, length of the positional encoding.
+The rules are those of other loaders, applied in this order: recorded metadata, Hotshot-XL's names, PIA's input
+convolution, mid block, number of levels, length of the positional encoding.
 """
 
 import re
