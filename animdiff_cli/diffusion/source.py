@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from animdiff_cli.core.model_parts import BASES, networks_of, tokenizers_of
+from animdiff_cli.core.model_parts import BASES, NETWORKS, networks_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
@@ -19,6 +19,7 @@ from animdiff_cli.weights.checkpoint_folder import (
     part_tensors,
     tokenizer_of,
 )
+from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
 
@@ -83,19 +84,18 @@ class ModelSource:
 def open_model(path: Path) -> ModelSource:
     """Look at a folder or file; of safetensors nothing but headers is read.
 
-    A file is opened once between planning and loading: a pickle of the older kind is read whole to be looked at.
+    The model opened last is kept until `forget_model`, so that planning and loading open it once.
     Raises `IntegrityError` if this is no image model or holds weights nobody knows, `UsageError` if it is one of
     another base than Stable Diffusion 1.5 and SDXL.
     """
-    if path.is_file():
-        stat = path.stat()
-        return _open_file(path, stat.st_size, stat.st_mtime_ns)
-    return _look_at(path)
+    weights = [path] if path.is_file() else [file for part in NETWORKS for file in weight_files(path / part)]
+    states = [file.stat() for file in weights]
+    return _open_model(path, tuple((state.st_size, state.st_mtime_ns) for state in states))
 
 
 def forget_model() -> None:
-    """Let go of the file that was opened last."""
-    _open_file.cache_clear()
+    """Drop the model that was opened last: a legacy pickle is held in memory."""
+    _open_model.cache_clear()
     _check_once.cache_clear()
 
 
@@ -109,16 +109,13 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _open_file(path: Path, size: int, changed_ns: int) -> ModelSource:
-    return _look_at(path)
-
-
-@lru_cache(maxsize=1)
 def _check_once(source: ModelSource) -> None:
     check_parts(source.contents, source.base, source.path.name)
 
 
-def _look_at(path: Path) -> ModelSource:
+@lru_cache(maxsize=1)
+def _open_model(path: Path, states: tuple[tuple[int, int], ...]) -> ModelSource:
+    """Open a model; `states` are size and time of its files, so that a changed model is opened anew."""
     file, info = open_kind(path, "base")
     if info.base not in BASES:
         base = info.base or "an unknown base"

@@ -1,6 +1,5 @@
 """An image model with its motion module plugged in, loaded once and ready to render clips."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +18,9 @@ from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
-from animdiff_cli.jobs.weights import Weights, check_weights
+from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
 from animdiff_cli.motion.lora import merge_motion_loras
-from animdiff_cli.weights.lora import LoraWeights
-
-__all__ = ["Animator", "Weights", "load_animator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +68,32 @@ class Animator:
         return config.model_copy(update=changes)
 
 
-def load_animator(weights: Weights, plan: DevicePlan, *, num_frames: int, emit: Emit = ignore) -> Animator:
-    """Load an image model with all that is laid over it, and plug its motion module in.
-
-    Everything that can be refused is refused before any weights are read: an incomplete folder, a file of the wrong
-    kind or base, more than `num_frames` the module has positions for.
-    """
-    checked = check_weights(weights, num_frames)
-    for note in checked.overlay.notes:
+def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ignore) -> Animator:
+    """Load the image model with its patches, and plug the motion module in. The weights were checked and opened."""
+    weights = checked.files
+    for note in checked.patches.notes:
         emit(Note(note))
-    motion = _load_motion(weights, checked.motion_loras, plan, emit) if weights.motion_module else None
+    motion = _load_motion(checked, plan, emit) if weights.motion_module else None
     pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
     hashes = pool.submit(weights.hashes)
     pool.shutdown(wait=False)  # the recipe needs them, at the end
     emit(Loading(f"image model {weights.model.name}"))
-    changes = None if checked.overlay.is_empty else partial(apply_patches, overlay=checked.overlay, plan=plan)
+    changes = None if checked.patches.is_empty else partial(apply_patches, overlay=checked.patches, plan=plan)
     components = load_components(weights.model, plan, changes, needs_vae=weights.vae is None)
     if motion:
         motion = plug(components.unet, motion)
-    return Animator(components, motion, hashes, checked.overlay.embeddings)
+    return Animator(components, motion, hashes, checked.patches.embeddings)
 
 
-def _load_motion(weights: Weights, loras: Sequence[LoraWeights], plan: DevicePlan, emit: Emit) -> MotionModule:
+def _load_motion(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> MotionModule:
     """Load the motion module onto the device. MotionLoRAs are added in float32; plugging it in rounds."""
+    weights, loras = checked.files, checked.motion_loras
     assert weights.motion_module
     emit(Loading(f"motion module {weights.motion_module.name}"))
     dtype = torch.float32 if loras else plan.torch_dtype
-    motion = load_motion_module(weights.motion_module, weights.motion_version, dtype=dtype, device=plan.device)
+    motion = load_motion_module(
+        weights.motion_module, weights.motion_version, dtype=dtype, device=plan.device, file=checked.motion
+    )
     merge_motion_loras(motion, loras)
     return motion
 

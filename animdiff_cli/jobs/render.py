@@ -32,8 +32,7 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
         refuse_absent(plan.absent)
     for note in missing_companion_loras(plan.resolved.values):
         emit(Note(note))
-    max_frames = max(config.num_frames for config in plan.configs)
-    animator = load_animator(plan.weights, plan.device, num_frames=max_frames, emit=emit)
+    animator = load_animator(plan.weights, plan.device, emit=emit)
     if plan.source_recipe:
         for name in differing_weights(plan.source_recipe, animator.hashes.result(), plan.configs[0]):
             emit(Note(f"{name} is not the file the clip was rendered with: frames will differ"))

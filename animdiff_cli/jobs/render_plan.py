@@ -17,7 +17,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_entries
 from animdiff_cli.jobs.missing_weights import OnAbsent, absent_weights, refuse_absent
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
-from animdiff_cli.jobs.weights import Weights, check_weights, find_weights
+from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
@@ -28,7 +28,7 @@ class RenderPlan:
     """Clips to render with one set of weights. Planning finds most mistakes before anything is loaded."""
 
     configs: tuple[GenerateConfig, ...]
-    weights: Weights | None  # None while some are missing
+    weights: CheckedWeights | None  # None while some are missing
     device: DevicePlan
     resolved: Resolved[GenerateConfig]  # settings and their sources
     seeds_drawn: bool = False  # no seed was given
@@ -97,10 +97,9 @@ def _plan(
     drawn = not seeds and "seed" not in resolved.values
     if absent and not on_absent(absent):
         return RenderPlan(configs, None, planned, resolved, drawn, absent=tuple(absent))
-    weights = find_weights(configs[0])
-    check_weights(weights, max(config.num_frames for config in configs))
+    weights = check_weights(find_weights(configs[0]), max(config.num_frames for config in configs))
     reject_unused_embeddings(resolved, configs)
-    _check_clip_skip(configs[0].clip_skip, weights.model)
+    _check_clip_skip(configs[0].clip_skip, weights.files.model)
     return RenderPlan(configs, weights, planned, resolved, drawn)
 
 

@@ -17,6 +17,7 @@ from animdiff_cli.jobs.recipe import WeightHashes
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
 from animdiff_cli.motion.lora import open_motion_lora
 from animdiff_cli.registry.store import locate
+from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lora import LoraWeights
@@ -49,11 +50,15 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """Weights that fit together: what is laid over the image model, and the motion module with its MotionLoRAs."""
+class CheckedWeights:
+    """Weights that fit together, opened: what changes the image model, the motion module and its MotionLoRAs.
 
-    overlay: ModelPatches
-    motion: MotionSpec | None
+    The image model itself stays open in `diffusion.source` until it is loaded.
+    """
+
+    files: Weights
+    patches: ModelPatches
+    motion: WeightFile | None
     motion_loras: tuple[LoraWeights, ...]
 
 
@@ -63,19 +68,19 @@ def find_weights(config: GenerateConfig) -> Weights:
     return Weights(**found, motion_version=config.motion_version, lora_alpha_mode=config.lora_alpha_mode)
 
 
-def check_weights(weights: Weights, num_frames: int) -> Checked:
-    """Check by names and shapes that everything is whole, of the right kind, and fits. Reads no numbers.
+def check_weights(weights: Weights, num_frames: int) -> CheckedWeights:
+    """Open every file and check that it is complete, of its kind, and fits the others. Reads headers only.
 
-    Raises `UsageError` for what does not go together, `IntegrityError` for what is damaged.
+    Raises `UsageError` for weights that do not fit together, `IntegrityError` for damaged files.
     """
     check_model(weights.model, needs_vae=weights.vae is None)
-    motion = _check_motion(weights, num_frames) if weights.motion_module else None
+    motion, spec = _open_motion(weights, num_frames) if weights.motion_module else (None, None)
     if weights.motion_loras and motion is None:
         raise UsageError(
             "a MotionLoRA changes a motion module, and this render has none",
             hint="name one: `--motion-module mm-v2`, or leave `--motion-lora` out",
         )
-    overlay = open_patches(
+    patches = open_patches(
         weights.model,
         vae=weights.vae,
         loras=weights.loras,
@@ -84,20 +89,20 @@ def check_weights(weights: Weights, num_frames: int) -> Checked:
         alpha_mode=weights.lora_alpha_mode,
     )
     loras = tuple(
-        open_motion_lora(lora.path, motion, lora.scale, alpha_mode=weights.lora_alpha_mode)
+        open_motion_lora(lora.path, spec, lora.scale, alpha_mode=weights.lora_alpha_mode)
         for lora in weights.motion_loras
-        if motion
+        if spec
     )
-    return Checked(overlay, motion, loras)
+    return CheckedWeights(weights, patches, motion, loras)
 
 
-def _check_motion(weights: Weights, num_frames: int) -> MotionSpec:
+def _open_motion(weights: Weights, num_frames: int) -> tuple[WeightFile, MotionSpec]:
     assert weights.motion_module
-    open_kind(weights.motion_module, "motion-module", base=model_base(weights.model), model=weights.model)
-    spec = read_motion_spec(weights.motion_module, weights.motion_version)
+    file, _ = open_kind(weights.motion_module, "motion-module", base=model_base(weights.model), model=weights.model)
+    spec = read_motion_spec(weights.motion_module, weights.motion_version, file=file)
     spec.check_frames(num_frames)
     check_fit(part_config(weights.model, "unet"), spec)
-    return spec
+    return file, spec
 
 
 def _located(setting: WeightSetting, value: Any) -> Any:

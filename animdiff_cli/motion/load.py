@@ -33,24 +33,29 @@ def load_motion_module(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
+    file: files.WeightFile | None = None,
 ) -> MotionModule:
     """Load a motion module in the official, diffusers or Hotshot-XL layout. `version` is detected by default.
 
     Weights are read directly to `device` as `dtype`; the defaults are the CPU and the dtype of the file. Raises
     `NotFound` if the file does not exist, `IntegrityError` for missing, unknown or wrongly shaped weights,
     `UsageError` if the version cannot be detected and for PIA modules, which are not supported.
+    `file` is `path` opened, if it is open already.
     """
     path = Path(path)
-    file = files.open_weights(weights_path(path))
+    file = file or files.open_weights(weights_path(path))
     return _build(to_official(file.tensors), _read_spec(file, path, version), path.name, dtype, device)
 
 
-def read_motion_spec(path: Path, version: MotionVersion | None = None) -> MotionSpec:
+def read_motion_spec(
+    path: Path, version: MotionVersion | None = None, *, file: files.WeightFile | None = None
+) -> MotionSpec:
     """Read the layout of the motion module in a file or diffusers folder, without reading weights.
 
     Raises the same errors as `load_motion_module`.
     """
-    return _read_spec(files.open_weights(weights_path(path)), path, version)
+    checked = weights_path(path)
+    return _read_spec(file or files.open_weights(checked), path, version)
 
 
 def weights_path(path: Path) -> Path:

@@ -17,7 +17,8 @@ from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.jobs.animator import Weights, load_animator
+from animdiff_cli.jobs.animator import load_animator
+from animdiff_cli.jobs.weights import Weights, check_weights
 
 HALF = DevicePlan("cpu", 0, "fp16")  # no plan of ours, but every operation here exists
 
@@ -47,7 +48,7 @@ def test_a_vae_that_overflows_in_half_precision_is_run_in_float32(hot_model):
 
 
 def test_a_render_says_so_once_however_many_clips_follow(hot_model, toy_motion_file):
-    animator = load_animator(Weights(hot_model, toy_motion_file), HALF, num_frames=5)
+    animator = load_animator(check_weights(Weights(hot_model, toy_motion_file), num_frames=5), HALF)
     settings = {"model": "hot", "steps": 1, "num_frames": 5, "width": 64, "height": 64, "prompt": "a fox"}
     events = []
     for seed in (1, 2):

@@ -73,7 +73,7 @@ class ClipRenderer:
             flags = dict(self.flags) | ({} if motion else {"motion_module": None})
             plan = plan_renders([flag_layer(flags)], prompts=["any"], seeds=[0], device=self.device)
             config = plan.configs[0]
-            load = self.load or partial(load_animator, plan.weights, plan.device, num_frames=config.num_frames)
+            load = self.load or partial(load_animator, plan.weights, plan.device)
             self._loaded[motion] = load(), config
         return self._loaded[motion]
 

@@ -83,8 +83,8 @@ def load_conv_animator(path: Path, model: str = "pocket", device: str = "auto", 
     flags = {"model": model, **settings, "motion_module": None}
     plan = plan_renders([flag_layer(flags)], prompts=["any"], seeds=[0], device=device)
     assert plan.weights
-    network = load_convolution(path, part_config(plan.weights.model, "unet"))
-    animator = load_animator(plan.weights, plan.device, num_frames=plan.configs[0].num_frames)
+    network = load_convolution(path, part_config(plan.weights.files.model, "unet"))
+    animator = load_animator(plan.weights, plan.device)
     network = plug(animator.components.unet, network)
     hashes: Future[WeightHashes] = Future()
     weights = {"temporal_convolution": sha256_of_files([path], path.parent)}

@@ -149,7 +149,7 @@ def test_an_untrained_one_renders_what_an_untrained_motion_module_renders(toy_mo
     save_motion_module(MotionModule.from_unet(unet), tmp_path / "module.safetensors")
     flags = {"model": str(toy_model), "motion_module": str(tmp_path / "module.safetensors")}
     plan = plan_renders([flag_layer(flags)], prompts=["any"], seeds=[0], device="cpu")
-    theirs = render(load_animator(plan.weights, plan.device, num_frames=3), toy_model)
+    theirs = render(load_animator(plan.weights, plan.device), toy_model)
     ours = render(load_conv_animator(tmp_path / "conv.safetensors", str(toy_model), "cpu"), toy_model)
     assert np.array_equal(ours.frames, theirs.frames)
     assert ours.recipe["config"] == theirs.recipe["config"]
