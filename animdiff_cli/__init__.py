@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnimdiffError", "Clip", "camera_motion", "evaluate", "generate", "load_motion_module", "plug", "unplug"]
 
-#: where each public name lives; loaded when asked for, because torch takes seconds to import
+#: module of each public name, imported on first access because torch takes seconds to import
 _HOMES = {
     "AnimdiffError": "animdiff_cli.errors",
     "Clip": "animdiff_cli.jobs.clip",

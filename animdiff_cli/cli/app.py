@@ -1,4 +1,4 @@
-"""The root command: help, version, and the commands there are."""
+"""The root command: help, version and all commands."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from animdiff_cli.cli.command import Command, Root
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug, 2 usage or config, 3 not found, 4 network, 5 damaged or unknown weights, "
-    "6 device or memory, 130 interrupted. Results go to stdout, everything else to stderr."
+    "6 device or memory, 130 interrupted. Results are printed on stdout, everything else on stderr."
 )
 
 
@@ -37,7 +37,7 @@ def root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Animate personalised text-to-image models: AnimateDiff in the shell."""
+    """Animate personalized text-to-image models with AnimateDiff."""
 
 
 app.command("fetch", cls=Command)(fetch.fetch)
@@ -55,5 +55,5 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
-    """Run the command line; the console script's entry point."""
+    """Run the command line. Entry point of the console script."""
     app()

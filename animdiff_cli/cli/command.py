@@ -1,4 +1,6 @@
-"""Commands and the root group: where help panels stand, and how failures become exit codes."""
+"""Base classes of commands: the order of help panels, and errors as exit codes."""
+
+from typing import TYPE_CHECKING
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -8,12 +10,15 @@ from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
 from animdiff_cli.errors import AnimdiffError, UsageError
 
+if TYPE_CHECKING:
+    from typer._click.core import Context  # the class in the signatures of typer's base classes
+
 
 class Command(TyperCommand):
-    """A command whose help shows the general options last, `--help` among them."""
+    """A command whose help lists the general options last, including `--help`."""
 
-    def get_help_option(self, ctx: typer.Context) -> TyperOption | None:
-        """Return the option behind `--help`, moved into the general panel."""
+    def get_help_option(self, ctx: "Context") -> TyperOption | None:
+        """Return the `--help` option, moved to the general panel."""
         option = super().get_help_option(ctx)
         if option is not None:
             option.rich_help_panel = GENERAL
@@ -21,20 +26,20 @@ class Command(TyperCommand):
 
 
 class Root(TyperGroup):
-    """Turn a failure the user can act on into two lines on stderr and its exit code; let bugs raise."""
+    """Print an `AnimdiffError` as two lines on stderr and exit with its code. Other exceptions are raised: bugs."""
 
-    def invoke(self, ctx: typer.Context) -> object:
-        """Run the command that was named. Typer's own complaints leave in the same form as ours."""
+    def invoke(self, ctx: "Context") -> object:
+        """Run the command. Usage errors of typer are printed in the same form."""
         as_json = "--json" in ctx.args
         try:
             return super().invoke(ctx)
         except AnimdiffError as error:
             failure = error
         except TyperException as error:
-            if not error.format_message():  # a group without a command has printed its help already
+            if not error.format_message():  # a group without a command has printed its help
                 raise
             command = getattr(error, "ctx", None) or ctx
-            message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's word for nothing
+            message = error.format_message().rstrip(".").replace("Value error, ", "")  # a prefix of pydantic
             failure = UsageError(message, hint=f"see `{command.command_path} --help`")
         print_error(failure, as_json=as_json)
         raise typer.Exit(failure.exit_code)

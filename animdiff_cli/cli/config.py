@@ -1,4 +1,4 @@
-"""`animdiff config`: what would apply, where each value comes from, and where things lie."""
+"""`animdiff config`: effective settings with their sources, and directories."""
 
 import os
 from typing import Annotated
@@ -9,7 +9,7 @@ from animdiff_cli.cli.command import Command
 from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt
 from animdiff_cli.cli.out import print_json
 
-app = typer.Typer(no_args_is_help=True, help="What would apply, and where it comes from.")
+app = typer.Typer(no_args_is_help=True, help="Show effective settings and their sources.")
 
 
 @app.command(cls=Command)
@@ -23,7 +23,7 @@ def show(
     set_: SetOpt = None,
     json_: JsonOpt = False,
 ) -> None:
-    """Print every setting with its origin, as `generate` would use it."""
+    """Print every setting as `generate` would use it, with its source."""
     from animdiff_cli.config.layers import resolve
     from animdiff_cli.config.load import gather
     from animdiff_cli.config.schema import GenerateConfig
@@ -38,7 +38,7 @@ def show(
     import yaml
 
     for key, value in resolved.values.items():
-        # a list on the line of its key, so that its origin fits behind it
+        # lists in flow style, so that the source fits on the same line
         flow = isinstance(value, tuple)
         dumped = yaml.safe_dump(
             value if flow else {key: value}, allow_unicode=True, width=1000, default_flow_style=flow
@@ -49,7 +49,7 @@ def show(
 
 @app.command(cls=Command)
 def path(json_: JsonOpt = False) -> None:
-    """Print where models, presets and outputs lie."""
+    """Print the directories of models, presets and outputs."""
     from animdiff_cli import paths
 
     places = {

@@ -1,4 +1,4 @@
-"""`animdiff generate`: prompts in, clips out."""
+"""`animdiff generate`: render clips from prompts."""
 
 import os
 import sys
@@ -16,11 +16,13 @@ from animdiff_cli.cli.options import (
     SAMPLING,
     SOURCES,
     ConfigOpt,
+    DeviceOpt,
     JsonOpt,
     PresetOpt,
     QuietOpt,
     SetOpt,
     given_flags,
+    option,
 )
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import show_progress
@@ -32,87 +34,107 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from animdiff_cli.core.events import Emit
-    from animdiff_cli.jobs.generate import RenderPlan
-    from animdiff_cli.jobs.missing_weights import OnAbsent
+    from animdiff_cli.jobs.missing_weights import OnMissing
     from animdiff_cli.jobs.output_paths import OutputPaths
+    from animdiff_cli.jobs.render_plan import RenderPlan
 
 SCALED = "<ref[@scale]>"
 SCHEDULERS = get_args(Scheduler)
-
-
-def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
 def generate(
     ctx: typer.Context,
     model: Annotated[
         str | None,
-        _option("--model", "-m", help="Image model: alias, file or folder.", panel=MODELS, metavar="<ref>"),
+        option(
+            "--model",
+            "-m",
+            help="Image model: alias, checkpoint file or diffusers folder.",
+            panel=MODELS,
+            metavar="<ref>",
+        ),
     ] = None,
     motion_module: Annotated[
-        str | None, _option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
+        str | None, option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
     ] = None,
     motion_lora: Annotated[
         list[str] | None,
-        _option("--motion-lora", help="MotionLoRA, such as zoom-in@0.8. Repeatable.", panel=MODELS, metavar=SCALED),
+        option("--motion-lora", help="MotionLoRA, for example zoom-in@0.8. Repeatable.", panel=MODELS, metavar=SCALED),
     ] = None,
     lora: Annotated[
         list[str] | None,
-        _option("--lora", help="LoRA on the image model. Repeatable.", panel=MODELS, metavar=SCALED),
+        option("--lora", help="LoRA of the image model. Repeatable.", panel=MODELS, metavar=SCALED),
     ] = None,
     lora_alpha_mode: Annotated[
         LoraAlphaMode | None,
-        _option("--lora-alpha-mode", help="Count a LoRA's own alpha, or not, as the official program.", panel=MODELS),
+        option(
+            "--lora-alpha-mode",
+            help="`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does.",
+            panel=MODELS,
+        ),
     ] = None,
     domain_adapter: Annotated[
         str | None,
-        _option("--domain-adapter", help="Look of the motion module's training clips.", panel=MODELS, metavar=SCALED),
+        option("--domain-adapter", help="Domain adapter of the motion module.", panel=MODELS, metavar=SCALED),
     ] = None,
     vae: Annotated[
-        str | None, _option("--vae", help="Image decoder in place of the model's.", panel=MODELS, metavar="<ref>")
+        str | None, option("--vae", help="VAE to use instead of the model's own.", panel=MODELS, metavar="<ref>")
     ] = None,
     embedding: Annotated[
         list[str] | None,
-        _option(
+        option(
             "--embedding",
-            help="Textual inversion; its file's name is a word for the prompt. Repeatable.",
+            help="Textual inversion; its file name is its token in prompts. Repeatable.",
             panel=MODELS,
             metavar="<ref>",
         ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        _option("--prompt", "-p", help="What to see. Repeatable.", panel=SAMPLING, metavar="<text>"),
+        option("--prompt", "-p", help="Text prompt. Repeatable.", panel=SAMPLING, metavar="<text>"),
     ] = None,
     negative: Annotated[
-        str | None, _option("--negative", "-n", help="What to keep out.", panel=SAMPLING, metavar="<text>")
+        str | None, option("--negative", "-n", help="Negative prompt.", panel=SAMPLING, metavar="<text>")
     ] = None,
     seed: Annotated[
         list[int] | None,
-        _option("--seed", "-s", help="Any unsigned 64-bit integer. Repeatable.", panel=SAMPLING, metavar="<int>"),
+        option(
+            "--seed",
+            "-s",
+            help="Seed, an unsigned 64-bit integer; random by default. Repeatable.",
+            panel=SAMPLING,
+            metavar="<int>",
+        ),
     ] = None,
-    repeat: Annotated[int, _option("--repeat", help="Clips per prompt and seed.", panel=SAMPLING, metavar="<int>")] = 1,
-    steps: Annotated[int | None, _option("--steps", help="Denoising steps.", panel=SAMPLING)] = None,
+    repeat: Annotated[
+        int, option("--repeat", help="Number of clips per prompt and seed.", panel=SAMPLING, metavar="<int>")
+    ] = 1,
+    steps: Annotated[int | None, option("--steps", help="Denoising steps.", panel=SAMPLING)] = None,
     guidance_scale: Annotated[
         float | None,
-        _option("--guidance-scale", help="How closely to follow the prompt; 1 is off.", panel=SAMPLING),
+        option("--guidance-scale", help="Classifier-free guidance scale; 1 turns guidance off.", panel=SAMPLING),
     ] = None,
     scheduler: Annotated[
         str | None,
-        _option("--scheduler", help=f"Sampler: {', '.join(SCHEDULERS)}.", panel=SAMPLING, metavar="<name>"),
+        option("--scheduler", help=f"Scheduler: {', '.join(SCHEDULERS)}.", panel=SAMPLING, metavar="<name>"),
     ] = None,
     clip_skip: Annotated[
-        int | None, _option("--clip-skip", help="Text-encoder layers to leave out.", panel=SAMPLING)
+        int | None, option("--clip-skip", help="Number of last text-encoder layers to skip.", panel=SAMPLING)
     ] = None,
-    frames: Annotated[int | None, _option("--frames", "-L", help="Frames in the clip.", panel=MOTION)] = None,
-    fps: Annotated[float | None, _option("--fps", help="Frames per second.", panel=MOTION)] = None,
-    no_motion: Annotated[bool, _option("--no-motion", help="Render still frames, to compare.", panel=MOTION)] = False,
-    width: Annotated[int | None, _option("--width", "-W", help="Pixels, a multiple of 8.", panel=OUTPUT)] = None,
-    height: Annotated[int | None, _option("--height", "-H", help="Pixels, a multiple of 8.", panel=OUTPUT)] = None,
+    frames: Annotated[int | None, option("--frames", "-L", help="Number of frames.", panel=MOTION)] = None,
+    fps: Annotated[float | None, option("--fps", help="Frames per second.", panel=MOTION)] = None,
+    no_motion: Annotated[
+        bool, option("--no-motion", help="Render still frames without a motion module.", panel=MOTION)
+    ] = False,
+    width: Annotated[
+        int | None, option("--width", "-W", help="Width in pixels, a multiple of 8.", panel=OUTPUT)
+    ] = None,
+    height: Annotated[
+        int | None, option("--height", "-H", help="Height in pixels, a multiple of 8.", panel=OUTPUT)
+    ] = None,
     output: Annotated[
         str | None,
-        _option(
+        option(
             "--output",
             "-o",
             help="File, folder/, or template such as 'night/{slug}_{seed}.gif'.",
@@ -122,48 +144,38 @@ def generate(
     ] = None,
     format: Annotated[
         list[str] | None,
-        _option("--format", "-f", help=f"{', '.join(FORMATS)}. Repeatable.", panel=OUTPUT, metavar="<name>"),
+        option("--format", "-f", help=f"{', '.join(FORMATS)}. Repeatable.", panel=OUTPUT, metavar="<name>"),
     ] = None,
-    overwrite: Annotated[bool, _option("--overwrite", help="Replace files that are there.", panel=OUTPUT)] = False,
-    device: Annotated[
-        str,
-        _option(
-            "--device",
-            help="auto, cuda, cuda:N, mps or cpu.",
-            panel=DEVICE,
-            envvar="ANIMDIFF_DEVICE",
-            metavar="<name>",
-        ),
-    ] = "auto",
-    dtype: Annotated[Dtype | None, _option("--dtype", help="Number format of the weights.", panel=DEVICE)] = None,
+    overwrite: Annotated[bool, option("--overwrite", help="Overwrite existing files.", panel=OUTPUT)] = False,
+    device: DeviceOpt = "auto",
+    dtype: Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)] = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
     from_: Annotated[
-        Path | None, _option("--from", help="Render the clip in this file again.", panel=SOURCES, metavar="<file>")
+        Path | None,
+        option("--from", help="Render a clip again from its embedded recipe.", panel=SOURCES, metavar="<file>"),
     ] = None,
-    offline: Annotated[bool, _option("--offline", help="Use only what is on this machine.", panel=SOURCES)] = False,
-    no_fetch: Annotated[
-        bool, _option("--no-fetch", help="Do not download weights that are missing.", panel=SOURCES)
-    ] = False,
-    dry_run: Annotated[bool, _option("--dry-run", help="Say what would be rendered, and stop.", panel=SOURCES)] = False,
+    offline: Annotated[bool, option("--offline", help="Use only files on this machine.", panel=SOURCES)] = False,
+    no_fetch: Annotated[bool, option("--no-fetch", help="Do not download missing weights.", panel=SOURCES)] = False,
+    dry_run: Annotated[bool, option("--dry-run", help="Print what would be rendered and exit.", panel=SOURCES)] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Render clips. Prints the path of each file written.
+    """Render clips and print the path of each file.
 
-    Every prompt is rendered with every seed. A name that is taken gets -2, -3 and so on.
+    Every prompt is rendered with every seed. If a file exists, -2, -3 and so on is added to the name.
     """
     from animdiff_cli.config.load import flag_names
 
     given = given_flags(ctx, flag_names())
     if no_motion:
         if motion_module:
-            raise UsageError("--no-motion and --motion-module contradict each other", hint="give one of them")
+            raise UsageError("--no-motion and --motion-module cannot be combined", hint="use one of them")
         given["motion_module"] = None
-    on_absent = _on_absent(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
+    on_missing = _on_missing(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
     jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat}
-    plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_absent=on_absent)
+    plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
     outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite)
@@ -199,16 +211,16 @@ def _plan(
     return plan_from_recipe(from_clip, changes, **rest)
 
 
-def _on_absent(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnAbsent":
+def _on_missing(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnMissing":
     """Return the handler of missing weights: a dry run reports them, otherwise they are fetched or refused."""
 
     def handle(names: "Sequence[str]") -> bool:
-        from animdiff_cli.jobs.missing_weights import fetch_absent
+        from animdiff_cli.jobs.missing_weights import fetch_missing
 
         if dry_run and allowed:
             return False
         with download_progress(quiet=quiet) as emit:
-            return fetch_absent(emit, allowed=allowed)(names)
+            return fetch_missing(emit, allowed=allowed)(names)
 
     return handle
 
@@ -226,16 +238,16 @@ def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, as_json
 
 def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, quiet: bool) -> None:
     """Print what a dry run would render: the files on stdout, a summary on stderr."""
-    absent = _would_fetch(plan)
+    missing = _would_fetch(plan)
     for config, files in zip(plan.configs, outputs.files, strict=True):
         paths = {format: str(path) for format, path in files.items()}
         if as_json:
             settings = config.model_dump(mode="json")
-            print_json({"outputs": paths, "device": str(plan.device.device), "fetch": absent, "config": settings})
+            print_json({"outputs": paths, "device": str(plan.device.device), "fetch": missing, "config": settings})
         else:
             print("\n".join(paths.values()))
     if not (as_json or quiet):
-        for item in absent:
+        for item in missing:
             from animdiff_cli.fetch.disk import format_bytes
 
             size = "of unknown size" if item["bytes"] is None else format_bytes(item["bytes"])
@@ -245,11 +257,11 @@ def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, qu
 
 def _would_fetch(plan: "RenderPlan") -> list[dict[str, Any]]:
     """List the missing weights with their sizes, where known."""
-    if not plan.absent:
+    if not plan.missing:
         return []
     from animdiff_cli.jobs.fetch import plan_fetch
 
-    return [{"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(plan.absent).items]
+    return [{"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(plan.missing).items]
 
 
 def _summary(plan: "RenderPlan") -> str:

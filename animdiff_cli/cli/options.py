@@ -1,13 +1,18 @@
-"""Flags that mean the same in every command, because they are the same object."""
+"""Options shared by several commands, and the titles of help panels."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 MODELS, SAMPLING, MOTION, OUTPUT, DEVICE, SOURCES = "Models", "Sampling", "Motion", "Output", "Device", "Sources"
 GENERAL = "General"
+
+
+def option(*names: str, help: str, panel: str, **more: Any) -> Any:
+    """Declare an option of a help panel that is unset unless given."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
 def given_flags(ctx: typer.Context, names: Mapping[str, str]) -> dict[str, object]:
@@ -19,20 +24,30 @@ JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout, errors as JSON on stderr.", rich_help_panel=GENERAL)
 ]
 QuietOpt = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print the data alone: no progress, no notes.", rich_help_panel=GENERAL)
+    bool, typer.Option("--quiet", "-q", help="Print only data: no progress, no notes.", rich_help_panel=GENERAL)
 ]
 PresetOpt = Annotated[
     str | None,
     typer.Option(
-        "--preset", help="A whole look by name.", rich_help_panel=SOURCES, show_default=False, metavar="<name>"
+        "--preset",
+        help="Preset to start from; see `animdiff presets list`.",
+        rich_help_panel=SOURCES,
+        show_default=False,
+        metavar="<name>",
     ),
 ]
 ConfigOpt = Annotated[
-    Path | None, typer.Option("--config", help="YAML file of settings.", rich_help_panel=SOURCES, show_default=False)
+    Path | None, typer.Option("--config", help="YAML file with settings.", rich_help_panel=SOURCES, show_default=False)
 ]
 SetOpt = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Any setting, as key=value. Repeatable.", rich_help_panel=SOURCES, metavar="<key=value>"
+        "--set", help="Set any setting, as key=value. Repeatable.", rich_help_panel=SOURCES, metavar="<key=value>"
+    ),
+]
+DeviceOpt = Annotated[
+    str,
+    option(
+        "--device", help="auto, cuda, cuda:N, mps or cpu.", panel=DEVICE, envvar="ANIMDIFF_DEVICE", metavar="<name>"
     ),
 ]

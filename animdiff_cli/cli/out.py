@@ -1,4 +1,4 @@
-"""The two streams: stdout is data, stderr is talk."""
+"""Output streams: data on stdout, messages on stderr."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from animdiff_cli.errors import AnimdiffError
 
 
 def print_error(error: AnimdiffError, *, as_json: bool) -> None:
-    """Say what failed and what to do next, on stderr."""
+    """Print an error and its hint on stderr, or as JSON."""
     if as_json:
         record = {"error": str(error), "hint": error.hint, "code": error.exit_code}
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
@@ -20,5 +20,5 @@ def print_error(error: AnimdiffError, *, as_json: bool) -> None:
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    """Print one object on one line, so that several are JSON Lines."""
+    """Print one object per line (JSON Lines)."""
     print(json.dumps(record, ensure_ascii=False), flush=True)

@@ -1,4 +1,4 @@
-"""`animdiff presets`: whole looks by name."""
+"""`animdiff presets`: named sets of settings."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from animdiff_cli.cli.command import Command
 from animdiff_cli.cli.options import JsonOpt
 from animdiff_cli.cli.out import print_json
 
-app = typer.Typer(no_args_is_help=True, help="Whole looks by name.")
+app = typer.Typer(no_args_is_help=True, help="List and show presets.")
 
 
 @app.command("list", cls=Command)
 def list_(json_: JsonOpt = False) -> None:
-    """List the presets there are."""
+    """List all presets."""
     from animdiff_cli.config.presets import list_presets
 
     presets = list_presets()
@@ -26,7 +26,7 @@ def list_(json_: JsonOpt = False) -> None:
 
 
 @app.command(cls=Command)
-def show(name: Annotated[str, typer.Argument(help="Name of a preset.")], json_: JsonOpt = False) -> None:
+def show(name: Annotated[str, typer.Argument(help="Name of the preset.")], json_: JsonOpt = False) -> None:
     """Print the settings of a preset."""
     from animdiff_cli.config.presets import load_preset
 

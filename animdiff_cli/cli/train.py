@@ -1,4 +1,4 @@
-"""`animdiff train-lora`, `train-adapter` and `train-motion`: videos in, weights out."""
+"""`animdiff train-lora`, `train-adapter` and `train-motion`: train weights on videos."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from animdiff_cli.cli import train_options as opt
-from animdiff_cli.cli.options import ConfigOpt, JsonOpt, QuietOpt, SetOpt, given_flags
+from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, given_flags
 from animdiff_cli.cli.out import print_json
 from animdiff_cli.cli.progress import show_progress
 
@@ -58,7 +58,7 @@ def train_lora(
     output: opt.OutputOpt = None,
     format: opt.FormatOpt = None,
     overwrite: opt.OverwriteOpt = False,
-    device: opt.DeviceOpt = "auto",
+    device: DeviceOpt = "auto",
     dtype: opt.DtypeOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -66,9 +66,9 @@ def train_lora(
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Train a MotionLoRA: how things or the camera move in a few videos. Prints the path of the file.
+    """Train a MotionLoRA on a few videos of one motion and print the path of the file.
 
-    The same command goes on where a run was stopped. `generate --motion-lora FILE` uses the result.
+    Run the same command again to resume. Use the result with `generate --motion-lora FILE`.
     """
     _start("motion-lora", ctx)
 
@@ -102,7 +102,7 @@ def train_adapter(
     as_lora: opt.AsLoraOpt = None,
     format: opt.FormatOpt = None,
     overwrite: opt.OverwriteOpt = False,
-    device: opt.DeviceOpt = "auto",
+    device: DeviceOpt = "auto",
     dtype: opt.DtypeOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -110,10 +110,10 @@ def train_adapter(
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Train a domain adapter: what the frames of a video collection look like (the paper's stage 1).
+    """Train a domain adapter on the frames of videos (stage 1 of the paper) and print the path of the file.
 
-    The same command goes on where a run was stopped. `train-motion --domain-adapter FILE` is the next stage. With
-    `--as-lora`, pictures of a style make a LoRA for `generate --lora`.
+    Run the same command again to resume. `train-motion --domain-adapter FILE` is the next stage. With `--as-lora`,
+    train an ordinary LoRA on images of a style.
     """
     _start("domain-adapter", ctx)
 
@@ -147,7 +147,7 @@ def train_motion(
     tensorboard: opt.TensorboardOpt = None,
     output: opt.OutputOpt = None,
     overwrite: opt.OverwriteOpt = False,
-    device: opt.DeviceOpt = "auto",
+    device: DeviceOpt = "auto",
     dtype: opt.DtypeOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -155,9 +155,9 @@ def train_motion(
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Train a motion module: how the world moves (the paper's stage 2), from zero or from a published module.
+    """Train a motion module on videos (stage 2 of the paper), from random weights or from a published module.
 
-    The same command goes on where a run was stopped. `generate --motion-module FILE` uses the result.
+    Run the same command again to resume. Use the result with `generate --motion-module FILE`.
     """
     _start("motion-module", ctx)
 

@@ -1,113 +1,116 @@
-"""Flags of the training commands, shared so that each means the same in all three."""
+"""Options of the three training commands."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
-import typer
-
-from animdiff_cli.cli.options import DEVICE, MODELS, OUTPUT, SOURCES
+from animdiff_cli.cli.options import DEVICE, MODELS, OUTPUT, SOURCES, option
 from animdiff_cli.core.choices import Dtype, LoraFormat, Optimizer, Shot
 
-DATA, TRAINING, WATCHING = "Data", "Training", "Watching"
-
-
-def _option(*names: str, help: str, panel: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
+DATA, TRAINING, MONITORING = "Data", "Training", "Monitoring"
 
 
 VideosOpt = Annotated[
-    Path | None, _option("--videos", help="Folder of videos, a list of them, or shards.", panel=DATA, metavar="<path>")
+    Path | None,
+    option("--videos", help="Folder of videos, a list of videos, or shards.", panel=DATA, metavar="<path>"),
 ]
 CaptionOpt = Annotated[
-    str | None, _option("--caption", help="What videos without a caption show.", panel=DATA, metavar="<text>")
+    str | None, option("--caption", help="Caption of videos without one.", panel=DATA, metavar="<text>")
 ]
 ShotOpt = Annotated[
     str | None,
-    _option("--shot", help=f"Camera move to make from any footage: {', '.join(get_args(Shot))}.", panel=DATA),
+    option("--shot", help=f"Camera move to synthesize from videos or images: {', '.join(get_args(Shot))}.", panel=DATA),
 ]
-FramesOpt = Annotated[int | None, _option("--frames", "-L", help="Frames in a clip.", panel=DATA)]
-StrideOpt = Annotated[int | None, _option("--stride", help="Every how many frames of the footage.", panel=DATA)]
-SizeOpt = Annotated[int | None, _option("--size", help="Shorter side in pixels.", panel=DATA)]
-FpsOpt = Annotated[float | None, _option("--fps", help="Frames per second before the stride.", panel=DATA)]
-LimitOpt = Annotated[int | None, _option("--limit", help="Use only the first so many videos.", panel=DATA)]
+FramesOpt = Annotated[int | None, option("--frames", "-L", help="Frames per clip.", panel=DATA)]
+StrideOpt = Annotated[int | None, option("--stride", help="Use every Nth frame.", panel=DATA)]
+SizeOpt = Annotated[int | None, option("--size", help="Shorter side of clips in pixels.", panel=DATA)]
+FpsOpt = Annotated[float | None, option("--fps", help="Frame rate before the stride.", panel=DATA)]
+LimitOpt = Annotated[int | None, option("--limit", help="Use only the first N videos.", panel=DATA)]
 PreviewOpt = Annotated[
     Path | None,
-    _option(
-        "--preview-data", help="Write what would be trained to this folder, and stop.", panel=DATA, metavar="<dir>"
-    ),
+    option("--preview-data", help="Write sample training clips to this folder and exit.", panel=DATA, metavar="<dir>"),
 ]
 
 ModelOpt = Annotated[
-    str | None, _option("--model", "-m", help="Image model: alias, folder or file.", panel=MODELS, metavar="<ref>")
+    str | None,
+    option(
+        "--model", "-m", help="Image model: alias, checkpoint file or diffusers folder.", panel=MODELS, metavar="<ref>"
+    ),
 ]
 ModuleOpt = Annotated[
-    str | None, _option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
+    str | None, option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
 ]
 ResumeFromOpt = Annotated[
     str | None,
-    _option("--resume-from", help="Start from this motion module, not from zero.", panel=MODELS, metavar="<ref>"),
+    option(
+        "--resume-from", help="Motion module to start from instead of random weights.", panel=MODELS, metavar="<ref>"
+    ),
 ]
 VersionOpt = Annotated[
     str | None,
-    _option(
+    option(
         "--motion-version",
-        help="Layout of a new module: v1, v2, v3, or sdxl or hotshot on an SDXL model.",
+        help="Version of a new motion module: v1, v2 or v3; sdxl or hotshot for SDXL.",
         panel=MODELS,
     ),
 ]
 AdapterOpt = Annotated[
     str | None,
-    _option("--domain-adapter", help="Adapter to plug in, frozen.", panel=MODELS, metavar="<ref[@scale]>"),
+    option("--domain-adapter", help="Frozen domain adapter.", panel=MODELS, metavar="<ref[@scale]>"),
 ]
 
-StepsOpt = Annotated[int | None, _option("--steps", help="Optimiser steps.", panel=TRAINING)]
-LrOpt = Annotated[float | None, _option("--lr", help="Learning rate.", panel=TRAINING)]
-RankOpt = Annotated[int | None, _option("--rank", help="Rank of what is trained.", panel=TRAINING)]
-BatchOpt = Annotated[int | None, _option("--batch", help="Clips at a time.", panel=TRAINING)]
-AccumulationOpt = Annotated[int | None, _option("--accumulation", help="Batches per step.", panel=TRAINING)]
-OptimizerOpt = Annotated[str | None, _option("--optimizer", help=f"{', '.join(get_args(Optimizer))}.", panel=TRAINING)]
-EmaOpt = Annotated[float | None, _option("--ema", help="Save a moving average of this decay.", panel=TRAINING)]
+StepsOpt = Annotated[int | None, option("--steps", help="Optimizer steps.", panel=TRAINING)]
+LrOpt = Annotated[float | None, option("--lr", help="Learning rate.", panel=TRAINING)]
+RankOpt = Annotated[int | None, option("--rank", help="LoRA rank.", panel=TRAINING)]
+BatchOpt = Annotated[
+    int | None, option("--batch", help="Batch size: clips per process and micro-batch.", panel=TRAINING)
+]
+AccumulationOpt = Annotated[
+    int | None, option("--accumulation", help="Gradient accumulation: micro-batches per step.", panel=TRAINING)
+]
+OptimizerOpt = Annotated[
+    str | None, option("--optimizer", help=f"Optimizer: {', '.join(get_args(Optimizer))}.", panel=TRAINING)
+]
+EmaOpt = Annotated[
+    float | None, option("--ema", help="Decay of the exponential moving average to save; 0 is off.", panel=TRAINING)
+]
 AsLoraOpt = Annotated[
     bool | None,
-    _option("--as-lora", help="Save an ordinary LoRA, for `generate --lora`: a look wanted for itself.", panel=OUTPUT),
+    option("--as-lora", help="Save an ordinary LoRA for `generate --lora`.", panel=OUTPUT),
 ]
 SpatialOpt = Annotated[
     bool | None,
-    _option(
+    option(
         "--spatial-lora/--no-spatial-lora",
-        help="Absorb appearance in a LoRA that is thrown away; on unless turned off.",
+        help="Train a LoRA that absorbs appearance and is discarded; on by default.",
         panel=TRAINING,
     ),
 ]
 CheckpointingOpt = Annotated[
     bool | None,
-    _option(
+    option(
         "--gradient-checkpointing/--no-gradient-checkpointing",
-        help="Less memory, a third more time; where memory is short unless said.",
+        help="Save memory at a third more time; on by default if memory is short.",
         panel=TRAINING,
     ),
 ]
-SeedOpt = Annotated[int | None, _option("--seed", "-s", help="Decides data, noise and weights.", panel=TRAINING)]
+SeedOpt = Annotated[int | None, option("--seed", "-s", help="Seed of data, noise and initial weights.", panel=TRAINING)]
 
-SampleEveryOpt = Annotated[int | None, _option("--sample-every", help="Steps between sample clips.", panel=WATCHING)]
+SampleEveryOpt = Annotated[int | None, option("--sample-every", help="Steps between sample clips.", panel=MONITORING)]
 SamplePromptOpt = Annotated[
     list[str] | None,
-    _option("--sample-prompt", help="What they show. Repeatable.", panel=WATCHING, metavar="<text>"),
+    option("--sample-prompt", help="Prompt of sample clips. Repeatable.", panel=MONITORING, metavar="<text>"),
 ]
-SaveEveryOpt = Annotated[int | None, _option("--save-every", help="Steps between checkpoints.", panel=WATCHING)]
-KeepOpt = Annotated[int | None, _option("--keep", help="Checkpoints to keep.", panel=WATCHING)]
-TensorboardOpt = Annotated[bool | None, _option("--tensorboard", help="Write event files too.", panel=WATCHING)]
+SaveEveryOpt = Annotated[int | None, option("--save-every", help="Steps between checkpoints.", panel=MONITORING)]
+KeepOpt = Annotated[int | None, option("--keep", help="Checkpoints to keep.", panel=MONITORING)]
+TensorboardOpt = Annotated[
+    bool | None, option("--tensorboard", help="Also write TensorBoard event files.", panel=MONITORING)
+]
 
-OutputOpt = Annotated[Path | None, _option("--output", "-o", help="Folder of the run.", panel=OUTPUT, metavar="<dir>")]
+OutputOpt = Annotated[Path | None, option("--output", "-o", help="Folder of the run.", panel=OUTPUT, metavar="<dir>")]
 FormatOpt = Annotated[
-    str | None, _option("--format", help=f"Layout of the result: {', '.join(get_args(LoraFormat))}.", panel=OUTPUT)
+    str | None,
+    option("--format", help=f"Layout of the saved weights: {', '.join(get_args(LoraFormat))}.", panel=OUTPUT),
 ]
-OverwriteOpt = Annotated[bool, _option("--overwrite", help="Begin anew in a folder that has a run.", panel=OUTPUT)]
-DeviceOpt = Annotated[
-    str,
-    _option(
-        "--device", help="auto, cuda, cuda:N, mps or cpu.", panel=DEVICE, envvar="ANIMDIFF_DEVICE", metavar="<name>"
-    ),
-]
-DtypeOpt = Annotated[Dtype | None, _option("--dtype", help="Number format of frozen weights.", panel=DEVICE)]
-DryRunOpt = Annotated[bool, _option("--dry-run", help="Say what would be trained, and stop.", panel=SOURCES)]
+OverwriteOpt = Annotated[bool, option("--overwrite", help="Start over in a folder that has a run.", panel=OUTPUT)]
+DtypeOpt = Annotated[Dtype | None, option("--dtype", help="Precision of frozen weights.", panel=DEVICE)]
+DryRunOpt = Annotated[bool, option("--dry-run", help="Print what would be trained and exit.", panel=SOURCES)]

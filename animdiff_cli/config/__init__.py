@@ -1,1 +1,1 @@
-"""One record describes a render; flags, YAML, presets and embedded recipes are layers of it."""
+"""Settings: one record for a render, one for a training run, and the layers they are read from."""

@@ -1,8 +1,7 @@
-"""YAML as people type it: read without the surprises of YAML 1.1.
+"""Read YAML without the surprises of YAML 1.1.
 
-There, `010` is eight, `1:30` is ninety, `no` is false, and a key given twice silently counts once. Here
-numbers are decimal, only `true` and `false` are booleans, everything else stays text, and a key given twice
-is refused.
+In YAML 1.1 `010` is eight, `1:30` is ninety, `no` is false, and duplicate keys are allowed. Here numbers are decimal,
+only `true` and `false` are booleans, everything else is text, and duplicate keys are refused.
 """
 
 import re
@@ -15,11 +14,11 @@ import yaml
 from animdiff_cli.errors import NotFound, UsageError
 
 try:
-    from yaml import CSafeLoader as _Base  # ten times faster; absent where PyYAML was built without libyaml
+    from yaml import CSafeLoader as _Base  # ten times faster; missing if PyYAML was built without libyaml
 except ImportError:
     from yaml import SafeLoader as _Base  # type: ignore[assignment]
 
-#: (type, what is read as one, characters it may begin with)
+#: (type, pattern, first characters)
 _SCALARS = (
     ("bool", r"true|false", "tf"),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
@@ -29,7 +28,7 @@ _SCALARS = (
 
 
 class _Loader(_Base):
-    """PyYAML's safe loader with the scalars above."""
+    """PyYAML's safe loader with `_SCALARS`."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  PyYAML's own name
 
@@ -47,14 +46,14 @@ for _name, _pattern, _first in _SCALARS:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file; JSON is nearly always YAML too. Integers are exact.
+    """Read a YAML or JSON file. Integers are exact.
 
-    Raises NotFound where there is no such file, UsageError with the line where it cannot be read.
+    Raises NotFound for a missing file, UsageError with the line for invalid YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise NotFound(f"no file `{path}`", hint="check the path: folders are not searched") from error
+        raise NotFound(f"no file `{path}`", hint="check the path") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as text: {error}", hint="save it as UTF-8 text") from error
     return parse_yaml(text, str(path))
@@ -66,17 +65,17 @@ def parse_yaml(text: str, source: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        hint = "text with a colon, a # or a brace in it goes in quotes"
+        hint = "put text with a colon, a # or a brace in quotes"
         raise UsageError(f"{source}{line}: {error.problem}", hint=hint) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of more than 4300 digits
-        raise UsageError(f"{source}: not YAML: {error}", hint="write one `key: value` a line") from error
+        raise UsageError(f"{source}: not YAML: {error}", hint="write one `key: value` per line") from error
 
 
 def read_mapping(path: Path) -> Mapping[str, object]:
-    """Read a YAML file of keys and values; an empty file has none. Raises as `read_yaml`."""
+    """Read a YAML file of keys and values; `{}` for an empty file. Raises as `read_yaml`."""
     content = read_yaml(path)
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UsageError(f"{path}: holds no keys and values", hint="write one `key: value` a line, as in `steps: 25`")
+        raise UsageError(f"{path}: has no keys and values", hint="write one `key: value` per line, as in `steps: 25`")
     return content

@@ -6,7 +6,7 @@ from typing import cast
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.missing_weights import named_refs
+from animdiff_cli.jobs.missing_weights import refs_of
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.weights.kind_checks import IN_WORDS
 
@@ -14,7 +14,7 @@ from animdiff_cli.weights.kind_checks import IN_WORDS
 WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot")
 
 
-def check_entries(settings: Mapping[str, object]) -> None:
+def check_compatibility(settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, or a PIA module.
 
     Files, and the user's own aliases for files, are left out: their base is checked later by their contents.
@@ -35,7 +35,7 @@ def check_entries(settings: Mapping[str, object]) -> None:
 
 def missing_companion_loras(settings: Mapping[str, object]) -> list[str]:
     """Return a note for each LoRA that the motion module is meant for and a user's own list of LoRAs leaves out."""
-    given = {ref.target for ref in named_refs(settings, "loras")}
+    given = {ref.target for ref in refs_of(settings, "loras")}
     return [
         f"{module.alias} is meant to be used with the LoRA `{lora}`, which your own `loras` replace:"
         f" add `--lora {lora}` to keep it"
@@ -64,5 +64,5 @@ def _check_motion_lora(lora: CatalogEntry, module: CatalogEntry) -> None:
 
 
 def _entries(settings: Mapping[str, object], key: str) -> list[CatalogEntry]:
-    aliases = (ref.target for ref in named_refs(settings, key) if ref.source == "alias")
+    aliases = (ref.target for ref in refs_of(settings, key) if ref.source == "alias")
     return [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]

@@ -7,7 +7,7 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.jobs.clip import Clip
-from animdiff_cli.jobs.missing_weights import fetch_absent
+from animdiff_cli.jobs.missing_weights import fetch_missing
 from animdiff_cli.jobs.render import render
 from animdiff_cli.jobs.render_plan import plan_renders
 
@@ -32,7 +32,7 @@ def generate(
         [*layers, Layer("keyword argument", values)],
         prompts=[prompt],
         device=device,
-        on_absent=fetch_absent(emit, allowed=fetch),
+        on_missing=fetch_missing(emit, allowed=fetch),
     )
     return next(render(plan, emit))
 

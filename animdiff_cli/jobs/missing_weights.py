@@ -14,30 +14,30 @@ from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.store import is_local, locate
 
 #: receives the missing weights; returns whether they are on this machine now
-OnAbsent = Callable[[Sequence[str]], bool]
+OnMissing = Callable[[Sequence[str]], bool]
 
 
-def absent_weights(settings: Mapping[str, object]) -> list[str]:
+def find_missing(settings: Mapping[str, object]) -> list[str]:
     """List the weights that a render needs and that can be fetched, as `animdiff fetch` accepts them.
 
     Requirements of a catalog entry count where the render names nothing else of that kind. Raises `NotFound` for what
     cannot be fetched (an unknown alias, a path that does not exist) and `UsageError` for an alias of another kind.
     """
-    named = [(setting.kind, ref) for key, setting in WEIGHT_SETTINGS.items() for ref in named_refs(settings, key)]
-    absent = [str(ref) for kind, ref in named if not _is_here(ref, kind)]
+    named = [(setting.kind, ref) for key, setting in WEIGHT_SETTINGS.items() for ref in refs_of(settings, key)]
+    missing = [str(ref) for kind, ref in named if not _is_here(ref, kind)]
     aliases = (ref.target for _, ref in named if ref.source == "alias")
     entries = [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]
     required = [entry for named_entry in entries for entry in requirements(named_entry)]
-    absent += [entry.alias for entry in required if not _has_other(entry, settings) and not is_local(entry)]
-    return list(dict.fromkeys(absent))
+    missing += [entry.alias for entry in required if not _has_other(entry, settings) and not is_local(entry)]
+    return list(dict.fromkeys(missing))
 
 
-def named_refs(settings: Mapping[str, object], key: str) -> list[ModelRef]:
+def refs_of(settings: Mapping[str, object], key: str) -> list[ModelRef]:
     """Parse the references of one setting, without their scales."""
     return [parse_ref(text) for text in refs_in(WEIGHT_SETTINGS[key], settings.get(key))]
 
 
-def refuse_absent(names: Sequence[str]) -> NoReturn:
+def refuse_missing(names: Sequence[str]) -> NoReturn:
     """Raise `NotFound` naming everything to fetch."""
     quoted = [f"`{name}`" for name in names]
     listed = " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
@@ -47,12 +47,12 @@ def refuse_absent(names: Sequence[str]) -> NoReturn:
     )
 
 
-def fetch_absent(emit: Emit, *, allowed: bool = True) -> OnAbsent:
+def fetch_missing(emit: Emit, *, allowed: bool = True) -> OnMissing:
     """Return a handler that fetches missing weights, or refuses if not `allowed` or the environment is offline."""
 
     def fetch_all(names: Sequence[str]) -> bool:
         if not allowed or Network.from_environment().offline:
-            refuse_absent(names)
+            refuse_missing(names)
         for _ in fetch(names, emit=emit):
             pass
         return True

@@ -1,4 +1,4 @@
-"""Where the clips of a call go: one set of files per clip, chosen and checked before anything renders."""
+"""Choose and check the files of every clip before anything renders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class OutputPaths:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What `--output` asks for: `template` is filled per clip, `folder` is taken as it stands."""
+    """A parsed `--output`: `template` is filled per clip, `folder` is literal."""
 
     folder: Path
     template: str = DEFAULT_TEMPLATE
-    suffix: str = ""  # as typed, `.GIF` included; empty where none was
+    suffix: str = ""  # as typed, also `.GIF`; empty if none was typed
 
     @property
     def format(self) -> Format | None:
@@ -40,10 +40,11 @@ class _Place:
 def choose_output_paths(
     configs: Sequence[GenerateConfig], output: str | None, formats: Sequence[str], *, overwrite: bool = False
 ) -> OutputPaths:
-    """Choose names. `output`: None for the output folder, a folder (ends in `/` or is one), a file, or a template.
+    """Choose the files of each clip.
 
-    Raises `UsageError` if several clips would share one name, a suffix and the formats contradict each other, or a
-    place cannot be written.
+    `output` is a folder (ends in `/` or exists), a file, or a template; None is the default output folder. Raises
+    `UsageError` if several clips would have the same name, if the suffix contradicts `formats`, or if a file cannot be
+    written.
     """
     place = _place(output)
     wanted = [parse_format(name) for name in dict.fromkeys(formats)] or [place.format or "gif"]
@@ -64,7 +65,7 @@ def _place(output: str | None) -> _Place:
         return _Place(paths.output_dir())
     if output.endswith(("/", "\\")) or _is_plain_folder(Path(output).expanduser()):
         return _Place(Path(output.rstrip("\\")).expanduser())
-    fields = output.find("{")  # the folders before the first field are literal: `..` and `/` may stand there
+    fields = output.find("{")  # folders before the first field are literal and may be `..` or absolute
     cut = output.rfind("/", 0, fields if fields >= 0 else None) + 1
     folder, template = Path(output[:cut]).expanduser(), output[cut:]
     suffix = Path(template).suffix
@@ -74,20 +75,20 @@ def _place(output: str | None) -> _Place:
 
 
 def _is_plain_folder(path: Path) -> bool:
-    """Tell a folder to put clips in from a folder of frames, which is itself a clip and has a name to be taken."""
+    """True for a folder to write clips into, False for a folder of frames, which is a clip itself."""
     return path.is_dir() and not (path / RECIPE_FILE).is_file()
 
 
 def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Path]:
-    now = datetime.now()  # local time: it names files for the person who looks at them
+    now = datetime.now()  # local time, for file names
     stems = _filled(place, place.template, configs, now)
     if len(set(stems)) == len(stems):
         return stems
-    if place.template == DEFAULT_TEMPLATE:  # prompts that begin alike
+    if place.template == DEFAULT_TEMPLATE:  # prompts with the same beginning
         return _filled(place, NUMBERED_TEMPLATE, configs, now)
     raise UsageError(
-        f"{len(stems)} clips would share the name `{place.template}{place.suffix}`",
-        hint="tell them apart with `{seed}`, `{slug}` or `{index}` in `--output`, or give a folder",
+        f"{len(stems)} clips would have the same name `{place.template}{place.suffix}`",
+        hint="use `{seed}`, `{slug}` or `{index}` in `--output`, or give a folder",
     )
 
 

@@ -10,7 +10,7 @@ from animdiff_cli.core.formats import Format
 from animdiff_cli.jobs.animator import load_animator
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.compatibility import missing_companion_loras
-from animdiff_cli.jobs.missing_weights import refuse_absent
+from animdiff_cli.jobs.missing_weights import refuse_missing
 from animdiff_cli.jobs.output_paths import OutputPaths
 from animdiff_cli.jobs.recipe import Recipe, differing_weights
 from animdiff_cli.jobs.render_plan import RenderPlan
@@ -29,7 +29,7 @@ class FinishedClip:
 def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
     """Load the weights once and render clip after clip."""
     if plan.weights is None:
-        refuse_absent(plan.absent)
+        refuse_missing(plan.missing)
     for note in missing_companion_loras(plan.resolved.values):
         emit(Note(note))
     animator = load_animator(plan.weights, plan.device, emit=emit)

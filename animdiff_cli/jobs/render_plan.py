@@ -14,8 +14,8 @@ from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.compatibility import check_entries
-from animdiff_cli.jobs.missing_weights import OnAbsent, absent_weights, refuse_absent
+from animdiff_cli.jobs.compatibility import check_compatibility
+from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
@@ -33,7 +33,7 @@ class RenderPlan:
     resolved: Resolved[GenerateConfig]  # settings and their sources
     seeds_drawn: bool = False  # no seed was given
     source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again
-    absent: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
+    missing: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
 
 
 def plan_renders(
@@ -43,19 +43,19 @@ def plan_renders(
     seeds: Sequence[int] = (),
     repeat: int = 1,
     device: str = "auto",
-    on_absent: OnAbsent = refuse_absent,
+    on_missing: OnMissing = refuse_missing,
 ) -> RenderPlan:
     """Plan the clips of `layers`: every prompt with every seed, `repeat` times.
 
-    Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_absent`; if it does
+    Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_missing`; if it does
     not fetch them, the plan lists them and checks no weights. Raises `AnimdiffError` for every mistake.
     """
     resolved = with_named_embeddings(resolve(GenerateConfig, with_recommended(layers)), prompts)
     require_model(_text(resolved, "model"))
-    absent = absent_weights(resolved.values)  # reports an unknown model before anything else
+    missing = find_missing(resolved.values)  # reports an unknown model before anything else
     _check_image_model(resolved)
     _require_motion_choice(resolved)
-    return _plan(resolved, prompts, seeds, repeat, device, absent, on_absent)
+    return _plan(resolved, prompts, seeds, repeat, device, missing, on_missing)
 
 
 def plan_from_recipe(
@@ -66,7 +66,7 @@ def plan_from_recipe(
     seeds: Sequence[int] = (),
     repeat: int = 1,
     device: str = "auto",
-    on_absent: OnAbsent = refuse_absent,
+    on_missing: OnMissing = refuse_missing,
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
     recipe = read_recipe(path)
@@ -75,8 +75,8 @@ def plan_from_recipe(
         raise UsageError(f"the recipe in {path} has no settings", hint="give a clip that animdiff rendered")
     layers = [Layer(f"recipe of {path.name}", settings), *changes]
     resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
-    absent = absent_weights(resolved.values)
-    return replace(_plan(resolved, prompts, seeds, repeat, device, absent, on_absent), source_recipe=recipe)
+    missing = find_missing(resolved.values)
+    return replace(_plan(resolved, prompts, seeds, repeat, device, missing, on_missing), source_recipe=recipe)
 
 
 def _plan(
@@ -85,18 +85,18 @@ def _plan(
     seeds: Sequence[int],
     repeat: int,
     device: str,
-    absent: Sequence[str],
-    on_absent: OnAbsent,
+    missing: Sequence[str],
+    on_missing: OnMissing,
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
     jobs = _jobs(resolved, prompts, seeds, repeat)
     configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
     _check_text(configs)
-    check_entries(resolved.values)
+    check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     drawn = not seeds and "seed" not in resolved.values
-    if absent and not on_absent(absent):
-        return RenderPlan(configs, None, planned, resolved, drawn, absent=tuple(absent))
+    if missing and not on_missing(missing):
+        return RenderPlan(configs, None, planned, resolved, drawn, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]), max(config.num_frames for config in configs))
     reject_unused_embeddings(resolved, configs)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)

@@ -83,7 +83,7 @@ def test_a_folder_of_frames_is_a_taken_name_and_not_a_place(here):
 
 
 def test_several_clips_under_one_name_are_refused():
-    with pytest.raises(UsageError, match=r"2 clips would share the name `fox\.gif`") as caught:
+    with pytest.raises(UsageError, match=r"2 clips would have the same name `fox\.gif`") as caught:
         names("fox.gif", clips=[clip(seed=1), clip(seed=2)])
     assert "{seed}" in caught.value.hint
 
