@@ -126,9 +126,12 @@ def _is_clip(files: list[Path]) -> bool:
     """Return whether a vocabulary has as many tokens as CLIP's, which ships with this program."""
     for path in files:
         if path.name in ("vocab.json", "tokenizer.json"):
-            table = read_json(path)
-            words = table["model"]["vocab"] if path.name == "tokenizer.json" else table
-            return len(words) == CLIP_TOKENS
+            try:
+                table = read_json(path)
+                vocabulary = table["model"]["vocab"] if path.name == "tokenizer.json" else table
+                return len(vocabulary) == CLIP_TOKENS
+            except (ValueError, KeyError, TypeError) as error:
+                raise IntegrityError(f"{path} has no valid vocabulary", hint="download the model again") from error
     return False
 
 

@@ -1,6 +1,7 @@
 """Convert models between one file and a folder, and load them with diffusers."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -178,3 +179,13 @@ def test_an_existing_output_is_not_overwritten_by_default(one_file, sd15_folder,
     path = convert_weights(plan_conversion(str(whole), "diffusers", output=tmp_path / "taken", overwrite=True)).path
     assert (path / "model_index.json").is_file()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sd15.safetensors", "taken"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"model": {"vocab": 5}}'])
+def test_a_damaged_tokenizer_is_named(sd15_folder, tmp_path, text):
+    folder = tmp_path / "model"
+    shutil.copytree(sd15_folder, folder)
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    (folder / "tokenizer" / "tokenizer.json").write_text(text)
+    with pytest.raises(IntegrityError, match=r"tokenizer\.json has no valid vocabulary"):
+        plan_conversion(str(folder), to="original", output=tmp_path / "x.safetensors")
