@@ -15,8 +15,10 @@ from animdiff_cli.errors import UsageError
 
 ENV_PREFIX = "ANIMDIFF_"
 
-#: names with our prefix that are not settings of a render: directories, a mirror, and the device
-OTHER_ENV = frozenset({"MODELS", "CONFIG", "OUTPUT", "CACHE", "EXTRA_MODELS", "DEVICE", "CIVITAI_ENDPOINT"})
+#: names with our prefix that are not settings of a render: directories, network, and the device
+OTHER_ENV = frozenset(
+    {"MODELS", "CONFIG", "OUTPUT", "CACHE", "EXTRA_MODELS", "DEVICE", "CIVITAI_ENDPOINT", "ALLOW_HTTP"}
+)
 
 #: flags that are not the key with dashes
 FLAGS: Mapping[str, str] = MappingProxyType(

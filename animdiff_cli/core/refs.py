@@ -5,7 +5,7 @@
 | `toonyou`                        | a catalog alias, or a file name without suffix    |
 | `hf:org/repo[/file][@revision]`  | a Hugging Face repository, or one file of it      |
 | `civitai:model@version`          | a Civitai model version, by model and version ID  |
-| `https://…`                      | a URL                                             |
+| `https://…`                      | a URL; `http:` is for loopback addresses          |
 | a path                           | contains a separator, starts with `.` or `~`, has |
 |                                  | a drive letter, or ends in a weight file suffix   |
 
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
+from animdiff_cli.core.urls import credentials_in, is_valid_url
 from animdiff_cli.errors import UsageError
 
 Source = Literal["alias", "hf", "civitai", "url", "path"]
@@ -64,6 +65,8 @@ def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
     >>> parse_ref("hf:guoyww/animatediff/v3_sd15_mm.ckpt").target
     'guoyww/animatediff'
     """
+    if found := credentials_in(text):
+        raise _has_credentials(text, found)
     if not text or text != text.strip() or not text.isprintable():
         raise UsageError(f"`{text}` is not a model reference", hint=f"use {GRAMMAR}")
     body, scale = _split_scale(text) if scaled else (text, None)
@@ -87,7 +90,7 @@ def _civitai_version_only(text: str) -> bool:
 def _classify(text: str) -> ModelRef:
     scheme = _SCHEME.fullmatch(text)
     if scheme is not None:
-        read = _SCHEMES.get(scheme["scheme"], _unknown)
+        read = _SCHEMES.get(scheme["scheme"].lower(), _unknown)
         return read(scheme["rest"], text)
     if _looks_like_path(text):
         return ModelRef("path", text)
@@ -116,22 +119,31 @@ def _civitai(rest: str, text: str) -> ModelRef:
 
 
 def _url(rest: str, text: str) -> ModelRef:
-    host = rest.removeprefix("//").partition("/")[0]
-    if not rest.startswith("//") or not host:
+    if not rest.startswith("//") or not is_valid_url(text):
         _refuse(text, "use a complete URL: `https://host/file.safetensors`")
-    if "@" in host:
-        # URLs are stored in recipes and logs
-        raise UsageError("the URL contains credentials", hint="remove the user name and password from the URL")
     return ModelRef("url", text)
 
 
+def _has_credentials(text: str, found: tuple[str, ...]) -> UsageError:
+    """Return the error for a URL with credentials. URLs are stored in recipes, receipts and lists."""
+    hint = f"remove the {found[0]} from the URL"
+    owner = next((site for site in _TOKEN_VARIABLES if site in text), None)
+    if owner:
+        hint += f" and type `export {_TOKEN_VARIABLES[owner]}=…`"
+    elif "user name" not in found[0]:
+        hint = "download the file with a browser or `curl`, then pass its path"
+    return UsageError(f"the URL contains credentials: {', '.join(found)}", hint=hint)
+
+
+#: site → environment variable of its token
+_TOKEN_VARIABLES: Mapping[str, str] = {"civitai.com": "CIVITAI_TOKEN", "huggingface.co": "HF_TOKEN"}
+
+
 def _unknown(rest: str, text: str) -> NoReturn:
-    if text.startswith("http:"):
-        _refuse(text, f"only https is supported: use `https:{rest}`")
     _refuse(text, f"use `hf:`, `civitai:` or `https:`; for a local file with this name, `./{text}`")
 
 
-_SCHEMES: Mapping[str, Callable[[str, str], ModelRef]] = {"hf": _hf, "civitai": _civitai, "https": _url}
+_SCHEMES: Mapping[str, Callable[[str, str], ModelRef]] = {"hf": _hf, "civitai": _civitai, "https": _url, "http": _url}
 
 
 def _refuse(text: str, hint: str) -> NoReturn:

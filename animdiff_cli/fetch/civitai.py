@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from animdiff_cli.core.refs import ModelRef
+from animdiff_cli.core.urls import is_valid_url, redacted
 from animdiff_cli.errors import NetworkError, NotFound
 from animdiff_cli.fetch.http import get_json, open_session
 from animdiff_cli.fetch.network import Network, host, origin
@@ -20,7 +21,7 @@ class _File(BaseModel):
 
     name: str
     type: str = ""
-    size_kb: float | None = Field(None, alias="sizeKB")
+    size_kb: float | None = Field(None, alias="sizeKB", ge=0, lt=1e12, allow_inf_nan=False)
     hashes: _Hashes = _Hashes()
     primary: bool = False
     download_url: str | None = Field(None, alias="downloadUrl")
@@ -43,10 +44,12 @@ def resolve_version(ref: ModelRef, network: Network) -> ResolvedRef:
         raise NetworkError(message, hint="run it again later") from error
     file = _choose(version.files)
     if file is None:
-        raise NotFound(f"`{ref}` has no file to download", hint=f"see {network.civitai}/models/{ref.target}")
+        raise NotFound(f"`{ref}` has no file to download", hint=f"see {redacted(network.civitai)}/models/{ref.target}")
     default_url = f"{network.civitai}/api/download/models/{ref.revision}"
     download_url = file.download_url or version.download_url or default_url
-    if origin(download_url) != origin(network.civitai):  # the token is sent to Civitai only
+    if not is_valid_url(download_url) or origin(download_url) != origin(
+        network.civitai
+    ):  # the token is sent to Civitai only
         download_url = default_url
     size = None if file.size_kb is None else round(file.size_kb * 1024)
     sha256 = file.hashes.SHA256.lower() if file.hashes.SHA256 else None

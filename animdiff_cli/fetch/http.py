@@ -8,16 +8,21 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError, NewConnectionError
 
+from animdiff_cli.core.urls import is_valid_url, redacted
 from animdiff_cli.errors import AnimdiffError, NetworkError, NotFound
 from animdiff_cli.fetch.network import Network, host, origin, retry_after_s
+from animdiff_cli.files.untrusted import MAX_BYTES, parse_json
 
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 10
 TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 PROXY_HINT = "open the URL in a browser: a proxy or a login page may be in the way"
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class TransientError(Exception):
@@ -102,14 +107,29 @@ def get_json(session: requests.Session, url: str, network: Network) -> object:
     if response.status_code != 200:
         _raise_for_status(response, url, network)
     try:
-        return response.json()
-    except ValueError as error:
+        with response:
+            content = response.raw.read(MAX_BYTES + 1, decode_content=True)
+        return parse_json(content if len(content) <= MAX_BYTES else b"")
+    except (ValueError, HTTPError) as error:
         raise NetworkError(f"{host(url)} did not return JSON", hint=PROXY_HINT) from error
 
 
 def connection_failed(url: str) -> NetworkError:
     """Return the error for a site that cannot be reached."""
     return NetworkError(f"no connection to {host(url)}", hint="check the network and `https_proxy`, then run it again")
+
+
+def proxy_failure(url: str, error: Exception) -> NetworkError | None:
+    """Return the error for a proxy of the environment that cannot be reached or used; None for other failures."""
+    proxy = select_proxy(url, get_environ_proxies(url, no_proxy=None))
+    if not proxy or not _is_proxy_error(error):
+        return None
+    shown = redacted(proxy)
+    if any(words in str(error).lower() for words in ("missing dependencies", "socksio")):
+        hint = 'install it: `pip install "requests[socks]" socksio`'
+        return NetworkError(f"the proxy `{shown}` needs a package for SOCKS", hint=hint)
+    message = f"no connection to {host(url)} through the proxy `{shown}`"
+    return NetworkError(message, hint="check `https_proxy` and `ALL_PROXY`; `NO_PROXY` lists hosts to reach directly")
 
 
 def unauthorized(url: str, network: Network) -> NetworkError:
@@ -128,21 +148,39 @@ def _get(session: requests.Session, url: str, network: Network, headers: dict[st
     """Send a GET request and follow redirects. Each hop gets only the token of its own site."""
     timeout = (network.retry_policy.connect_timeout_s, network.retry_policy.read_timeout_s)
     for _ in range(MAX_REDIRECTS):
+        network.require_encryption(url)
         try:
             response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=timeout)
-        except requests.exceptions.SSLError as error:
-            hint = "check the system clock and the CA certificates"
-            raise NetworkError(f"cannot verify the certificate of {host(url)}", hint=hint) from error
-        except requests.RequestException as error:
-            raise TransientError(connection_failed(url)) from error
+        except (requests.RequestException, ValueError) as error:
+            raise _request_failed(url, error) from error
         if response.status_code not in REDIRECT_STATUSES:
             return response
-        target = urljoin(url, response.headers.get("Location", ""))
+        target = _redirect_target(url, response)
         response.close()
-        if urlsplit(target).scheme != "https" and urlsplit(target).scheme != urlsplit(url).scheme:
-            raise NetworkError(f"{host(url)} redirects to a URL that is not HTTPS", hint=PROXY_HINT)
         url = target
     raise NetworkError(f"too many redirects from {host(url)}", hint=PROXY_HINT)
+
+
+def _redirect_target(url: str, response: requests.Response) -> str:
+    try:
+        target = urljoin(url, response.headers.get("Location", ""))
+    except ValueError:
+        target = ""
+    if not is_valid_url(target) or urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
+        raise NetworkError(f"{host(url)} redirects to a URL that is not HTTPS", hint=PROXY_HINT)
+    return target
+
+
+def _request_failed(url: str, error: Exception) -> TransientError | NetworkError:
+    """Return the error for a request without a response. Only a lost or refused connection is worth a retry."""
+    if isinstance(error, requests.exceptions.SSLError):
+        hint = "check the system clock and the CA certificates"
+        return NetworkError(f"cannot verify the certificate of {host(url)}", hint=hint)
+    if failure := proxy_failure(url, error):
+        return failure
+    if isinstance(error, ValueError):  # an invalid URL, which `requests` derives from ValueError too
+        return NetworkError(f"{host(url)}: not a URL that can be requested", hint="check the URL")
+    return TransientError(connection_failed(url))
 
 
 def _parse_headers(response: requests.Response, requested_url: str, network: Network) -> FileResponse:
@@ -158,12 +196,12 @@ def _parse_headers(response: requests.Response, requested_url: str, network: Net
     validator = headers.get("ETag") or headers.get("Last-Modified")
     if response.status_code == 200:
         length = headers.get("Content-Length", "")
-        size = int(length) if length.isdecimal() else None
+        size = int(length) if _LENGTH.fullmatch(length) else None
         return FileResponse(response, 0, size, size, validator)
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-    if match is None:
+    size = None if match is None or match[3] == "*" else int(match[3])
+    if match is None or int(match[2]) < int(match[1]) or (size is not None and int(match[2]) >= size):
         raise TransientError(NetworkError(f"{site} sent a range without valid Content-Range", hint="run it again"))
-    size = None if match[3] == "*" else int(match[3])
     return FileResponse(response, int(match[1]), int(match[2]) + 1, size, validator)
 
 
@@ -179,7 +217,7 @@ def _raise_for_status(response: requests.Response, requested_url: str, network: 
             retry_after_s(response.headers),
         )
     if status in (404, 410):
-        path = requested_url.partition("?")[0]
+        path = redacted(requested_url.partition("?")[0])
         raise NotFound(f"{site} has no such file: {path}", hint="check the name and the revision")
     if status in (401, 403) and origin(response.url or requested_url) != origin(requested_url):
         # a signed URL of the storage host has expired; the next attempt gets a new one
@@ -187,3 +225,15 @@ def _raise_for_status(response: requests.Response, requested_url: str, network: 
     if status in (401, 403):
         raise unauthorized(requested_url, network)
     raise NetworkError(f"{site} returned status {status}", hint="run it again later")
+
+
+def _is_proxy_error(error: BaseException | None) -> bool:
+    """True if the connection to a proxy failed, or the proxy refused it. Looks at the causes of `error` too."""
+    while error is not None:
+        name, message = type(error).__name__, str(error)
+        if isinstance(error, NewConnectionError) or "Proxy" in name or name == "ConnectError":
+            return True
+        if any(words in message for words in ("SOCKS", "Proxy protocol", "for proxy URL")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -22,8 +22,9 @@ from huggingface_hub.errors import (
 
 from animdiff_cli.core.model_parts import BASES, MODEL_PARTS
 from animdiff_cli.core.refs import ModelRef
+from animdiff_cli.core.urls import redacted
 from animdiff_cli.errors import AnimdiffError, NetworkError, NotFound, UsageError
-from animdiff_cli.fetch.http import TRANSIENT_STATUSES, TransientError, connection_failed, unauthorized
+from animdiff_cli.fetch.http import TRANSIENT_STATUSES, TransientError, connection_failed, proxy_failure, unauthorized
 from animdiff_cli.fetch.network import Network, host, retry_after_s
 from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef, require_relative
 
@@ -188,6 +189,8 @@ def _hub_errors(ref: ModelRef, network: Network) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise _status_error(error, ref, network) from error
     except Exception as error:
+        if failure := proxy_failure(network.hub, error):
+            raise failure from error
         # connection errors belong to whichever HTTP library this version of the client uses
         if type(error).__module__.partition(".")[0] not in ("httpx2", "httpx", "httpcore2", "httpcore", "requests"):
             raise
@@ -205,7 +208,9 @@ def _status_error(error: HfHubHTTPError, ref: ModelRef, network: Network) -> Ani
     if isinstance(error, RevisionNotFoundError):
         return NotFound(f"`{ref.target}` has no revision `{ref.revision}`", hint="omit `@…` to get the latest")
     if isinstance(error, EntryNotFoundError) or status == 404:
-        return NotFound(f"`{ref.target}` has no file `{ref.file}`", hint=f"see {network.hub}/{ref.target}/tree/main")
+        return NotFound(
+            f"`{ref.target}` has no file `{ref.file}`", hint=f"see {redacted(network.hub)}/{ref.target}/tree/main"
+        )
     if status in (401, 403):
         return unauthorized(network.hub, network)
     failure = NetworkError(f"{site} returned status {status}", hint="wait a little, then run it again")

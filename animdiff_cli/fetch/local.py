@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from animdiff_cli.core.urls import redacted
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.fetch.items import FetchItem
 from animdiff_cli.fetch.remote import Digest, digest_of
@@ -107,9 +110,10 @@ def read_download_record(path: Path) -> DownloadRecord | None:
     """Read the download record of a file or folder; None if it is missing or invalid."""
     content = {key: value for key, value in read_metadata_json(path).items() if key in RECORD_KEYS}
     try:
-        return DownloadRecord(**{"sha256": None, **content})
-    except TypeError:  # a metadata file without a download record
+        record = TypeAdapter(DownloadRecord).validate_python({"sha256": None, **content})
+    except ValidationError:  # a metadata file without a download record
         return None
+    return replace(record, source=redacted(record.source))
 
 
 def _find_external(item: FetchItem, entry: CatalogEntry, folders: Sequence[ModelDir]) -> Fetched | None:

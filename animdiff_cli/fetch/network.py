@@ -8,10 +8,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from animdiff_cli.core.urls import is_unencrypted, is_valid_url, redacted
+from animdiff_cli.errors import UsageError
 from animdiff_cli.paths import hub_cache_dir
 
 HUB, CIVITAI = "https://huggingface.co", "https://civitai.com"
 
+ALLOW_HTTP = "ANIMDIFF_ALLOW_HTTP"
 _TRUE = ("1", "on", "true", "yes")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -51,29 +54,55 @@ class Network:
     civitai_token: str | None = field(default=None, repr=False)
     hub_cache: Path | None = None  # the cache that huggingface_hub shares between programs
     offline: bool = False
+    allow_http: bool = False  # send and receive unencrypted, also beyond this machine
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, *, offline: bool = False) -> "Network":
         """Read `HF_ENDPOINT`, `HF_TOKEN` or the login of `hf auth`, `HF_HOME`, `HF_HUB_OFFLINE`, `CIVITAI_TOKEN`.
 
-        Also reads `CIVITAI_API_TOKEN`, and `ANIMDIFF_CIVITAI_ENDPOINT` for a mirror of Civitai.
+        Also reads `CIVITAI_API_TOKEN`, `ANIMDIFF_CIVITAI_ENDPOINT` for a mirror of Civitai, and `ANIMDIFF_ALLOW_HTTP`.
+        Raises UsageError for a token or endpoint that no request can carry.
         """
         from huggingface_hub import get_token
 
+        allow_http = environ.get(ALLOW_HTTP, "").lower() in _TRUE
+        civitai_name = "CIVITAI_TOKEN" if environ.get("CIVITAI_TOKEN") else "CIVITAI_API_TOKEN"
         return cls(
-            hub=(environ.get("HF_ENDPOINT") or HUB).rstrip("/"),
-            civitai=(environ.get("ANIMDIFF_CIVITAI_ENDPOINT") or CIVITAI).rstrip("/"),
-            hub_token=get_token(),
-            civitai_token=environ.get("CIVITAI_TOKEN") or environ.get("CIVITAI_API_TOKEN") or None,
+            hub=_endpoint(environ, "HF_ENDPOINT", HUB, allow_http),
+            civitai=_endpoint(environ, "ANIMDIFF_CIVITAI_ENDPOINT", CIVITAI, allow_http),
+            hub_token=checked_token(get_token(), "HF_TOKEN"),
+            civitai_token=checked_token(environ.get(civitai_name), civitai_name),
             hub_cache=hub_cache_dir(environ),
             offline=offline or environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE,
+            allow_http=allow_http,
         )
+
+    def require_encryption(self, url: str) -> None:
+        """Raise UsageError for an `http:` URL of another machine, unless allowed."""
+        if not self.allow_http and is_unencrypted(url):
+            raise UsageError(
+                f"{host(url)}: `http:` is not encrypted", hint=f"use `https:`, or allow it: `export {ALLOW_HTTP}=1`"
+            )
 
     def token_for(self, url: str) -> str | None:
         """Return the token to send with a request to `url`; None for any other site."""
         owners = ((self.hub, self.hub_token), (self.civitai, self.civitai_token))
         return next((token for site, token in owners if token and origin(site) == origin(url)), None)
+
+
+def checked_token(token: str | None, name: str) -> str | None:
+    """Strip whitespace and line ends from a token; None if nothing is left.
+
+    Raises UsageError, without showing the token, if an HTTP header cannot hold it. `name`: its environment variable.
+    """
+    stripped = (token or "").strip()
+    if not all("!" <= character <= "~" for character in stripped):
+        raise UsageError(
+            f"the token in `{name}` contains spaces, control characters or non-ASCII letters",
+            hint=f"copy it again: `export {name}=…`",
+        )
+    return stripped or None
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -84,7 +113,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 def host(url: str) -> str:
     """Return the host name of a URL, for messages."""
-    return urlsplit(url).hostname or url
+    return urlsplit(url).hostname or redacted(url)
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -102,3 +131,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
         return None
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max((aware - (now or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def _endpoint(environ: Mapping[str, str], name: str, default: str, allow_http: bool) -> str:
+    """Read the URL of a site from the environment. Raises UsageError for an invalid or unencrypted one."""
+    url = (environ.get(name) or "").strip().rstrip("/") or default
+    if not url.lower().startswith(("https://", "http://")) or not is_valid_url(url) or not url.isprintable():
+        raise UsageError(f"`{name}` is not a URL", hint=f"type `export {name}={default}`")
+    Network(allow_http=allow_http).require_encryption(url)
+    return url

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from animdiff_cli import paths
 from animdiff_cli.core.events import Emit, Note, ignore
 from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.urls import redacted
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.items import requirements
@@ -182,7 +183,8 @@ def _not_in_catalog(dirs: Sequence[ModelDir]) -> Iterator[ModelInfo]:
         if path is None or is_companion_file(target.name):
             continue
         source = read_metadata_json(path).get("source")
-        yield _from_path(path, source if isinstance(source, str) and ":" in source else str(path), None)
+        name = redacted(source) if isinstance(source, str) and ":" in source else str(path)
+        yield _from_path(path, name, None)
 
 
 def _unique_name(weights: LocalWeights, dirs: Sequence[ModelDir]) -> str:

@@ -73,8 +73,11 @@ def test_the_last_number_is_the_scale(text, target, revision, scale):
         ("hf:repo", "hf:org/repo"),
         ("hf:org/repo/../../etc/x", "hf:org/repo"),
         ("hf:org/repo//x", "hf:org/repo"),
-        ("http://host/x.ckpt", "https:"),
+        ("ftp://host/x.ckpt", "https:"),
         ("https:/host", "complete URL"),
+        ("https://[::1/x.ckpt", "complete URL"),
+        ("https://host:99999/x.ckpt", "complete URL"),
+        ("https://host:port/x.ckpt", "complete URL"),
         ("https://me:secret@host/x.ckpt", "password"),
         ("huggingface:org/repo", "./huggingface:org/repo"),
     ],
@@ -85,10 +88,44 @@ def test_an_invalid_reference_is_refused_with_a_hint(text, hint):
     assert hint in (refusal.value.hint or "")
 
 
-def test_a_password_in_a_url_is_not_repeated_in_the_message():
-    with pytest.raises(UsageError) as refusal:
-        parse_ref("https://me:secret@host/x.ckpt")
-    assert "secret" not in f"{refusal.value} {refusal.value.hint}"
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("https://me:SECRET@host/x.ckpt", "user name and password"),
+        ("https://SECRET@host/x.ckpt", "user name and password"),
+        ("ftp://me:SECRET@host/x.ckpt", "user name and password"),
+        (" https://me:SECRET@host/x.ckpt", "user name and password"),
+        ("https://civitai.com/api/download/models/1?type=Model&token=SECRET", "export CIVITAI_TOKEN"),
+        ("https://huggingface.co/o/r/resolve/main/f.ckpt?token=SECRET", "export HF_TOKEN"),
+        ("https://host/x.ckpt?X-Amz-Expires=60&X-Amz-Signature=SECRET", "`curl`"),
+        ("https://host/x.ckpt?a=1;API_KEY=SECRET", "`curl`"),
+        ("https://host/x.ckpt?to%6ben=SECRET", "`curl`"),
+        ("https://host/x.ckpt#access_token=SECRET", "`curl`"),
+        ("https://host/x.ckpt?se=2026&sig=SECRET", "`curl`"),
+        ("https://host/x.ckpt?key=SECRET", "`curl`"),
+        ("https://host/x.ckpt?Password=SECRET\n", "`curl`"),
+        ("civitai.com/api/download/models/1?token=SECRET", "export CIVITAI_TOKEN"),
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(url, hint):
+    with pytest.raises(UsageError, match="contains credentials") as refusal:
+        parse_ref(url, scaled=True)
+    assert "SECRET" not in f"{refusal.value} {refusal.value.hint}"
+    assert hint in (refusal.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host/x@2.ckpt",
+        "https://civitai.com/models/1?modelVersionId=2",
+        "https://host/f?keyword=a&tokenizer",
+        "https://host/f?download=true&type=Model&format=SafeTensor&size=full&fp=fp16&id=3&token=",
+        "http://localhost:8000/x.ckpt",
+    ],
+)
+def test_a_url_without_credentials_is_kept(url):
+    assert str(parse_ref(url)) == url
 
 
 def test_an_infinite_scale_is_refused():

@@ -1,10 +1,17 @@
 """HTTP behavior of downloads: statuses, retries, redirects, tokens and unexpected responses."""
 
+from dataclasses import replace
+
 import pytest
+from huggingface_hub.utils import close_session
 
 from animdiff_cli.core.events import Note, ignore
-from animdiff_cli.errors import NetworkError, NotFound
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.errors import NetworkError, NotFound, UsageError
+from animdiff_cli.fetch.http import get_json, open_session
+from animdiff_cli.fetch.network import RetryPolicy
 from animdiff_cli.fetch.remote import RemoteFile
+from animdiff_cli.fetch.sources import resolve
 from animdiff_cli.fetch.transfer import download_file
 from tests.fetch.server import Fault, files_of_download, sha256
 
@@ -99,9 +106,57 @@ def test_requests_a_new_signed_url_when_the_old_one_has_expired(site, storage, g
 def test_uses_the_proxy_of_the_environment(site, network, data, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", site.url)
     site.put("http://weights.example/f", data)
-    download_file(RemoteFile("http://weights.example/f", "f"), tmp_path / "f", network, ignore)
+    allowing = replace(network, allow_http=True)
+    download_file(RemoteFile("http://weights.example/f", "f"), tmp_path / "f", allowing, ignore)
     assert (tmp_path / "f").read_bytes() == data
     assert {request.authorization for request in site.requests} == {None}
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h", "socks4", "strange"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password_and_not_retried(
+    network, tmp_path, monkeypatch, request, scheme
+):
+    for name in ("ALL_PROXY", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"{scheme}://me:pass1234@127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    close_session()  # the Hub client reads the proxies when it is created
+    request.addfinalizer(close_session)
+    slow = replace(network, retry_policy=RetryPolicy(initial_delay_s=60))
+    with pytest.raises(NetworkError, match=rf"proxy `{scheme}://…@127\.0\.0\.1:1`") as refusal:
+        download_file(RemoteFile(f"{network.hub}/f", "f"), tmp_path / "f", slow, ignore)
+    assert refusal.value.hint
+    with pytest.raises(NetworkError, match=rf"proxy `{scheme}://…@127\.0\.0\.1:1`"):
+        resolve(parse_ref("hf:org/repo/f.ckpt"), slow)
+
+
+def test_unencrypted_http_is_for_loopback_addresses_unless_allowed(site, network, tmp_path):
+    with pytest.raises(UsageError, match="not encrypted") as refusal:
+        download_file(RemoteFile("http://weights.example/f", "f"), tmp_path / "f", network, ignore)
+    assert "ANIMDIFF_ALLOW_HTTP=1" in (refusal.value.hint or "")
+    site.put("/g", redirect="http://weights.example/f")
+    with pytest.raises(UsageError, match="not encrypted"):
+        download_file(RemoteFile(f"{site.url}/g", "g"), tmp_path / "g", network, ignore)
+
+
+@pytest.mark.parametrize("location", ["http://[::1/f", "https://host:99999/f", "https:///f", "file:///etc/passwd"])
+def test_an_invalid_redirect_is_refused(site, get, location):
+    site.put("/f", redirect=location)
+    with pytest.raises(NetworkError, match=r"redirects to a URL that is not HTTPS|not a URL"):
+        get()
+
+
+@pytest.mark.parametrize("headers", [{"Content-Range": "bytes 9-3/300000"}, {"Content-Range": "bytes 0-300000/300000"}])
+def test_an_impossible_range_is_no_endless_loop(site, get, data, headers):
+    site.put("/f", data, headers=headers)
+    with pytest.raises(NetworkError, match="Content-Range"):
+        get()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff", b"", b"9" * 5000])
+def test_a_body_that_is_not_json_is_a_network_error(site, network, body):
+    site.put("/json", body)
+    with open_session(network) as session, pytest.raises(NetworkError, match="did not return JSON"):
+        get_json(session, f"{site.url}/json", network)
 
 
 def test_refuses_a_compressed_response(site, get, data, tmp_path):

@@ -1,0 +1,66 @@
+"""URLs: credentials that must not be stored or shown, and which URLs need no encryption."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import unquote, urlsplit
+
+#: query keys whose value grants access: tokens, API keys, passwords, signatures of presigned URLs
+_SECRET_KEY = re.compile(
+    r"token|secret|passw|pwd|api[._-]?key|access[._-]?key|private[._-]?key|signature|credential|bearer|jwt|session"
+    r"|authori[sz]ation|key-pair-id|hdne[at]|^x-(?:amz|goog|ms|oss|cos|obs)-|^(?:auth|key|policy|sig|sign|hmac|pass)$"
+    r"|[._-](?:auth|key|sig|sign)$",
+    re.IGNORECASE,
+)
+_USERINFO = re.compile(r"(?<=:)(?P<slashes>[/\\]{2,})(?P<userinfo>[^/\\?#\s]*)@")
+_PARAMETER = re.compile(r"(?P<key>(?<=[?&;#])[^=&;#?\s]+)=(?P<value>[^&;#\s]*)")
+
+
+def credentials_in(text: str) -> tuple[str, ...]:
+    """List the credentials of a URL by name, without their values.
+
+    >>> credentials_in("https://me:pw@host/f?download=1&api_key=abc")
+    ('user name and password', '`api_key=…`')
+    """
+    login = ("user name and password",) if _USERINFO.search(text) else ()
+    keys = [match["key"] for match in _PARAMETER.finditer(text) if _is_secret(match["key"]) and match["value"]]
+    return (*login, *(f"`{unquote(key)}=…`" for key in dict.fromkeys(keys)))
+
+
+def redacted(text: str) -> str:
+    """Replace the credentials of all URLs in a text.
+
+    >>> redacted("https://me:pw@host/f?download=1&api_key=abc")
+    'https://…@host/f?download=1&api_key=…'
+    """
+    without_login = _USERINFO.sub(r"\g<slashes>…@", text)
+    return _PARAMETER.sub(lambda m: f"{m['key']}=…" if _is_secret(m["key"]) else m[0], without_login)
+
+
+def is_valid_url(url: str) -> bool:
+    """True if the URL has a host, and a port from 0 to 65535 if any."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+    except ValueError:
+        return False
+
+
+def is_unencrypted(url: str) -> bool:
+    """True for an `http:` URL, except on the loopback interface of this machine.
+
+    >>> is_unencrypted("http://example.com/f"), is_unencrypted("http://127.0.0.1:8000/f")
+    (True, False)
+    """
+    parts = urlsplit(url)
+    return parts.scheme.lower() == "http" and not _is_loopback((parts.hostname or "").rstrip("."))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_secret(key: str) -> bool:
+    return bool(_SECRET_KEY.search(unquote(key)))
