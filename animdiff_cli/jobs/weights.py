@@ -117,7 +117,7 @@ def _located(setting: WeightSetting, value: Any) -> Any:
 
 
 def _hashes(paths: list[Path]) -> Mapping[str, str]:
-    """Hash files by name, those of a folder by their place in it; equal names of a list get a number."""
+    """Hash files by name, files of a folder by their relative path. Equal names are numbered: `a.ckpt#2`."""
     found: dict[str, str] = {}
     for path in paths:
         files = _files(path)

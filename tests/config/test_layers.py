@@ -1,4 +1,4 @@
-"""Layers: who wins, and the memory of where each value came from."""
+"""Merge layers: the highest layer wins, and every value has its source."""
 
 import pytest
 from hypothesis import given

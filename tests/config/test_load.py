@@ -1,4 +1,4 @@
-"""Where settings are typed, and in which order they count."""
+"""Sources of settings and their order."""
 
 import pytest
 
@@ -70,13 +70,13 @@ def test_a_preset_in_a_file_must_be_a_name(tmp_path):
         gather(config_file=tmp_path / "look.yaml")
 
 
-def test_directories_in_the_environment_are_no_settings():
+def test_directories_in_the_environment_are_not_settings():
     names = ("MODELS", "OUTPUT", "CONFIG", "CACHE", "EXTRA_MODELS", "CIVITAI_ENDPOINT")
     environ = {f"ANIMDIFF_{name}": "/x" for name in names} | {"HOME": "/root"}
     assert gather(environ=environ) == []
 
 
-def test_a_slip_in_the_environment_is_named_as_it_was_typed():
+def test_a_typo_in_the_environment_is_reported_as_it_was_typed():
     with pytest.raises(UsageError, match="ANIMDIFF_STEPPS: unknown key `stepps`"):
         resolve(GenerateConfig, gather(environ={"ANIMDIFF_STEPPS": "3"}))
 

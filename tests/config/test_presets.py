@@ -34,7 +34,7 @@ def own(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_promised_looks_are_shipped():
+def test_the_documented_presets_are_shipped():
     promised = {"pocket", "quick", "sd15-v3", "sdxl", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS}
     assert promised <= set(SHIPPED)
 
@@ -87,7 +87,7 @@ def test_an_own_preset_comes_before_a_shipped_one(own):
     assert [preset.description for preset in list_presets() if preset.name == "pocket"] == ["Mine"]
 
 
-def test_a_slip_in_a_name_finds_the_preset_that_was_meant():
+def test_a_typo_in_a_name_suggests_the_preset():
     with pytest.raises(NotFound, match="unknown preset `pockte`") as refusal:
         load_preset("pockte")
     assert refusal.value.hint == "did you mean `pocket`?"
@@ -108,7 +108,7 @@ def test_a_file_is_pointed_to_the_config_flag():
         ("description: x\nsteps: many\n", "`steps` must be"),
     ],
 )
-def test_a_preset_that_is_not_valid_is_named_by_its_file(own, content, message):
+def test_an_invalid_preset_is_reported_with_its_file(own, content, message):
     (own / "mine.yaml").write_text(content)
     with pytest.raises(UsageError, match=message) as refusal:
         load_preset("mine")

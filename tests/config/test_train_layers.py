@@ -10,7 +10,7 @@ from animdiff_cli.errors import UsageError
 GIVEN = Layer("command line", {"model": "pocket", "data.videos": "clips"}, {"model": "--model"})
 
 
-def test_each_stage_has_defaults_of_its_own_that_are_settings():
+def test_each_stage_has_its_defaults():
     for stage, defaults in STAGE_DEFAULTS.items():
         resolved = resolve_training(stage, [GIVEN])
         assert resolved.config.stage == stage
@@ -61,7 +61,7 @@ def test_the_saved_settings_of_a_run_are_a_file_that_gives_the_same_run(tmp_path
         ("lr", "-1", "a number above 0 up to 1, got `-1`", "0.0005"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_its_origin_and_a_remedy(key, value, said, hint):
+def test_an_invalid_value_is_refused_with_its_source_and_a_hint(key, value, said, hint):
     with pytest.raises(UsageError) as refused:
         resolve_training("motion-lora", [GIVEN, Layer("train.yaml", {key: value})])
     assert "train.yaml" in str(refused.value) and said in str(refused.value)
@@ -83,7 +83,7 @@ def test_a_file_of_another_stage_names_its_command():
 
 
 @pytest.mark.parametrize("stage", ["motion-lora", "motion-module"])
-def test_as_lora_is_refused_where_no_look_is_learned(stage, tmp_path):
+def test_as_lora_is_refused_outside_the_adapter_stage(stage, tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text("as_lora: true\n")
     for layer, origin in ((file_layer(path), str(path)), (set_layer(TrainConfig, ["as_lora=true"]), "--set")):
@@ -97,7 +97,7 @@ def test_as_lora_is_refused_where_no_look_is_learned(stage, tmp_path):
     ).config.as_lora
 
 
-def test_as_lora_is_taken_where_a_look_is_learned():
+def test_as_lora_is_accepted_in_the_adapter_stage():
     assert resolve_training("domain-adapter", [GIVEN, set_layer(TrainConfig, ["as_lora=true"])]).config.as_lora
 
 

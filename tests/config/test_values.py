@@ -1,4 +1,4 @@
-"""Single values: what a key may hold, and what is said when it does not."""
+"""Check single values: allowed values, and the messages for others."""
 
 from functools import partial
 

@@ -10,9 +10,10 @@ from PIL import Image
 import animdiff_cli
 from animdiff_cli import AnimdiffError, Clip, generate
 from animdiff_cli.config.layers import Layer
-from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone
+from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, Written
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.jobs.render import render
+from animdiff_cli.jobs.output_paths import choose_output_paths
+from animdiff_cli.jobs.render import render, render_to_files
 from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.outputs import read_recipe
 
@@ -117,10 +118,28 @@ def test_mistakes_are_told_in_the_words_of_the_caller(small):
         generate("a fox", **small | {"width": 65})
 
 
-def test_one_plan_renders_each_clip_as_it_would_alone(small):
-    layers = [
+@pytest.fixture
+def layers(small):
+    """The settings of `small` as they are typed."""
+    return [
         Layer("test", {key: str(value) if key in ("model", "motion_module") else value for key, value in small.items()})
     ]
+
+
+def test_a_plan_is_rendered_to_files_with_the_notes_of_each_clip(layers, tmp_path):
+    plan = plan_renders(layers, prompts=["a fox"], repeat=2)
+    outputs = choose_output_paths(plan.configs, f"{tmp_path}/{{index}}", ["gif", "apng"])
+    events = []
+    clips = list(render_to_files(plan, outputs, events.append))
+    assert [list(clip.files) for clip in clips] == [["gif", "apng"]] * 2
+    for clip, config in zip(clips, plan.configs, strict=True):
+        assert all(path.is_file() for path in clip.files.values())
+        assert clip.recipe["config"]["seed"] == config.seed
+        assert clip.notes == (f"seed {config.seed}, drawn at random",) and clip.seconds > 0
+    assert len([event for event in events if isinstance(event, Written)]) == 4
+
+
+def test_one_plan_renders_each_clip_as_it_would_alone(small, layers):
     plan = plan_renders(layers, prompts=["a fox", "a fish"], seeds=[1, 2])
     together = [clip.frames for clip in render(plan)]
     alone = [generate(config.prompt, seed=config.seed, **small).frames for config in plan.configs]
