@@ -29,6 +29,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 GRAMMAR = "an alias, `hf:org/repo/file`, `civitai:model@version`, an https URL or a path"
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SCALE = re.compile(r"(?P<rest>.+)@(?P<scale>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII | re.DOTALL)
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.ASCII | re.DOTALL)
@@ -67,7 +68,7 @@ def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
     """
     if found := credentials_in(text):
         raise _has_credentials(text, found)
-    if not text or text != text.strip() or not text.isprintable():
+    if not text or text != text.strip(" ") or _CONTROL.search(text):
         raise UsageError(f"`{text}` is not a model reference", hint=f"use {GRAMMAR}")
     body, scale = _split_scale(text) if scaled else (text, None)
     return replace(_classify(body), scale=scale)

@@ -37,6 +37,8 @@ SPELLINGS = st.one_of(
         (r"D:\weights\mm", ModelRef("path", r"D:\weights\mm")),
         ("C:mm.ckpt", ModelRef("path", "C:mm.ckpt")),
         ("/données/modèle v2", ModelRef("path", "/données/modèle v2")),
+        ("./絵\u3000画\u00a0👩\u200d🎨.pt", ModelRef("path", "./絵\u3000画\u00a0👩\u200d🎨.pt")),
+        ("./caf\udce9.pt", ModelRef("path", "./caf\udce9.pt")),  # a file name that is not UTF-8
     ],
 )
 def test_each_syntax_parses_to_its_reference(text, expected):
@@ -68,6 +70,8 @@ def test_the_last_number_is_the_scale(text, target, revision, scale):
         (" toonyou", "alias"),
         ("zoom-in@0.8", "remove the scale"),
         ("two words", "alias"),
+        ("./a\x1b[2J.pt", "alias"),
+        ("./a\x9b2J.pt", "alias"),
         ("civitai:30240", "version ID"),
         ("civitai:toonyou@3", "version ID"),
         ("hf:repo", "hf:org/repo"),

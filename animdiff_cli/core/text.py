@@ -1,0 +1,34 @@
+"""Text from files, names and settings, made safe to print or to store as UTF-8."""
+
+import json
+import re
+
+#: C0 and C1 control characters, line and paragraph separators, characters that reorder text, lone surrogates
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    r"""Return `str(text)` on one line, with characters that a terminal would act on or cannot show escaped.
+
+    Bytes of a file name that is not UTF-8, which Python decodes to surrogates, become `\xe9`. All other text is
+    unchanged, backslashes too. The result can always be encoded as UTF-8.
+
+    >>> printable("caf\udce9\x1b[31m")
+    'caf\\xe9\\x1b[31m'
+    """
+    return _UNSAFE.sub(_escape, str(text))
+
+
+def json_line(record: object, *, ascii_only: bool = False) -> str:
+    """Format JSON on one line. The characters that `printable` escapes become JSON escapes, which keep the value.
+
+    `ascii_only`: escape every character outside ASCII, for streams with another encoding than UTF-8.
+    """
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(record, ensure_ascii=ascii_only))
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # PEP 383: one byte that could not be decoded
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
