@@ -1,1 +1,1 @@
-"""Device, pipeline parts, schedulers, text, noise, the denoising loop and decoding."""
+"""Rendering: `pipeline` is the method on one page; conditions, predictors, schedulers, VAE and devices serve it."""

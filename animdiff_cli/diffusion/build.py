@@ -1,4 +1,4 @@
-"""The parts of an image model, from a diffusers folder or a single file, placed on the device."""
+"""Load the parts of an image model from a diffusers folder or a single file, and place them on the device."""
 
 import logging
 import warnings
@@ -23,10 +23,10 @@ from animdiff_cli.weights.materialize import materialize
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """An image model ready to render. Schedulers are made per render; `prediction_type` is the model's.
+    """An image model ready to render. Schedulers are created per render.
 
-    SDXL has a second text encoder and tokenizer; `zeros_for_empty` says that it was trained to read no text at all
-    as zeros.
+    SDXL has a second text encoder and tokenizer. `zeros_for_empty`: the unconditional prompt is zeros
+    (`force_zeros_for_empty_prompt` in diffusers).
     """
 
     unet: UNet
@@ -34,7 +34,7 @@ class Components:
     text_encoder: Any
     tokenizer: Any
     prediction_type: str
-    beta_schedule: str  # the image model's own, for stills
+    beta_schedule: str  # of the image model, for stills
     plan: DevicePlan
     text_encoder_2: Any = None
     tokenizer_2: Any = None
@@ -42,12 +42,12 @@ class Components:
 
     @property
     def is_sdxl(self) -> bool:
-        """Tell SDXL, whose UNet is told more than the text."""
+        """Whether this is SDXL, with two text encoders and additional UNet inputs."""
         return self.text_encoder_2 is not None
 
 
 def check_model_folder(folder: Path, *, needs_vae: bool = True) -> None:
-    """Raise `IntegrityError` unless `folder` is a whole Stable Diffusion folder. Loads nothing."""
+    """Raise `IntegrityError` unless `folder` is a complete Stable Diffusion folder. Loads nothing."""
     base = "sdxl" if is_sdxl(folder) else "sd15"
     required = [part for part in parts_of(base) if needs_vae or part.name != "vae"]
     missing = [
@@ -65,21 +65,21 @@ def check_model_folder(folder: Path, *, needs_vae: bool = True) -> None:
 
 
 def check_unet_config(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise `IntegrityError` for a config that describes no UNet, `UsageError` for one that takes more than latents."""
+    """Raise `IntegrityError` for an incomplete UNet config, `UsageError` for a UNet with more input than latents."""
     if missing := [key for key in ("block_out_channels", "layers_per_block") if key not in config]:
         raise IntegrityError(f"{folder}: the UNet's config lacks `{missing[0]}`", hint="get the model again")
     if config.get("in_channels", 4) != 4:
         raise UsageError(
-            f"{folder} takes {config['in_channels']} input channels: an inpainting or depth model, not one that"
-            " renders from noise",
-            hint="use the plain model it was made from",
+            f"{folder} takes {config['in_channels']} input channels: an inpainting or depth model, not a"
+            " text-to-image model",
+            hint="use the text-to-image model it was made from",
         )
 
 
 def check_model(model: Path, *, needs_vae: bool = True) -> None:
     """Check a diffusers folder or a single-file checkpoint without loading its weights.
 
-    Raises `IntegrityError` for what is incomplete or no image model, `UsageError` for what this version cannot render.
+    Raises `IntegrityError` if it is incomplete or no image model, `UsageError` if this version cannot render it.
     """
     if model.is_dir():
         check_model_folder(model, needs_vae=needs_vae)
@@ -91,14 +91,14 @@ def check_model(model: Path, *, needs_vae: bool = True) -> None:
 
 
 def is_sdxl(model: Path) -> bool:
-    """Tell an SDXL model by its second text encoder. Reads no weights."""
+    """Whether a model has SDXL's second text encoder. Reads no weights."""
     if model.is_dir():
         return any((model / part.name).is_dir() for part in parts_of("sdxl") if "sd15" not in part.bases)
     return open_model(model).base == "sdxl"
 
 
 def part_config(model: Path, part: str) -> dict[str, Any]:
-    """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
+    """Return the config of one part: its `config.json`, or a config inferred from the shapes in a single file."""
     return read_config(model / part / "config.json") if model.is_dir() else open_model(model).config(part)
 
 
@@ -114,14 +114,14 @@ def load_components(
     *,
     needs_vae: bool = True,
 ) -> Components:
-    """Load a diffusers folder or a single-file checkpoint. No network is used, nothing in them is executed.
+    """Load a diffusers folder or a single-file checkpoint. Uses no network and executes no code from the files.
 
-    Weights are read straight onto the device, or onto the CPU where `apply_patches` changes them first. Without
-    `needs_vae` the VAE is left out, and may be missing: another takes its place.
+    Weights are read directly onto the device, or onto the CPU if `apply_patches` changes them first. Without
+    `needs_vae` the model's own VAE is not loaded and may be missing.
     """
     check_model(model, needs_vae=needs_vae)
     source = open_model(model)
-    if model.is_dir():  # of a folder only the names of its files were looked at
+    if model.is_dir():  # `check_model` looked only at the names of its files
         source.check(needs_vae=needs_vae)
     where = plan.device if apply_patches is None else torch.device("cpu")
     with silence_libraries():
@@ -147,37 +147,37 @@ def load_components(
 
 
 def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.device) -> Any:
-    """Build one network around its weights, read straight onto `device` in the plan's number format."""
+    """Build one network around its weights, read directly onto `device` in the dtype of `plan`."""
     config = source.config(part)
     network = build_on_meta(part, config)
     known = network.state_dict().keys()
-    # transformers dropped the prefix in 5.6, files keep it
+    # transformers dropped the prefix in 5.6; files have it
     tensors = {key if key in known else key.removeprefix("text_model."): t for key, t in source.tensors(part).items()}
     dtype = vae_dtype(config, plan, source.base) if part == "vae" else plan.torch_dtype
     weights = materialize(tensors, dtype, device)
     network.load_state_dict(weights, assign=True)
     for name, buffer in network.named_buffers():
         if buffer.is_meta:
-            _count_positions(network, name, device)
+            _fill_position_ids(network, name, device)
     return network
 
 
 def to_channels_last(module: Any) -> Any:
-    """Choose the memory layout of convolutions: channels-last on CUDA; on CPUs it slows small models in bf16."""
+    """Convert to channels-last on CUDA. On CPUs that layout slows small models in bf16."""
     return module.to(memory_format=torch.channels_last) if module.device.type == "cuda" else module
 
 
 def vae_dtype(config: Mapping[str, Any], plan: DevicePlan, base: str) -> torch.dtype:
-    """Keep SDXL's VAE in float32 where its numbers would overflow; one that was mended for fp16 says so."""
+    """Return the VAE's dtype: float32 instead of fp16 for SDXL, whose VAE overflows unless `force_upcast` is false."""
     overflows = base == "sdxl" and config.get("force_upcast", True)
     return torch.float32 if overflows and plan.dtype == "fp16" else plan.torch_dtype
 
 
-def _count_positions(network: Any, name: str, device: torch.device) -> None:
-    """Fill the one buffer no file holds: CLIP's table of positions, 0 to 76."""
+def _fill_position_ids(network: Any, name: str, device: torch.device) -> None:
+    """Fill CLIP's position ids, 0 to 76, the one buffer that files do not hold."""
     stem, _, last = name.rpartition(".")
     if last != "position_ids":
-        raise RuntimeError(f"the buffer `{name}` is in no file and nobody fills it")
+        raise RuntimeError(f"no file holds the buffer `{name}`")
     owner = network.get_submodule(stem)
     count = owner.position_ids.shape[-1]
     owner.position_ids = torch.arange(count, device=device).expand((1, -1))
@@ -185,7 +185,7 @@ def _count_positions(network: Any, name: str, device: torch.device) -> None:
 
 @contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Keep the libraries' load reports and deprecation notes off the terminal."""
+    """Silence load reports and deprecation warnings of diffusers and transformers inside this context."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -194,7 +194,7 @@ def silence_libraries() -> Iterator[None]:
     try:
         for lib, _ in levels:
             lib.set_verbosity(logging.ERROR)
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -202,4 +202,4 @@ def silence_libraries() -> Iterator[None]:
         for lib, level in levels:
             lib.set_verbosity(level)
         if bars:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers

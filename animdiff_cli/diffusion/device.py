@@ -1,4 +1,4 @@
-"""Which device and number format a render uses: facts gathered once, decisions pure."""
+"""Choose the device and dtype of a render. The machine is probed once; the choice is a pure function."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bflo
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this computer has."""
+    """Devices of this computer."""
 
     cuda_names: tuple[str, ...] = ()
     has_mps: bool = False
@@ -25,7 +25,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """Where the parts run and in what number format."""
+    """Device and dtype of a render."""
 
     kind: DeviceKind
     index: int
@@ -41,7 +41,7 @@ class DevicePlan:
 
 
 def probe_machine() -> Machine:
-    """Ask torch what is here."""
+    """Probe devices through torch."""
     cuda = torch.cuda.is_available()
     names = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if cuda else ()
     return Machine(
@@ -55,13 +55,13 @@ def probe_machine() -> Machine:
 def plan_device(machine: Machine, requested: str = "auto", dtype: Dtype = "auto") -> DevicePlan:
     """Choose device and dtype. `requested`: auto, cuda, cuda:N, mps or cpu.
 
-    Raises `UsageError` for a name that is no device, `DeviceError` for one that is not here or cannot do the dtype.
+    Raises `UsageError` for an unknown name, `DeviceError` for a device that is missing or does not support the dtype.
     """
     kind, index = _choose_device(machine, requested)
     if dtype == "auto":
         return DevicePlan(kind, index, _fitting_dtype(machine, kind))
     if kind == "cpu" and dtype == "fp16":
-        raise DeviceError("fp16 on a CPU is slower than fp32 by far", hint="use `--dtype bf16` or `--dtype fp32`")
+        raise DeviceError("fp16 is very slow on a CPU", hint="use `--dtype bf16` or `--dtype fp32`")
     if kind == "cuda" and dtype == "bf16" and not machine.cuda_bf16:
         raise DeviceError(f"{machine.cuda_names[index]} has no native bf16", hint="use `--dtype fp16`")
     return DevicePlan(kind, index, dtype)
@@ -70,7 +70,7 @@ def plan_device(machine: Machine, requested: str = "auto", dtype: Dtype = "auto"
 def _choose_device(machine: Machine, requested: str) -> tuple[DeviceKind, int]:
     match = re.fullmatch(r"(auto|cpu|mps|cuda)(?::(\d+))?", requested)
     if match is None or (match[2] and match[1] != "cuda"):
-        raise UsageError(f"`{requested}` is no device", hint="use `--device auto`, `cuda`, `cuda:1`, `mps` or `cpu`")
+        raise UsageError(f"unknown device `{requested}`", hint="use `--device auto`, `cuda`, `cuda:1`, `mps` or `cpu`")
     index = int(match[2] or 0)
     have: dict[DeviceKind, bool] = {"cuda": index < len(machine.cuda_names), "mps": machine.has_mps, "cpu": True}
     if match[1] == "auto":
@@ -78,7 +78,7 @@ def _choose_device(machine: Machine, requested: str) -> tuple[DeviceKind, int]:
     kind = next(kind for kind in have if kind == match[1])
     if not have[kind]:
         present = ", ".join(other for other in have if have[other])
-        raise DeviceError(f"torch reports no {requested} device here (it has: {present})", hint="use `--device auto`")
+        raise DeviceError(f"torch finds no {requested} device (found: {present})", hint="use `--device auto`")
     return kind, index
 
 

@@ -1,6 +1,6 @@
-"""Textual inversion (arXiv 2208.01618): words of the prompt that stand for vectors learned from pictures.
+"""Textual inversion (arXiv 2208.01618): words of a prompt that stand for learned vectors.
 
-As in A1111, the name of the file is the word, in any letter case, and a file may stand for several tokens.
+As in A1111, the word is the name of the file, ignoring case, and may stand for several tokens.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,24 +17,24 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
 
-#: where A1111's containers keep their vectors; diffusers' name theirs after the token
+#: keys of the vectors in A1111's files; diffusers uses the token as key
 A1111_KEYS = ("string_to_param.*", "emb_params")
 #: SDXL files hold one matrix per text encoder
 SDXL_KEYS = {part.name: part.embedding_key for part in MODEL_PARTS if part.embedding_key}
-#: no text encoder here reads more
+#: tokens of one prompt without start and end
 MAX_VECTORS = 75
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A word and the vectors it stands for, by text encoder, each [N, D], unread."""
+    """A word and its vectors by text encoder, each [N, D], not read yet."""
 
     word: str
     vectors: Mapping[str, LazyTensor]
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Name the tokens that take the word's place, one per vector."""
+        """The tokens that replace the word, one per vector."""
         count = next(iter(self.vectors.values())).shape[0]
         return tuple(f"<|{self.word.lower()}|{number}|>" for number in range(count))
 
@@ -42,7 +42,7 @@ class Embedding:
 def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, model: Path) -> Embedding:
     """Open a textual inversion for text encoders of these widths.
 
-    Raises `UsageError` if it is of another kind or width, `IntegrityError` if its vectors are none.
+    Raises `UsageError` if it is of another kind or width, `IntegrityError` if it has no usable vectors.
     """
     file, _ = open_kind(path, "embedding", base=base, model=model)
     vectors = {name: _matrix(tensor, path) for name, tensor in _by_encoder(file.tensors, path).items()}
@@ -74,11 +74,11 @@ def add_embeddings(
     table = nn.Embedding(sum(len(each) for each in rows), known.shape[1], _weight=torch.cat(rows))
     text_encoder.set_input_embeddings(table)
     text_encoder.config.vocab_size = table.num_embeddings
-    _find_end_by_name(text_encoder, tokenizer)
+    _set_end_token(text_encoder, tokenizer)
 
 
 def expand_embeddings(prompt: str, embeddings: Iterable[Embedding]) -> str:
-    """Put the tokens of embeddings in the place of their words."""
+    """Replace the words of embeddings with their tokens."""
     for embedding in embeddings:
         prompt = replace_word(prompt, embedding.word, embedding.tokens)
     return prompt
@@ -96,7 +96,7 @@ def _by_encoder(tensors: Mapping[str, LazyTensor], path: Path) -> dict[str, Lazy
 
 
 def _matrix(tensor: LazyTensor, path: Path) -> LazyTensor:
-    """View one vector as a matrix of one row."""
+    """Return a matrix [N, D], also for a single vector [D]."""
     if len(tensor.shape) == 1:
         width = tensor.shape[0]
         return LazyTensor(tensor.dtype, (1, width), lambda start, stop: tensor.read()[None][start:stop])
@@ -104,13 +104,13 @@ def _matrix(tensor: LazyTensor, path: Path) -> LazyTensor:
         raise IntegrityError(
             f"{path.name} holds a tensor of shape {tensor.shape}, where a textual inversion has up to {MAX_VECTORS}"
             " vectors",
-            hint="`animdiff inspect` tells what it is",
+            hint="`animdiff inspect FILE` shows what it is",
         )
     return tensor
 
 
-def _find_end_by_name(text_encoder: Any, tokenizer: Any) -> None:
-    """Let a CLIP of old look for its end token: by its default it takes the largest number, which is now another."""
+def _set_end_token(text_encoder: Any, tokenizer: Any) -> None:
+    """Set the end token of old CLIP configs: their default is the largest token id, which the new tokens exceed."""
     for module in text_encoder.modules():
         if getattr(module, "eos_token_id", None) == 2:
             module.eos_token_id = tokenizer.eos_token_id

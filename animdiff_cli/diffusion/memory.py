@@ -1,4 +1,4 @@
-"""Running out of memory, told as something to do."""
+"""Out-of-memory failures as a `DeviceError` with a hint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ import torch
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.errors import DeviceError
 
-#: how torch says it where it has no exception class for it
-_SIGNS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
+#: messages of torch's out-of-memory errors that have no exception class
+_MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
 
 
 @contextmanager
 def out_of_memory_as_device_error(plan: DevicePlan, width: int, height: int, num_frames: int) -> Iterator[None]:
-    """Turn an allocation failure inside the context into a `DeviceError` that says what to lower."""
+    """Turn an allocation failure inside this context into a `DeviceError` that names settings to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
@@ -27,8 +27,10 @@ def out_of_memory_as_device_error(plan: DevicePlan, width: int, height: int, num
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception is torch's or Python's way of saying that memory is used up."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in _SIGNS)
+    """Whether an exception means that memory ran out, in torch or Python."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        message in str(error) for message in _MESSAGES
+    )
 
 
 def _what_to_lower(plan: DevicePlan, width: int, height: int, num_frames: int) -> str:
@@ -39,5 +41,5 @@ def _what_to_lower(plan: DevicePlan, width: int, height: int, num_frames: int) -
 
 
 def _shrink(pixels: int) -> int:
-    """Three quarters, on the grid of 8."""
+    """Return three quarters of `pixels`, rounded down to a multiple of 8."""
     return max(8, pixels * 3 // 4 // 8 * 8)

@@ -1,7 +1,7 @@
-"""What is laid over an image model before it renders: another VAE, LoRAs, a domain adapter, textual inversions.
+"""Patches of an image model, applied before it renders: another VAE, LoRAs, a domain adapter, textual inversions.
 
-Order as in the official program: VAE, LoRAs, domain adapter, all baked into the weights. MotionLoRAs change the
-motion module and are applied there.
+The order is that of the official code: VAE, LoRAs, domain adapter, all merged into the weights. MotionLoRAs change
+the motion module and are merged there (`motion/lora.py`).
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from animdiff_cli.weights.model_configs import shipped_config
 
 @dataclass(frozen=True, slots=True)
 class ScaledWeights:
-    """A weight file and how strongly it is applied."""
+    """A weight file and its scale."""
 
     path: Path
     scale: float = 1.0
@@ -37,16 +37,16 @@ class ScaledWeights:
 
 @dataclass(frozen=True, slots=True)
 class ModelPatches:
-    """Everything that is laid over an image model, looked at and found to fit; no numbers are read yet."""
+    """All patches of one image model, opened and checked; weights are not read yet."""
 
-    loras: tuple[LoraWeights, ...] = ()  # in the order of their application
+    loras: tuple[LoraWeights, ...] = ()  # in order of application
     vae: VaeFile | None = None
     embeddings: tuple[Embedding, ...] = ()
-    notes: tuple[str, ...] = ()  # what the person should know
+    notes: tuple[str, ...] = ()  # for the user
 
     @property
     def is_empty(self) -> bool:
-        """Tell that nothing is laid over."""
+        """Whether there is nothing to apply."""
         return not (self.loras or self.vae or self.embeddings)
 
 
@@ -59,9 +59,9 @@ def open_patches(
     embeddings: tuple[Path, ...] = (),
     alpha_mode: LoraAlphaMode = "alpha",
 ) -> ModelPatches:
-    """Check by names and shapes that everything fits `model` and is what it was given as.
+    """Open all patches and check kinds, names and shapes against `model`.
 
-    Raises `UsageError` for what does not fit, `IntegrityError` for what is damaged.
+    Raises `UsageError` for a file of another kind or that does not fit, `IntegrityError` for a damaged one.
     """
     base = model_base(model)
     shapes = model_shapes(model) if loras or domain_adapter else {}
@@ -77,29 +77,29 @@ def open_patches(
     )
 
 
-def apply_patches(parts: dict[str, Any], overlay: ModelPatches, plan: DevicePlan) -> None:
-    """Apply to the loaded parts of a model, still on the CPU; `parts` gets the new VAE."""
-    if overlay.vae:
-        parts["vae"] = load_vae(overlay.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
-    if overlay.loras:
+def apply_patches(parts: dict[str, Any], patches: ModelPatches, plan: DevicePlan) -> None:
+    """Apply patches to the loaded parts of a model, still on the CPU. Adds the new VAE to `parts`."""
+    if patches.vae:
+        parts["vae"] = load_vae(patches.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
+    if patches.loras:
         weights: dict[str, Tensor] = {}
         for part in LORA_PARTS:
             if part in parts:
                 weights |= {_canonical(part, name): tensor for name, tensor in parts[part].named_parameters()}
-        merge_loras_in_place(weights, overlay.loras)
-    if overlay.embeddings:
+        merge_loras_in_place(weights, patches.loras)
+    if patches.embeddings:
         for part, tokenizer in TOKENIZERS.items():
             if part in parts:
-                add_embeddings(parts[tokenizer], parts[part], overlay.embeddings, part)
+                add_embeddings(parts[tokenizer], parts[part], patches.embeddings, part)
 
 
 def model_base(model: Path) -> str | None:
-    """Tell a model's base by the width of the text its UNet reads; None for miniatures."""
+    """Return a model's base by the width of its cross-attention; None for miniatures."""
     return TEXT_WIDTHS.get(part_config(model, "unet").get("cross_attention_dim", 0))
 
 
 def model_shapes(model: Path) -> Shapes:
-    """List the shape of every weight of a model by canonical name."""
+    """Return the shape of every weight of a model by canonical name."""
     return {name: tensor.shape for name, tensor in open_model(model).contents.tensors.items()}
 
 
@@ -113,12 +113,12 @@ def _open_lora(
 def _open_adapter(
     adapter: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
 ) -> CheckedLora:
-    """Open a domain adapter. Converted to other layouts it looks like any LoRA of the UNet's attentions, and may be."""
+    """Open a domain adapter. In a converted layout it cannot be told from a LoRA of the UNet's attentions."""
     file, _ = open_kind(adapter.path, "domain-adapter", also=("lora",), base=base, model=model)
     opened = open_lora(file, adapter.scale, alpha_mode)
     if strange := [module for module in opened.modules if not _is_attention(module)]:
         raise UsageError(
-            f"{adapter.path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, and an adapter only the"
+            f"{adapter.path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, an adapter only the"
             " attentions of the UNet",
             hint=f"use it as `--lora {adapter.path}`",
         )
@@ -134,7 +134,7 @@ def _encoders(model: Path) -> list[str]:
 
 
 def _own_vae(model: Path) -> Mapping[str, Any]:
-    """Describe the VAE a model was made with: the one it brings, or else that of its base."""
+    """Return the config of a model's own VAE, or that of its base if it has none."""
     source = open_model(model)
     return source.config("vae") if source.tensors("vae") else shipped_config(source.base, "vae")
 

@@ -1,4 +1,4 @@
-"""Samplers by the names the field uses, on the noise schedule the motion module was trained with."""
+"""Samplers by their usual names, on the noise schedule of the motion module."""
 
 from collections.abc import Mapping
 from typing import Any, cast, get_args
@@ -7,7 +7,7 @@ import diffusers
 
 from animdiff_cli.core.choices import Scheduler, TimestepSpacing
 
-#: name: (diffusers class, settings that make it that sampler)
+#: name: (diffusers class, its settings)
 SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),
@@ -24,7 +24,7 @@ SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
 }
 assert set(SAMPLERS) == set(get_args(Scheduler))
 
-#: where every schedule of Stable Diffusion 1.5 ends; the SDXL motion module's ends at 0.020
+#: last beta of Stable Diffusion 1.5; that of the SDXL motion module is 0.020
 BETA_END = 0.012
 #: Official inference config. `leading` with offset 1 gives 961, 921, … 41, 1 at 25 steps; `linspace`, which diffusers'
 #: own AnimateDiff pages recommend, makes DDIM step to a wrong previous timestep.
@@ -43,10 +43,10 @@ def make_scheduler(
     beta_end: float = BETA_END,
     timestep_spacing: TimestepSpacing = "leading",
 ) -> Any:
-    """Build a diffusers scheduler. The motion stage is trained on `linear` betas, image models on `scaled_linear`.
+    """Build a diffusers scheduler. Motion modules are trained on `linear` betas, image models on `scaled_linear`.
 
-    `timestep_spacing`: distilled modules such as AnimateDiff-Lightning were made for `trailing`, which begins at the
-    noisiest step. LCM chooses its own steps and ignores it.
+    `timestep_spacing`: distilled modules such as AnimateDiff-Lightning need `trailing`, which starts at the noisiest
+    step. LCM chooses its own steps and ignores it.
     """
     class_name, settings = SAMPLERS[name]
     schedule = {**SCHEDULE, "beta_end": beta_end, "timestep_spacing": timestep_spacing, **settings}

@@ -1,4 +1,4 @@
-"""An image model on disk, looked at and not yet read: a diffusers folder, or one file as Civitai and A1111 have it."""
+"""An image model on disk, opened but not read: a diffusers folder, or a single-file checkpoint."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +26,7 @@ from animdiff_cli.weights.lazy import LazyTensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSource:
-    """What a model is made of. `base` is one of `BASES`."""
+    """The weights and configs of a model. `base` is one of `BASES`."""
 
     path: Path
     base: str
@@ -34,35 +34,35 @@ class ModelSource:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Name the networks of this base, in the order they are read."""
+        """Names of the networks of this base, in loading order."""
         return networks_of(self.base)
 
     def config(self, part: str) -> dict[str, Any]:
-        """Describe one part: what its `config.json` says, or what the shapes in a single file tell."""
+        """Return the config of one part: its `config.json`, or a config inferred from the shapes in a single file."""
         return part_config(part, self.contents, self.base, self.path.name)
 
     def tensors(self, part: str) -> dict[str, LazyTensor]:
-        """Take the weights of one part, by their names within it."""
+        """Return the weights of one part by their names within it."""
         return part_tensors(self.contents, part)
 
     def check(self, *, needs_vae: bool = True) -> None:
-        """Raise `IntegrityError` unless every part is there with every weight its network has. Reads headers only."""
+        """Raise `IntegrityError` unless every part has all weights of its network. Reads headers only."""
         needed = [part for part in self.parts if needs_vae or part != "vae"]
         if missing := [part for part in needed if not self.tensors(part)]:
-            raise IntegrityError(f"{self.path.name} holds no {missing[0]}", hint=_whole_hint(missing[0]))
+            raise IntegrityError(f"{self.path.name} has no {missing[0]}", hint=_missing_part_hint(missing[0]))
         _check_once(self)
 
     def scheduler(self) -> dict[str, Any]:
-        """Describe the noise schedule the image model was trained on."""
+        """Return the scheduler config of the image model."""
         return self._recorded("scheduler/scheduler_config.json") or model_configs.shipped_config(self.base, "scheduler")
 
     def index(self) -> dict[str, Any]:
-        """Read what the model says of itself as a whole."""
+        """Return `model_index.json`, or that of the base for a single file."""
         index = self.path / "model_index.json"
         return read_config(index) if index.is_file() else model_configs.shipped_config(self.base, "model_index")
 
     def tokenizers(self) -> list[Any]:
-        """Load the tokenizers, one per text encoder. A single file brings none: CLIP's ships with this program."""
+        """Load the tokenizers, one per text encoder. For a single file, CLIP's tokenizer ships with this program."""
         from transformers import CLIPTokenizer
 
         if self.path.is_dir():
@@ -82,11 +82,11 @@ class ModelSource:
 
 
 def open_model(path: Path) -> ModelSource:
-    """Look at a folder or file; of safetensors nothing but headers is read.
+    """Open a folder or file. Reads only headers of safetensors.
 
-    The model opened last is kept until `forget_model`, so that planning and loading open it once.
-    Raises `IntegrityError` if this is no image model or holds weights nobody knows, `UsageError` if it is one of
-    another base than Stable Diffusion 1.5 and SDXL.
+    The model opened last is cached until `forget_model`, so that planning and loading open it once. Raises
+    `IntegrityError` if this is no image model or has unknown weights, `UsageError` if its base is neither Stable
+    Diffusion 1.5 nor SDXL.
     """
     weights = [path] if path.is_file() else [file for part in NETWORKS for file in weight_files(path / part)]
     states = [file.stat() for file in weights]
@@ -126,7 +126,7 @@ def _open_model(path: Path, states: tuple[tuple[int, int], ...]) -> ModelSource:
     return ModelSource(path, info.base, read_checkpoint(file))
 
 
-def _whole_hint(part: str) -> str:
+def _missing_part_hint(part: str) -> str:
     if part == "vae":
-        return "use a checkpoint with its VAE baked in; `animdiff generate` takes one beside it: `--vae FILE`"
-    return "use a checkpoint with everything baked in"
+        return "use a checkpoint with a VAE, or name one: `--vae FILE`"
+    return "use a checkpoint with all parts"

@@ -1,4 +1,4 @@
-"""A VAE of one's own in place of the one a model brings."""
+"""A VAE that replaces the model's own (`--vae`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.materialize import materialize
 
-#: what a file of tensors cannot tell, and a model's own VAE can
-UNTOLD = ("scaling_factor", "shift_factor", "norm_num_groups", "act_fn")
-#: what diffusers assumes where a config does not say
+#: config keys that tensors do not show, taken from the model's own VAE
+INHERITED = ("scaling_factor", "shift_factor", "norm_num_groups", "act_fn")
+#: defaults of diffusers' `AutoencoderKL`
 DEFAULTS: Mapping[str, float] = {"latent_channels": 4, "scaling_factor": 0.18215}
 
 
 @dataclass(frozen=True, slots=True)
 class VaeFile:
-    """A VAE that was looked at: its weights by diffusers' names, unread, and its config."""
+    """An opened VAE: its weights by diffusers' names, not read yet, and its config."""
 
     path: Path
     tensors: Mapping[str, LazyTensor]
@@ -34,7 +34,7 @@ class VaeFile:
 def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) -> VaeFile:
     """Open a VAE, original or diffusers layout, file or folder, for a model whose own VAE has the config `own`.
 
-    Raises `UsageError` if it is of another kind or made for other latents, `IntegrityError` if it is incomplete.
+    Raises `UsageError` if it is of another kind or for other latents, `IntegrityError` if it is incomplete.
     """
     file, info = open_kind(path, "vae", base=base, model=model)
     tensors = convert_vae(file, info, "diffusers").files[""]
@@ -45,7 +45,7 @@ def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) 
 
 
 def load_vae(vae: VaeFile, plan: DevicePlan, base: str = "sd15") -> Any:
-    """Load it onto the CPU, in the plan's number format if a VAE of this base can be run in it."""
+    """Load a VAE onto the CPU in the dtype that `vae_dtype` chooses."""
     module = build_on_meta("vae", vae.config)
     module.load_state_dict(materialize(vae.tensors, vae_dtype(vae.config, plan, base)), assign=True)
     return module
@@ -55,14 +55,14 @@ def _config(path: Path, tensors: Mapping[str, LazyTensor], own: Mapping[str, Any
     if path.is_dir() and (path / "config.json").is_file():
         return read_config(path / "config.json")
     try:
-        told = model_configs.vae(tensors, "sd15")
+        inferred = model_configs.vae(tensors, "sd15")
     except (KeyError, ValueError, IndexError) as error:
         raise IntegrityError(f"{path.name}: the VAE is incomplete ({error})", hint="get the file again") from error
-    return told | {key: own[key] for key in UNTOLD if key in own}
+    return inferred | {key: own[key] for key in INHERITED if key in own}
 
 
 def _check_latents(config: Mapping[str, Any], own: Mapping[str, Any], path: Path, model: Path) -> None:
-    """Refuse a VAE whose latents mean something else: it would decode to noise without a word."""
+    """Refuse a VAE for other latents, which would silently decode to noise."""
     for key, words in (("latent_channels", "latent channels"), ("scaling_factor", "as the scale of its latents")):
         theirs, ours = (settings.get(key, DEFAULTS[key]) for settings in (config, own))
         if theirs != ours:

@@ -78,7 +78,7 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     hashes = pool.submit(weights.hashes)
     pool.shutdown(wait=False)  # the recipe needs them, at the end
     emit(Loading(f"image model {weights.model.name}"))
-    changes = None if checked.patches.is_empty else partial(apply_patches, overlay=checked.patches, plan=plan)
+    changes = None if checked.patches.is_empty else partial(apply_patches, patches=checked.patches, plan=plan)
     components = load_components(weights.model, plan, changes, needs_vae=weights.vae is None)
     if motion:
         motion = plug(components.unet, motion)

@@ -115,7 +115,7 @@ def test_a_motion_module_is_no_image_model(toy_motion_file):
 def test_a_checkpoint_without_its_vae_says_so_before_loading(toy_checkpoint, tmp_path):
     path = tmp_path / "novae.safetensors"
     save_file({k: v for k, v in load_file(toy_checkpoint).items() if not k.startswith("first_stage_model.")}, path)
-    with pytest.raises(IntegrityError, match="holds no vae"):
+    with pytest.raises(IntegrityError, match="has no vae"):
         check_model(path)
 
 
