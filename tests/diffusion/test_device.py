@@ -38,7 +38,7 @@ def test_a_second_card_can_be_named():
         (MAC, "cuda", "auto", "no cuda device"),
         (H100, "cuda:2", "auto", "no cuda:2 device"),
         (SERVER, "mps", "auto", "no mps device"),
-        (LAPTOP, "cpu", "fp16", "slower"),
+        (LAPTOP, "cpu", "fp16", "very slow"),
         (TURING, "cuda", "bf16", "RTX 2080 has no native bf16"),
     ],
 )

@@ -215,7 +215,7 @@ def test_sizes_change_the_picture(exact):
 def test_clip_skip_stops_before_the_embeddings(small):
     with pytest.raises(UsageError, match="cannot skip 2 of the 3 layers") as refusal:
         generate("a fox", **small | {"clip_skip": 2})
-    assert "up to 1" in refusal.value.hint
+    assert "at most 1" in refusal.value.hint
 
 
 def test_a_motion_module_of_sd15_does_not_fit(small, toy_motion_file):

@@ -15,6 +15,7 @@ from animdiff_cli.weights import files
 @pytest.fixture
 def opened(monkeypatch):
     """How often each header was read, by path."""
+    forget_model()  # of an earlier test
     counts, read_header = Counter(), files.read_header
 
     def counting(path):
