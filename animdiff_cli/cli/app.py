@@ -1,5 +1,6 @@
 """The root command: help, version and all commands."""
 
+import signal
 from typing import Annotated
 
 import typer
@@ -55,5 +56,9 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
-    """Run the command line. Entry point of the console script."""
+    """Run the command line. Entry point of the console script. SIGTERM and SIGHUP end it like Ctrl-C."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
     app()

@@ -27,8 +27,8 @@ from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages import TrainingStage
 
 OnSample = Callable[[int], None]
-#: clusters send SIGTERM before they stop a job
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: clusters send SIGTERM before they stop a job, a closed terminal sends SIGHUP; Windows has no SIGHUP
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Trainer:
     def train(self, log: MetricsLog | None, start: int, on_sample: OnSample = lambda step: None) -> None:
         """Run the steps from `start` to the last. Only the main process has a `log` and calls `on_sample`.
 
-        Ctrl-C and SIGTERM finish the step, save a checkpoint and raise `KeyboardInterrupt`. Raises `DeviceError` if the
-        loss is not finite.
+        Ctrl-C, SIGTERM and SIGHUP finish the step, save a checkpoint and raise `KeyboardInterrupt`. Raises
+        `DeviceError` if the loss is not finite.
         """
         backward = self._backward()
         with deferred_interrupts() as is_interrupted, closing(self._batches(start)) as batches:
@@ -155,18 +155,23 @@ class Trainer:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C or SIGTERM arrived. A second signal interrupts at once."""
+    """Yield a function that returns whether Ctrl-C, SIGTERM or SIGHUP arrived.
+
+    A second Ctrl-C or SIGTERM interrupts at once.
+    """
     requested = threading.Event()
 
-    def request(_number: int, _frame: FrameType | None) -> None:
-        if requested.is_set():
+    def request(number: int, _frame: FrameType | None) -> None:
+        # a terminal that closes sends SIGHUP twice, by its shell and by the system
+        if requested.is_set() and number in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt
         requested.set()  # no output here: the signal may have interrupted a print
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield requested.is_set
         return
-    before = {number: signal.signal(number, request) for number in _SIGNALS}
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # `nohup` ignores SIGHUP
+    before = {number: signal.signal(number, request) for number in handled}
     try:
         yield requested.is_set
     finally:
