@@ -8,8 +8,9 @@ from animdiff_cli.core.refs import ModelRef
 from animdiff_cli.core.urls import is_valid_url, redacted
 from animdiff_cli.errors import NetworkError, NotFound
 from animdiff_cli.fetch.http import get_json, open_session
+from animdiff_cli.fetch.names import safe_name
 from animdiff_cli.fetch.network import Network, host, origin
-from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef, safe_name
+from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef
 
 
 class _Hashes(BaseModel):

@@ -1,7 +1,6 @@
-"""Files on a server: their description, safe local names, and verification of downloads."""
+"""Files on a server: their description, and verification of downloads."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,6 @@ from animdiff_cli.errors import IntegrityError
 from animdiff_cli.fetch.network import host
 from animdiff_cli.files.hashing import sha256_of
 
-MAX_NAME_BYTES = 180  # leaves room for `.part.jsonl` below the usual limit of 255
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')  # control characters, and those Windows does not allow
-_DISPOSITION = re.compile(r"filename\*?\s*=\s*(?:UTF-8'[^']*')?\"?([^\";]+)", re.IGNORECASE)
 _HTML_PREFIXES = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 
@@ -78,28 +74,6 @@ def verify(remote: RemoteFile, digest: Digest, path: Path) -> None:
 _REPLACED = "the file was replaced or damaged on the server: try again later, or name another source"
 
 
-def safe_name(name: str, default: str = "model") -> str:
-    r"""Return the last path component of a name chosen by a server, made safe as a local file name.
-
-    Removes path traversal, leading dots and characters that a file system forbids; shortens long names.
-
-    >>> safe_name("../../etc/passwd"), safe_name("C:\\x.ckpt"), safe_name("..")
-    ('passwd', 'x.ckpt', 'model')
-    """
-    last = re.split(r"[/\\]", name)[-1]
-    return _shorten(_FORBIDDEN.sub("_", last).strip(" .")) or default
-
-
-def disposition_name(header: str | None) -> str | None:
-    """Parse the file name in a Content-Disposition header. Pass the result to `safe_name` before use.
-
-    >>> disposition_name('attachment; filename="toonyou beta.safetensors"')
-    'toonyou beta.safetensors'
-    """
-    match = _DISPOSITION.search(header or "")
-    return match[1].strip() if match else None
-
-
 def require_relative(path: str) -> str:
     """Return the path of a file in a repository unchanged. Raises IntegrityError if it points outside."""
     parts = PurePosixPath(path).parts
@@ -108,16 +82,15 @@ def require_relative(path: str) -> str:
     return path
 
 
-def _shorten(name: str) -> str:
-    suffix = PurePosixPath(name).suffix[:20]
-    stem = name.removesuffix(suffix).encode()
-    return stem[: MAX_NAME_BYTES - len(suffix.encode())].decode(errors="ignore") + suffix
-
-
 def _git_sha1(path: Path) -> str:
-    """Return the git blob hash of a file. Reads it into memory: for small files only."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    """Return the git blob hash of a file."""
+    with path.open("rb") as file:
+        header = b"blob %d\0" % path.stat().st_size
+
+        def sha1() -> "hashlib._Hash":
+            return hashlib.sha1(header, usedforsecurity=False)
+
+        return hashlib.file_digest(file, sha1).hexdigest()
 
 
 def _is_html(path: Path) -> bool:

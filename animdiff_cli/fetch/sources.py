@@ -11,8 +11,9 @@ from animdiff_cli.errors import NetworkError, UsageError
 from animdiff_cli.fetch.civitai import resolve_version
 from animdiff_cli.fetch.http import RangeNotSatisfiable, TransientError, get_file, open_session
 from animdiff_cli.fetch.hub import resolve_file, resolve_from_cache, resolve_repository
+from animdiff_cli.fetch.names import disposition_name, download_name
 from animdiff_cli.fetch.network import CIVITAI, HUB, Network, origin
-from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef, disposition_name, safe_name
+from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef
 
 _HUB_FILE = re.compile(r"/(?P<repo>[\w.-]+/[\w.-]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>.+)")
 _CIVITAI_PAGE = re.compile(r"/models/(?P<model>\d+)(?:/.*)?")
@@ -89,7 +90,7 @@ def _resolve_url(ref: ModelRef, network: Network) -> ResolvedRef:
             file = get_file(session, ref.target, network)
         file.response.close()
     suggested = disposition_name(file.response.headers.get("Content-Disposition"))
-    name = safe_name(suggested or unquote(urlsplit(ref.target).path))
+    name = download_name([suggested, *(unquote(urlsplit(url).path) for url in (ref.target, file.response.url))])
     return ResolvedRef(ref, (RemoteFile(ref.target, name, file.size),))
 
 
