@@ -1,12 +1,15 @@
 """The root command: help, version and all commands."""
 
 import signal
+import sys
 from typing import Annotated
 
 import typer
 
 from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets, train
 from animdiff_cli.cli.command import Command, Root
+from animdiff_cli.cli.out import print_out
+from animdiff_cli.cli.streams import run
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug, 2 usage or config, 3 not found, 4 network, 5 damaged or unknown weights, "
@@ -28,7 +31,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"animdiff {version('animdiff')}")
+        print_out(f"animdiff {version('animdiff')}")
         raise typer.Exit
 
 
@@ -61,4 +64,4 @@ def main() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
-    app()
+    sys.exit(run(app))

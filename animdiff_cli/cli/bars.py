@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from animdiff_cli.cli.out import print_above
 from animdiff_cli.cli.progress import format_speed, format_training_step
 from animdiff_cli.core.events import (
     Emit,
@@ -22,6 +23,7 @@ from animdiff_cli.core.events import (
     Writing,
     Written,
 )
+from animdiff_cli.core.text import printable
 
 
 @contextmanager
@@ -84,19 +86,19 @@ class _Bars:
                 self._clear()
                 self._progress.stop()
             case Note(message):
-                self._progress.console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
+                print_above(self._progress.console, f"note: {message}")
 
     def _show(self, stage: str, done: int = 0, total: int | None = None) -> None:
         if self._task is None or stage != self._stage:
             self._clear()
             self._progress.start()
-            self._task, self._stage = self._progress.add_task(stage, total=total, tail=""), stage
+            self._task, self._stage = self._progress.add_task(printable(stage), total=total, tail=""), stage
             self._start_time = time.monotonic()
         self._progress.update(self._task, completed=done)
 
     def _tail(self, text: str) -> None:
         if self._task is not None:
-            self._progress.update(self._task, tail=text)
+            self._progress.update(self._task, tail=printable(text))
 
     def _clear(self) -> None:
         if self._task is not None:

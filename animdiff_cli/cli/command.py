@@ -1,5 +1,6 @@
 """Base classes of commands: the order of help panels, and errors as exit codes."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -8,7 +9,7 @@ from typer.exceptions import TyperException
 
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
-from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from typer._click.core import Context  # the class in the signatures of typer's base classes
@@ -32,6 +33,7 @@ class Root(TyperGroup):
         """Run the command. Usage errors of typer are printed in the same form."""
         as_json = "--json" in ctx.args
         try:
+            _check_current_folder()
             return super().invoke(ctx)
         except AnimdiffError as error:
             failure = error
@@ -43,3 +45,11 @@ class Root(TyperGroup):
             failure = UsageError(message, hint=f"see `{command.command_path} --help`")
         print_error(failure, as_json=as_json)
         raise typer.Exit(failure.exit_code)
+
+
+def _check_current_folder() -> None:
+    """Raise `NotFound` in a deleted folder: relative paths mean nothing there, and torch cannot be imported."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise NotFound("the current folder no longer exists", hint="type `cd`, then run the command again") from error

@@ -7,7 +7,7 @@ import typer
 
 from animdiff_cli.cli.command import Command
 from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_json, print_out
 
 app = typer.Typer(no_args_is_help=True, help="Show effective settings and their sources.")
 
@@ -44,7 +44,7 @@ def show(
             value if flow else {key: value}, allow_unicode=True, width=1000, default_flow_style=flow
         )
         line = f"{key}: {dumped.rstrip()}" if flow else dumped.rstrip()
-        print(f"{line:<40}  # {resolved.origins[key]}")
+        print_out(f"{line:<40}  # {resolved.origins[key]}")
 
 
 @app.command(cls=Command)
@@ -62,4 +62,4 @@ def path(json_: JsonOpt = False) -> None:
         print_json({name: str(place) for name, place in places.items()})
         return
     for name, place in places.items():
-        print(f"{name:<8} {place}")
+        print_out(f"{name:<8} {place}")

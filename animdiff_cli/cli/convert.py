@@ -1,6 +1,5 @@
 """`animdiff convert`: convert weight files between layouts."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from animdiff_cli.cli.options import MODELS, OUTPUT, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_paths
 
 
 class To(StrEnum):
@@ -87,18 +86,17 @@ def convert(
     if json_:
         print_json(totals)
     else:
-        print(totals["path"])
+        print_paths(totals["path"])
 
 
 def _print_summary(totals: dict[str, Any]) -> None:
     """Print the counts of tensors to stderr."""
-    print(
+    print_err(
         f"{totals['kind']}, {totals['from']} to {totals['to']}: {totals['tensors']} tensors read,"
-        f" {totals['written']} {'to write' if totals['dry_run'] else 'written'}",
-        file=sys.stderr,
+        f" {totals['written']} {'to write' if totals['dry_run'] else 'written'}"
     )
     for what in ("dropped", "added"):
         for reason, count in totals[what].items():
-            print(f"  {count} {what}: {reason}", file=sys.stderr)
+            print_err(f"  {count} {what}: {reason}")
     if broken := totals.get("not_finite"):
-        print(f"warning: {len(broken)} tensors contain NaN or infinity, first `{broken[0]}`", file=sys.stderr)
+        print_err(f"warning: {len(broken)} tensors contain NaN or infinity, first `{broken[0]}`")

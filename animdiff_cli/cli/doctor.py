@@ -1,9 +1,7 @@
 """`animdiff doctor`: check the installation."""
 
-import sys
-
 from animdiff_cli.cli.options import JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_out
 
 MARKS = {"ok": "ok    ", "note": "note  ", "broken": "BROKEN"}
 WIDTH = 13
@@ -25,10 +23,10 @@ def doctor(json_: JsonOpt = False, quiet: QuietOpt = False) -> None:
         if json_:
             print_json(finding.record())
         elif not quiet or finding.status != "ok":
-            print(f"{MARKS[finding.status]}  {finding.what:<{WIDTH}}  {finding.found}", flush=True)
+            print_out(f"{MARKS[finding.status]}  {finding.what:<{WIDTH}}  {finding.found}")
             if finding.remedy:
-                print(f"{'':<{WIDTH + 8}}  {finding.remedy}", flush=True)
+                print_out(f"{'':<{WIDTH + 8}}  {finding.remedy}")
     if broken:
         if not (json_ or quiet):
-            print(f"{len(broken)} broken: {', '.join(finding.what for finding in broken)}", file=sys.stderr)
+            print_err(f"{len(broken)} broken: {', '.join(finding.what for finding in broken)}")
         raise typer.Exit(broken[0].exit_code)

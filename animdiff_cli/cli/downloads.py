@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from animdiff_cli.cli.out import print_above, print_err
 from animdiff_cli.core.events import BytesReceived, Downloaded, Downloading, Emit, Event, Note, ignore
+from animdiff_cli.core.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,11 +29,6 @@ def download_progress(*, quiet: bool) -> Iterator[Emit]:
         yield DownloadLines()
 
 
-def report(line: str) -> None:
-    """Print a line on stderr."""
-    print(line, file=sys.stderr, flush=True)
-
-
 class DownloadLines:
     """Print a line for every 10 % of a file."""
 
@@ -43,13 +40,13 @@ class DownloadLines:
 
         match event:
             case Downloading(files, total):
-                report(f"fetching {files} file{'s' * (files > 1)}" + (f", {format_bytes(total)}" if total else ""))
+                print_err(f"fetching {files} file{'s' * (files > 1)}" + (f", {format_bytes(total)}" if total else ""))
             case BytesReceived():
                 self._received(event)
             case Downloaded(name, total):
-                report(f"{name}: downloaded and verified, {format_bytes(total)}")
+                print_err(f"{name}: downloaded and verified, {format_bytes(total)}")
             case Note(message):
-                report(f"note: {message}")
+                print_err(f"note: {message}")
 
     def _received(self, event: BytesReceived) -> None:
         from animdiff_cli.fetch.disk import format_bytes
@@ -62,11 +59,11 @@ class DownloadLines:
         self._tenth = tenth
         share = f"{10 * tenth} % of {format_bytes(event.total or 0)}"
         if event.done == self._resumed_at:
-            report(f"{event.name}: resuming at {share}")
+            print_err(f"{event.name}: resuming at {share}")
             return
         rate = (event.done - self._resumed_at) / max(time.monotonic() - self._start_s, 1e-3)
         left_s = ((event.total or 0) - event.done) / rate
-        report(f"{event.name}: {share}, {format_bytes(rate)}/s, {left_s:.0f} s left")
+        print_err(f"{event.name}: {share}, {format_bytes(rate)}/s, {left_s:.0f} s left")
 
 
 @contextmanager
@@ -102,7 +99,7 @@ class DownloadBars:
             case BytesReceived(name, done, total):
                 self._update(name, done, total)
             case Note(message):
-                self._progress.console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
+                print_above(self._progress.console, f"note: {message}")
 
     def _update(self, name: str, done: int, total: int | None) -> None:
         if name not in self._tasks:
@@ -121,4 +118,5 @@ class DownloadBars:
 
 
 def _shorten(name: str) -> str:
+    name = printable(name)
     return name if len(name) <= 40 else f"…{name[-39:]}"

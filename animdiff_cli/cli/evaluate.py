@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from animdiff_cli.cli.options import DEVICE, OUTPUT, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_json, print_out
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.events import Written
 from animdiff_cli.core.formats import FILE_FORMATS
+from animdiff_cli.core.text import printable
 
 if TYPE_CHECKING:
     from animdiff_cli.metrics.results import ClipResult
@@ -101,8 +102,7 @@ def evaluate(
     if json_:
         print_json(evaluation.record() | {"report": str(target) if target else None})
     else:
-        for line in table(evaluation.clips):
-            print(line)
+        print_out(*table(evaluation.clips))
 
 
 def table(clips: Sequence["ClipResult"]) -> list[str]:
@@ -132,5 +132,5 @@ def table(clips: Sequence["ClipResult"]) -> list[str]:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Return file names if they are unique, else paths."""
-    names = [path.name or str(path) for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+    names = [printable(path.name or path) for path in paths]
+    return names if len(set(names)) == len(names) else [printable(path) for path in paths]

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from animdiff_cli.cli.downloads import download_progress, report
+from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.options import SOURCES, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths
 
 if TYPE_CHECKING:
     from animdiff_cli.jobs.fetch import Fetched, Plan, Planned
@@ -59,7 +59,7 @@ def fetch(
     finally:
         # after the progress bars are gone, as stdout may be the same terminal; also after a failure
         for fetched in complete:
-            print_json(_record(fetched)) if json_ else print(fetched.path, flush=True)
+            print_json(_record(fetched)) if json_ else print_paths(fetched.path)
 
 
 def _record(fetched: "Fetched") -> dict[str, Any]:
@@ -87,15 +87,15 @@ def _print_plan(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
     width = max(len(planned.item.name) for planned in plan.items)
     for planned in plan.items:
         size = "size unknown" if planned.size is None else format_bytes(planned.size)
-        print(f"{planned.item.name:<{width}}  {size:>12}  {_status(planned)}".rstrip())
+        print_out(f"{planned.item.name:<{width}}  {size:>12}  {_status(planned)}".rstrip())
     if quiet:
         return
     for note in plan.notes:
-        report(f"note: {note}")
+        print_err(f"note: {note}")
     needed, unknown = format_bytes(plan.needed), f", and {plan.unknown} of unknown size" if plan.unknown else ""
-    report(f"{len(plan.missing)} to fetch: {needed}{unknown}; {format_bytes(plan.free)} free on the disk")
+    print_err(f"{len(plan.missing)} to fetch: {needed}{unknown}; {format_bytes(plan.free)} free on the disk")
     if plan.needed > plan.free:
-        report("note: not enough space: choose another disk with `export ANIMDIFF_MODELS=…`")
+        print_err("note: not enough space: choose another disk with `export ANIMDIFF_MODELS=…`")
 
 
 def _state(planned: "Planned") -> dict[str, Any]:

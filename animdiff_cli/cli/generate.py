@@ -1,7 +1,6 @@
 """`animdiff generate`: render clips from prompts."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -24,7 +23,7 @@ from animdiff_cli.cli.options import (
     given_flags,
     option,
 )
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_paths
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
 from animdiff_cli.core.formats import FORMATS
@@ -233,7 +232,7 @@ def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, as_json
         if as_json:
             print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
         else:
-            print("\n".join(paths.values()), flush=True)
+            print_paths(*paths.values())
 
 
 def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, quiet: bool) -> None:
@@ -245,14 +244,14 @@ def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, qu
             settings = config.model_dump(mode="json")
             print_json({"outputs": paths, "device": str(plan.device.device), "fetch": missing, "config": settings})
         else:
-            print("\n".join(paths.values()))
+            print_paths(*paths.values())
     if not (as_json or quiet):
         for item in missing:
             from animdiff_cli.fetch.disk import format_bytes
 
             size = "of unknown size" if item["bytes"] is None else format_bytes(item["bytes"])
-            print(f"would fetch {item['ref']}, {size}", file=sys.stderr)
-        print(f"would render {_summary(plan)}", file=sys.stderr)
+            print_err(f"would fetch {item['ref']}, {size}")
+        print_err(f"would render {_summary(plan)}")
 
 
 def _would_fetch(plan: "RenderPlan") -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from animdiff_cli.cli.options import GENERAL, JsonOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_json, print_out
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def _print_weights_info(file: Path, *, with_hash: bool, as_json: bool) -> None:
         print_json({"file": str(file), **info.record(), "sha256": digest, "alias": alias})
         return
     for name, value in _info_lines(info):
-        print(f"{name:<12} {value}", flush=True)
+        print_out(f"{name:<12} {value}")
     if with_hash:  # last, because it reads the whole file
         digest = sha256_of(file)
-        print(f"{'sha256':<12} {digest}")
+        print_out(f"{'sha256':<12} {digest}")
         if alias := _alias_of(digest):
-            print(f"{'known as':<12} {alias}")
+            print_out(f"{'known as':<12} {alias}")
 
 
 def _info_lines(info: "WeightsInfo") -> Iterator[tuple[str, str]]:
@@ -99,4 +99,4 @@ def _print_recipe(file: Path, *, as_json: bool) -> None:
         return
     import yaml
 
-    print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100).rstrip())
+    print_out(*yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100).rstrip().split("\n"))

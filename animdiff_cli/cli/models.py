@@ -9,7 +9,8 @@ import typer
 from animdiff_cli.cli.command import Command
 from animdiff_cli.cli.models_add import BaseOpt, KindOpt, add
 from animdiff_cli.cli.options import MODELS, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths
+from animdiff_cli.core.text import printable
 
 if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
@@ -54,13 +55,13 @@ def list_(
             print_json(model.record())
         return
     if quiet:
-        print("\n".join(model.name for model in models), end="\n" if models else "")
+        print_paths(*(model.name for model in models))
         return
-    print("\n".join(_table(models)))
-    _print_stderr(*(f"note: {model.name}: {model.problem}" for model in models if model.problem))
+    print_out(*_table(models))
+    print_err(*(f"note: {model.name}: {model.problem}" for model in models if model.problem))
     if not all_:
         filters = (f" --{key} {value}" for key, value in (("kind", kind), ("base", base)) if value)
-        _print_stderr(f"hint: to list downloadable models too: `animdiff models list --all{''.join(filters)}`")
+        print_err(f"hint: to list downloadable models too: `animdiff models list --all{''.join(filters)}`")
 
 
 @app.command(cls=Command)
@@ -72,7 +73,7 @@ def show(name: NameArg, json_: JsonOpt = False) -> None:
     if json_:
         print_json(details.record())
     else:
-        print("\n".join(_details_lines(details)))
+        print_out(*_details_lines(details))
 
 
 @app.command(cls=Command)
@@ -81,7 +82,7 @@ def path(name: NameArg, json_: JsonOpt = False) -> None:
     from animdiff_cli.jobs.models import find_model, require_path
 
     found = require_path(find_model(name))
-    print_json({"name": name, "path": str(found)}) if json_ else print(found)
+    print_json({"name": name, "path": str(found)}) if json_ else print_paths(found)
 
 
 @app.command(cls=Command)
@@ -102,11 +103,11 @@ def verify(
             print_json(result.record())
         else:
             failed = f": {result.failed_file}" if result.failed_file else ""
-            print(f"{result.name}  {VERDICTS[result.verdict]}{failed}", flush=True)
+            print_out(f"{result.name}  {VERDICTS[result.verdict]}{failed}")
         if result.verdict == "differs":
             damaged.append(result)
     if not count and not (json_ or quiet):
-        _print_stderr("nothing to verify: all local models are bundled")
+        print_err("nothing to verify: all local models are bundled")
     if damaged:
         _raise_damaged(damaged)
 
@@ -139,9 +140,9 @@ def rm(
         if json_:
             print_json({"name": removal.name, "removed": removed, "bytes": size, "forgotten": removal.alias})
         elif removed:
-            print("\n".join(removed))
+            print_paths(*removed)
         if removal.alias and not (json_ or quiet):
-            _print_stderr(f"removed `{removal.alias}` from your catalog")
+            print_err(f"removed `{removal.alias}` from your catalog")
 
 
 app.command(cls=Command)(add)
@@ -157,7 +158,7 @@ def _table(models: "Sequence[ModelInfo]") -> Iterator[str]:
 
 def _row(model: "ModelInfo") -> tuple[str, str, str, str, str]:
     location = LOCATIONS.get(model.where) or str(model.path and model.path.parent)
-    return model.name, model.kind or "?", model.base or "?", _size(model.bytes), location
+    return printable(model.name), model.kind or "?", model.base or "?", _size(model.bytes), location
 
 
 def _details_lines(details: "ModelDetails") -> Iterator[str]:
@@ -237,12 +238,7 @@ def _raise_damaged(damaged: "list[VerifyResult]") -> None:
 
 def _question(planned: "tuple[Removal, ...]") -> str:
     names = ", ".join(removal.name for removal in planned)
-    return f"remove {names} ({_size(sum(removal.bytes for removal in planned))})?"
-
-
-def _print_stderr(*lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)
+    return f"remove {printable(names)} ({_size(sum(removal.bytes for removal in planned))})?"
 
 
 def _reporter(*, quiet: bool) -> "Emit":
@@ -252,8 +248,8 @@ def _reporter(*, quiet: bool) -> "Emit":
     def report(event: Event) -> None:
         match event:
             case Checking(name, size) if size > LARGE_FILE:
-                _print_stderr(f"reading {name}, {_size(size)}")
+                print_err(f"reading {name}, {_size(size)}")
             case Note(message):
-                _print_stderr(f"note: {message}")
+                print_err(f"note: {message}")
 
     return ignore if quiet else report

@@ -1,12 +1,11 @@
 """`animdiff models add`: add a model to the user catalog."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from animdiff_cli.cli.options import MODELS, OUTPUT, SOURCES, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_out
 from animdiff_cli.core.choices import Base, Family, Kind
 
 KindOpt = Annotated[
@@ -81,6 +80,6 @@ def add(
     if json_:
         print_json(added.entry.model_dump(mode="json"))
         return
-    print(as_yaml(added.entry), end="")
+    print_out(*as_yaml(added.entry).rstrip().split("\n"))
     if not quiet:
-        print(f"written to {added.catalog}", file=sys.stderr)
+        print_err(f"written to {added.catalog}")

@@ -6,7 +6,7 @@ import typer
 
 from animdiff_cli.cli.command import Command
 from animdiff_cli.cli.options import JsonOpt
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_json, print_out
 
 app = typer.Typer(no_args_is_help=True, help="List and show presets.")
 
@@ -22,7 +22,7 @@ def list_(json_: JsonOpt = False) -> None:
         if json_:
             print_json({"name": preset.name, "description": preset.description, "path": str(preset.path)})
         else:
-            print(f"{preset.name:<{width}}  {preset.description}")
+            print_out(f"{preset.name:<{width}}  {preset.description}")
 
 
 @app.command(cls=Command)
@@ -36,5 +36,6 @@ def show(name: Annotated[str, typer.Argument(help="Name of the preset.")], json_
         return
     import yaml
 
-    print(f"# {preset.description}")
-    print(yaml.safe_dump(dict(preset.values), sort_keys=False, allow_unicode=True, width=100).rstrip())
+    print_out(f"# {preset.description}")
+    dumped = yaml.safe_dump(dict(preset.values), sort_keys=False, allow_unicode=True, width=100)
+    print_out(*dumped.rstrip().split("\n"))

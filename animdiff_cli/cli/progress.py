@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from animdiff_cli.cli.out import print_err
 from animdiff_cli.core.events import (
     Emit,
     Event,
@@ -81,21 +82,21 @@ class PlainLines:
     def __call__(self, event: Event) -> None:
         match event:
             case Loading(what):
-                _print(f"loading {what}")
+                print_err(f"loading {what}")
             case StepDone():
                 self._denoising_step(event)
             case Trained():
                 self._training_step(event)
             case Prepared(what, done, total) if done == total:
-                _print(f"prepared {total} {what}")
+                print_err(f"prepared {total} {what}")
             case FramesDecoded(done, total) if done == total:
-                _print(f"decoded {total} frames")
+                print_err(f"decoded {total} frames")
             case Measuring(name, job, jobs):
-                _print(f"measuring {name} ({job}/{jobs})" if jobs > 1 else f"measuring {name}")
+                print_err(f"measuring {name} ({job}/{jobs})" if jobs > 1 else f"measuring {name}")
             case Writing(path):
-                _print(f"writing {path}")
+                print_err(f"writing {path}")
             case Note(message):
-                _print(f"note: {message}")
+                print_err(f"note: {message}")
 
     def _denoising_step(self, event: StepDone) -> None:
         if event.step == 1:
@@ -106,7 +107,7 @@ class PlainLines:
         self._tenth = tenth
         clip = f"clip {event.job}/{event.jobs}, " if event.jobs > 1 else ""
         speed = format_speed(event, time.monotonic() - self._start_time)
-        _print(f"{clip}step {event.step}/{event.total}{', ' if speed else ''}{speed}")
+        print_err(f"{clip}step {event.step}/{event.total}{', ' if speed else ''}{speed}")
 
     def _training_step(self, event: Trained) -> None:
         tenth = 10 * event.step // event.total
@@ -116,7 +117,7 @@ class PlainLines:
             return
         self._tenth = tenth
         status = format_training_step(event, self._first_train_step, self._start_time)
-        _print(f"step {event.step}/{event.total}, {status}")
+        print_err(f"step {event.step}/{event.total}, {status}")
 
 
 def format_training_step(event: Trained, first_step: int, start_time: float) -> str:
@@ -135,7 +136,3 @@ def format_speed(event: StepDone, seconds: float) -> str:
     left = (event.total - event.step) / per_second
     speed = f"{per_second:.1f} it/s" if per_second >= 1 else f"{1 / per_second:.1f} s/it"
     return f"{speed}, {left:.0f} s left" if event.step < event.total else speed
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """`animdiff train-lora`, `train-adapter` and `train-motion`: train weights on videos."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ import typer
 
 from animdiff_cli.cli import train_options as opt
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, given_flags
-from animdiff_cli.cli.out import print_json
+from animdiff_cli.cli.out import print_err, print_json, print_paths
 from animdiff_cli.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def _start(stage: "Stage", ctx: typer.Context) -> None:
     elif given["json_"]:
         print_json({"output": str(result.path), **result.report})
     else:
-        print(result.path)
+        print_paths(result.path)
 
 
 def _layers(ctx: typer.Context) -> list["Layer"]:
@@ -222,8 +221,7 @@ def _preview(plan: "TrainPlan", folder: Path, emit: "Emit") -> None:
     from animdiff_cli.training.data.dataset import scan
     from animdiff_cli.training.data.preview import preview
 
-    for path in preview(scan(plan.config.data, emit), folder):
-        print(path)
+    print_paths(*preview(scan(plan.config.data, emit), folder))
 
 
 def _print_plan(plan: "TrainPlan", clips: int, *, as_json: bool, quiet: bool) -> None:
@@ -231,9 +229,9 @@ def _print_plan(plan: "TrainPlan", clips: int, *, as_json: bool, quiet: bool) ->
     if as_json:
         print_json({"output": str(plan.result), "clips": clips, "config": plan.config.model_dump(mode="json")})
         return
-    print(plan.result)
+    print_paths(plan.result)
     if not quiet:
         config = plan.config
         shape = f"{config.data.num_frames} frames, shorter side {config.data.size}"
         steps = f"{config.steps} steps of {config.batch * config.accumulation} on {plan.device.device}"
-        print(f"would train a {config.stage} on {clips} videos ({shape}), {steps}", file=sys.stderr)
+        print_err(f"would train a {config.stage} on {clips} videos ({shape}), {steps}")

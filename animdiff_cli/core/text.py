@@ -7,16 +7,17 @@ import re
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: object) -> str:
+def printable(text: object, *, keep_bytes: bool = False) -> str:
     r"""Return `str(text)` on one line, with characters that a terminal would act on or cannot show escaped.
 
     Bytes of a file name that is not UTF-8, which Python decodes to surrogates, become `\xe9`. All other text is
-    unchanged, backslashes too. The result can always be encoded as UTF-8.
+    unchanged, backslashes too. The result can always be encoded as UTF-8. `keep_bytes`: leave those surrogates as they
+    are, for `os.fsencode`.
 
     >>> printable("caf\udce9\x1b[31m")
     'caf\\xe9\\x1b[31m'
     """
-    return _UNSAFE.sub(_escape, str(text))
+    return _UNSAFE.sub(lambda match: _escaped(match[0], keep_bytes=keep_bytes), str(text))
 
 
 def json_line(record: object, *, ascii_only: bool = False) -> str:
@@ -27,8 +28,10 @@ def json_line(record: object, *, ascii_only: bool = False) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(record, ensure_ascii=ascii_only))
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def _escaped(character: str, *, keep_bytes: bool) -> str:
+    code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # PEP 383: one byte that could not be decoded
+        if keep_bytes:
+            return character
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

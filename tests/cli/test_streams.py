@@ -1,6 +1,19 @@
+import ast
+import io
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 
+import pytest
+from safetensors.torch import save_file
+from torch import zeros
+
+import animdiff_cli
+from animdiff_cli.cli import app
+from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths
+from animdiff_cli.cli.streams import run
 from animdiff_cli.outputs import read_recipe
 
 
@@ -95,3 +108,100 @@ def test_a_dry_run_in_json_holds_the_settings(animdiff, toy, files):
     assert plan["device"] == "cpu"
     assert plan["config"]["steps"] == 2
     assert files() == []
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    """Replace a standard stream while a test runs."""
+
+    def replaced(name, file):
+        monkeypatch.setattr(sys, name, file)
+        return file
+
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # `run` replaces both
+    return replaced
+
+
+def test_a_full_disk_below_stdout_loses_no_clip(here, toy, files, stream, capsys):
+    stream("stdout", Path("/dev/full").open("w"))  # noqa: SIM115
+    words = [*toy, "-p", "a fox", "--seed", "1", "--seed", "2", "-q", "-o", "o/"]
+    assert run(lambda: app(words)) == 2
+    assert len(files()) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: cannot write to stdout: no space left on the disk",
+        "hint: files named by `-o` are written; direct stdout elsewhere to get the rest",
+    ]
+
+
+def test_a_reader_that_has_left_is_no_failure(stream, capsys):
+    read, write = os.pipe()
+    os.close(read)
+    stream("stdout", os.fdopen(write, "w"))
+    assert run(lambda: [print_out("x" * 100_000), print_paths("a"), print_json({})]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_stdout_cannot_encode_is_escaped(stream):
+    written = io.BytesIO()
+    stream("stdout", io.TextIOWrapper(written, "ascii"))
+    assert run(lambda: [print_out("🚀"), print_json({"prompt": "🚀"})]) == 0
+    text, record = written.getvalue().decode("ascii").splitlines()
+    assert text == r"\U0001f680"
+    assert json.loads(record) == {"prompt": "🚀"}
+
+
+def test_errors_never_reach_stdout_when_stderr_is_closed(script, here):
+    done = subprocess.run(["bash", "-c", '"$@" 2>&-', "bash", script, "presets", "show", "nosuch"], capture_output=True)
+    assert (done.returncode, done.stdout) == (3, b"")
+
+
+def test_a_closed_stdout_is_no_failure(stream, capsys):
+    stream("stdout", None)
+    assert run(lambda: [print_out("x"), print_paths("x"), print_json({}), print_err("note")]) == 0
+    assert capsys.readouterr().err == "note\n"
+
+
+def test_a_deleted_folder_is_named(animdiff, here):
+    here.rmdir()
+    result = animdiff("presets", "list")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("error: the current folder no longer exists\nhint: ")
+
+
+def test_a_script_gets_the_bytes_of_a_path(stream):
+    written = io.BytesIO()
+    stream("stdout", io.TextIOWrapper(written, "utf-8"))
+    run(lambda: print_paths("caf\udce9\x1b.gif"))
+    assert written.getvalue() == b"caf\xe9\\x1b.gif\n"
+
+
+HOSTILE = "\x1b]0;pwned\x07\x1b[2J\u202e\x9b31m"
+
+
+def test_control_characters_of_weights_and_recipes_are_escaped(animdiff, here):
+    save_file({"emb_params": zeros(1, 768)}, here / f"a{HOSTILE}.safetensors", {HOSTILE: HOSTILE})
+    (here / "r.json").write_text(json.dumps({"animdiff": 1, "config": {"prompt": HOSTILE, "model": HOSTILE}}))
+    for words in (
+        ["inspect", f"a{HOSTILE}.safetensors", "--no-hash"],
+        ["inspect", f"a{HOSTILE}.safetensors", "--no-hash", "--json"],
+        ["inspect", "r.json"],
+        ["inspect", "r.json", "--json"],
+        ["inspect", f"{HOSTILE}.gif"],
+        ["generate", "--from", "r.json", "--dry-run"],
+        ["generate", "--from", "r.json", "--dry-run", "--json"],
+        ["models", "show", HOSTILE],
+        ["models", "list", f"--{HOSTILE}"],
+        [HOSTILE],
+    ):
+        result = animdiff(*words)
+        output = result.stdout + result.stderr
+        assert "pwned" in output
+        assert not set("\x1b\x07\x9b\u202e") & set(output), words
+
+
+def test_only_the_escaping_functions_print():
+    package = Path(animdiff_cli.__file__).parent
+    for path in set(package.rglob("*.py")) - {package / "cli" / "out.py"}:
+        calls = (node.func for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call))
+        assert not [call for call in calls if ast.unparse(call) in ("print", "typer.echo", "sys.stdout.write")], path
