@@ -1,12 +1,17 @@
 """Directories: the only module that reads them from platformdirs and the environment."""
 
 import os
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 PACKAGE = Path(__file__).resolve().parent
+
+#: start of the names of our temporary folders
+TEMPORARY = "animdiff-"
 
 
 def pocket_dir() -> Path:
@@ -52,6 +57,22 @@ def hub_cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def output_dir() -> Path:
     """Return the default output folder: `ANIMDIFF_OUTPUT`, else `animdiff-out` in the current folder."""
     return _from_env("ANIMDIFF_OUTPUT") or Path("animdiff-out")
+
+
+def variable_of(path: Path) -> str | None:
+    """Return the environment variable that moves the folder which holds `path`; None if it is in none of ours.
+
+    >>> variable_of(cache_dir() / "training")
+    'ANIMDIFF_CACHE'
+    """
+    folders = {"ANIMDIFF_CACHE": cache_dir, "ANIMDIFF_MODELS": models_dir, "ANIMDIFF_CONFIG": config_dir}
+    with suppress(OSError):  # the current folder was deleted, or no temporary folder can be written
+        for name, folder in folders.items():
+            if path.absolute().is_relative_to(folder().absolute()):
+                return name
+        if path.is_relative_to(tempfile.gettempdir()) and any(part.startswith(TEMPORARY) for part in path.parts):
+            return "TMPDIR"
+    return None
 
 
 def _from_env(name: str) -> Path | None:

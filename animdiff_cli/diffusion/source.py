@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from animdiff_cli.core.model_parts import BASES, NETWORKS, networks_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.canonical import CanonicalWeights
@@ -70,9 +70,7 @@ class ModelSource:
             return [CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in folders]
         loaded = []
         for part in tokenizers_of(self.base):
-            with TemporaryDirectory() as folder:
-                for name, text in tokenizer_of(part, self.contents, self.base, self.path.name).items():
-                    (Path(folder) / name).write_bytes(text)
+            with temporary_folder(tokenizer_of(part, self.contents, self.base, self.path.name)) as folder:
                 loaded.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
         return loaded
 

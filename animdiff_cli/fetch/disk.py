@@ -1,6 +1,5 @@
 """The models folder on disk: free space, locks between processes, readable errors."""
 
-import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,14 +12,12 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.files import os_errors
 
 CHOOSE_FOLDER = "choose another folder: `export ANIMDIFF_MODELS=…`"
-FREE_SPACE = "free some space, then run it again"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def readable_failures(path: Path) -> AbstractContextManager[None]:
     """Turn an `OSError` in the models folder into a `UsageError` that names `path`."""
-    hints = {errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE}
-    return os_errors.readable_failures("use", path, hint=CHOOSE_FOLDER, hints=hints, kept="; downloaded data is kept")
+    return os_errors.readable_failures("use", path, hint=CHOOSE_FOLDER, kept="; downloaded data is kept")
 
 
 @contextmanager

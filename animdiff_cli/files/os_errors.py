@@ -1,16 +1,19 @@
 """OS errors (full disk, no permission, name too long) as `UsageError`s with a hint."""
 
 import errno
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from animdiff_cli import paths
 from animdiff_cli.errors import UsageError
 
 #: errno → reason in plain English
 REASONS: Mapping[int, str] = {
     errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "your disk quota is used up",
+    errno.EDQUOT: "your quota is used up on the disk",
     errno.EFBIG: "the file is larger than this system allows",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -23,10 +26,11 @@ REASONS: Mapping[int, str] = {
 }
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 #: errno → hint for outputs; `{flag}` is the option that sets the path
 OUTPUT_HINTS: Mapping[int, str] = {
-    errno.ENOSPC: "free some space, or choose another disk with `{flag}`",
-    errno.EDQUOT: "free some space, or choose another disk with `{flag}`",
+    **dict.fromkeys(DISK_FULL, "free some space, or choose another disk with `{flag}`"),
     errno.EFBIG: "render fewer frames or a smaller size",
     errno.ENAMETOOLONG: "choose a shorter name with `{flag}`",
 }
@@ -38,19 +42,57 @@ def readable_failures(
 ) -> Iterator[None]:
     """Convert an `OSError` inside the context into a `UsageError` "cannot `verb` `path`: reason".
 
-    `hints` maps errno to a hint that replaces `hint`. `kept` is added to the message if the disk is full.
+    `hints` maps errno to a hint that replaces `hint`. If the disk is full, the message names it and ends in `kept`. If
+    `path` is in a folder of ours, the hint names the variable that moves the folder.
     """
     try:
         yield
     except OSError as error:
         code = error.errno or 0
         why = REASONS.get(code, (error.strerror or str(error)).lower())
-        is_disk_full = code in (errno.ENOSPC, errno.EDQUOT)
-        message = f"cannot {verb} `{path}`: {why}{kept if is_disk_full else ''}"
-        raise UsageError(message, hint=(hints or {}).get(code, hint)) from error
+        disk = f" mounted at `{_mount_point(path)}`{kept}" if code in DISK_FULL else ""
+        message = f"cannot {verb} `{path}`: {why}{disk}"
+        moved = _move_hint(code, path)
+        raise UsageError(message, hint=moved or (hints or {}).get(code, hint)) from error
+
+
+@contextmanager
+def temporary_folder(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """Yield a temporary folder that holds `files`, by name. Raises `UsageError` if it cannot be written."""
+    try:
+        place = Path(tempfile.gettempdir(), f"{paths.TEMPORARY}…")
+    except FileNotFoundError as error:
+        message = "no folder for temporary files can be written"
+        raise UsageError(message, hint="free some space, or choose another folder: `export TMPDIR=…`") from error
+    with ExitStack() as stack:
+        with readable_failures("write", place, hint="choose another folder: `export TMPDIR=…`"):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=paths.TEMPORARY)))
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+        yield folder
+
+
+def _move_hint(code: int, path: Path) -> str | None:
+    """Return how to move our folder that holds `path`; None if another hint is better."""
+    variable, is_full = paths.variable_of(path), code in DISK_FULL
+    is_disk = is_full or code == errno.EROFS
+    if variable is None or not (is_disk or variable in ("ANIMDIFF_CACHE", "TMPDIR")):
+        return None
+    choose = f"choose another {'disk' if is_disk else 'folder'}: `export {variable}=…`"
+    return f"free some space, or {choose}" if is_full else choose
+
+
+def _mount_point(path: Path) -> Path:
+    try:
+        absolute = path.absolute()
+    except OSError:  # the current folder was deleted
+        return path
+    return next((parent for parent in (absolute, *absolute.parents) if os.path.ismount(parent)), absolute)
 
 
 def readable_output_failures(path: Path, flag: str = "--output") -> AbstractContextManager[None]:
     """Convert an `OSError` from writing an output into a `UsageError`. `flag`: the option that sets the path."""
+    variable = " or `export ANIMDIFF_OUTPUT=…`" if flag == "--output" else ""
     hints = {code: hint.format(flag=flag) for code, hint in OUTPUT_HINTS.items()}
+    hints |= {code: f"{hints[code]}{variable}" for code in DISK_FULL}
     return readable_failures("write", path, hint=f"choose another path with `{flag}`", hints=hints)

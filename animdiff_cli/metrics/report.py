@@ -1,7 +1,6 @@
 """The HTML report: one self-contained file with the clips, their metrics and the definitions."""
 
 import base64
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from animdiff_cli.core.formats import MEDIA_TYPES
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write_text
-from animdiff_cli.files.os_errors import readable_output_failures
+from animdiff_cli.files.os_errors import readable_output_failures, temporary_folder
 from animdiff_cli.metrics.results import (
     NOT_COMPUTED,
     ClipResult,
@@ -158,9 +157,9 @@ def _media(clip: ClipResult) -> str:
     media_type = MEDIA_TYPES.get(clip.path.suffix.lower()) if clip.path.is_file() else None
     if media_type:
         return _element(clip, media_type, clip.path.read_bytes())
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder({}) as folder:
         frames = read_clip(clip.path).frames
-        written = write_clip(frames, clip.fps or 8, Path(folder, "clip.webp"), "webp", {})
+        written = write_clip(frames, clip.fps or 8, folder / "clip.webp", "webp", {})
         return _element(clip, "image/webp", written.read_bytes())
 
 

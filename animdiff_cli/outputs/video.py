@@ -1,12 +1,12 @@
 """Write MP4 (H.264) and WebM (VP9): 8-bit 4:2:0, BT.709, with colour tags."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from animdiff_cli.core.timing import frame_rate
+from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.outputs.ffmpeg import Frames, encode, file_url
 from animdiff_cli.outputs.provenance import ffmetadata
 
@@ -46,11 +46,10 @@ def write_webm(frames: Frames, fps: float, path: Path, recipe: str) -> None:
 def _write(frames: Frames, fps: float, path: Path, recipe: str, codec: Codec) -> None:
     height, width = frames.shape[1:3]
     even = (_pad_to_even(frame) for frame in frames)
-    with tempfile.TemporaryDirectory() as folder:
-        # a file, because an argument is limited to 128 KiB
-        tags = Path(folder, "tags")
-        tags.write_text(ffmetadata(recipe), encoding="ascii", newline="\n")
-        metadata = ["-f", "ffmetadata", "-i", file_url(tags), "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
+    # a file, because an argument is limited to 128 KiB
+    with temporary_folder({"tags": ffmetadata(recipe).encode("ascii")}) as folder:
+        tags = file_url(folder / "tags")
+        metadata = ["-f", "ffmetadata", "-i", tags, "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
         arguments = [*metadata, *codec.options, "-f", codec.container, file_url(path)]
         encode(even, (width + width % 2, height + height % 2), frame_rate(fps), arguments)
 

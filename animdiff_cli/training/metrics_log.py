@@ -34,11 +34,10 @@ class MetricsLog:
 
     def __init__(self, folder: Path, *, resume_at: int = 0, tensorboard: bool = False) -> None:
         self.path = folder / "loss.csv"
-        folder.mkdir(parents=True, exist_ok=True)
         self.rows = [row for row in read_metrics(self.path) if row.step <= resume_at]
         with readable_output_failures(self.path, "-o"):
             atomic_write_text(self.path, _to_csv(self.rows))
-        self._file = self.path.open("a", encoding="utf-8", newline="")
+            self._file = self.path.open("a", encoding="utf-8", newline="")
         self._tensorboard: Any = _summary_writer(folder / "tensorboard", resume_at + 1) if tensorboard else None
 
     def append(self, row: StepMetrics) -> None:

@@ -2,12 +2,13 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.files.os_errors import REASONS, readable_failures
+from animdiff_cli.files.os_errors import REASONS, readable_failures, readable_output_failures, temporary_folder
 
 
 def test_a_name_that_is_too_long_is_reported(tmp_path):
@@ -19,7 +20,7 @@ def test_a_name_that_is_too_long_is_reported(tmp_path):
 
 
 def test_a_specific_hint_precedes_the_general_one_and_a_full_disk_reports_what_is_kept():
-    with pytest.raises(UsageError, match=r"no space left on the disk; all is kept$") as refusal:  # noqa: SIM117
+    with pytest.raises(UsageError, match=r"no space left on the disk mounted at `.+`; all is kept$") as refusal:  # noqa: SIM117
         with readable_failures("use", Path("x"), hint="h", hints={errno.ENOSPC: "free some"}, kept="; all is kept"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert refusal.value.hint == "free some"
@@ -35,3 +36,34 @@ def test_an_unlisted_error_keeps_the_text_of_the_system():
 def test_other_exceptions_pass_through():
     with pytest.raises(ZeroDivisionError), readable_failures("read", Path("x"), hint="h"):
         _ = 1 / 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("variable", ["ANIMDIFF_CACHE", "ANIMDIFF_MODELS", "ANIMDIFF_CONFIG"])
+def test_a_full_disk_is_named_with_the_variable_that_moves_the_folder(tmp_path, monkeypatch, code, variable):
+    monkeypatch.setenv(variable, str(tmp_path / "small"))
+    with pytest.raises(UsageError, match="on the disk mounted at `") as refusal:  # noqa: SIM117
+        with readable_output_failures(tmp_path / "small" / "training" / "x", "-o"):
+            raise OSError(code, os.strerror(code))
+    assert refusal.value.hint == f"free some space, or choose another disk: `export {variable}=…`"
+
+
+def test_a_full_disk_of_outputs_names_the_flag_and_the_variable(tmp_path):
+    with pytest.raises(UsageError) as refusal, readable_output_failures(tmp_path / "x.gif"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert refusal.value.hint == (
+        "free some space, or choose another disk with `--output` or `export ANIMDIFF_OUTPUT=…`"
+    )
+
+
+def test_a_temporary_folder_that_cannot_be_written_names_tmpdir(tmp_path, monkeypatch):
+    with temporary_folder({"a": b"1"}) as folder:
+        assert (folder / "a").read_bytes() == b"1"
+    assert not folder.exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(UsageError) as refusal, temporary_folder({}):
+        pass
+    assert refusal.value.hint == "choose another folder: `export TMPDIR=…`"
+    with pytest.raises(UsageError) as refusal, readable_output_failures(tmp_path / "missing" / "animdiff-x" / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert refusal.value.hint == "free some space, or choose another disk: `export TMPDIR=…`"

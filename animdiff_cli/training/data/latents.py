@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.errors import DeviceError
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.training.data.dataset import ClipDataset
 from animdiff_cli.training.data.prefetch import prefetch
@@ -65,7 +66,8 @@ class LatentCache:
         on_entry: OnEntry = lambda done, total: None,
     ) -> None:
         """Encode every missing (index, variant). Raises `DeviceError` if the VAE overflows even in float32."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with readable_output_failures(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         missing = [pair for pair in pairs if not self._path(clips, *pair).is_file()]
         with closing(prefetch(lambda pair: clips.frames(*pair), missing)) as decoded:
             for done, (pair, frames) in enumerate(zip(missing, decoded, strict=True), start=1):

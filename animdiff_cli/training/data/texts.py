@@ -9,6 +9,7 @@ from pathlib import Path
 
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt, ignore_report
+from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.training.data.latents import sha256_of_module, sha256_of_values
 from animdiff_cli.weights.files import read_tensors, write_tensors
 
@@ -34,7 +35,8 @@ class TextCache:
 
     def fill(self, captions: Iterable[str | None], components: Components, report: Report = ignore_report) -> None:
         """Encode every missing caption. Passes each message about truncated text to `report`, once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with readable_output_failures(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         for caption in dict.fromkeys(captions):
             if not self._path(caption).is_file():
                 messages: set[str] = set()  # both tokenizers of SDXL report the same
