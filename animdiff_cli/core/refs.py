@@ -35,6 +35,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.ASCII | re.DOTALL)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]", re.ASCII)
 _HF = re.compile(r"(?P<target>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_COLON_SCALE = re.compile(r"(?P<name>.+?):(?P<scale>[+-]?(?:\d+\.?\d*|\.\d+))(?::.*)?", re.ASCII | re.DOTALL)
 _CIVITAI = re.compile(r"(?P<target>\d+)@(?P<revision>\d+)", re.ASCII)
 
 
@@ -96,7 +97,8 @@ def _classify(text: str) -> ModelRef:
     if _looks_like_path(text):
         return ModelRef("path", text)
     if not _ALIAS.fullmatch(text):
-        _refuse(text, "remove the scale: it is not supported here" if _SCALE.fullmatch(text) else f"use {GRAMMAR}")
+        without_scale = "remove the scale: it is not supported here" if _SCALE.fullmatch(text) else f"use {GRAMMAR}"
+        _refuse(text, _scale_hint(text) or without_scale)
     return ModelRef("alias", text.lower())
 
 
@@ -107,8 +109,8 @@ def _looks_like_path(text: str) -> bool:
 
 def _hf(rest: str, text: str) -> ModelRef:
     match = _HF.fullmatch(rest)
-    if match is None or {"", ".", ".."} & set(rest.partition("@")[0].split("/")):
-        _refuse(text, "use `hf:org/repo`, `hf:org/repo/file` or `hf:org/repo/file@revision`")
+    if match is None or {"", ".", ".."} & set(rest.partition("@")[0].split("/")) or _COLON_SCALE.fullmatch(rest):
+        _refuse(text, _scale_hint(text) or "use `hf:org/repo`, `hf:org/repo/file` or `hf:org/repo/file@revision`")
     return ModelRef("hf", match["target"], match["file"], match["revision"])
 
 
@@ -141,10 +143,42 @@ _TOKEN_VARIABLES: Mapping[str, str] = {"civitai.com": "CIVITAI_TOKEN", "huggingf
 
 
 def _unknown(rest: str, text: str) -> NoReturn:
+    if hint := _scale_hint(text):
+        _refuse(text, hint)
     _refuse(text, f"use `hf:`, `civitai:` or `https:`; for a local file with this name, `./{text}`")
 
 
 _SCHEMES: Mapping[str, Callable[[str, str], ModelRef]] = {"hf": _hf, "civitai": _civitai, "https": _url, "http": _url}
+
+
+def path_hint(text: str) -> str | None:
+    """Return a hint for a path that does not exist, if it looks like a reference in the syntax of other programs.
+
+    >>> path_hint("runwayml/stable-diffusion-v1-5")
+    'for the Hugging Face repository, type `hf:runwayml/stable-diffusion-v1-5`'
+    >>> path_hint("loras/mystyle.safetensors:0.7")
+    'type the scale after `@`: `loras/mystyle.safetensors@0.7`'
+    """
+    site = next((site for site in _SITES if text.lower().startswith(site)), None)
+    if site:
+        return f"for a URL, type `https://{text}`"
+    if hint := _scale_hint(text):
+        return hint
+    match = _HF.fullmatch(text)
+    is_file_in_folder = match is not None and match["file"] is None and match["target"].endswith(WEIGHT_SUFFIXES)
+    if match is None or is_file_in_folder or {"", ".", ".."} & set(text.partition("@")[0].split("/")):
+        return None
+    return f"for the Hugging Face repository, type `hf:{text}`"
+
+
+def _scale_hint(text: str) -> str | None:
+    """Return a hint for `name:0.7`, as other programs write a scale."""
+    match = _COLON_SCALE.fullmatch(text)
+    return f"type the scale after `@`: `{match['name']}@{match['scale']}`" if match else None
+
+
+#: hosts that users type without `https://`
+_SITES = ("huggingface.co/", "hf.co/", "civitai.com/", "www.civitai.com/")
 
 
 def _refuse(text: str, hint: str) -> NoReturn:

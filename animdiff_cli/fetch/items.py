@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from animdiff_cli import paths
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
-from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.core.refs import ModelRef, parse_ref, path_hint
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.network import Network
@@ -94,7 +95,8 @@ def _items(word: str, network: Network, *, in_preset: bool = False) -> tuple[Fet
     if ref.source == "path":
         if in_preset:
             return ()  # a preset may name a local file: nothing to fetch
-        raise UsageError(f"`{word}` is a path: nothing to fetch", hint="use it directly: `--model PATH`")
+        hint = None if paths.expanded(word).exists() else path_hint(word)
+        raise UsageError(f"`{word}` is a path: nothing to fetch", hint=hint or "use it directly: `--model PATH`")
     ref = canonical_ref(ref, network)
     return (FetchItem(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.source != "hf"),)
 

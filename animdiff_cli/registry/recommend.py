@@ -7,7 +7,7 @@ from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
 from animdiff_cli.core.choices import Kind
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError
-from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.metadata import read_metadata
 from animdiff_cli.registry.store import locate
 
@@ -33,10 +33,17 @@ def _recommended(layers: Sequence[Layer], key: str) -> list[Layer]:
     return [layer for name in named for layer in _layers(name, setting.kind)]
 
 
+def _entry_of(name: str) -> CatalogEntry | None:
+    """Return the catalog entry with this alias or download source."""
+    catalog = load_catalog()
+    if name in catalog:
+        return catalog.find(name)
+    return next((entry for entry in catalog.entries if name in entry.sources), None)
+
+
 def _layers(name: str, kind: Kind) -> list[Layer]:
     """Return the settings that one set of weights recommends, as a layer; empty if none."""
-    if name.lower() in load_catalog():
-        entry = load_catalog().find(name)
+    if entry := _entry_of(name):
         return [Layer(f"recommended for `{entry.alias}`", entry.recommended)]
     try:
         path = locate(parse_ref(name), kind).path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from animdiff_cli import paths
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
-from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef, parse_ref
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef, parse_ref, path_hint
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.os_errors import readable_failures
@@ -185,7 +185,8 @@ def _no_such_path(path: Path) -> NotFound:
                 message = f"no file or folder `{path}` in the current folder"
                 return NotFound(message, hint=f"to use {weights.path}, type `{weights.name}`")
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, siblings, otherwise="check the path, or use an alias such as `pocket`")
+    otherwise = path_hint(str(path)) or "check the path, or use an alias such as `pocket`"
+    hint = did_you_mean(path.name, siblings, otherwise=otherwise)
     return NotFound(f"no file or folder `{path}`", hint=hint)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import get_args
 
+from animdiff_cli.core.refs import path_hint
 from animdiff_cli.errors import NotFound
 from animdiff_cli.weights import kind_readers
 from animdiff_cli.weights.files import WeightFile, open_weights
@@ -49,7 +50,7 @@ def identify(path: Path) -> WeightsInfo:
 def open_any(path: Path) -> WeightFile:
     """Open a weight file, or a diffusers folder as one file. Raises `NotFound` if the path does not exist."""
     if not path.exists():
-        raise NotFound(f"no file or folder {path}", hint=f"check the path: `ls {path.parent}`")
+        raise NotFound(f"no file or folder {path}", hint=path_hint(str(path)) or f"check the path: `ls {path.parent}`")
     return open_folder(path) if path.is_dir() else open_weights(path)
 
 

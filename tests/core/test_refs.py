@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.core.refs import ModelRef, parse_ref, path_hint
 from animdiff_cli.errors import UsageError
 
 PART = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,12}", fullmatch=True).filter(lambda part: ".." not in part)
@@ -78,6 +78,11 @@ def test_the_last_number_is_the_scale(text, target, revision, scale):
         ("hf:org/repo/../../etc/x", "hf:org/repo"),
         ("hf:org/repo//x", "hf:org/repo"),
         ("ftp://host/x.ckpt", "https:"),
+        ("mystyle:0.7", "`mystyle@0.7`"),
+        ("my_style:1", "`my_style@1`"),
+        ("mystyle.safetensors:-.5", "`mystyle.safetensors@-.5`"),
+        ("mystyle:0.7:0.3", "`mystyle@0.7`"),
+        ("hf:org/repo/f.safetensors:0.7", "`hf:org/repo/f.safetensors@0.7`"),
         ("https:/host", "complete URL"),
         ("https://[::1/x.ckpt", "complete URL"),
         ("https://host:99999/x.ckpt", "complete URL"),
@@ -158,3 +163,26 @@ def test_any_text_is_a_reference_or_a_usage_error(text):
         assert refusal.hint
     else:
         assert parse_ref(str(ref), scaled=True) == ref
+
+
+@pytest.mark.parametrize(
+    ("path", "typed"),
+    [
+        ("guoyww/animatediff", "`hf:guoyww/animatediff`"),
+        ("guoyww/animatediff/v3_sd15_mm.ckpt", "`hf:guoyww/animatediff/v3_sd15_mm.ckpt`"),
+        ("org/repo@fp16", "`hf:org/repo@fp16`"),
+        ("huggingface.co/org/repo", "`https://huggingface.co/org/repo`"),
+        ("civitai.com/models/1?modelVersionId=2", "`https://civitai.com/models/1?modelVersionId=2`"),
+        ("org/repo:0.7", "`org/repo@0.7`"),
+        ("./style.safetensors:0.7", "`./style.safetensors@0.7`"),
+        ("loras/style.safetensors", None),
+        ("/org/repo", None),
+        ("./org/repo", None),
+        ("../org/repo", None),
+        ("~/org/repo", None),
+        ("my loras/style", None),
+    ],
+)
+def test_a_missing_path_in_another_syntax_gets_the_right_one_as_a_hint(path, typed):
+    hint = path_hint(path)
+    assert hint is None if typed is None else typed in (hint or "")

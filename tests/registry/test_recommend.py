@@ -6,6 +6,7 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.metadata import metadata_path
 from animdiff_cli.registry.recommend import with_recommended
 
 
@@ -78,3 +79,31 @@ def test_few_step_presets_match_the_recommended_settings():
     for name, module in (("lcm-8step", "animatelcm"), ("lightning-4step", "lightning-4")):
         preset, recommended = load_preset(name).values, load_catalog().find(module).recommended
         assert {key: preset[key] for key in recommended} == dict(recommended)
+
+
+@pytest.mark.parametrize(
+    ("lora", "name"),
+    [
+        ("hf:org/repo/style.safetensors@v2", "org--repo--@v2--style.safetensors"),
+        ("hf:org/repo/style.safetensors@v2@0.8", "org--repo--@v2--style.safetensors"),
+        ("civitai:1@2", "civitai-1-2/style.safetensors"),
+        ("civitai:1@2@0.8", "civitai-1-2/style.safetensors"),
+        ("./style@2.safetensors@0.8", None),
+    ],
+)
+def test_a_lora_with_a_version_and_a_scale_recommends_settings(tmp_path, monkeypatch, lora, name):
+    monkeypatch.setenv("ANIMDIFF_MODELS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "other" / name if name else tmp_path / "style@2.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    metadata_path(path).write_text('{"recommended": {"steps": 7}}')
+    assert _resolved(loras=[lora]).values["steps"] == 7
+    assert _resolved(loras=[{"ref": lora, "scale": 0.5}] if "0.8" not in lora else [lora]).values["steps"] == 7
+
+
+def test_a_download_source_of_the_catalog_recommends_what_its_alias_does():
+    entry = load_catalog().find("lcm-lora-sd15")
+    by_source = _resolved(model="toonyou", loras=[f"{entry.sources[0]}@0.8"])
+    assert by_source.values["steps"] == _resolved(model="toonyou", loras=["lcm-lora-sd15@0.8"]).values["steps"]
+    assert by_source.origins["steps"] == "recommended for `lcm-lora-sd15`"
