@@ -1,7 +1,7 @@
 """Out-of-memory failures as a `DeviceError` with a hint."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -12,25 +12,32 @@ from animdiff_cli.errors import DeviceError
 _MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
 
 
-@contextmanager
-def out_of_memory_as_device_error(plan: DevicePlan, width: int, height: int, num_frames: int) -> Iterator[None]:
+def out_of_memory_while_rendering(
+    plan: DevicePlan, width: int, height: int, num_frames: int
+) -> AbstractContextManager[None]:
     """Turn an allocation failure inside this context into a `DeviceError` that names settings to lower."""
+    return out_of_memory_as_device_error(
+        f"rendering {num_frames} frames of {width}x{height} in {plan.dtype}",
+        plan.device,
+        hint=_what_to_lower(plan, width, height, num_frames),
+    )
+
+
+@contextmanager
+def out_of_memory_as_device_error(work: str, device: torch.device, *, hint: str) -> Iterator[None]:
+    """Turn an allocation failure inside this context into a `DeviceError`: out of memory while `work`."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceError(
-            f"out of memory on {plan.device} while rendering {num_frames} frames of {width}x{height} in {plan.dtype}",
-            hint=_what_to_lower(plan, width, height, num_frames),
-        ) from error
+        raise DeviceError(f"out of memory on {device} while {work}", hint=hint) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, in torch or Python."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        message in str(error) for message in _MESSAGES
-    )
+    is_known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return is_known or any(message in str(error) for message in _MESSAGES)
 
 
 def _what_to_lower(plan: DevicePlan, width: int, height: int, num_frames: int) -> str:

@@ -11,7 +11,7 @@ from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDon
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
-from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
+from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
@@ -41,7 +41,7 @@ class Animator:
             on_decoded=lambda done, total: emit(FramesDecoded(done, total)),
             report=_reported_once(emit),
         )
-        with out_of_memory_as_device_error(plan, config.width, config.height, config.num_frames):
+        with out_of_memory_while_rendering(plan, config.width, config.height, config.num_frames):
             frames = render(self.pipeline, config, callbacks)
         return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind))
 

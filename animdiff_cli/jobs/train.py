@@ -17,7 +17,7 @@ from animdiff_cli.diffusion.conditions.sdxl import size_ids
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.hashing import sha256_of_files
 from animdiff_cli.files.os_errors import readable_output_failures
-from animdiff_cli.jobs.train_memory import offload_encoders, out_of_memory_as_error, set_up_memory
+from animdiff_cli.jobs.train_memory import offload_encoders, out_of_memory_while_training, set_up_memory
 from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
 from animdiff_cli.jobs.train_report import SampleWriter, make_report, metadata_of, sample_prompts
 from animdiff_cli.jobs.train_stages import TrainingModels, build_models, build_motion, shard_models
@@ -67,7 +67,7 @@ def run_training(
         if distributed.fsdp and distributed.is_sharded:
             models = shard_models(models, plan.device.device, distributed.world_size, distributed.fsdp)
         checkpointing = set_up_memory(plan, clips, models, distributed, emit)
-        with out_of_memory_as_error(plan, gradient_checkpointing=checkpointing):
+        with out_of_memory_while_training(plan, gradient_checkpointing=checkpointing):
             return _train(plan, clips, components, models, distributed, emit, overwrite=overwrite)
 
 

@@ -1,16 +1,14 @@
 """Memory of a training run: estimate it, save it where it is short, and report when it runs out."""
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 
 from animdiff_cli.core.events import Emit, Note
 from animdiff_cli.diffusion.build import Components
-from animdiff_cli.diffusion.memory import is_out_of_memory
-from animdiff_cli.errors import DeviceError
+from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
 from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.jobs.train_stages import TrainingModels
 from animdiff_cli.training.data.dataset import ClipDataset
@@ -68,16 +66,10 @@ def offload_encoders(components: Components) -> None:
     torch.cuda.empty_cache()
 
 
-@contextmanager
-def out_of_memory_as_error(plan: TrainPlan, *, gradient_checkpointing: bool) -> Iterator[None]:
+def out_of_memory_while_training(plan: TrainPlan, *, gradient_checkpointing: bool) -> AbstractContextManager[None]:
     """Turn an out-of-memory error inside the context into a `DeviceError` with options that lower memory."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise DeviceError(
-            f"out of memory on {plan.device.device} while training on {plan.config.batch} clips of"
-            f" {plan.config.data.num_frames} frames at a time",
-            hint=remedies(plan.config, plan.device.torch_dtype, gradient_checkpointing=gradient_checkpointing),
-        ) from error
+    return out_of_memory_as_device_error(
+        f"training on {plan.config.batch} clips of {plan.config.data.num_frames} frames at a time",
+        plan.device.device,
+        hint=remedies(plan.config, plan.device.torch_dtype, gradient_checkpointing=gradient_checkpointing),
+    )

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animdiff_cli.diffusion.device import DevicePlan, Machine, plan_device, probe_machine
-from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
+from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.errors import DeviceError, UsageError
 
 H100 = Machine(cuda_names=("H100", "H100"), cuda_bf16=True, cpu_bf16=True)
@@ -75,7 +75,7 @@ def test_running_out_of_memory_says_what_to_lower(message):
     plan = DevicePlan("cuda", 0, "fp16")
     with (
         pytest.raises(DeviceError, match="16 frames of 512x512") as caught,
-        out_of_memory_as_device_error(plan, 512, 512, 16),
+        out_of_memory_while_rendering(plan, 512, 512, 16),
     ):
         raise RuntimeError(message)
     assert "--frames 8" in caught.value.hint
@@ -87,7 +87,7 @@ def test_an_allocation_no_machine_can_make_is_out_of_memory():
 
     with (
         pytest.raises(DeviceError, match="out of memory"),
-        out_of_memory_as_device_error(DevicePlan("cpu", 0, "fp32"), 8, 8, 1),
+        out_of_memory_while_rendering(DevicePlan("cpu", 0, "fp32"), 8, 8, 1),
     ):
         torch.empty(2**60, dtype=torch.uint8)
 
@@ -95,6 +95,6 @@ def test_an_allocation_no_machine_can_make_is_out_of_memory():
 def test_other_failures_stay_what_they_are():
     with (
         pytest.raises(RuntimeError, match="a bug"),
-        out_of_memory_as_device_error(DevicePlan("cpu", 0, "fp32"), 8, 8, 1),
+        out_of_memory_while_rendering(DevicePlan("cpu", 0, "fp32"), 8, 8, 1),
     ):
         raise RuntimeError("a bug")
