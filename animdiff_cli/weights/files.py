@@ -7,22 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError, safe_open
-
 from animdiff_cli.errors import IntegrityError, NotFound
-from animdiff_cli.weights.header import TensorSpec, read_header
-from animdiff_cli.weights.lazy import LazyTensor, StoredRows, dtype_name, wrap_tensor
+from animdiff_cli.weights.header import MAX_HEADER_BYTES, read_header
+from animdiff_cli.weights.lazy import LazyTensor, StoredRows, wrap_tensor
 
 if TYPE_CHECKING:  # importing torch takes seconds, and reading headers does not need it
     from torch import Tensor
 
 _REFUSED = "the download was refused: use `animdiff fetch`, which sends your token"
-#: what failed downloads save as a weight file: first bytes, what it is, hint
-FAILED_DOWNLOADS = (
+_UNPACK = "unpack it, and name a file of it"
+#: files that are saved or named as weights by mistake: first bytes, what it is, hint
+NOT_WEIGHTS: tuple[tuple[bytes, str, str | None], ...] = (
     (b"<!doctype", "a web page", _REFUSED),
     (b"<html", "a web page", _REFUSED),
-    (b'{"', "a JSON response of a web site", _REFUSED),
+    (b"<?xml", "an XML response of a web site", _REFUSED),
+    (b"<", "a web page", _REFUSED),
+    (b"{", "a JSON response of a web site", _REFUSED),
+    (b"[", "a JSON response of a web site", _REFUSED),
     (b"version https://git-lfs", "a Git LFS pointer", "run `git lfs pull` in the repository, or `animdiff fetch` it"),
+    (b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"rar!", "a RAR archive", _UNPACK),
+    (b"gguf", "a GGUF file", "use a .safetensors file of the same model"),
+    (b"\x89hdf", "an HDF5 file", "use a .safetensors file of the same model"),
+    (b"\x89png", "a picture", None),
+    (b"\xff\xd8\xff", "a picture", None),
+    (b"gif8", "a picture", None),
+    (b"riff", "a picture or a sound", None),
 )
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
@@ -43,32 +54,18 @@ def open_weights(path: Path) -> WeightFile:
 
     Raises `NotFound` if the file does not exist, `IntegrityError` if it is damaged or unsafe.
     """
-    _check_file(path)
     if is_pickle(path):
-        return _open_pickle(path)
-    header = read_header(path)
-    tensors = {key: _lazy(path, spec) for key, spec in header.tensors.items()}
-    return WeightFile(path, "safetensors", tensors, header.metadata)
+        from animdiff_cli.weights.pickles import read_pickle
 
-
-def _open_pickle(path: Path) -> WeightFile:
-    """Open a pickle. Tensors of zip containers are contiguous in the file and read on demand, as in safetensors."""
-    from animdiff_cli.weights.pickles import file_offset, read_pickle
-
-    pickled = read_pickle(path, meta=True)
-    offsets = {key: file_offset(tensor) if pickled.is_zip else None for key, tensor in pickled.tensors.items()}
-    if pickled.is_zip and None in offsets.values():
         pickled = read_pickle(path)
-        offsets = dict.fromkeys(pickled.tensors)
-    tensors = {key: _pickled_tensor(path, tensor, offsets[key]) for key, tensor in pickled.tensors.items()}
-    container = "torch pickle (zip)" if pickled.is_zip else "torch pickle (legacy)"
-    return WeightFile(path, container, tensors, {}, pickled.others)
-
-
-def _pickled_tensor(path: Path, tensor: Tensor, start: int | None) -> LazyTensor:
-    if start is None:
-        return wrap_tensor(tensor)
-    return _lazy(path, TensorSpec(dtype_name(tensor.dtype), tuple(tensor.shape), start))
+        container = "torch pickle (zip)" if pickled.is_zip else "torch pickle (legacy)"
+        return WeightFile(path, container, pickled.tensors, {}, pickled.others)
+    header = read_header(path)
+    tensors = {
+        key: LazyTensor(spec.dtype, spec.shape, StoredRows(path, spec.start, spec.dtype, spec.shape))
+        for key, spec in header.tensors.items()
+    }
+    return WeightFile(path, "safetensors", tensors, header.metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -76,19 +73,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises `NotFound` if the file does not exist, `IntegrityError` if it is damaged, unsafe or has no tensors.
     """
-    _check_file(path)
-    if is_pickle(path):
-        from animdiff_cli.weights.pickles import read_pickle
-
-        return read_pickle(path).tensors
-    read_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise IntegrityError(
-            f"{path.name} is not a valid safetensors file: {error}", hint="download it again: it may be truncated"
-        ) from error
+    return {key: tensor.read() for key, tensor in open_weights(path).tensors.items()}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -104,19 +89,26 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
 
 
 def is_pickle(path: Path) -> bool:
-    """Return whether the file name has a suffix of torch pickles."""
-    return path.suffix.lower() in PICKLE_SUFFIXES
+    """Return whether a file is a torch pickle, and not safetensors, by its first bytes; if unclear, by its name.
 
-
-def _check_file(path: Path) -> None:
+    Raises `NotFound` if it does not exist, `IntegrityError` if it is a file of another kind, such as a web page.
+    """
     if not path.is_file():
         raise NotFound(f"no weight file at {path}", hint=f"check the path: `ls {path.parent}`")
-    with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    for prefix, what, hint in FAILED_DOWNLOADS:
-        if start.startswith(prefix):
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise NotFound(f"{path} cannot be read: {error.strerror}", hint=f"check the path: `ls -l {path}`") from error
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES:
+        return False
+    if start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5")):
+        return True
+    if not start:
+        raise IntegrityError(f"{path.name} is empty", hint="download it again")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    tar = ((b"ustar", "a tar archive", _UNPACK),) if start[257:262] == b"ustar" else ()
+    for prefix, what, hint in (*NOT_WEIGHTS, *tar):
+        if text.startswith(prefix) or prefix == start[257:262]:
             raise IntegrityError(f"{path.name} is {what}, not weights", hint=hint)
-
-
-def _lazy(path: Path, spec: TensorSpec) -> LazyTensor:
-    return LazyTensor(spec.dtype, spec.shape, StoredRows(path, spec.start, spec.dtype, spec.shape))
+    return path.suffix.lower() in PICKLE_SUFFIXES

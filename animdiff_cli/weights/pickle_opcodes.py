@@ -1,0 +1,383 @@
+"""Interpret the opcodes of a pickle without importing or calling what it names.
+
+Tensors become records of their storage, size and strides. Other objects become inert `PickledObject`s.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+#: far above real files: a tensor takes about 25 opcodes
+MAX_OPCODES = 1_000_000
+MAX_BYTES = 8 << 20
+#: packages whose objects are replaced by inert ones; any other global is refused as code
+INERT_PACKAGES = frozenset((
+    "torch", "collections", "numpy", "pytorch_lightning", "lightning", "lightning_fabric", "omegaconf", "transformers",
+    "diffusers", "ldm", "sgm", "argparse", "pathlib", "typing", "datetime", "_codecs", "copyreg", "copy_reg",
+))  # fmt: skip
+INERT_BUILTINS = frozenset((
+    "set", "frozenset", "complex", "bytearray", "bytes", "slice", "range", "object", "dict", "list", "tuple", "int",
+    "float", "str", "bool", "long", "unicode",
+))  # fmt: skip
+_DICTS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
+_MARK = object()
+
+
+class PickleError(ValueError):
+    """The stream is malformed, or larger than the limits."""
+
+
+class CodeError(ValueError):
+    """The stream names a function or class that does not belong in a weight file."""
+
+
+class Global(NamedTuple):
+    """A class or function that a pickle names."""
+
+    module: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.module}.{self.name}".replace("__builtin__.", "builtins.")
+
+
+class Storage(NamedTuple):
+    """A reference to the data of tensors: class of the storage, key of its record, number of elements or bytes."""
+
+    kind: Global
+    key: str
+    numel: int
+    view_start: int = 0  # in elements, of views in old files
+
+
+class StridedTensor(NamedTuple):
+    """A tensor as pickled. `dtype`: its torch name, if the storage is untyped. `negative`: the sign bit is pending."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str | None = None
+    negative: bool = False
+
+
+@dataclass(slots=True)
+class PickledObject:
+    """An object that is not a tensor. `entries`: the parameters of a `ParameterDict`."""
+
+    what: str
+    entries: dict[str, object] = field(default_factory=dict)
+
+
+def interpret(stream: bytes) -> tuple[object, int]:
+    """Interpret one pickle. Returns its value, and the number of bytes it takes.
+
+    Keys of dictionaries become strings. Raises `PickleError` or `CodeError`.
+    """
+    machine = _Machine(stream)
+    return machine.run(), machine.place
+
+
+class _Machine:
+    def __init__(self, stream: bytes) -> None:
+        self.stream, self.place = stream, 0
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> object:
+        for _ in range(MAX_OPCODES):
+            opcode = self.take(1)
+            if opcode == b".":
+                return self.pop()
+            act = _ACTIONS.get(opcode)
+            if act is None:
+                raise PickleError(f"unknown opcode {opcode!r}")
+            act(self)
+        raise PickleError(f"more than {MAX_OPCODES} opcodes")
+
+    def take(self, count: int) -> bytes:
+        taken = self.stream[self.place : self.place + count]
+        if len(taken) < count:
+            raise PickleError("it ends within an object")
+        self.place += count
+        return taken
+
+    def number(self, layout: str) -> int:
+        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        return value
+
+    def line(self) -> str:
+        end = self.stream.find(b"\n", self.place)
+        if end < 0:
+            raise PickleError("it ends within a name")
+        text = self.stream[self.place : end].decode("utf-8", "backslashreplace")
+        self.place = end + 1
+        return text
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if not self.stack or self.stack[-1] is _MARK:
+            raise PickleError("it takes a value from an empty stack")
+        return self.stack.pop()
+
+    def pop_mark(self) -> list[Any]:
+        for place in range(len(self.stack) - 1, -1, -1):
+            if self.stack[place] is _MARK:
+                values = self.stack[place + 1 :]
+                del self.stack[place:]
+                return values
+        raise PickleError("it has no mark")
+
+    def top(self) -> Any:
+        value = self.pop()
+        self.stack.append(value)
+        return value
+
+    def append(self, values: list[Any]) -> None:
+        target = self.top()
+        if isinstance(target, list):
+            target.extend(values)
+
+    def set_items(self, values: list[Any]) -> None:
+        target = self.top()
+        if len(values) % 2:
+            raise PickleError("a key has no value")
+        if isinstance(target, dict):
+            target.update((_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True))
+
+    def get(self, index: int) -> None:
+        if index not in self.memo:
+            raise PickleError("it refers to an object that is not there")
+        self.push(self.memo[index])
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.top()
+
+    def build(self) -> None:
+        state, target = self.pop(), self.top()
+        parameters = state.get("_parameters") if isinstance(state, dict) else None
+        if isinstance(target, PickledObject) and isinstance(parameters, dict):
+            target.entries = parameters
+
+    def persistent(self) -> None:
+        found = self.pop()
+        if not isinstance(found, tuple) or len(found) < 2:
+            raise PickleError("a storage is not described")
+        if found[0] == "module":
+            self.push(found[1])
+            return
+        if len(found) < 5 or found[0] != "storage" or not isinstance(found[1], Global) or not _natural(found[4]):
+            raise PickleError("a storage is not described")
+        view = found[5] if len(found) > 5 else None
+        start = view[1] if isinstance(view, tuple) and len(view) == 3 and _natural(view[1]) else 0
+        self.push(Storage(found[1], str(found[2])[:80], found[4], start))
+
+    def named(self, module: object, name: object) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise PickleError("a class has no name")
+        package = module.partition(".")[0]
+        is_builtin = module in ("builtins", "__builtin__")
+        if name not in INERT_BUILTINS if is_builtin else package not in INERT_PACKAGES:
+            raise CodeError(f"{module}.{name}"[:120])
+        self.push(Global(module, name))
+
+    def stack_global(self) -> None:
+        name = self.pop()
+        self.named(self.pop(), name)
+
+    def call(self, function: object, args: object) -> None:
+        if not isinstance(function, Global) or not isinstance(args, tuple):
+            raise PickleError("it calls what is not a function")
+        self.push(_call(function, args))
+
+    def reduce(self) -> None:
+        args = self.pop()
+        self.call(self.pop(), args)
+
+    def reduce_with_keywords(self) -> None:
+        self.pop()
+        self.reduce()
+
+    def instance(self) -> None:
+        self.named(self.line(), self.line())
+        function = self.pop()
+        self.call(function, tuple(self.pop_mark()))
+
+    def instance_on_stack(self) -> None:
+        values = self.pop_mark()
+        if not values:
+            raise PickleError("it calls what is not a function")
+        self.call(values[0], tuple(values[1:]))
+
+    def dictionary(self) -> None:
+        values = self.pop_mark()
+        self.push({})
+        self.set_items(values)
+
+    def tuple_of(self, count: int) -> None:
+        self.push(tuple(reversed([self.pop() for _ in range(count)])))
+
+    def long(self, layout: str) -> None:
+        count = self.number(layout)
+        if count > 255:
+            raise PickleError("a number is too long")
+        self.push(int.from_bytes(self.take(count), "little", signed=True))
+
+    def text(self, layout: str) -> None:
+        self.push(self.take(self.number(layout)).decode("utf-8", "backslashreplace"))
+
+    def data(self, layout: str) -> None:
+        self.push(self.take(self.number(layout)))
+
+    def decimal(self, parse: Callable[[str], object]) -> None:
+        text = self.line().rstrip("L")
+        try:
+            self.push(text == "01" if text in ("00", "01") else parse(text if len(text) < 40 else ""))
+        except ValueError as error:
+            raise PickleError("a number is not readable") from error
+
+
+def _call(function: Global, args: tuple[Any, ...]) -> object:
+    if function.path in _DICTS:
+        pairs = args[0] if args and isinstance(args[0], list) else []
+        if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs):
+            raise PickleError("a dictionary is not made of pairs")
+        return {_key(key): value for key, value in pairs}
+    if function.module in ("torch._utils", "torch._tensor"):
+        return _rebuild(function, args)
+    if function.path == "torch.Size" and len(args) == 1:
+        return args[0]
+    return PickledObject(function.path)
+
+
+def _rebuild(function: Global, args: tuple[Any, ...]) -> object:
+    name = function.name
+    if name.startswith("_rebuild_parameter") and args:
+        return args[0]
+    if name == "_rebuild_from_type_v2" and len(args) > 2 and isinstance(args[0], Global) and isinstance(args[2], tuple):
+        if args[0].name == name:
+            raise PickleError("a tensor is not described")
+        return _call(args[0], args[2])
+    least = {"_rebuild_tensor": 4, "_rebuild_tensor_v2": 4, "_rebuild_tensor_v3": 7}.get(name)
+    if least is None:
+        return PickledObject(function.path)
+    if len(args) < least:
+        raise PickleError("a tensor is not described")
+    storage, offset, shape, strides = args[:4]
+    is_described = isinstance(storage, Storage) and _natural(offset) and _naturals(shape) and _naturals(strides)
+    if not is_described or len(shape) != len(strides) or len(shape) > 8:
+        raise PickleError("a tensor is not described")
+    dtype = args[6].name if name == "_rebuild_tensor_v3" and isinstance(args[6], Global) else None
+    flags = args[least] if name != "_rebuild_tensor_v2" and len(args) > least else None
+    flags = args[6] if name == "_rebuild_tensor_v2" and len(args) > 6 else flags
+    negative = isinstance(flags, dict) and bool(flags.get("neg"))
+    return StridedTensor(storage, offset + storage.view_start, shape, strides, dtype, negative)
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, int) and abs(key) < 1 << 64:
+        return str(key)
+    if isinstance(key, Global):
+        return key.path
+    raise PickleError("a key of a dictionary is neither text nor a number")
+
+
+def _natural(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _naturals(values: object) -> bool:
+    return isinstance(values, tuple) and all(_natural(value) for value in values)
+
+
+def _constant(make: Callable[[], object]) -> Callable[[_Machine], None]:
+    return lambda machine: machine.push(make())
+
+
+def _ignore_items(machine: _Machine) -> None:
+    machine.pop_mark()
+
+
+def _frozen_set(machine: _Machine) -> None:
+    machine.pop_mark()
+    machine.push(PickledObject("builtins.frozenset"))
+
+
+def _float(machine: _Machine) -> None:
+    machine.push(struct.unpack(">d", machine.take(8))[0])
+
+
+_ACTIONS: Mapping[bytes, Callable[[_Machine], object]] = {
+    b"\x80": lambda m: m.take(1),  # PROTO
+    b"\x95": lambda m: m.take(8),  # FRAME
+    b"(": lambda m: m.push(_MARK),
+    b"0": lambda m: m.stack.pop() if m.stack else m.pop(),  # POP, also of a mark
+    b"1": _ignore_items,  # POP_MARK
+    b"2": lambda m: m.push(m.top()),  # DUP
+    b"N": _constant(lambda: None),
+    b"\x88": _constant(lambda: True),
+    b"\x89": _constant(lambda: False),
+    b"}": _constant(dict),
+    b"]": _constant(list),
+    b")": _constant(tuple),
+    b"\x8f": _constant(lambda: PickledObject("builtins.set")),
+    b"I": lambda m: m.decimal(int),
+    b"L": lambda m: m.decimal(int),
+    b"F": lambda m: m.decimal(float),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"\x8a": lambda m: m.long("<B"),
+    b"\x8b": lambda m: m.long("<I"),
+    b"G": _float,
+    b"S": lambda m: m.push(m.line().strip("'\"")),
+    b"V": lambda m: m.push(m.line()),
+    b"T": lambda m: m.text("<I"),  # strings of Python 2
+    b"U": lambda m: m.text("<B"),
+    b"X": lambda m: m.text("<I"),
+    b"\x8c": lambda m: m.text("<B"),
+    b"\x8d": lambda m: m.text("<Q"),
+    b"B": lambda m: m.data("<I"),
+    b"C": lambda m: m.data("<B"),
+    b"\x8e": lambda m: m.data("<Q"),
+    b"a": lambda m: m.append([m.pop()]),
+    b"e": lambda m: m.append(m.pop_mark()),
+    b"l": lambda m: m.push(m.pop_mark()),
+    b"t": lambda m: m.push(tuple(m.pop_mark())),
+    b"\x85": lambda m: m.tuple_of(1),
+    b"\x86": lambda m: m.tuple_of(2),
+    b"\x87": lambda m: m.tuple_of(3),
+    b"d": _Machine.dictionary,
+    b"s": lambda m: m.set_items(list(reversed([m.pop(), m.pop()]))),
+    b"u": lambda m: m.set_items(m.pop_mark()),
+    b"\x90": _ignore_items,  # ADDITEMS
+    b"\x91": _frozen_set,
+    b"g": lambda m: m.get(_index(m.line())),
+    b"h": lambda m: m.get(m.number("<B")),
+    b"j": lambda m: m.get(m.number("<I")),
+    b"p": lambda m: m.put(_index(m.line())),
+    b"q": lambda m: m.put(m.number("<B")),
+    b"r": lambda m: m.put(m.number("<I")),
+    b"\x94": lambda m: m.put(len(m.memo)),
+    b"c": lambda m: m.named(m.line(), m.line()),
+    b"\x93": _Machine.stack_global,
+    b"R": _Machine.reduce,
+    b"\x81": _Machine.reduce,  # NEWOBJ
+    b"\x92": _Machine.reduce_with_keywords,  # NEWOBJ_EX
+    b"i": _Machine.instance,
+    b"o": _Machine.instance_on_stack,
+    b"b": _Machine.build,
+    b"Q": _Machine.persistent,
+}
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise PickleError("it refers to an object that is not there")
+    return int(text)
