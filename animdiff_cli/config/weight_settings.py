@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from animdiff_cli.config.settings import Reference, TextRecord
 from animdiff_cli.core.choices import Kind
-from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.refs import parse_ref, require_no_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,11 @@ def _entry_as_text(value: object) -> object:
 
 
 #: text that refers to weights: `REF`
-WeightRef = Annotated[str, Reference()]
+WeightRef = Annotated[str, AfterValidator(require_no_credentials), Reference()]
 #: text `REF@SCALE`, or a record `{ref, scale}`, which is kept as text
-ScaledRef = Annotated[str, BeforeValidator(_entry_as_text), Reference(WeightEntry)]
+ScaledRef = Annotated[
+    str, BeforeValidator(_entry_as_text), AfterValidator(require_no_credentials), Reference(WeightEntry)
+]
 
 
 def refs_in(setting: WeightSetting, value: object) -> list[str]:

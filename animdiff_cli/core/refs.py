@@ -67,8 +67,7 @@ def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
     >>> parse_ref("hf:guoyww/animatediff/v3_sd15_mm.ckpt").target
     'guoyww/animatediff'
     """
-    if found := credentials_in(text):
-        raise _has_credentials(text, found)
+    require_no_credentials(text)
     if not text or text != text.strip(" ") or _CONTROL.search(text):
         raise UsageError(f"`{text}` is not a model reference", hint=f"use {GRAMMAR}")
     body, scale = _split_scale(text) if scaled else (text, None)
@@ -127,15 +126,18 @@ def _url(rest: str, text: str) -> ModelRef:
     return ModelRef("url", text)
 
 
-def _has_credentials(text: str, found: tuple[str, ...]) -> UsageError:
-    """Return the error for a URL with credentials. URLs are stored in recipes, receipts and lists."""
+def require_no_credentials(text: str) -> str:
+    """Return `text`. Raises UsageError for a URL with credentials: URLs are stored in recipes and shown in lists."""
+    found = credentials_in(text)
+    if not found:
+        return text
     hint = f"remove the {found[0]} from the URL"
     owner = next((site for site in _TOKEN_VARIABLES if site in text), None)
     if owner:
         hint += f" and type `export {_TOKEN_VARIABLES[owner]}=…`"
     elif "user name" not in found[0]:
         hint = "download the file with a browser or `curl`, then pass its path"
-    return UsageError(f"the URL contains credentials: {', '.join(found)}", hint=hint)
+    raise UsageError(f"the URL contains credentials: {', '.join(found)}", hint=hint)
 
 
 #: site → environment variable of its token

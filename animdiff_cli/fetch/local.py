@@ -48,6 +48,7 @@ class DownloadRecord:
     files: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
+_RECORD = TypeAdapter(DownloadRecord)
 #: keys of a metadata file that belong to the download record
 RECORD_KEYS = frozenset(field.name for field in fields(DownloadRecord))
 
@@ -110,7 +111,7 @@ def read_download_record(path: Path) -> DownloadRecord | None:
     """Read the download record of a file or folder; None if it is missing or invalid."""
     content = {key: value for key, value in read_metadata_json(path).items() if key in RECORD_KEYS}
     try:
-        record = TypeAdapter(DownloadRecord).validate_python({"sha256": None, **content})
+        record = _RECORD.validate_python({"sha256": None, **content})
     except ValidationError:  # a metadata file without a download record
         return None
     return replace(record, source=redacted(record.source))

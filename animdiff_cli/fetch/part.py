@@ -16,10 +16,13 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
+from pydantic import TypeAdapter
+
 from animdiff_cli.files.atomic import atomic_write_text
-from animdiff_cli.files.untrusted import parse_json
+from animdiff_cli.files.untrusted import parse_json, read_bytes
 
 HASH_CHUNK = 1 << 20  # bytes
+MAX_JOURNAL_BYTES = 256 << 20  # a day of a slow connection
 SYNC_INTERVAL = 64 << 20  # bytes between two calls of fsync
 
 ByteRange = tuple[int, int]  # bytes [start, stop)
@@ -32,6 +35,9 @@ class FileVersion:
     size: int | None  # bytes
     validator: str | None  # ETag or Last-Modified
     sha256: str | None  # expected hash, if known
+
+
+_VERSION, _RANGE = TypeAdapter(FileVersion), TypeAdapter(ByteRange)
 
 
 class PartialFile:
@@ -246,15 +252,15 @@ def _journal_path(path: Path) -> Path:
 def _read_journal(path: Path, size: int) -> tuple[FileVersion | None, tuple[ByteRange, ...]]:
     """Read a journal up to the first invalid line. Ignores ranges beyond the `size` of the partial file."""
     try:
-        first, *lines = path.read_text().splitlines()
-        version = FileVersion(**parse_json(first))
-    except (OSError, ValueError, TypeError):
+        first, *lines = read_bytes(path, max_bytes=MAX_JOURNAL_BYTES).splitlines()
+        version = _VERSION.validate_python(parse_json(first))
+    except (OSError, ValueError):  # pydantic's errors are ValueErrors
         return None, ()
     ranges = []
     for line in lines:
         try:
-            start, stop = parse_json(line)
-        except (ValueError, TypeError):
+            start, stop = _RANGE.validate_python(parse_json(line))
+        except ValueError:
             break
         if 0 <= start < stop <= size:
             ranges.append((start, stop))

@@ -12,7 +12,7 @@ from pathlib import Path
 from animdiff_cli import paths
 from animdiff_cli.core.model_parts import NETWORKS
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
-from animdiff_cli.files.untrusted import read_json
+from animdiff_cli.files.untrusted import read_bytes, read_json
 from animdiff_cli.registry.model_dirs import is_model_folder
 
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -64,8 +64,8 @@ def _single_files(snapshot: Path) -> list[Path]:
 def _snapshot(root: Path, revision: str) -> Path | None:
     """Return the snapshot folder of a commit, or of a branch or tag that `refs/` maps to a commit."""
     try:
-        commit = (root / "refs" / revision).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        commit = read_bytes(root / "refs" / revision, max_bytes=1000).decode("utf-8").strip()
+    except (OSError, ValueError):
         commit = revision
     folder = root / "snapshots" / commit
     return folder if commit and folder.is_dir() else None
@@ -79,7 +79,7 @@ def _is_complete(snapshot: Path) -> bool:
         index = read_json(snapshot / "model_index.json")
     except (OSError, ValueError):
         return _has_weights(snapshot)  # a single component such as a VAE
-    components = [name for name in NETWORKS if name in index]
+    components = [name for name in NETWORKS if isinstance(index, dict) and name in index]
     others = [snapshot / "tokenizer", snapshot / "scheduler" / "scheduler_config.json"]
     return (
         bool(components)

@@ -7,11 +7,13 @@ import pytest
 from typer.main import get_command
 
 from animdiff_cli.cli import app
+from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.load import flag_name, flag_names
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightEntry, refs_in
 from animdiff_cli.core.choices import Kind
+from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.weights import Weights
 from animdiff_cli.registry.store import KIND_FLAGS
 
@@ -52,3 +54,18 @@ def test_every_setting_that_names_weights_has_its_row():
 )
 def test_references_are_read_from_any_form(key, value, refs):
     assert refs_in(WEIGHT_SETTINGS[key], value) == refs
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": "https://host/x.ckpt?token=SECRET"},
+        {"model": "a", "loras": ["https://host/x.ckpt?token=SECRET@0.5"]},
+        {"model": "a", "loras": [{"ref": "https://host/x.ckpt?token=SECRET", "scale": 0.5}]},
+        {"model": "a", "embeddings": ["https://me:SECRET@host/x.pt"]},
+    ],
+)
+def test_credentials_in_a_url_are_refused_before_they_are_shown(values):
+    with pytest.raises(UsageError, match="contains credentials") as refusal:
+        resolve(GenerateConfig, [Layer("command line", values)])
+    assert "SECRET" not in f"{refusal.value} {refusal.value.hint}"

@@ -11,6 +11,7 @@ from animdiff_cli.core.events import Note, ignore
 from animdiff_cli.errors import NotFound
 from animdiff_cli.fetch.install import install_item
 from animdiff_cli.fetch.items import item_of
+from animdiff_cli.fetch.local import read_download_record
 from animdiff_cli.fetch.plan import make_dry_plan, make_plan
 from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.jobs.models_remove import plan_removal, remove
@@ -74,6 +75,27 @@ def test_a_local_file_gets_no_download_record(network, tmp_path):
     (planned,) = make_plan([item_of(mine)], network).items
     assert planned.present.path == path
     assert not path.with_name("mine.ckpt.json").exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"source": 1, "bytes": "x", "date": []},
+        {"source": "s", "bytes": 1, "date": "d", "files": [1]},
+        {"source": "s", "bytes": 1, "date": "d", "files": {"a": 1}},
+        {"source": "s", "bytes": 1, "date": "d", "sha256": 5},
+        {"source": "s", "bytes": -(10**400), "date": {}, "etag": [[]]},
+    ],
+)
+def test_a_damaged_download_record_is_none(tmp_path, record):
+    (tmp_path / "x.ckpt.json").write_text(json.dumps(record))
+    assert read_download_record(tmp_path / "x.ckpt") is None
+
+
+def test_credentials_in_an_older_download_record_are_not_shown(tmp_path):
+    record = {"source": "https://me:pw@host/x.ckpt?token=SECRET&a=1", "bytes": 1, "date": "d"}
+    (tmp_path / "x.ckpt.json").write_text(json.dumps(record))
+    assert read_download_record(tmp_path / "x.ckpt").source == "https://…@host/x.ckpt?token=…&a=1"
 
 
 def test_fetch_keeps_user_keys_of_the_metadata_file(mirror, entry, network, models):

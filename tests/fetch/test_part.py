@@ -15,8 +15,10 @@ from animdiff_cli.fetch.part import (
     count_bytes,
     merge_ranges,
     missing_ranges,
+    resumable_bytes,
     split_ranges,
 )
+from animdiff_cli.fetch.remote import digest_of
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda s: (s[0], s[0] + s[1])), max_size=12)
 
@@ -73,3 +75,43 @@ def test_a_sync_error_during_the_download_is_raised_by_the_next_flush(failing_sy
         for _ in range(10_000):
             time.sleep(0.001)
             failing_sync.flush_if_due(2 * SYNC_INTERVAL)
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        b"",
+        b"{}",
+        b"[1]\n[0, 4]",
+        b'{"size": "x", "validator": null, "sha256": null}\n[0, 4]',
+        b'{"size": 9, "validator": 1, "sha256": []}\n[0, 4]',
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b"null\n[0, 4]",
+    ],
+)
+def test_a_damaged_journal_starts_again(tmp_path, journal):
+    part = tmp_path / "x.part"
+    part.write_bytes(b"12345678")
+    (tmp_path / "x.part.jsonl").write_bytes(journal)
+    assert resumable_bytes(part) == 0
+
+
+@pytest.mark.parametrize(
+    "line", [b'"ab"', b"[0]", b"[null, 4]", b'{"0": 1}', b"[4, 1e400]", b"[" * 100_000, b"[4, 99]"]
+)
+def test_a_damaged_line_of_a_journal_is_ignored(tmp_path, line):
+    part = tmp_path / "x.part"
+    part.write_bytes(b"12345678")
+    version = b'{"size": 9, "validator": "e", "sha256": null}'
+    (tmp_path / "x.part.jsonl").write_bytes(b"\n".join([version, b"[0, 4]", line]))
+    assert resumable_bytes(part) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX pipes")
+def test_pipes_in_the_models_folder_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "x.part.jsonl")
+    (tmp_path / "x.part").write_bytes(b"1234")
+    assert resumable_bytes(tmp_path / "x.part") == 0
+    with pytest.raises(OSError, match="not a regular file"):
+        digest_of(tmp_path / "x.part.jsonl")

@@ -104,6 +104,13 @@ def test_a_known_hash_matches_any_cached_revision_and_no_other_file(write_file):
     assert local_path(toy(sha256="0" * 64)) is None
 
 
+@pytest.mark.parametrize("index", [b"7", b"[1]", b"null", b"[" * 100_000])
+def test_a_damaged_model_in_the_hub_cache_is_not_used(write_file, index):
+    hub_file(write_file, "model_index.json", index)
+    with pytest.raises(NotFound):
+        locate(parse_ref("hf:org/repo"), "base")
+
+
 PARTS = ("unet", "vae", "text_encoder")
 
 
@@ -141,7 +148,7 @@ def test_an_invalid_metadata_file_is_refused(write_file):
         read_metadata(path)
 
 
-@pytest.mark.parametrize("content", [b"[1]", b"no json", b"\xff"])
+@pytest.mark.parametrize("content", [b"[1]", b"no json", b"\xff", b"7", b"[" * 100_000, b'{"a": ' * 50_000])
 def test_a_file_that_is_not_metadata_is_ignored(write_file, content):
     path = write_file("x.ckpt")
     write_file("x.ckpt.json", content)
