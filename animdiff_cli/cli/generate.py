@@ -1,6 +1,7 @@
 """`animdiff generate`: render clips from prompts."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -27,7 +28,7 @@ from animdiff_cli.cli.out import print_err, print_json, print_paths
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
 from animdiff_cli.core.formats import FORMATS
-from animdiff_cli.errors import UsageError
+from animdiff_cli.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +157,14 @@ def generate(
         option("--from", help="Render a clip again from its embedded recipe.", panel=SOURCES, metavar="<file>"),
     ] = None,
     offline: Annotated[bool, option("--offline", help="Use only files on this machine.", panel=SOURCES)] = False,
-    no_fetch: Annotated[bool, option("--no-fetch", help="Do not download missing weights.", panel=SOURCES)] = False,
+    fetch: Annotated[
+        bool | None,
+        option(
+            "--fetch/--no-fetch",
+            help="Download missing weights without asking, or not at all. Default: download; with `--from`, ask.",
+            panel=SOURCES,
+        ),
+    ] = None,
     dry_run: Annotated[bool, option("--dry-run", help="Print what would be rendered and exit.", panel=SOURCES)] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -172,14 +180,19 @@ def generate(
         if motion_module:
             raise UsageError("--no-motion and --motion-module cannot be combined", hint="use one of them")
         given["motion_module"] = None
-    on_missing = _on_missing(allowed=not (offline or no_fetch), dry_run=dry_run, quiet=quiet or json_)
+    if offline and fetch:
+        raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
+    allowed = fetch is not False and not offline
+    on_missing = _on_missing(
+        allowed=allowed, dry_run=dry_run, ask=from_ is not None and not fetch, quiet=quiet, as_json=json_
+    )
     jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat}
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
     outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite)
     if dry_run:
-        _print_plan(plan, outputs, as_json=json_, quiet=quiet)
+        _print_plan(plan, outputs, online=bool(fetch), as_json=json_, quiet=quiet)
         return
     with show_progress(quiet=quiet or json_) as emit:
         _render(plan, outputs, emit, as_json=json_)
@@ -210,18 +223,37 @@ def _plan(
     return plan_from_recipe(from_clip, changes, **rest)
 
 
-def _on_missing(*, allowed: bool, dry_run: bool, quiet: bool) -> "OnMissing":
-    """Return the handler of missing weights: a dry run reports them, otherwise they are fetched or refused."""
+def _on_missing(*, allowed: bool, dry_run: bool, ask: bool, quiet: bool, as_json: bool) -> "OnMissing":
+    """Return the handler of missing weights: a dry run reports them, otherwise they are fetched or refused.
+
+    `ask`: a recipe names them, which may be a stranger's, so they are fetched after a yes only.
+    """
 
     def handle(names: "Sequence[str]") -> bool:
         from animdiff_cli.jobs.missing_weights import fetch_missing
 
         if dry_run and allowed:
             return False
-        with download_progress(quiet=quiet) as emit:
+        if ask and allowed:
+            _confirm_fetch(names, can_ask=not as_json and sys.stdin.isatty() and sys.stderr.isatty())
+        with download_progress(quiet=quiet or as_json) as emit:
             return fetch_missing(emit, allowed=allowed)(names)
 
     return handle
+
+
+def _confirm_fetch(names: "Sequence[str]", *, can_ask: bool) -> None:
+    """Ask whether to fetch what a recipe names. Raises `NotFound` after a no, or if nobody can be asked."""
+    if can_ask:
+        print_err("the recipe names weights that are not on this machine:")
+        for line in _fetch_lines(_sizes(names, online=False)):
+            print_err(f"  {line}")
+        if typer.confirm("download them?", err=True):
+            return
+    raise NotFound(
+        f"the recipe names weights that are not on this machine: {', '.join(f'`{name}`' for name in names)}",
+        hint="to download them from where they come from, add `--fetch`",
+    )
 
 
 def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, as_json: bool) -> None:
@@ -235,9 +267,12 @@ def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, as_json
             print_paths(*paths.values())
 
 
-def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, quiet: bool) -> None:
-    """Print what a dry run would render: the files on stdout, a summary on stderr."""
-    missing = _would_fetch(plan)
+def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_json: bool, quiet: bool) -> None:
+    """Print what a dry run would render: the files on stdout, a summary on stderr.
+
+    `online`: request the sizes of missing weights that the catalog does not have.
+    """
+    missing = _sizes(plan.missing, online=online)
     for config, files in zip(plan.configs, outputs.files, strict=True):
         paths = {format: str(path) for format, path in files.items()}
         if as_json:
@@ -246,21 +281,29 @@ def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, as_json: bool, qu
         else:
             print_paths(*paths.values())
     if not (as_json or quiet):
-        for item in missing:
-            from animdiff_cli.fetch.disk import format_bytes
-
-            size = "of unknown size" if item["bytes"] is None else format_bytes(item["bytes"])
-            print_err(f"would fetch {item['ref']}, {size}")
+        for line in _fetch_lines(missing):
+            print_err(f"would fetch {line}")
         print_err(f"would render {_summary(plan)}")
 
 
-def _would_fetch(plan: "RenderPlan") -> list[dict[str, Any]]:
-    """List the missing weights with their sizes, where known."""
-    if not plan.missing:
+def _sizes(names: "Sequence[str]", *, online: bool) -> list[dict[str, Any]]:
+    """List weights with their sizes, where known."""
+    if not names:
         return []
     from animdiff_cli.jobs.fetch import plan_fetch
 
-    return [{"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(plan.missing).items]
+    return [
+        {"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(names, offline=not online).items
+    ]
+
+
+def _fetch_lines(sizes: list[dict[str, Any]]) -> list[str]:
+    from animdiff_cli.fetch.disk import format_bytes
+
+    return [
+        f"{item['ref']}, {'of unknown size' if item['bytes'] is None else format_bytes(item['bytes'])}"
+        for item in sizes
+    ]
 
 
 def _summary(plan: "RenderPlan") -> str:

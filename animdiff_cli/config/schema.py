@@ -8,6 +8,8 @@ from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
 from animdiff_cli.core.choices import BetaSchedule, Dtype, LoraAlphaMode, MotionVersion, Scheduler, TimestepSpacing
 
 MAX_SEED = 2**64 - 1
+MAX_PROMPT = 10_000  # characters
+MAX_ENTRIES = 100  # of a list
 Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
@@ -19,8 +21,8 @@ class GenerateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str = Field(description="Text prompt.")
-    negative_prompt: str = Field("", description="Negative prompt; used when guidance is on.")
+    prompt: str = Field(max_length=MAX_PROMPT, description="Text prompt.")
+    negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Negative prompt; used when guidance is on.")
     model: WeightRef = Field(description="Image model: an alias, a checkpoint file or a diffusers folder.")
     motion_module: WeightRef | None = Field(
         None, description="Motion module: an alias or a file; null renders still frames."
@@ -28,9 +30,11 @@ class GenerateConfig(BaseModel):
     motion_version: MotionVersion | None = Field(
         None, description="Version of the motion module, for files from which it cannot be detected."
     )
-    motion_loras: tuple[ScaledRef, ...] = Field((), description="MotionLoRAs, each `REF@SCALE` or `{ref, scale}`.")
+    motion_loras: tuple[ScaledRef, ...] = Field(
+        (), max_length=MAX_ENTRIES, description="MotionLoRAs, each `REF@SCALE` or `{ref, scale}`."
+    )
     loras: tuple[ScaledRef, ...] = Field(
-        (), description="LoRAs of the image model, each `REF@SCALE` or `{ref, scale}`."
+        (), max_length=MAX_ENTRIES, description="LoRAs of the image model, each `REF@SCALE` or `{ref, scale}`."
     )
     lora_alpha_mode: LoraAlphaMode = Field(
         "alpha", description="`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does."
@@ -42,7 +46,7 @@ class GenerateConfig(BaseModel):
         None, description="VAE to use instead of the model's own: an alias, a file or a folder."
     )
     embeddings: tuple[WeightRef, ...] = Field(
-        (), description="Textual inversions; the name of each file is a token of the prompt."
+        (), max_length=MAX_ENTRIES, description="Textual inversions; the name of each file is a token of the prompt."
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the noise; any unsigned 64-bit integer.")
     steps: int = Field(25, ge=1, le=999, description="Denoising steps.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
@@ -76,6 +76,11 @@ class Setting:
     def has_multiple(self) -> bool:
         """True if values must be a multiple of some number."""
         return any(isinstance(bound, MultipleOf) for bound in self.metadata)
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest text in characters, or longest list in entries; None without a limit."""
+        return next((mark.max_length for mark in self.metadata if isinstance(mark, MaxLen)), None)
 
     @property
     def allowed(self) -> str:

@@ -128,6 +128,12 @@ def _check_record(setting: Setting, record: Mapping[str, object], at: str, sourc
 
 
 def _checked(setting: Setting, value: object, name: str, source: str) -> object:
+    if setting.max_length is not None and isinstance(value, (str, list, tuple)) and len(value) > setting.max_length:
+        unit = "characters" if isinstance(value, str) else "entries"
+        raise UsageError(
+            f"{source}: `{name}` has {len(value)} {unit}, and at most {setting.max_length} are allowed",
+            hint=f"leave out {len(value) - setting.max_length} {unit}",
+        )
     if not _is_valid(setting, value):
         message = f"{source}: `{name}` must be {setting.allowed}, got `{_shown(value)}`"
         raise UsageError(message, hint=_remedy(setting, value))

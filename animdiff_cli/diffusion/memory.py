@@ -1,5 +1,6 @@
-"""Out-of-memory failures as a `DeviceError` with a hint."""
+"""Out-of-memory failures as a `DeviceError` with a hint, some of them found before anything is loaded."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -32,6 +33,32 @@ def out_of_memory_as_device_error(work: str, device: torch.device, *, hint: str)
         if not is_out_of_memory(error):
             raise
         raise DeviceError(f"out of memory on {device} while {work}", hint=hint) from error
+
+
+def require_memory(plan: DevicePlan, width: int, height: int, num_frames: int, *, vae_width: int = 0) -> None:
+    """Raise `DeviceError` for a clip that cannot fit into the memory of this machine, whatever the image model.
+
+    Counts the frames, which exist twice while they are joined, and on a CPU the last activations of the VAE decoder,
+    `vae_width` channels for 4 frames. This is a lower bound; less memory may also run out.
+    """
+    needed = 2 * 3 * num_frames * height * width
+    if plan.kind == "cpu":
+        needed += 2 * vae_width * min(num_frames, 4) * height * width * plan.torch_dtype.itemsize
+    memory = total_memory()
+    if memory is not None and needed > memory:
+        raise DeviceError(
+            f"{num_frames} frames of {width}x{height} need at least {needed / 1e9:.0f} GB of memory, and this machine"
+            f" has {memory / 1e9:.0f} GB",
+            hint=_what_to_lower(plan, width, height, num_frames),
+        )
+
+
+def total_memory() -> int | None:
+    """Return the bytes of physical memory; None if the system does not report them."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -96,11 +96,12 @@ def _torch() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    try:
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not available on this system
+    from animdiff_cli.diffusion.memory import total_memory
+
+    total = total_memory()
+    if total is None:
         return
-    found = f"{format_bytes(pages * size)}"
+    found = format_bytes(total)
     free = _available()
     yield Finding("memory", "ok", f"{format_bytes(free)} free of {found}" if free is not None else found)
 

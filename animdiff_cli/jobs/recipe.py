@@ -7,6 +7,7 @@ from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.errors import UsageError
 
 Recipe = dict[str, Any]
 WeightHashes = Mapping[str, Mapping[str, str]]  # setting that names the weights, then file name to sha256
@@ -24,6 +25,23 @@ def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> R
         "device": device,
         "versions": versions,
     }
+
+
+def check_recipe(recipe: Mapping[str, Any], source: str) -> Recipe:
+    """Check the parts of a recipe that may come from a stranger. The settings in it are checked with all others.
+
+    Raises `UsageError` naming the part that is not what `make_recipe` writes.
+    """
+    weights = recipe.get("weights", {})
+    of_dicts = isinstance(weights, dict) and all(isinstance(files, dict) for files in weights.values())
+    if not isinstance(recipe.get("config"), dict) or not recipe["config"]:
+        raise UsageError(f"the recipe in {source} has no settings", hint="give a clip that animdiff rendered")
+    if not of_dicts or not all(isinstance(digest, str) for digest in _flat(weights).values()):
+        raise UsageError(
+            f"the recipe in {source} is damaged: `weights` must hold the sha256 of each file by setting",
+            hint="give the file as animdiff wrote it",
+        )
+    return dict(recipe)
 
 
 def differing_weights(recipe: Mapping[str, Any], weights: WeightHashes, config: GenerateConfig) -> list[str]:

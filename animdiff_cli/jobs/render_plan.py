@@ -13,10 +13,12 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
+from animdiff_cli.diffusion.memory import require_memory
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
+from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.recommend import with_recommended
@@ -69,11 +71,8 @@ def plan_from_recipe(
     on_missing: OnMissing = refuse_missing,
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
-    recipe = read_recipe(path)
-    settings = recipe.get("config")
-    if not isinstance(settings, dict):
-        raise UsageError(f"the recipe in {path} has no settings", hint="give a clip that animdiff rendered")
-    layers = [Layer(f"recipe of {path.name}", settings), *changes]
+    recipe = check_recipe(read_recipe(path), str(path))
+    layers = [Layer(f"recipe of {path.name}", recipe["config"]), *changes]
     resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
     missing = find_missing(resolved.values)
     return replace(_plan(resolved, prompts, seeds, repeat, device, missing, on_missing), source_recipe=recipe)
@@ -94,12 +93,14 @@ def _plan(
     _check_text(configs)
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
+    _check_memory(configs[0], planned)
     drawn = not seeds and "seed" not in resolved.values
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]), max(config.num_frames for config in configs))
     reject_unused_embeddings(resolved, configs)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
+    _check_memory(configs[0], planned, weights)
     return RenderPlan(configs, weights, planned, resolved, drawn)
 
 
@@ -144,6 +145,14 @@ def _check_text(configs: Sequence[GenerateConfig]) -> None:
             f"{config.prompt}{config.negative_prompt}".encode()
         except UnicodeEncodeError as error:
             raise UsageError("the prompt has bytes that are not text", hint="write it in UTF-8") from error
+
+
+def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:
+    vae: Mapping[str, Any] = {}
+    if weights:
+        vae = weights.patches.vae.config if weights.patches.vae else part_config(weights.files.model, "vae")
+    vae_width = next(iter(vae.get("block_out_channels", ())), 0)
+    require_memory(plan, config.width, config.height, config.num_frames, vae_width=vae_width)
 
 
 def _check_clip_skip(clip_skip: int, model: Path) -> None:

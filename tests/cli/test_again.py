@@ -99,3 +99,28 @@ def test_a_recipe_with_a_setting_nobody_knows_says_which(animdiff, fox, here):
 def test_a_recipe_without_settings_is_refused(animdiff, here, text):
     (here / "edited.json").write_text(text)
     assert animdiff("generate", "--from", "edited.json").exit_code in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"weights": [1]}, "`weights`"),
+        ({"weights": {"model": [1]}}, "`weights`"),
+        ({"weights": {"model": {"a": 1}}}, "`weights`"),
+        ({"config": {"num_frames": 10**9}}, "`num_frames`"),
+        ({"config": {"steps": "many"}}, "`steps`"),
+        ({"config": {"loras": ["a"] * 101}}, "at most 100 are"),
+        ({"config": {"prompt": "x" * 10_001}}, "at most 10000 are"),
+        ({"config": {"motion_module": None, "num_frames": 4096, "width": 8192, "height": 8192}}, "GB of memory"),
+        ({"config": {"width": 8192, "height": 8192}}, "GB of memory"),
+    ],
+)
+def test_an_absurd_recipe_ends_in_one_sentence_before_anything_loads(animdiff, fox, here, change, named, monkeypatch):
+    monkeypatch.setattr("animdiff_cli.diffusion.memory.total_memory", lambda: 8 * 10**9)
+    recipe = read_recipe(fox)
+    change = {"config": recipe["config"] | change["config"]} if "config" in change else change
+    (here / "edited.json").write_text(json.dumps(recipe | change))
+    result = animdiff("generate", "--from", "edited.json")
+    assert result.exit_code in (2, 6)
+    assert named in result.stderr and "loading" not in result.stderr
+    assert len(result.stderr.splitlines()) <= 3

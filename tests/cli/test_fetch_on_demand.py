@@ -96,9 +96,10 @@ def test_dry_run_lists_missing_weights_and_downloads_nothing(run, hub, tmp_path)
     result = run("--dry-run", "-o", "fox.gif")
     assert (result.exit_code, result.stdout) == (0, "fox.gif\n")
     assert "would fetch tiny-mm, " in result.stderr and "would fetch tiny, " in result.stderr
-    record = json.loads(run("--dry-run", "--json").stdout)
-    assert [item["ref"] for item in record["fetch"]] == ["tiny", "tiny-mm"]
-    assert all(item["bytes"] for item in record["fetch"])
+    for flags, known in (([], [False, True]), (["--fetch"], [True, True])):  # a size from the Hub only with --fetch
+        record = json.loads(run("--dry-run", "--json", *flags).stdout)
+        assert [item["ref"] for item in record["fetch"]] == ["tiny", "tiny-mm"]
+        assert [item["bytes"] is not None for item in record["fetch"]] == known
     assert hub.sent == 0 and not (tmp_path / "models").exists()
 
 
@@ -128,3 +129,40 @@ def test_fetches_an_embedding_named_in_the_prompt(run, hub):
     assert plain["config"]["embeddings"] == []
     assert named["config"]["embeddings"] == ["mood"]
     assert list(named["weights"]["embeddings"]) == ["mood.safetensors"]
+
+
+@pytest.fixture
+def recipe(here):
+    """A stranger's recipe that names weights on the Hub."""
+    config = {"prompt": "a fox", "model": "tiny", "motion_module": "tiny-mm", "seed": 1, "steps": 1}
+    (here / "clip.json").write_text(json.dumps({"animdiff": 1, "config": config | SMALL}))
+    return ["generate", "--from", "clip.json"]
+
+
+SMALL = {"num_frames": 2, "width": 64, "height": 64}
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--json"], ["--dry-run", "--json"]], ids=" ".join)
+def test_a_recipe_makes_no_request_unless_told(recipe, hub, animdiff, flags, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # a request would fail
+    result = animdiff(*recipe, *flags)
+    if "--dry-run" in flags:
+        assert result.exit_code == 0
+        assert "tiny-mm" in (result.stdout if "--json" in flags else result.stderr)
+    else:
+        assert result.exit_code == 3
+        assert "`tiny`, `tiny-mm`" in result.stderr and "--fetch" in result.stderr
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 3)])
+def test_a_recipe_on_a_terminal_asks_before_it_downloads(recipe, hub, animdiff, typed, code, monkeypatch):
+    asked = []
+    monkeypatch.setattr("typer.confirm", lambda text, err: asked.append(text) or typed == "y\n")
+    monkeypatch.setattr("typer.testing._NamedTextIOWrapper.isatty", lambda self: True, raising=False)
+    result = animdiff(*recipe, "-o", "fox.gif", "-q")
+    assert (result.exit_code, asked) == (code, ["download them?"]), result.stderr
+    assert "tiny, " in result.stderr and (hub.sent > 0) == (code == 0)
+
+
+def test_fetch_downloads_what_a_recipe_names(recipe, hub, animdiff):
+    assert animdiff(*recipe, "--fetch", "-o", "fox.gif").stdout == "fox.gif\n"
