@@ -23,8 +23,23 @@ Frames = npt.NDArray[np.uint8]
 #: errors of the operating system that ffmpeg reports as text
 SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
+#: Containers that are decoded, by ffmpeg's names. Playlists (concat, hls, dash, image2) are not among them: they make
+#: ffmpeg open other files and addresses.
+CONTAINERS = (
+    *("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "ogg", "mxf", "gif", "yuv4mpegpipe"),
+    *("m4v", "dv", "rm", "nut", "ivf", "h264", "hevc", "obu", "av1", "mjpeg", "wtv", "vc1"),
+)
+#: the largest frame that is decoded: 8K. Decoders keep up to 16 of them.
+MAX_PIXELS = 36_000_000
+#: one line per frame of ten hours of video
+MAX_LOG_BYTES = 256 << 20
+#: memory for ffmpeg's stdout that is kept whole
+MAX_METADATA_BYTES = 16 << 20
+
 #: (text in ffmpeg's log for a file it cannot decode, reason to report); the first match counts
 DECODE_ERRORS = (
+    ("not on whitelist", "not a video; playlists are not followed, so give the video itself"),
+    ("exceeds specified max pixel count", f"its frames have more than {MAX_PIXELS // 10**6} million pixels"),
     ("matches no streams", "it has no video stream"),
     ("No such file or directory", "there is no such file"),
     ("Permission denied", "permission denied"),
@@ -69,18 +84,33 @@ def encode(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, argu
     return out
 
 
-def read_file(path: Path, arguments: Sequence[str]) -> bytes:
-    """Run ffmpeg with `path` as its input, and return its whole stdout. Raises `EncodeError`."""
-    command = [_program(), "-v", "error", "-nostdin", "-i", file_url(path), *arguments, "pipe:1"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    _check(done.returncode, done.stderr.decode(errors="replace").strip())
-    return done.stdout
+def safe_input(url: str, decoder: str | None = None) -> list[str]:
+    """Return the arguments of an input file that opens no other file, no address and no oversized frame."""
+    allowed = ["-protocol_whitelist", "file,subfile", "-format_whitelist", ",".join(CONTAINERS)]
+    limits = ["-max_pixels", str(MAX_PIXELS), "-threads", "2"]
+    return [*allowed, *limits, *(["-c:v", decoder] if decoder else []), "-i", url]
 
 
-def stream_output(arguments: Sequence[str], chunk_size: int, consume: Callable[[bytes], None]) -> str:
+def read_metadata(path: Path) -> str:
+    """Return the tags of a video in ffmpeg's metadata format. Raises `DecodeError`."""
+    text = bytearray()
+
+    def add(chunk: bytes) -> None:
+        text.extend(chunk)
+        if len(text) > MAX_METADATA_BYTES:
+            raise DecodeError("its metadata is too large")
+
+    stream_output([*safe_input(file_url(path)), "-f", "ffmetadata"], 1 << 16, add, partial=True)
+    return text.decode(errors="replace")
+
+
+def stream_output(
+    arguments: Sequence[str], chunk_size: int, consume: Callable[[bytes], None], *, partial: bool = False
+) -> str:
     """Run ffmpeg, pass its stdout to `consume` in chunks of `chunk_size` bytes, and return its log.
 
-    Holds one chunk in memory at a time. An incomplete last chunk is dropped. Raises `DecodeError`.
+    Holds one chunk in memory at a time. An incomplete last chunk is dropped without `partial`. Stops ffmpeg if
+    `consume` raises. Raises `DecodeError`.
     """
     command = [_program(), "-hide_banner", "-nostats", "-nostdin", *arguments, "pipe:1"]
     with tempfile.TemporaryFile() as log:
@@ -88,8 +118,9 @@ def stream_output(arguments: Sequence[str], chunk_size: int, consume: Callable[[
         with process:
             assert process.stdout is not None
             try:
-                while len(chunk := process.stdout.read(chunk_size)) == chunk_size:
-                    consume(chunk)
+                while chunk := process.stdout.read(chunk_size):
+                    if len(chunk) == chunk_size or partial:
+                        consume(chunk)
             except BaseException:
                 process.kill()
                 raise
@@ -137,7 +168,7 @@ def _exchange(process: subprocess.Popen[bytes], frames: Iterable[Frames]) -> byt
 
 def _read_log(log: IO[bytes]) -> str:
     log.seek(0)
-    return log.read().decode(errors="replace").strip()
+    return log.read(MAX_LOG_BYTES).decode(errors="replace").strip()
 
 
 def _decode_error(log: str) -> str:

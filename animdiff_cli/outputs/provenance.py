@@ -13,7 +13,6 @@ The recipe is one JSON object in plain ASCII. Its first key is `animdiff`, the v
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from animdiff_cli.core.formats import FILE_FORMATS, FORMATS, RecipeCarrier
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.files.untrusted import parse_json
-from animdiff_cli.outputs.ffmpeg import EncodeError, read_file
+from animdiff_cli.files.untrusted import parse_json, read_bytes
+from animdiff_cli.outputs.ffmpeg import DecodeError, read_metadata
+from animdiff_cli.outputs.open_image import open_image
 
 KEYWORD = "animdiff"
 VERSION = 1
@@ -69,6 +69,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """
     path = path / RECIPE_FILE if path.is_dir() else path
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise NotFound(f"`{path}` is not a regular file", hint=_HINT)
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
@@ -85,16 +87,17 @@ def _detect_carrier(head: bytes, path: Path) -> Callable[[Path], str | None]:
 
 
 def _from_json(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return read_bytes(path).decode("utf-8", errors="replace")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read `{path}`: {error}", hint=_HINT) from error
 
 
 def _from_picture(path: Path, pillow_format: str, extract: Callable[[Image.Image], object]) -> str | None:
     try:
-        # Pillow also warns about damage, but the error below is clearer
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=(pillow_format,)) as picture:
+        with open_image(path, formats=(pillow_format,)) as picture:
             found = extract(picture)
-    # Pillow raises any of these for a damaged file
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+    except DecodeError as error:
         raise _damaged(path) from error
     found = found.decode("ascii", errors="replace") if isinstance(found, bytes) else found
     return found if isinstance(found, str) else None
@@ -102,8 +105,8 @@ def _from_picture(path: Path, pillow_format: str, extract: Callable[[Image.Image
 
 def _from_video(path: Path) -> str | None:
     try:
-        metadata = read_file(path, ["-f", "ffmetadata"]).decode(errors="replace")
-    except (EncodeError, OSError) as error:
+        metadata = read_metadata(path)
+    except DecodeError as error:
         raise _damaged(path) from error
     # Matroska writes keys in capitals
     found = re.search(r"^comment=((?:\\.|[^\\\n])*)", metadata, re.IGNORECASE | re.MULTILINE | re.DOTALL)

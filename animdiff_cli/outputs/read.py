@@ -1,25 +1,26 @@
 """Read clips and images from files: every format this program writes, and other videos that ffmpeg decodes."""
 
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import ImageSequence
 
 from animdiff_cli.core.formats import ANIMATION_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.outputs.ffmpeg import EncodeError, Frames, read_file
+from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, file_url, safe_input, stream_output
+from animdiff_cli.outputs.open_image import flatten, frame_count, open_image
 
-#: a clip is held in memory; this is 2,700 frames of 512 by 512 pixels
-MAX_BYTES = 2 << 30
+#: a clip is held in memory, twice while it is read; this is 680 frames of 512 by 512 pixels
+MAX_BYTES = 512 << 20
+#: a few bytes of a file can repeat a small frame for days
+MAX_FRAMES = 1 << 14
 
 _HINT = f"give a {FILE_FORMATS} file, or a folder of frames"
 _STREAM = re.compile(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)")
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,16 @@ def read_images(path: Path) -> Frames:
     files = list_images(path) if path.is_dir() else [path]
     if not files:
         raise UsageError(f"`{path}` contains no images", hint=_HINT)
-    images = [read_image(file) for file in files]
-    for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
+    images: list[Frames] = []
+    for file in files:
+        image = read_image(file)
+        if images and image.shape != images[0].shape:
             raise UsageError(
                 f"`{file}` is {_size(image)} pixels, `{files[0].name}` {_size(images[0])}",
                 hint="the frames of a clip must have the same size",
             )
+        _check_length(len(files), _max_frames(image.shape[1], image.shape[0]), path)
+        images.append(image)
     return np.stack(images)
 
 
@@ -66,10 +70,10 @@ def read_image(path: Path) -> Frames:
     if not path.is_file():
         raise NotFound(f"no image `{path}`", hint="check the path")
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except _PILLOW_ERRORS as error:
-        raise UsageError(f"`{path}` is not an image, or damaged", hint="give PNG, JPEG or WebP images") from error
+        with open_image(path) as image:
+            return np.asarray(flatten(image))
+    except DecodeError as error:
+        raise UsageError(f"cannot read the image `{path}`: {error}", hint="give PNG, JPEG or WebP images") from error
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -84,9 +88,9 @@ def list_images(folder: Path) -> list[Path]:
 def is_animation(path: Path) -> bool:
     """Return True if a file is an image of more than one frame; False for other or damaged files."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            return getattr(image, "n_frames", 1) > 1
-    except _PILLOW_ERRORS:
+        with open_image(path) as image:
+            return frame_count(image) > 1
+    except DecodeError:
         return False
 
 
@@ -100,39 +104,58 @@ def _reader(path: Path) -> Callable[[Path], DecodedClip]:
 
 
 def _read_animation(path: Path) -> DecodedClip:
-    images, durations = [], []
+    images: list[Frames] = []
+    durations: list[float] = []
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
-            max_frames = MAX_BYTES // max(1, opened.width * opened.height * 3)
+        with open_image(path) as opened:
+            _check_length(frame_count(opened), _max_frames(*opened.size), path)
             for image in ImageSequence.Iterator(opened):
-                images.append(np.asarray(image.convert("RGB")))
+                # frames of a GIF may exceed its canvas, which then grows
+                _check_length(len(images) + 1, _max_frames(*image.size), path)
+                images.append(np.asarray(flatten(image)))
                 durations.append(float(image.info.get("duration") or 0))
-                _check_length(len(images), max_frames, path)
-    except _PILLOW_ERRORS as error:
-        raise _damaged(path) from error
+                if images[-1].shape != images[0].shape:
+                    raise DecodeError("its frames differ in size")
+    except DecodeError as error:
+        raise _unreadable(path, error) from error
     if len(images) < 2 or min(durations) <= 0:
         return DecodedClip(np.stack(images))
     repeats = [max(1, round(duration / min(durations))) for duration in durations]
-    _check_length(sum(repeats), max_frames, path)
-    frames = np.repeat(np.stack(images), repeats, axis=0)
+    height, width = images[0].shape[:2]
+    _check_length(sum(repeats), _max_frames(width, height), path)
+    frames = np.stack([image for image, count in zip(images, repeats, strict=True) for _ in range(count)])
     return DecodedClip(frames, 1000 * len(frames) / sum(durations))
 
 
 def _read_video(path: Path) -> DecodedClip:
+    head, raw = bytearray(), bytearray()
+    source = safe_input(file_url(path))
     try:
-        header = _STREAM.match(read_file(path, ["-frames:v", "1", "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe"])[:200])
+        one_frame = ["-map", "0:v:0", "-frames:v", "1", "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe"]
+        stream_output([*source, *one_frame], 200, head.extend, partial=True)
+        header = _STREAM.match(head[:200])
         if header is None:
-            raise _damaged(path)
+            raise DecodeError("it has no video frames")
         width, height, *rate = (int(number) for number in header.groups())
-        max_frames = MAX_BYTES // (width * height * 3)
-        # read one frame more than allowed, to detect a clip that is too long
-        limit = ["-frames:v", str(max_frames + 1), "-vf", "scale=flags=accurate_rnd+full_chroma_int"]
-        raw = read_file(path, [*limit, "-f", "rawvideo", "-pix_fmt", "rgb24"])
-    except EncodeError as error:
-        raise _damaged(path) from error
+        max_frames = _max_frames(width, height)
+        frame_bytes = width * height * 3
+
+        def add_frame(frame: bytes) -> None:
+            raw.extend(frame)
+            _check_length(len(raw) // frame_bytes, max_frames, path)
+
+        scale = ["-map", "0:v:0", "-vf", "scale=flags=accurate_rnd+full_chroma_int"]
+        stream_output([*source, *scale, "-f", "rawvideo", "-pix_fmt", "rgb24"], frame_bytes, add_frame)
+    except DecodeError as error:
+        raise _unreadable(path, error) from error
+    if not raw:
+        raise _unreadable(path, DecodeError("it has no video frames"))
     frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
-    _check_length(len(frames), max_frames, path)
-    return DecodedClip(frames, float(Fraction(*rate)))
+    return DecodedClip(frames, float(Fraction(*rate)) if all(rate) else None)
+
+
+def _max_frames(width: int, height: int) -> int:
+    return min(MAX_FRAMES, MAX_BYTES // max(1, width * height * 3))
 
 
 def _check_length(num_frames: int, max_frames: int, path: Path) -> None:
@@ -143,8 +166,8 @@ def _check_length(num_frames: int, max_frames: int, path: Path) -> None:
         )
 
 
-def _damaged(path: Path) -> UsageError:
-    return UsageError(f"`{path}` is not a clip, or damaged", hint=_HINT)
+def _unreadable(path: Path, error: DecodeError) -> UsageError:
+    return UsageError(f"cannot read the clip `{path}`: {error}", hint=_HINT)
 
 
 def _size(image: Frames) -> str:

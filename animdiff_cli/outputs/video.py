@@ -50,7 +50,8 @@ def _write(frames: Frames, fps: float, path: Path, recipe: str, codec: Codec) ->
     with temporary_folder({"tags": ffmetadata(recipe).encode("ascii")}) as folder:
         tags = file_url(folder / "tags")
         metadata = ["-f", "ffmetadata", "-i", tags, "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
-        arguments = [*metadata, *codec.options, "-f", codec.container, file_url(path)]
+        # without `bitexact`, WebM gets a random track id and differs on every run
+        arguments = [*metadata, *codec.options, "-fflags", "+bitexact", "-f", codec.container, file_url(path)]
         encode(even, (width + width % 2, height + height % 2), frame_rate(fps), arguments)
 
 

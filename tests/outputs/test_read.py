@@ -1,5 +1,9 @@
 """Clips are read back from every format as they were written."""
 
+import struct
+import subprocess
+
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,8 +12,8 @@ from PIL import Image
 
 from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
-from animdiff_cli.outputs import read, write_clip
-from animdiff_cli.outputs.read import is_animation, read_clip, read_images
+from animdiff_cli.outputs import ffmpeg, read, write_clip
+from animdiff_cli.outputs.read import is_animation, read_clip, read_image, read_images
 from animdiff_cli.outputs.write import WRITERS
 
 LOSSLESS = ("apng", "frames")
@@ -98,3 +102,63 @@ def test_an_image_with_flipped_bytes_never_crashes_the_reader(data, format, tmp_
         assert read_clip(damaged).frames.ndim == 4
     except AnimdiffError as error:
         assert error.hint
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.jpg", "a.webp"])
+def test_postscript_with_the_name_of_an_image_is_not_run(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("an image started a program"))
+    (tmp_path / name).write_bytes(POSTSCRIPT)
+    with pytest.raises(UsageError, match="not an image, or damaged"):
+        read_image(tmp_path / name)
+    assert not is_animation(tmp_path / name)
+
+
+def gif(width, height, num_frames):
+    """Return a GIF of one pixel per frame on a canvas of any size."""
+    head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    frame = b"\x21\xf9\x04\x04\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0"
+    return head + num_frames * frame + b";"
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((65535, 2700, 3), "more than 67 million"), ((1024, 1024, 680), "at most 170 frames")]
+)
+def test_a_small_file_that_claims_many_pixels_is_refused_before_decoding(size, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    (tmp_path / "a.gif").write_bytes(gif(*size))
+    with pytest.raises(UsageError, match=reason):
+        read_clip(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("playlist", ["ffconcat version 1.0\nfile a.mp4\n", "#EXTM3U\n#EXTINF:1,\na.mp4\n"])
+@pytest.mark.parametrize("name", ["list.mp4", "list.mkv"])
+def test_a_playlist_with_the_name_of_a_video_is_not_followed(name, playlist, tmp_path, make_clip):
+    write_clip(make_clip(), 8, tmp_path / "a.mp4", "mp4", {})
+    (tmp_path / name).write_text(playlist)
+    with pytest.raises(UsageError, match=r"cannot read the clip"):
+        read_clip(tmp_path / name)
+
+
+def test_a_pause_of_hours_in_a_video_ends_at_the_limit(tmp_path, make_clip, monkeypatch):
+    monkeypatch.setattr(read, "MAX_FRAMES", 100)
+    steady = write_clip(make_clip(4), 8, tmp_path / "a.mp4", "mp4", {})
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", steady, "-fps_mode", "passthrough"]
+    pause = ["-vf", "settb=1/1000,setpts=N*125+gt(N\\,1)*36000000", "-enc_time_base", "filter"]
+    subprocess.run([*command, *pause, tmp_path / "gap.mkv"], check=True)
+    with pytest.raises(UsageError, match="at most 100 frames"):
+        read_clip(tmp_path / "gap.mkv")
+
+
+def test_a_video_with_frames_above_the_limit_is_refused(tmp_path, make_clip, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "MAX_PIXELS", 1000)
+    clip = write_clip(make_clip(), 8, tmp_path / "a.mp4", "mp4", {})
+    with pytest.raises(UsageError, match="its frames have more than"):
+        read_clip(clip)
+
+
+def test_transparent_images_are_read_over_white(tmp_path):
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == 255).all()

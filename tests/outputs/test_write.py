@@ -180,3 +180,9 @@ def test_a_non_contiguous_view_is_written_like_its_copy(tmp_path, make_clip, dec
     second = write_clip(view.copy(), 8, tmp_path / "b.mp4", "mp4", {})
     assert first.read_bytes() == second.read_bytes()
     assert decode_video(first).shape == view.shape
+
+
+@pytest.mark.parametrize("format", [format for format in WRITERS if format != "frames"])
+def test_the_same_clip_and_recipe_give_the_same_bytes(format, tmp_path, make_clip):
+    one, other = (write_clip(make_clip(), 8, tmp_path / name, format, {"prompt": "a fox"}) for name in "ab")
+    assert one.read_bytes() == other.read_bytes()

@@ -1,0 +1,83 @@
+"""Open image files of strangers: known formats only, and size limits that are checked before decoding."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.files.os_errors import REASONS
+from animdiff_cli.outputs.ffmpeg import DecodeError
+
+#: Pillow's names of the formats that are opened. Others are rare, and EPS makes Pillow run Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+#: pixels of one image: Pillow needs 4 bytes for each, several times while it converts
+MAX_PIXELS = 64 << 20
+#: bytes of a file: Pillow reads WebP and AVIF whole when it opens them
+MAX_FILE_BYTES = 256 << 20
+
+
+@contextmanager
+def open_image(source: Path | IO[bytes], formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """Open an image. Checks its size; nothing is decoded before the caller asks for pixels.
+
+    Raises `DecodeError`, also for errors that decoding raises inside the context.
+    """
+    try:
+        # Pillow also warns about damage, but errors are clearer
+        with warnings.catch_warnings(action="ignore"):
+            if isinstance(source, Path):
+                _check_file(source)
+            with Image.open(source, formats=formats) as image:
+                _check_size(image)
+                yield image
+    except AnimdiffError:
+        raise
+    except Exception as error:  # Pillow raises nearly every type of exception for a damaged file
+        raise DecodeError(_reason(error)) from error
+
+
+def frame_count(image: Image.Image) -> int:
+    """Return the number of frames that an image file claims; nothing is decoded."""
+    return getattr(image, "n_frames", 1)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Convert to RGB, compositing transparency over white: the colour of transparent pixels is arbitrary."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    background = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(background, layer).convert("RGB")
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Return whether any pixel is not opaque; many images have an alpha channel and do not use it."""
+    if not image.has_transparency_data:
+        return False
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return bool(alpha.min() < 255)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise DecodeError("not a regular file" if path.exists() else "there is no such file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise DecodeError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DecodeError(f"{image.width}×{image.height} pixels, more than {MAX_PIXELS // 10**6} million")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image, or damaged"
+    if isinstance(error, OSError) and error.errno:
+        return REASONS.get(error.errno, (error.strerror or str(error)).lower())
+    return f"damaged: {str(error).lower()}" if str(error) else "damaged"
