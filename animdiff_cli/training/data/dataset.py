@@ -23,7 +23,7 @@ from animdiff_cli.training.data.media import NO_MOTION, Media, Skip, Timeline, s
 from animdiff_cli.training.data.probe import probe
 
 #: increment when the same footage and settings would give other frames
-VERSION = 1
+VERSION = 2
 #: settings that decide the frames of a clip: all except paths, captions and the number of videos
 FRAME_SETTINGS = frozenset(DataConfig.model_fields) - {"videos", "video_folder", "caption", "limit"}
 #: number of skipped files that are reported by name; the rest is counted
@@ -137,7 +137,10 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
         _report_skipped(skipped, emit)
     if not items:
         raise _nothing_usable(config, skipped)
-    _report_captions(config, items, emit)
+    _report_captions(config, items, found.unreadable, emit)
+    transparent = sum(item.timeline.transparent for item in items)
+    if transparent:
+        emit(Note(f"{transparent} of {len(items)} videos have transparent parts, which become white"))
     small = sum(min(item.timeline.width, item.timeline.height) < config.size for item in items)
     if small:
         emit(Note(f"{small} of {len(items)} videos are smaller than {config.size} pixels and are enlarged"))
@@ -160,6 +163,8 @@ def _probe(media: Media, config: DataConfig, stop: Event) -> ClipSource | str:
     try:
         sha256 = sha256_of_media(media)
         timeline = probe(media, sha256, config.fps, stop)
+        if len(timeline.times) == 1 and config.num_frames > 1 and config.shot is None:
+            return NO_MOTION  # a video of one frame
         reason = why_unusable(timeline, FrameSpacing.of(config), avoid_cuts=config.avoid_cuts)
         if reason:
             return reason
@@ -191,7 +196,10 @@ def _report_skipped(skipped: Sequence[Skip], emit: Emit) -> None:
         emit(Note(f"skipped {len(skipped) - MAX_REPORTED} more: {reasons}"))
 
 
-def _report_captions(config: DataConfig, items: Sequence[ClipSource], emit: Emit) -> None:
+def _report_captions(config: DataConfig, items: Sequence[ClipSource], unreadable: Sequence[str], emit: Emit) -> None:
+    if unreadable:
+        count = f"{len(unreadable)} caption files are" if len(unreadable) > 1 else "one caption file is"
+        emit(Note(f"{count} not UTF-8 and not used, such as {unreadable[0]}: save as UTF-8 text"))
     uncaptioned = sum(not item.media.caption for item in items)
     if uncaptioned and not config.caption:
         remedy = "add `--caption`, or `name.txt` beside `name.mp4`"

@@ -9,34 +9,53 @@ from threading import Event
 
 import numpy as np
 
-from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, file_url, stream_output
+from animdiff_cli.outputs.ffmpeg import MAX_PIXELS, DecodeError, Frames, file_url, safe_input, stream_output
 from animdiff_cli.training.data.media import Media, Timeline
 from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, FrameChanges, find_cuts
 
 _TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
 #: ticks instead of `pts_time`: ffmpeg 7 prints six digits of it, too few after a quarter of an hour
 _FRAME = re.compile(r"pts: *(-?\d+|NOPTS) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+)")
+_VPX = re.compile(r"Video: (vp[89])\b")
+_ALPHA_MODE = re.compile(r"alpha_mode\s*: 1\b", re.IGNORECASE)
+#: decoders that read the transparency of a video
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+#: alpha below which a pixel counts as transparent, of 255: conversions round
+OPAQUE = 250
 #: seconds; containers count in milliseconds or finer, and the shortest frames last a few of them
 SAME_TIME = 1e-3
 _PRECISE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
 def probe(media: Media, stop: Event | None = None) -> Timeline:
-    """Decode a whole video at low resolution; return its size, frame times and cuts.
+    """Decode a whole video at low resolution; return its size, frame times, cuts and whether it is transparent.
 
     Raises `DecodeError`, also soon after another thread sets `stop`.
     """
     changes = FrameChanges()
+    timeline, log = _probe(media, None, changes, stop)
+    # the default decoders of VP8 and VP9 ignore transparency, which is a stream of its own
+    if _ALPHA_MODE.search(log) and (codec := _VPX.search(log)):
+        timeline, _ = _probe(media, ALPHA_DECODERS[codec[1]], FrameChanges(), stop)
+    return timeline
+
+
+def _probe(media: Media, decoder: str | None, changes: FrameChanges, stop: Event | None) -> tuple[Timeline, str]:
+    transparent = False
 
     def add_frame(data: bytes) -> None:
+        nonlocal transparent
         if stop is not None and stop.is_set():
             raise DecodeError("stopped")
-        changes.add(np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH, 3))
+        frame = np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH, 4)
+        transparent = transparent or bool(frame[..., 3].min() < OPAQUE)
+        changes.add(_over_white(frame, premultiplied=False) if transparent else frame[..., :3])
 
     # `showinfo` runs before scaling, after ffmpeg has rotated the frame upright
     filters = f"showinfo=checksum=0,scale={WIDTH}:{HEIGHT}:flags=area"
     # several files are probed in parallel, so one thread each
-    log = stream_output(["-threads", "1", *_input(media), *_output(filters)], WIDTH * HEIGHT * 3, add_frame)
+    arguments = [*_input(media, decoder), *_output(filters, "rgba")]
+    log = stream_output(["-threads", "1", *arguments], WIDTH * HEIGHT * 4, add_frame)
     frames = _frame_lines(log)
     if not frames:
         raise DecodeError("it has no video frames")
@@ -48,8 +67,11 @@ def probe(media: Media, stop: Event | None = None) -> Timeline:
     aspect_width, aspect_height = int(frames[0][2]), int(frames[0][3])
     if aspect_width and aspect_height:  # 0/1 if unknown
         width = max(round(width * aspect_width / aspect_height), 1)
+    if width * height > MAX_PIXELS:
+        raise DecodeError(f"its frames are shown at {width}×{height} pixels")
     count = min(len(times), len(changes.levels) + 1)
-    return Timeline(width, height, times[:count], find_cuts(changes.levels, changes.colors))
+    cuts = find_cuts(changes.levels, changes.colors)
+    return Timeline(width, height, times[:count], cuts, transparent, decoder), log
 
 
 def read_frames(media: Media, timeline: Timeline, frames: Sequence[int], size: tuple[int, int]) -> Frames:
@@ -74,15 +96,19 @@ def _read_from(
     width, height = size
     start = _seconds_before(timeline.times, first)
     chosen = "+".join(f"eq(n\\,{index - first})" for index in wanted)
-    filters = f"select={chosen},showinfo=checksum=0,scale={width}:{height}:{_PRECISE}"
+    # the hidden colors of transparent pixels must not bleed into their neighbours when the frame is scaled
+    premultiply = "format=gbrap,premultiply=inplace=1," if timeline.transparent else ""
+    filters = f"select={chosen},showinfo=checksum=0,{premultiply}scale={width}:{height}:{_PRECISE}"
+    channels = 4 if timeline.transparent else 3
     decoded: list[Frames] = []
 
     def add_frame(data: bytes) -> None:
-        decoded.append(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+        frame = np.frombuffer(data, np.uint8).reshape(height, width, channels)
+        decoded.append(_over_white(frame, premultiplied=True) if timeline.transparent else frame)
 
     seek = ["-ss", f"{start:.6f}"] if start else []
-    output = [*_output(filters), "-frames:v", str(len(wanted))]
-    log = stream_output([*seek, *_input(media), *output], width * height * 3, add_frame)
+    output = [*_output(filters, "rgba" if timeline.transparent else "rgb24"), "-frames:v", str(len(wanted))]
+    log = stream_output([*seek, *_input(media, timeline.decoder), *output], width * height * channels, add_frame)
     # after seeking, times count from `start`
     times = [start + time for time in _times(log)]
     expected = [timeline.times[index] for index in wanted]
@@ -102,8 +128,16 @@ def _frame_lines(log: str) -> list[re.Match[str]]:
     return [match for line in log.splitlines() if (match := _FRAME.search(line))]
 
 
-def _input(media: Media) -> list[str]:
-    return ["-i", file_url(media.path) if media.span is None else _subfile(media.path, media.span)]
+def _over_white(frame: Frames, *, premultiplied: bool) -> Frames:
+    """Composite `[H, W, 4]` over white: `[H, W, 3]`."""
+    values, alpha = frame[..., :3].astype(np.uint16), frame[..., 3:].astype(np.uint16)
+    colors = values if premultiplied else (values * alpha + 127) // 255
+    opaque: Frames = np.minimum(colors + (255 - alpha), 255).astype(np.uint8)
+    return opaque
+
+
+def _input(media: Media, decoder: str | None) -> list[str]:
+    return safe_input(file_url(media.path) if media.span is None else _subfile(media.path, media.span), decoder)
 
 
 def _subfile(archive: Path, span: tuple[int, int]) -> str:
@@ -111,10 +145,10 @@ def _subfile(archive: Path, span: tuple[int, int]) -> str:
     return f"subfile,,start,{span[0]},end,{span[1]},,:{file_url(archive)}"
 
 
-def _output(filters: str) -> list[str]:
+def _output(filters: str, pixels: str) -> list[str]:
     # without passthrough, ffmpeg repeats and drops frames of videos with a variable frame rate
     video = ["-map", "0:v:0", "-vf", filters, "-fps_mode", "passthrough"]
-    return [*video, "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    return [*video, "-f", "rawvideo", "-pix_fmt", pixels]
 
 
 def _times(log: str) -> tuple[float, ...]:

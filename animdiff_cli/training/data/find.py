@@ -2,15 +2,18 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.suggest import closest
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.untrusted import read_bytes
 from animdiff_cli.training.data.media import (
+    MAX_CAPTION_BYTES,
     MISSING,
     NO_MOTION,
     PICTURE_SUFFIXES,
@@ -18,8 +21,10 @@ from animdiff_cli.training.data.media import (
     FoundMedia,
     Media,
     Skip,
+    classify,
     kind_of,
-    one_line,
+    picture_kind,
+    read_caption,
 )
 from animdiff_cli.training.data.shards import find_in_shards, is_shards
 from animdiff_cli.training.data.tables import METADATA, TABLE_SUFFIXES, find_in_table, read_table
@@ -48,35 +53,58 @@ def find(config: DataConfig) -> FoundMedia:
 def find_in_folder(root: Path, *, stills: bool) -> FoundMedia:
     """List the footage below `root`, sorted by name. Ignores hidden files; visits each linked folder once.
 
-    A folder whose only footage is pictures numbered without a gap (`00000.png`, `frame_1.jpg`) is one clip; this holds
-    for `root` itself only without `stills`. Other pictures are used with `stills` and skipped otherwise. Captions come
-    from `name.txt` beside `name.mp4`, or from a `metadata.jsonl` or `metadata.csv` in that folder or a folder above.
+    A folder whose only footage is pictures numbered without a gap (`00000.png`, `frame_1001.jpg`) is one clip; this
+    holds for `root` itself only without `stills`. Other pictures are used with `stills` and skipped otherwise, as is
+    media in formats that are not read. Captions come from `name.txt` beside `name.mp4`, or from a `metadata.jsonl` or
+    `metadata.csv` in that folder or a folder above.
     Raises `UsageError` for a list that cannot be read.
     """
-    folders = list(_walk(root, set()))
-    lists = [read_table(folder / name) for folder, files in folders for name in METADATA if name in files]
-    captions = {file: caption for rows in lists for file, caption in rows}
+    skipped: list[Skip] = []
+    folders = list(_walk(root, skipped))
+    tables = [folder / name for folder, files in folders for name in METADATA if name in files]
+    lists = [read_table(table) for table in tables if table.is_file()]
+    captions = Captions({file: caption for rows in lists for file, caption in rows})
     media: list[Media] = []
-    skipped: list[Skip] = [(_name(file, root), MISSING) for file in captions if not os.path.lexists(file)]
+    skipped += [(_name(file, root), MISSING) for file in captions.listed if not os.path.lexists(file)]
     for folder, files in folders:
         frames = () if stills and folder == root else numbered(files)
-        if frames:
-            caption = caption_beside(folder) or captions.get(folder)
-            media.append(Media(_name(folder, root), folder, "frames", caption, frames=frames))
+        if frames and not any(picture_kind(folder / frame) == "animation" for frame in frames):
+            media.append(Media(_name(folder, root), folder, "frames", captions.of(folder), frames=frames))
             continue
         for path in (folder / file for file in files):
-            kind = kind_of(path)
-            if kind and not path.is_file():
-                skipped.append((_name(path, root), "broken link"))
-            elif kind == "still" and not stills:
-                skipped.append((_name(path, root), NO_MOTION))
+            kind, reason = classify(path.name, path, stills=stills)
+            if (kind or reason) and not path.is_file():
+                skipped.append((_name(path, root), "broken link" if path.is_symlink() else "not a regular file"))
+            elif reason:
+                skipped.append((_name(path, root), reason))
             elif kind:
-                media.append(Media(_name(path, root), path, kind, caption_beside(path) or captions.get(path)))
-    return FoundMedia(tuple(media), tuple(skipped))
+                media.append(Media(_name(path, root), path, kind, captions.of(path)))
+    return FoundMedia(tuple(media), tuple(skipped), tuple(_name(path, root) for path in captions.unreadable))
+
+
+@dataclass(slots=True)
+class Captions:
+    """Captions of files: from a text file beside each, else from the rows of lists."""
+
+    listed: Mapping[Path, str | None] = field(default_factory=dict)
+    unreadable: list[Path] = field(default_factory=list)  # files that are not text
+
+    def of(self, path: Path) -> str | None:
+        """Return the caption in `name.txt` beside `name.mp4`, else that of a list, else None."""
+        beside = path.with_name(f"{path.stem}.txt")
+        with suppress(OSError):
+            try:
+                if caption := read_caption(read_bytes(beside, max_bytes=MAX_CAPTION_BYTES)):
+                    return caption
+            except ValueError:
+                self.unreadable.append(beside)
+        return self.listed.get(path)
 
 
 def numbered(files: Sequence[str]) -> tuple[str, ...]:
-    """Sort the pictures of a folder by number; empty unless they count up from 0 or 1 without a gap.
+    """Sort the pictures of a folder by number; empty unless they count up without a gap, or if there are videos too.
+
+    Two pictures are a sequence only from 0 or 1 on; three or more from any number, as in `1001.png`.
 
     >>> numbered(["f2.png", "f1.png", "recipe.json"])
     ('f1.png', 'f2.png')
@@ -89,14 +117,8 @@ def numbered(files: Sequence[str]) -> tuple[str, ...]:
     if len(parts) < 2 or len(parts) < len(pictures) or any(kind_of(file) == "video" for file in files):
         return ()
     consecutive = all(after[:2] == (before[0] + 1, before[1]) for before, after in pairwise(parts))
-    return tuple(file for _, _, file in parts) if consecutive and parts[0][0] in (0, 1) else ()
-
-
-def caption_beside(path: Path) -> str | None:
-    """Read `name.txt` beside `name.mp4`; None if it does not exist or is empty."""
-    with suppress(FileNotFoundError, IsADirectoryError):
-        return one_line(path.with_name(f"{path.stem}.txt").read_text(encoding="utf-8", errors="replace")) or None
-    return None
+    is_sequence = consecutive and (parts[0][0] in (0, 1) or len(parts) > 2)
+    return tuple(file for _, _, file in parts) if is_sequence else ()
 
 
 def _find(path: Path, config: DataConfig, is_table: bool) -> FoundMedia:
@@ -109,13 +131,18 @@ def _find(path: Path, config: DataConfig, is_table: bool) -> FoundMedia:
         return find_in_table(path, config.video_folder and config.video_folder.expanduser(), stills=stills)
     if path.is_dir():
         return find_in_folder(path, stills=stills)
-    kind = kind_of(path)
+    if not path.is_file():
+        raise UsageError(f"`{path}` is neither a folder nor a regular file", hint="`--videos` takes a folder of videos")
+    kind, reason = classify(path.name, path, stills=stills)
+    if reason == NO_MOTION:
+        raise UsageError(f"`{path}` is a still image and has no motion", hint="add a camera move: `--shot zoom-in`")
     if kind is None:
         known = ", ".join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES | TABLE_SUFFIXES | {".tar"}))
-        raise UsageError(f"`{path}` is not footage", hint=f"`--videos` takes a folder, or a file with suffix {known}")
-    if kind == "still" and not stills:
-        raise UsageError(f"`{path}` is a still image and has no motion", hint="add a camera move: `--shot zoom-in`")
-    return FoundMedia((Media(path.name, path, kind, caption_beside(path)),))
+        message = f"`{path}` is not footage" if reason is None else f"cannot use `{path}`: {reason}"
+        raise UsageError(message, hint=f"`--videos` takes a folder, or a file with suffix {known}")
+    captions = Captions()
+    media = Media(path.name, path, kind, captions.of(path))
+    return FoundMedia((media,), unreadable=tuple(file.name for file in captions.unreadable))
 
 
 def _missing(path: Path) -> NotFound:
@@ -125,17 +152,27 @@ def _missing(path: Path) -> NotFound:
     return NotFound(f"`{path}` does not exist", hint=hint)
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder with the names of its files; a folder with several links to it once."""
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    folders = [name for name in names if (folder / name).is_dir()]
-    yield folder, [name for name in names if name not in folders]
-    for name in folders:
-        yield from _walk(folder / name, seen)
+def _walk(root: Path, skipped: list[Skip]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder with the names of its files; a folder with several links to it once.
+
+    Adds folders that cannot be read to `skipped`.
+    """
+    seen: set[tuple[int, int]] = set()
+    stack = [root]
+    while stack:
+        folder = stack.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+            folders = [name for name in names if (folder / name).is_dir()]
+        except OSError as error:
+            skipped.append((_name(folder, root), (error.strerror or str(error)).lower()))
+            continue
+        yield folder, [name for name in names if name not in folders]
+        stack += [folder / name for name in reversed(folders)]
 
 
 def _name(path: Path, root: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 
@@ -12,7 +13,7 @@ from animdiff_cli.training.data import decode, pictures
 from animdiff_cli.training.data.media import Media, Timeline
 
 #: increment when the same video would be probed differently: other cuts, other times
-VERSION = 1
+VERSION = 2
 
 
 def probe(media: Media, sha256: str, fps: float | None = None, stop: Event | None = None) -> Timeline:
@@ -35,9 +36,9 @@ def probe(media: Media, sha256: str, fps: float | None = None, stop: Event | Non
 def _read(entry: Path) -> Timeline:
     values = read_json(entry)
     times = tuple(float(time) for time in values["times"])
-    return Timeline(int(values["width"]), int(values["height"]), times, tuple(int(cut) for cut in values["cuts"]))
+    cuts = tuple(int(cut) for cut in values["cuts"])
+    return Timeline(int(values["width"]), int(values["height"]), times, cuts, values["transparent"], values["decoder"])
 
 
 def _to_json(timeline: Timeline) -> str:
-    values = {"width": timeline.width, "height": timeline.height, "times": timeline.times, "cuts": timeline.cuts}
-    return json.dumps(values)
+    return json.dumps(asdict(timeline))

@@ -11,7 +11,16 @@ from pathlib import Path, PurePosixPath
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json
-from animdiff_cli.training.data.media import NO_MOTION, FoundMedia, Media, Skip, caption_of, kind_of, one_line
+from animdiff_cli.training.data.media import (
+    MAX_CAPTION_BYTES,
+    FoundMedia,
+    Kind,
+    Media,
+    Skip,
+    caption_of,
+    classify,
+    read_caption,
+)
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -44,6 +53,7 @@ def find_in_shards(pattern: Path, *, stills: bool) -> FoundMedia:
     """
     media: list[Media] = []
     skipped: list[Skip] = []
+    unreadable: list[str] = []
     for name in expand(str(pattern)):
         archive = Path(name)
         if not archive.is_file():
@@ -51,46 +61,56 @@ def find_in_shards(pattern: Path, *, stills: bool) -> FoundMedia:
         found = _find_in_shard(archive, stills)
         media += found.media
         skipped += found.skipped
-    return FoundMedia(tuple(media), tuple(skipped))
+        unreadable += found.unreadable
+    return FoundMedia(tuple(media), tuple(skipped), tuple(unreadable))
 
 
 def _find_in_shard(archive: Path, stills: bool) -> FoundMedia:
     captions: dict[str, str] = {}
-    footage: list[tuple[str, str, tuple[int, int]]] = []
+    footage: list[tuple[str, str, Kind, tuple[int, int]]] = []
+    skipped: list[Skip] = []
+    unreadable: list[str] = []
+    size = archive.stat().st_size
     try:
         # "r:" refuses compressed archives, whose members cannot be read in place
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
                 key, suffix = _split(member.name)
-                if member.isfile() and suffix in (".txt", ".json") and (file := tar.extractfile(member)):
-                    caption = _caption(file.read(), suffix)
+                shown = f"{archive.name}/{member.name}"
+                kind, reason = classify(member.name, archive, member.offset_data, stills=stills)
+                is_caption = suffix in (".txt", ".json")
+                if not member.isfile() or not (kind or reason or is_caption):
+                    continue
+                if member.issparse() or member.offset_data + member.size > size:
+                    skipped.append((shown, "not stored whole in the archive"))
+                elif is_caption and member.size > MAX_CAPTION_BYTES:
+                    unreadable.append(shown)
+                elif is_caption and (file := tar.extractfile(member)):
+                    try:
+                        caption = _caption(file.read(), suffix)
+                    except ValueError:
+                        unreadable.append(shown)
+                        continue
                     # a text file wins: a JSON record may contain several texts
                     if caption and (suffix == ".txt" or key not in captions):
                         captions[key] = caption
-                elif member.isfile() and kind_of(member.name):
-                    footage.append((member.name, key, (member.offset_data, member.offset_data + member.size)))
-    except (tarfile.TarError, EOFError) as error:
+                elif kind:
+                    footage.append((shown, key, kind, (member.offset_data, member.offset_data + member.size)))
+                elif reason:
+                    skipped.append((shown, reason))
+    # tarfile raises the others for damaged headers
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, OSError) as error:
         hint = "decompress it first: `gunzip a.tar.gz`"
         raise UsageError(f"`{archive}` is not an uncompressed tar archive, or is truncated", hint=hint) from error
-    media: list[Media] = []
-    skipped: list[Skip] = []
-    for name, key, span in footage:
-        kind, shown = kind_of(name), f"{archive.name}/{name}"
-        if kind == "still" and not stills:
-            skipped.append((shown, NO_MOTION))
-        elif kind:
-            media.append(Media(shown, archive, kind, captions.get(key), span))
-    return FoundMedia(tuple(media), tuple(skipped))
+    media = (Media(shown, archive, kind, captions.get(key), span) for shown, key, kind, span in footage)
+    return FoundMedia(tuple(media), tuple(skipped), tuple(unreadable))
 
 
 def _caption(raw: bytes, suffix: str) -> str | None:
-    text = raw.decode(errors="replace")
+    """Return the caption of a text or JSON file. Raises `ValueError` if it is neither."""
     if suffix == ".txt":
-        return one_line(text) or None
-    try:
-        record = parse_json(text)
-    except ValueError:
-        return None
+        return read_caption(raw)
+    record = parse_json(raw)
     return caption_of(record) if isinstance(record, Mapping) else None
 
 

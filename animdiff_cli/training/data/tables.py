@@ -5,18 +5,19 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json
 from animdiff_cli.training.data.media import (
     CAPTION_KEYS,
     MISSING,
-    NO_MOTION,
     FoundMedia,
     Media,
     Skip,
     caption_of,
-    kind_of,
+    classify,
+    text_encoding,
 )
 
 #: lists with these names apply to the folder that contains them
@@ -26,6 +27,8 @@ TABLE_SUFFIXES = frozenset({".csv", ".jsonl"})
 FILE_KEYS = ("file_name", "path", "file", "video", "video_path")
 #: WebVid names a video by its number, in a folder named after the page it came from
 WEBVID_KEY, WEBVID_FOLDER = "videoid", "page_dir"
+#: characters of one line of JSON Lines
+MAX_LINE = 1 << 20
 
 
 def find_in_table(table: Path, folder: Path | None, *, stills: bool) -> FoundMedia:
@@ -40,13 +43,12 @@ def find_in_table(table: Path, folder: Path | None, *, stills: bool) -> FoundMed
     skipped: list[Skip] = []
     for path, caption in read_table(table, base):
         name = os.path.relpath(path, base) if path.is_relative_to(base) else str(path)
-        kind = kind_of(path)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - False for names that are too long or contain NUL
             skipped.append((name, MISSING))
-        elif kind is None:
-            skipped.append((name, f"`{path.suffix}` is not a video suffix"))
-        elif kind == "still" and not stills:
-            skipped.append((name, NO_MOTION))
+            continue
+        kind, reason = classify(path.name, path, stills=stills)
+        if kind is None:
+            skipped.append((name, reason or f"`{path.suffix}` is not a video suffix"))
         else:
             media.append(Media(name, path, kind, caption))
     return FoundMedia(tuple(media), tuple(skipped))
@@ -59,21 +61,43 @@ def read_table(table: Path, base: Path | None = None) -> list[tuple[Path, str | 
 
 
 def _rows(table: Path) -> Iterator[Mapping[str, object]]:
+    read = _csv_rows if table.suffix.lower() == ".csv" else _json_rows
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            if table.suffix.lower() == ".csv":
-                yield from csv.DictReader(file, strict=True)
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    row = parse_json(line)
-                    if not isinstance(row, dict):
-                        raise UsageError(f"`{table}`, line {number}: not an object", hint=_EXAMPLE)
-                    yield row
-    except json.JSONDecodeError as error:
-        raise UsageError(f"`{table}`, line {number}: {error.msg.lower()}", hint=_EXAMPLE) from error
-    except (csv.Error, UnicodeDecodeError) as error:
+        with table.open("rb") as file:
+            encoding = text_encoding(file.read(4096))
+        with table.open(encoding=encoding, newline="") as file:
+            yield from read(table, file)
+    except OSError as error:
+        raise UsageError(f"cannot read `{table}`: {(error.strerror or str(error)).lower()}") from error
+    except (csv.Error, UnicodeError) as error:
         raise UsageError(f"cannot read `{table}`: {error}", hint="save it as UTF-8 text") from error
+
+
+def _csv_rows(table: Path, file: TextIO) -> Iterator[Mapping[str, object]]:
+    reader = csv.reader(file, strict=True, skipinitialspace=True)
+    header = [name.strip() for name in next(reader, [])]
+    for row in reader:
+        if len(row) > len(header):
+            raise UsageError(
+                f"`{table}`, line {reader.line_num}: {len(row)} values for {len(header)} columns",
+                hint='quote captions that contain commas: `a.mp4,"a fox, running"`',
+            )
+        if row:
+            yield dict(zip(header, row, strict=False))
+
+
+def _json_rows(table: Path, file: TextIO) -> Iterator[Mapping[str, object]]:
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), 1):
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line) if len(line) < MAX_LINE else None
+        except ValueError as error:
+            reason = error.msg.lower() if isinstance(error, json.JSONDecodeError) else str(error).lower()
+            raise UsageError(f"`{table}`, line {number}: {reason}", hint=_EXAMPLE) from error
+        if not isinstance(row, dict):
+            raise UsageError(f"`{table}`, line {number}: not an object", hint=_EXAMPLE)
+        yield row
 
 
 _EXAMPLE = 'example of a line: `{"file_name": "a.mp4", "caption": "a fox runs"}`'

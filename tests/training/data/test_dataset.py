@@ -246,10 +246,32 @@ def test_an_interrupt_ends_probing_a_long_video_at_once(videos, config, ffmpeg, 
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     with pytest.raises(KeyboardInterrupt):
         scan(config(), interrupted)
-    assert [entry.name for entry in (videos.parent / ".cache" / "videos-1").iterdir()] == [
+    assert [entry.name for entry in (videos.parent / ".cache" / "videos-2").iterdir()] == [
         cache_entry_of(videos / "1.mp4")
     ]
 
 
 def cache_entry_of(video):
     return f"{hashlib.sha256(video.read_bytes()).hexdigest()}.json"
+
+
+def test_a_video_of_one_frame_needs_a_camera_move(config, counting, write_video, tmp_path):
+    (tmp_path / "videos").mkdir()
+    write_video(counting(1), tmp_path / "videos" / "a.mp4")
+    with pytest.raises(NotFound, match="no motion") as refusal:
+        scan(config())
+    assert "--shot" in refusal.value.hint
+    assert len(scan(config(shot="zoom-in"))) == len(scan(config(num_frames=1))) == 1
+
+
+def test_what_changes_captions_and_colors_is_reported(config, counting, tmp_path, notes):
+    from animdiff_cli.outputs import write_clip
+
+    folder = tmp_path / "videos"
+    for number in range(2):
+        write_clip(counting(40, start=40 * number), 8, folder / f"{number}.webp", "webp", {})
+    (folder / "0.txt").write_bytes("ein Füchslein".encode("cp1252"))
+    Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(folder / "logo.png")
+    scan(config(shot="zoom-in"), notes)
+    assert "one caption file is not UTF-8 and not used, such as 0.txt: save as UTF-8 text" in notes.messages
+    assert "1 of 3 videos have transparent parts, which become white" in notes.messages

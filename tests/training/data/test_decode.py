@@ -139,3 +139,59 @@ def test_a_file_that_changed_after_probing_is_refused(counting, write_video, tmp
     write_video(counting(10), tmp_path / "a.mkv")
     with pytest.raises(DecodeError, match="its frames have changed"):
         decode.read_frames(video, timeline, [20, 24], (96, 48))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.mov", ("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le")),
+        ("png.mov", ("-c:v", "png", "-pix_fmt", "rgba")),
+        ("vp8.webm", ("-c:v", "libvpx", "-auto-alt-ref", 0, "-pix_fmt", "yuva420p")),
+        ("vp9.webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-deadline", "realtime", "-cpu-used", 8)),
+    ],
+)
+def test_transparent_parts_of_a_video_become_white(name, options, tmp_path, ffmpeg):
+    clip = np.zeros((4, 64, 64, 4), np.uint8)
+    clip[..., 1] = 255  # a hidden green
+    clip[:, :, :32] = (255, 0, 0, 255)
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", "64x64", "-r", 8, "-i", "pipe:0"]
+    ffmpeg(*raw, *options, tmp_path / name, pipe=clip.tobytes())
+    video = media(tmp_path / name)
+    timeline = decode.probe(video)
+    assert timeline.transparent
+    frames = decode.read_frames(video, timeline, [0, 3], (32, 32))
+    assert frames[:, :, 18:].min() > 235
+    assert np.abs(frames[:, 8:24, :14].astype(int) - (255, 0, 0)).max() < 40
+
+
+def test_an_opaque_video_is_not_transparent(counting, write_video, tmp_path):
+    for name in ("a.mp4", "a.gif"):
+        assert not decode.probe(media(write_video(counting(4), tmp_path / name))).transparent
+
+
+def test_a_playlist_is_not_followed(counting, write_video, tmp_path):
+    write_video(counting(4), tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(DecodeError, match="playlists are not followed"):
+        decode.probe(media(tmp_path / "b.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("3gp", ("-c:v", "libx264")),
+        ("mts", ("-f", "mpegts")),
+        ("m2ts", ("-f", "mpegts")),
+        ("asf", ("-c:v", "msmpeg4v2")),
+        ("mxf", ("-c:v", "mpeg2video", "-r", 25)),
+        ("vob", ("-c:v", "mpeg2video", "-r", 25)),
+        ("flv", ()),
+        ("y4m", ()),
+    ],
+)
+def test_containers_of_cameras_and_discs_are_decoded(suffix, options, tmp_path, ffmpeg):
+    path = tmp_path / f"a.{suffix}"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:r=25:d=0.4", "-pix_fmt", "yuv420p", *options, path)
+    timeline = decode.probe(media(path))
+    assert len(timeline.times) >= 9
+    assert decode.read_frames(media(path), timeline, [0, 8], (32, 32)).shape == (2, 32, 32, 3)

@@ -1,5 +1,7 @@
 """Footage in folders: what counts as a clip, what is skipped and why, and the sources of captions."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -136,3 +138,66 @@ def test_a_folder_of_frames_written_by_animdiff_is_a_clip(tmp_path):
     (clip,) = find_in_folder(tmp_path / "clips", stills=False).media
     assert clip.frames == ("00000.png", "00001.png", "00002.png")
     assert Image.open(clip.path / clip.frames[0]).size == (8, 8)
+
+
+def test_media_that_is_not_read_is_named_with_the_reason(put):
+    root = put(
+        "a.3gp", "b.MTS", "c.m2ts", "d.asf", "e.mxf", "f.vob", "IMG_1.HEIC", "g.jxl", "h.m3u8", "notes.txt", "i.tgs"
+    )
+    found = find_in_folder(root, stills=False)
+    assert names(found) == ["a.3gp", "b.MTS", "c.m2ts", "d.asf", "e.mxf", "f.vob"]
+    assert dict(found.skipped) == {
+        "IMG_1.HEIC": "`.heic` files are not supported: convert them to PNG or JPEG",
+        "g.jxl": "`.jxl` files are not supported: convert them to PNG or JPEG",
+        "h.m3u8": "`.m3u8` files are not supported: convert them to MP4",
+    }
+
+
+def test_a_sequence_may_begin_at_any_number(put):
+    root = put(*(f"shot/plate.{number}.png" for number in range(1001, 1017)))
+    for stills in (False, True):
+        (clip,) = find_in_folder(root, stills=stills).media
+        assert (clip.name, clip.kind, len(clip.frames)) == ("shot", "frames", 16)
+
+
+@pytest.mark.parametrize("format", ["webp", "apng"])
+def test_animated_images_are_clips_and_still_ones_are_not(format, tmp_path, counting):
+    from animdiff_cli.outputs import write_clip
+
+    suffix = {"webp": ".webp", "apng": ".png"}[format]
+    write_clip(counting(3), 8, tmp_path / f"1{suffix}", format, {})
+    write_clip(counting(3), 8, tmp_path / f"2{suffix}", format, {})
+    Image.new("RGB", (8, 8)).save(tmp_path / f"still{suffix}")
+    found = find_in_folder(tmp_path, stills=False)
+    assert [(media.name, media.kind) for media in found.media] == [(f"{n}{suffix}", "animation") for n in (1, 2)]
+    assert [name for name, _ in found.skipped] == [f"still{suffix}"]
+    (tmp_path / f"still{suffix}").unlink()
+    assert [media.kind for media in find_in_folder(tmp_path, stills=True).media] == ["animation"] * 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_captions_are_read_in_every_unicode_encoding(encoding, put):
+    root = put("a.mp4")
+    (root / "a.txt").write_bytes("a fox’s den\r\n".encode(encoding))
+    assert captions(find_in_folder(root, stills=False)) == {"a.mp4": "a fox’s den"}
+
+
+@pytest.mark.parametrize(
+    "raw", ["a fox’s den".encode("cp1252"), "赤い狐".encode("shift-jis"), b"\xff\xd8\xff\xe0\0\x10"]
+)
+def test_a_caption_that_is_not_unicode_is_named_and_not_used(raw, put):
+    root = put("a.mp4")
+    (root / "a.txt").write_bytes(raw)
+    found = find_in_folder(root, stills=False)
+    assert captions(found) == {"a.mp4": None}
+    assert found.unreadable == ("a.txt",)
+
+
+def test_pipes_and_unreadable_folders_are_skipped(put):
+    root = put("a.mp4", "b.mp4")
+    for name in ("pipe.mp4", "b.txt", "metadata.jsonl"):
+        os.mkfifo(root / name)
+    found = find_in_folder(root, stills=False)
+    assert names(found) == ["a.mp4", "b.mp4"]
+    assert dict(found.skipped) == {"pipe.mp4": "not a regular file"}
+    assert found.unreadable == ("b.txt",)

@@ -40,7 +40,7 @@ def test_frames_of_different_sizes_are_refused(folder, counting):
 def test_a_damaged_frame_is_named(folder, counting, tmp_path):
     media = folder(counting(3))
     (tmp_path / "1.png").write_bytes(b"no picture")
-    with pytest.raises(DecodeError, match=r"`1.png` cannot be opened: not a picture, or damaged"):
+    with pytest.raises(DecodeError, match=r"`1.png` cannot be opened: not an image, or damaged"):
         pictures.probe(media)
 
 
@@ -68,3 +68,28 @@ def test_transparency_becomes_white(mode, tmp_path):
 def test_every_picture_mode_becomes_rgb(mode, tmp_path):
     Image.new(mode, (8, 8)).save(tmp_path / "a.tiff")
     assert pictures.read_frames(Media("a", tmp_path / "a.tiff", "still"), [0], (8, 8)).shape == (1, 8, 8, 3)
+
+
+@pytest.mark.parametrize("format", ["webp", "apng"])
+def test_animations_are_read_with_their_times(format, counting, count, tmp_path):
+    from animdiff_cli.outputs import write_clip
+
+    path = write_clip(counting(9), 10, tmp_path / "a", format, {})
+    media = Media("a", path, "animation")
+    timeline = pictures.probe(media)
+    assert (timeline.width, timeline.height, len(timeline.times), timeline.rate) == (96, 48, 9, pytest.approx(10))
+    assert count(pictures.read_frames(media, [1, 4, 4, 8], (96, 48))) == [1, 4, 4, 8]
+    with pytest.raises(DecodeError, match="have changed"):
+        pictures.read_frames(media, [3, 9], (96, 48))
+
+
+def test_postscript_with_the_name_of_a_picture_is_not_run(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n")
+    with pytest.raises(DecodeError, match="not an image, or damaged"):
+        pictures.probe(Media("a.png", tmp_path / "a.png", "still"))
+
+
+def test_only_pictures_with_transparent_pixels_are_transparent(tmp_path):
+    for color, expected in (((255, 0, 0, 255), False), ((255, 0, 0, 9), True)):
+        Image.new("RGBA", (8, 8), color).save(tmp_path / "a.png")
+        assert pictures.probe(Media("a.png", tmp_path / "a.png", "still")).transparent is expected

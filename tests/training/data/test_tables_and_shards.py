@@ -7,7 +7,7 @@ import tarfile
 import pytest
 import webdataset
 
-from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.training.data.dataset import scan
 from animdiff_cli.training.data.find import find
 from animdiff_cli.training.data.shards import expand
@@ -112,3 +112,59 @@ def test_shard_patterns_expand_and_keep_leading_zeros():
     assert expand("{0..1}/{00..01}.tar") == ["0/00.tar", "0/01.tar", "1/00.tar", "1/01.tar"]
     with pytest.raises(UsageError, match="not a shard pattern"):
         expand("a-{0,1}.tar")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file_name, caption\na.mp4, a fox\n",
+        'file_name , caption\na.mp4, "a fox"\n\n',
+        "\ufefffile_name,caption\na.mp4,a fox",
+    ],
+)
+def test_spaces_around_values_of_a_csv_are_ignored(text, config, tmp_path):
+    (tmp_path / "a.mp4").touch()
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "list.csv").write_text(
+            text.removeprefix("\ufeff") if encoding == "utf-16" else text, encoding=encoding
+        )
+        assert [media.caption for media in find(config(videos=tmp_path / "list.csv")).media] == ["a fox"]
+
+
+def test_a_caption_with_an_unquoted_comma_is_refused(config, tmp_path):
+    (tmp_path / "list.csv").write_text("file_name,caption\na.mp4,a fox, running in the snow\n")
+    with pytest.raises(UsageError, match="line 2: 3 values for 2 columns") as refusal:
+        find(config(videos=tmp_path / "list.csv"))
+    assert "quote captions" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("l.csv", "file_name,caption\na.mp4,Füchse\n".encode("cp1252")),
+        ("l.jsonl", b'{"file_name": "a.mp4", "n": ' + b"[" * 100_000),
+        ("l.jsonl", b'{"file_name": "a.mp4", "n": ' + b"9" * 5000 + b"}"),
+        ("l.jsonl", b'{"file_name": "' + b"a" * (1 << 20) + b'"}'),
+        ("l.csv", b"file_name,caption\n" + b"a" * 200_000),
+    ],
+)
+def test_a_hostile_list_is_refused_with_one_sentence(name, raw, config, tmp_path):
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(UsageError, match=name):
+        find(config(videos=tmp_path / name))
+
+
+def test_names_that_no_file_can_have_are_missing(config, tmp_path):
+    names = ["a" * 300 + ".mp4", "a\0.mp4", "\udce9.mp4"]
+    (tmp_path / "l.jsonl").write_text(
+        "\n".join(json.dumps({"file_name": name, "caption": "\ud800 x"}) for name in names)
+    )
+    assert [reason for _, reason in find(config(videos=tmp_path / "l.jsonl")).skipped] == ["no such file"] * 3
+
+
+def test_a_member_that_is_larger_than_its_archive_is_refused(config, tmp_path):
+    member = tarfile.TarInfo("a.mp4")
+    member.size = 1 << 40
+    (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(1024))
+    with pytest.raises(AnimdiffError):
+        scan(config(videos=tmp_path / "a.tar"))
