@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from animdiff_cli.errors import UsageError
+
 PACKAGE = Path(__file__).resolve().parent
 
 #: start of the names of our temporary folders
@@ -84,3 +86,12 @@ def expanded(name: str | Path) -> Path:
     """Expand `~` to the home directory. Returns the path unchanged if the user is unknown."""
     # Path.expanduser raises for an unknown user
     return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
+def expanded_output(name: str | Path) -> Path:
+    """Expand `~` in the path of an output. Raises `UsageError` for an unknown user instead of creating a folder."""
+    path = expanded(name)
+    if path.parts and path.parts[0].startswith("~") and not str(name).startswith("./"):
+        hint = f"write the whole path, or `./{name}` for a folder with that name"
+        raise UsageError(f"`{path.parts[0]}`: there is no such user", hint=hint)
+    return path

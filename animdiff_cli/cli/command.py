@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
+from animdiff_cli.files.os_errors import unexpected_failure
 
 if TYPE_CHECKING:
     from typer._click.core import Context  # the class in the signatures of typer's base classes
@@ -37,6 +38,11 @@ class Root(TyperGroup):
             return super().invoke(ctx)
         except AnimdiffError as error:
             failure = error
+        except OSError as error:
+            known = unexpected_failure(error)
+            if known is None:
+                raise
+            failure = known
         except TyperException as error:
             if not error.format_message():  # a group without a command has printed its help
                 raise

@@ -4,11 +4,11 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from animdiff_cli import paths
-from animdiff_cli.errors import UsageError
+from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 
 #: errno → reason in plain English
 REASONS: Mapping[int, str] = {
@@ -96,3 +96,36 @@ def readable_output_failures(path: Path, flag: str = "--output") -> AbstractCont
     hints = {code: hint.format(flag=flag) for code, hint in OUTPUT_HINTS.items()}
     hints |= {code: f"{hints[code]}{variable}" for code in DISK_FULL}
     return readable_failures("write", path, hint=f"choose another path with `{flag}`", hints=hints)
+
+
+def check_output_path(path: Path, flag: str = "--output") -> None:
+    """Check that a file or folder can be created at `path`, whose parents may be missing. Creates nothing.
+
+    Raises `UsageError` for a file in place of a folder, a folder without write permission, and a name that is too long.
+    """
+    parent = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not os.path.isdir(parent):  # noqa: PTH112  Path.is_dir raises for a folder without permission
+        raise UsageError(f"`{parent}` is a file, not a folder", hint=f"choose another path with `{flag}`")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"no permission to write in `{parent}`", hint=f"choose another path with `{flag}`")
+    with readable_output_failures(path, flag):
+        for name in path.absolute().relative_to(parent).parts:
+            _lstat(parent / name)
+        _lstat(path)
+
+
+def unexpected_failure(error: OSError) -> AnimdiffError | None:
+    """Return the error to report for an `OSError` that no code expected; None if it may be a bug."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else None
+    if path is not None and isinstance(error, FileNotFoundError):
+        return NotFound(f"no file or folder `{path}`", hint="check the path; another program may have removed it")
+    code = error.errno or 0
+    if code not in REASONS:
+        return None
+    hint = "free some space" if code in DISK_FULL else "check the path and its permissions"
+    return UsageError(f"cannot use `{path}`: {REASONS[code]}" if path else REASONS[code], hint=hint)
+
+
+def _lstat(path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.lstat()

@@ -7,6 +7,7 @@ from animdiff_cli.core.formats import CLIP_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXE
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 from animdiff_cli.outputs.read import is_animation, list_images
+from animdiff_cli.paths import expanded
 
 
 def find_clips(paths: Iterable[Path]) -> list[Path]:
@@ -15,14 +16,14 @@ def find_clips(paths: Iterable[Path]) -> list[Path]:
     A folder with clips or folders of frames is expanded; a folder with only images is itself a clip.
     Raises `NotFound` if a path does not exist, `UsageError` if it is not a clip.
     """
-    found = [clip for path in paths for clip in _expand(path.expanduser())]
+    found = [clip for path in paths for clip in _expand(expanded(path))]
     return list(dict.fromkeys(found))
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """List images, those of a folder by name. Raises `NotFound`, or `UsageError` for a folder without images."""
     found: list[Path] = []
-    for path in (path.expanduser() for path in paths):
+    for path in (expanded(path) for path in paths):
         files = list_images(path) if path.is_dir() else [path]
         if not path.exists():
             raise NotFound(f"no image `{path}`", hint="check the path of `--reference`")

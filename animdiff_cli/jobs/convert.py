@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from animdiff_cli import paths
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write
-from animdiff_cli.files.os_errors import readable_output_failures
+from animdiff_cli.files.os_errors import check_output_path, readable_output_failures
 from animdiff_cli.registry.store import locate_any
 from animdiff_cli.weights.canonical import ConvertedWeights, count_by_reason
 from animdiff_cli.weights.convert import MERGEABLE, Target, choose_layout, convert_file
@@ -84,7 +85,7 @@ def plan_conversion(
     target = choose_layout(info, to, path.name)
     loras = [_open_lora(text, info, path) for text in merge_loras]
     converted = convert_file(file, info, target, FLOATS[dtype] if dtype else None, loras)
-    chosen = output.expanduser() if output else _name(path, converted, to or target)
+    chosen = paths.expanded_output(output) if output else _name(path, converted, to or target)
     _check_output(chosen, converted, overwrite=overwrite)
     return ConvertPlan(path, info, target, converted, chosen)
 
@@ -139,6 +140,7 @@ def _is_folder(output: Path, converted: ConvertedWeights) -> bool:
 
 
 def _check_output(output: Path, converted: ConvertedWeights, *, overwrite: bool) -> None:
+    check_output_path(output, "-o")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists", hint="use `--overwrite`, or another path with `-o`")
     if len(converted.files) > 1 and output.suffix == ".safetensors":

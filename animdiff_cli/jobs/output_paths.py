@@ -1,5 +1,6 @@
 """Choose and check the files of every clip before anything renders."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,11 +64,11 @@ def choose_output_paths(
 def _place(output: str | None) -> _Place:
     if output is None:
         return _Place(paths.output_dir())
-    if output.endswith(("/", "\\")) or _is_plain_folder(Path(output).expanduser()):
-        return _Place(Path(output.rstrip("\\")).expanduser())
+    if output.endswith(("/", "\\")) or _is_plain_folder(paths.expanded_output(output)):
+        return _Place(paths.expanded_output(output.rstrip("\\")))
     fields = output.find("{")  # folders before the first field are literal and may be `..` or absolute
     cut = output.rfind("/", 0, fields if fields >= 0 else None) + 1
-    folder, template = Path(output[:cut]).expanduser(), output[cut:]
+    folder, template = paths.expanded_output(output[:cut]), output[cut:]
     suffix = Path(template).suffix
     if suffix:
         format_of(Path(template))
@@ -76,7 +77,8 @@ def _place(output: str | None) -> _Place:
 
 def _is_plain_folder(path: Path) -> bool:
     """True for a folder to write clips into, False for a folder of frames, which is a clip itself."""
-    return path.is_dir() and not (path / RECIPE_FILE).is_file()
+    # unlike Path.is_dir, os.path.isdir never raises for a name that is too long
+    return os.path.isdir(path) and not os.path.isfile(path / RECIPE_FILE)  # noqa: PTH112, PTH113
 
 
 def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Path]:

@@ -15,6 +15,7 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model, is_sdxl
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.os_errors import check_output_path
 from animdiff_cli.motion import read_motion_spec
 from animdiff_cli.motion.spec import TRAITS
 from animdiff_cli.registry.catalog import load_catalog
@@ -78,7 +79,7 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
         motion_module=None if stage == "domain-adapter" else motion,
         domain_adapter=_adapter(config.domain_adapter),
         device=_device(device, config.dtype, local_rank),
-        out=(config.out or _default_out(config)).expanduser(),
+        out=paths.expanded_output(config.out or _default_out(config)),
         version=version,
     )
     check_folder(plan.out)
@@ -121,7 +122,8 @@ def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateCon
 
 
 def check_folder(out: Path) -> None:
-    """Raise `UsageError` for a folder that contains anything other than a training run."""
+    """Raise `UsageError` for a folder that cannot be written, or contains anything other than a training run."""
+    check_output_path(out, "-o")
     if out.exists() and not out.is_dir():
         raise UsageError(f"`{out}` is a file, not a folder", hint="choose another folder with `-o`")
     if out.is_dir() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from animdiff_cli import paths
 from animdiff_cli.core.formats import MEDIA_TYPES
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write_text
-from animdiff_cli.files.os_errors import readable_output_failures, temporary_folder
+from animdiff_cli.files.os_errors import check_output_path, readable_output_failures, temporary_folder
 from animdiff_cli.metrics.results import (
     NOT_COMPUTED,
     ClipResult,
@@ -31,7 +32,8 @@ def report_path(path: Path, *, overwrite: bool = False) -> Path:
 
     Raises `UsageError` if the file exists and `overwrite` is False, or if the path is a folder.
     """
-    path = path.expanduser()
+    path = paths.expanded_output(path)
+    check_output_path(path, "--report")
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / REPORT_FILE
     if target.is_dir() or (target.exists() and not overwrite):
         raise UsageError(f"{target} exists", hint="add `--overwrite`, or choose another path with `--report`")

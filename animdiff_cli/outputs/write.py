@@ -12,7 +12,7 @@ from animdiff_cli.core.formats import BY_SUFFIX, FORMATS, Format
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import claim, hidden_sibling, replace
-from animdiff_cli.files.os_errors import readable_output_failures
+from animdiff_cli.files.os_errors import check_output_path, readable_output_failures
 from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.frames import require_replaceable, write_frames
 from animdiff_cli.outputs.gif import write_gif
@@ -86,11 +86,7 @@ def check_output(path: Path, format: Format, fps: float, *, overwrite: bool = Fa
     check_fps(fps, format)
     if overwrite:
         _require_replaceable(path, format)
-    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    if not folder.is_dir():
-        raise UsageError(f"`{folder}` is a file, not a folder", hint="choose another path with `--output`")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"no permission to write in `{folder}`", hint="choose another path with `--output`")
+    check_output_path(path)
 
 
 def _require_replaceable(path: Path, format: Format) -> None:

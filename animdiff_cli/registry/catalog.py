@@ -81,7 +81,7 @@ class CatalogEntry(BaseModel):
     def _check_origin(self) -> "CatalogEntry":
         if bool(self.sources) + (self.bundled is not None) + (self.path is not None) != 1:
             raise ValueError("set exactly one of `sources`, `bundled` and `path`")
-        if self.path is not None and not Path(self.path).expanduser().is_absolute():
+        if self.path is not None and not paths.expanded(self.path).is_absolute():
             raise ValueError(f"`{self.path}` is a relative path; write an absolute one")
         return self
 

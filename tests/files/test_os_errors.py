@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from animdiff_cli import paths
 from animdiff_cli.errors import UsageError
-from animdiff_cli.files.os_errors import REASONS, readable_failures, readable_output_failures, temporary_folder
+from animdiff_cli.files.os_errors import (
+    REASONS,
+    check_output_path,
+    readable_failures,
+    readable_output_failures,
+    temporary_folder,
+    unexpected_failure,
+)
 
 
 def test_a_name_that_is_too_long_is_reported(tmp_path):
@@ -67,3 +75,43 @@ def test_a_temporary_folder_that_cannot_be_written_names_tmpdir(tmp_path, monkey
     with pytest.raises(UsageError) as refusal, readable_output_failures(tmp_path / "missing" / "animdiff-x" / "a"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert refusal.value.hint == "free some space, or choose another disk: `export TMPDIR=…`"
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "new/" + "a" * 256, "é" * 200 + "/x", "/".join(["new"] * 2000)])
+def test_an_output_with_a_name_that_is_too_long_is_refused_before_it_is_made(tmp_path, name):
+    with pytest.raises(UsageError, match="the name is too long"):
+        check_output_path(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_path_below_a_file_is_refused(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        check_output_path(tmp_path / "a" / "b.gif")
+    check_output_path(tmp_path / "new" / "b.gif")
+
+
+def test_the_home_of_an_unknown_user_is_no_folder_for_outputs():
+    with pytest.raises(UsageError, match="`~nosuchuser`: there is no such user"):
+        paths.expanded_output("~nosuchuser/x.gif")
+    assert paths.expanded_output("./~nosuchuser/x.gif") == Path("~nosuchuser/x.gif")
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (FileNotFoundError(errno.ENOENT, "gone", "a.gif"), 3),
+        (PermissionError(errno.EACCES, "no", b"a.gif"), 2),
+        (OSError(errno.ENAMETOOLONG, "long", Path("a.gif")), 2),
+        (OSError(errno.ENOSPC, "full"), 2),
+    ],
+)
+def test_an_os_error_that_nothing_expected_names_its_file(error, exit_code):
+    failure = unexpected_failure(error)
+    assert failure.exit_code == exit_code
+    assert failure.hint
+    assert not error.filename or "`a.gif`" in str(failure)
+
+
+def test_an_os_error_without_a_known_reason_is_a_bug():
+    assert unexpected_failure(OSError(errno.EBADF, "bad descriptor")) is None

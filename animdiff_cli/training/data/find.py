@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from animdiff_cli import paths
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.suggest import closest
 from animdiff_cli.errors import NotFound, UsageError
@@ -37,7 +38,7 @@ def find(config: DataConfig) -> FoundMedia:
 
     Raises `NotFound` if the path does not exist or contains no footage, `UsageError` if it is of the wrong kind.
     """
-    path = config.videos.expanduser()
+    path = paths.expanded(config.videos)
     is_table = path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
     if config.video_folder is not None and not is_table:
         raise UsageError(
@@ -128,7 +129,7 @@ def _find(path: Path, config: DataConfig, is_table: bool) -> FoundMedia:
     if not path.exists():
         raise _missing(path)
     if is_table:
-        return find_in_table(path, config.video_folder and config.video_folder.expanduser(), stills=stills)
+        return find_in_table(path, config.video_folder and paths.expanded(config.video_folder), stills=stills)
     if path.is_dir():
         return find_in_folder(path, stills=stills)
     if not path.is_file():
