@@ -204,10 +204,14 @@ def _unique_name(weights: LocalWeights, dirs: Sequence[ModelDir]) -> str:
 
 def _from_path(path: Path, name: str, folder_kind: Kind | None) -> ModelInfo:
     """Describe weights without a catalog entry from their metadata file, content and folder."""
-    metadata = metadata_of(path, None)
+    problem: str | None = None
+    try:
+        metadata = metadata_of(path, None)
+    except UsageError as error:
+        metadata, problem = ModelMetadata(), str(error)
     try:
         identity = _identity(path)
-        problem = _wrong_folder(identity["kind"], folder_kind)
+        problem = problem or _wrong_folder(identity["kind"], folder_kind)
     except AnimdiffError as error:
         identity, problem = {}, str(error)
     return ModelInfo(

@@ -10,6 +10,7 @@ from typing import Literal
 from animdiff_cli.core.events import Checking, Emit, Note, ignore
 from animdiff_cli.fetch.local import LOCAL_SOURCE, make_download_record, read_download_record, write_download_record
 from animdiff_cli.fetch.remote import Digest, digest_of
+from animdiff_cli.files.os_errors import readable_failures
 from animdiff_cli.jobs.models import ModelInfo, find_model, list_models, require_path
 
 #: hash matches · hash differs · no hash was known, now recorded · no hash known, and not recorded
@@ -52,7 +53,8 @@ def verify(names: Sequence[str] = (), emit: Emit = ignore) -> Iterator[VerifyRes
     models = named or [model for model in list_models(emit=emit) if model.where != "bundled"]
     for model, path in [(model, require_path(model)) for model in models]:
         emit(Checking(model.name, model.bytes or 0))
-        result = _verify_folder(model, path) if path.is_dir() else _verify_file(model, path)
+        with readable_failures("verify", path, hint=f"remove it: `rm {path}`"):
+            result = _verify_folder(model, path) if path.is_dir() else _verify_file(model, path)
         if result.verdict == "recorded":
             emit(Note(f"`{model.name}` had no recorded hash: trusted on first use, hash recorded"))
         yield result

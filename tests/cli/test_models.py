@@ -91,6 +91,15 @@ def test_a_damaged_file_is_listed_with_its_problem(animdiff, models):
     assert "note: cut: cut.safetensors is not a valid safetensors file" in result.stderr
 
 
+def test_an_invalid_metadata_file_is_listed_with_its_problem_beside_the_other_models(animdiff, module):
+    other = module.with_name("other.safetensors")
+    shutil.copy(module, other)
+    other.with_name("other.safetensors.json").write_text('{"base": 5}')
+    listed = {record["name"]: record for record in json_lines(animdiff("models", "list", "--json"))}
+    assert "`base`" in listed["other"]["problem"]
+    assert listed[module.stem]["problem"] is None
+
+
 def test_a_file_in_the_wrong_folder_is_listed_with_its_real_kind(animdiff, models):
     (models / "lora").mkdir(parents=True)
     shutil.copy(MODULE, models / "lora" / "mm.safetensors")
