@@ -8,17 +8,17 @@ from tools.pocket.world import COLOURS, OBJECTS, PLACES
 
 _TEXT = """# The pocket model
 
-A miniature Stable Diffusion 1.5 with an AnimateDiff motion module, trained from nothing on a drawn world. It has the
-architecture of the real thing (`AutoencoderKL`, `UNet2DConditionModel` with four levels, `CLIPTextModel`, a byte-level
-BPE `CLIPTokenizer`) with fewer channels, and it draws in seconds on a CPU.
+A miniature Stable Diffusion 1.5 with an AnimateDiff motion module, trained from scratch on drawn scenes. It has the
+architecture of Stable Diffusion (`AutoencoderKL`, `UNet2DConditionModel` with four levels, `CLIPTextModel`, a
+byte-level BPE `CLIPTokenizer`) with fewer channels, and renders in seconds on a CPU.
 
-- Images are 128 x 128 pixels; clips have 16 frames at 8 frames per second, and the module has positions for 32.
-- It knows {objects}; each moves by a law of its own.
-- In {colours}.
+- Images have 128 x 128 pixels, clips 16 frames at 8 frames per second. The motion module supports at most 32 frames.
+- Objects: {objects}. Each follows its own law of motion.
+- Colours: {colours}.
 - {places}.
-- Anything else it was never shown. Prompts it understands read like "a red rocket in the night sky".
-- Stills are drawn with the `scaled_linear` schedule, clips with `linear`, as AnimateDiff does.
-- Trained on nothing but pictures drawn by `tools/pocket/world.py`. License: Apache-2.0.
+- It was trained on nothing else. Write prompts like "a red rocket in the night sky".
+- Stills use the `scaled_linear` noise schedule, clips `linear`, as in AnimateDiff.
+- All training images were drawn by `tools/pocket/world.py`. License: Apache-2.0.
 
 | file | stage | steps | batch | learning rate | minutes | final loss |
 |---|---|---|---|---|---|---|
@@ -28,8 +28,8 @@ BPE `CLIPTokenizer`) with fewer channels, and it draws in seconds on a CPU.
 
 ```
 python -m tools.pocket train --stage all --minutes {minutes:.0f} --out animdiff_cli/pocket
-tools/pocket/refine_all.sh .pocket/refine .pocket/refined    # on a GPU: what "refined" means above, and `motion-module`
-python -m tools.pocket study                                 # what else `animdiff train-*` made
+tools/pocket/refine_all.sh .pocket/refine .pocket/refined    # on a GPU: the stages "refined" and `motion-module`
+python -m tools.pocket study                                 # the adapter and the LoRAs
 ```
 """
 

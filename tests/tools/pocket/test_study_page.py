@@ -53,8 +53,8 @@ def report(hits: int, of: int, value: float):
 
 
 def test_the_page_is_made_of_the_report():
-    told = json.loads((DOCS / REPORT).read_text(encoding="utf-8"))
-    assert (DOCS / PAGE).read_text(encoding="utf-8") == page(told)
+    text = json.loads((DOCS / REPORT).read_text(encoding="utf-8"))
+    assert (DOCS / PAGE).read_text(encoding="utf-8") == page(text)
 
 
 def test_the_pictures_it_shows_are_there_and_small():
@@ -64,9 +64,9 @@ def test_the_pictures_it_shows_are_there_and_small():
 
 
 def test_a_report_of_nothing_makes_a_page_that_says_so():
-    told = page(NOTHING)
-    assert told.count(ABSENT) > 100
-    assert "%" not in "".join(line for line in told.splitlines() if line.startswith("|") and "zoom %" not in line)
+    text = page(NOTHING)
+    assert text.count(ABSENT) > 100
+    assert "%" not in "".join(line for line in text.splitlines() if line.startswith("|") and "zoom %" not in line)
 
 
 @pytest.mark.parametrize(("hits", "value"), [(0, 0.0), (24, 1.0)])
@@ -77,18 +77,18 @@ def test_prose_is_the_same_whatever_the_figures_are(hits, value):
 
 
 def test_figures_come_with_their_counts():
-    told = page(report(18, 24, 0.5))
-    assert "75 % of 24 (55 to 88)" in told
-    assert "temporal convolution 72 of 96" in told
-    assert "for 0 of 8 shots" in told
-    assert "for 8 of 8 shots" in page(report(24, 24, 0.5))
+    text = page(report(18, 24, 0.5))
+    assert "75 % of 24 (55 to 88)" in text
+    assert "temporal convolution 72 of 96" in text
+    assert "for 0 of 8 camera moves" in text
+    assert "for 8 of 8 camera moves" in page(report(24, 24, 0.5))
 
 
-def test_what_failed_is_told():
-    told = page(NOTHING | {"failures": {"motion-linear": "exit code 6: out of | memory"}})
-    assert "| motion-linear | exit code 6: out of / memory |" in told
-    assert "No training, render or reading failed." not in told
-    assert "No training, render or reading failed." in page(NOTHING)
+def test_failures_are_listed():
+    text = page(NOTHING | {"failures": {"motion-linear": "exit code 6: out of | memory"}})
+    assert "| motion-linear | exit code 6: out of / memory |" in text
+    assert "No training, render or measurement failed." not in text
+    assert "No training, render or measurement failed." in page(NOTHING)
 
 
 def test_what_was_not_run_is_told():
@@ -98,8 +98,8 @@ def test_what_was_not_run_is_told():
     assert f"Not rendered, of {len(whole['conditions'])} conditions: `adapter-never`." in page(less)
 
 
-def test_a_rehearsal_says_that_it_is_one():
-    assert "rehearsal at scale `tiny`" in page(NOTHING | {"scale": "tiny"})
+def test_a_page_of_a_test_run_is_marked():
+    assert "test run at scale `tiny`" in page(NOTHING | {"scale": "tiny"})
     assert "rehearsal" not in page(NOTHING)
 
 

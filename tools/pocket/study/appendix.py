@@ -14,7 +14,7 @@ READ = ("kind", "colour", "place", "accuracy")
 
 def trainings(report: Report) -> Iterator[str]:
     """Describe the trainings and their commands."""
-    yield "## How everything was trained"
+    yield "## Trainings"
     rows = [
         (
             name,
@@ -26,15 +26,15 @@ def trainings(report: Report) -> Iterator[str]:
         for name, facts in report["trainings"].items()
         if not facts["command"].startswith("tools.pocket footage")
     ]
-    yield markdown(("training", "clips or stills", "steps", "loss at the end", "seconds"), rows)
-    yield "The commands, WORK being the folder of the study:"
+    yield markdown(("training", "clips or stills", "steps", "final loss", "seconds"), rows)
+    yield "The commands; WORK is the folder of the study:"
     lines = [_typed(facts["command"]) for facts in report["trainings"].values()]
     yield "```\n" + "\n".join(lines) + "\n```"
     readers = report["readers"]
     accuracies = [f"{name}: {_facts(readers[name])}" for name in sorted(readers)]
     if accuracies:
         yield (
-            "What reads the clips, and how well it reads held-out pictures of the world: " + "; ".join(accuracies) + "."
+            "The classifiers that evaluate clips, and their accuracy on held-out images: " + "; ".join(accuracies) + "."
         )
 
 
@@ -55,14 +55,13 @@ def _facts(reader: Mapping[str, Any]) -> str:
 
 def again(report: Report) -> Iterator[str]:
     """Describe how to repeat the study, and its weights and settings."""
-    yield "## Again"
+    yield "## Reproduction"
     scale = "" if report["scale"] == "full" else f" --scale {report['scale']}"
     yield f"```\npython -m tools.pocket study{scale}\n```"
     yield (
-        "It goes on where it was stopped, and `--phase` and `--only` do a part of it; settings are in"
-        " `tools/pocket/study/settings.py`. Weights differ a little from machine to machine. Those measured"
-        " here, by the"
-        " first digits of their sha256:"
+        "An interrupted run is resumed by the same command. `--phase` and `--only` select a part. Settings are in"
+        " `tools/pocket/study/settings.py`. Trained weights differ slightly between machines. The weights measured"
+        " here, with the first digits of their sha256:"
     )
     yield markdown(("file", "sha256"), sorted(_hashes(report).items()))
     settings = next((one for name, one in report["conditions"].items() if name.endswith("-bundled")), None)
@@ -95,11 +94,11 @@ def _hashes(report: Report) -> dict[str, str]:
 
 def failures(report: Report) -> Iterator[str]:
     """List what failed and what was not run."""
-    yield "## What failed, and what was not run"
+    yield "## Failures and omissions"
     if report["failures"]:
-        yield markdown(("job", "said"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])
+        yield markdown(("job", "error"), [(name, why.replace("|", "/")) for name, why in report["failures"].items()])
     else:
-        yield "No training, render or reading failed."
+        yield "No training, render or measurement failed."
     planned = [condition.name for condition in all_conditions(SCALES[report["scale"]])]
     if absent := [name for name in planned if name not in report["conditions"]]:
         yield f"Not rendered, of {len(planned)} conditions: {', '.join(f'`{name}`' for name in absent)}."

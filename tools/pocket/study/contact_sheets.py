@@ -30,9 +30,9 @@ SHEETS: Mapping[str, Grid] = {
     ],
 }
 CAPTIONS: Mapping[str, str] = {
-    "plug.gif": "Rows are image models, columns what is plugged in, in the order of the table; grey was not kept.",
-    "adapter.png": "The middle frame of one clip of each kind; rows are in the order of the table, the last one aside.",
-    "lora.gif": "Above zooms, pans and no MotionLoRA, below tilts, rolls and both at once; all from the same noise.",
+    "plug.gif": "Rows are image models, columns motion modules, in the order of the table; grey: not rendered.",
+    "adapter.png": "The middle frame of one clip per object; rows are in the order of the table without its last row.",
+    "lora.gif": "Top: zooms, pans and no MotionLoRA. Bottom: tilts, rolls and two combined. All from the same noise.",
 }
 
 

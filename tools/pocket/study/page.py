@@ -69,41 +69,36 @@ def _opening(report: Report) -> Iterator[str]:
     yield "# The pocket study"
     if report["scale"] != "full":
         yield (
-            f"**A rehearsal at scale `{report['scale']}`: it shows that every step runs, and its figures mean"
-            " nothing.**"
-            " Run the command below without `--scale` for figures that do."
+            f"**A test run at scale `{report['scale']}`: it shows that every step runs; its numbers are meaningless.**"
+            " Run the command below without `--scale` for real numbers."
         )
     yield (
-        "The claims of the AnimateDiff paper, tried on the miniature that ships with the program: a drawn world"
-        " in which"
-        " each object moves by a law of its own, so that code can decide whether a clip moves as it should. All that is"
-        " compared here was trained and rendered by the program's own commands, listed below, and this page was written"
-        " by `python -m tools.pocket study` from [pocket-study.json](pocket-study.json)."
+        "This study tests the claims of the AnimateDiff paper on the pocket model, which ships with animdiff. The model"
+        " was trained on drawn scenes in which every object follows a law of motion, so that code can decide whether a"
+        " clip moves correctly. Everything compared here was trained and rendered with the commands listed below."
+        " `python -m tools.pocket study` writes this page from [pocket-study.json](pocket-study.json)."
     )
     yield (
-        "Shares stand with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors, over"
-        " clips)."
-        f" {ABSENT} means that a figure was not taken. The same prompts and noise are used in every condition"
-        f" ({describe_seeds(report)}). A condition with few clips has wide intervals: where two intervals overlap, this"
-        " page does"
-        " not show a difference."
+        "Shares are given with their count and 95 % interval (Wilson), means with theirs (1.96 standard errors over"
+        f" clips). {ABSENT} marks a value that was not measured. Every condition uses the same prompts and noise"
+        f" ({describe_seeds(report)}). Conditions with few clips have wide intervals: where two intervals overlap, this"
+        " page does not show a difference."
     )
 
 
 def _plug(report: Report) -> Iterator[str]:
-    yield "## 1. One module, plugged into models it never saw"
+    yield "## 1. One motion module with unseen image models"
     yield (
-        "Asked: do clips of a personalised image model move by the world's laws, and keep the model's style,"
-        " when a motion"
-        f" module trained on the base model alone is plugged in? {listed(CHECKPOINTS)} are full checkpoints,"
-        f" with a decoder of their own, {listed(LORAS)} LoRAs, all trained on pictures of their style. The module that"
-        " ships with the program is compared with none, and, since there was time for short trainings from nothing"
-        " only, such a module with the paper's ablation trained as long on the same clips (each temporal attention"
-        " replaced by a convolution over frames with as many weights). *Obey* counts"
-        " clips whose object moves by its law; *style* is the share of frames that a style reader takes for the model's"
-        " style, averaged over clips. *Through the autoencoder* are true clips of the style, drawn, then encoded and"
-        " decoded by the model's autoencoder: what that cannot show, no model with it can. The encoder saw the base"
-        f" style alone; the bundled decoder saw {listed(LORAS)} too."
+        "Question: if a motion module trained only on the base model is plugged into a personalised image model, do its"
+        f" clips obey the laws of motion and keep the style of the model? {listed(CHECKPOINTS)} are full checkpoints"
+        f" with their own decoders, {listed(LORAS)} are LoRAs; all were trained on images of their style. The bundled"
+        " module is compared with no module. A module trained here from scratch, for a short time only, is compared"
+        " with the paper's ablation: a module trained for as long on the same clips, in which each temporal attention"
+        " is replaced by a convolution over frames with as many weights. *Obey* counts clips whose object obeys its law"
+        " of motion. *Style* is the share of frames that a style classifier assigns to the style of the model, averaged"
+        " over clips. *Through the autoencoder* are true clips, drawn in the style, then encoded and decoded by the"
+        " autoencoder of the model: an upper limit for every model that uses it. The encoder was trained on the base"
+        f" style only, the bundled decoder also on {listed(LORAS)}."
     )
     rows = [
         (
@@ -118,12 +113,12 @@ def _plug(report: Report) -> Iterator[str]:
     yield markdown(("image model", "through the autoencoder: obey; style", "its stills: style", *head), rows)
     pooled = {one: _pooled(report, one) for one in MODULES}
     found = ", ".join(f"{MODULES_IN_WORDS[one]} {counts(share)}" for one, share in pooled.items() if share.of)
-    yield f"Clips of the {len(PERSONALISED)} personalised models together that obey their law: {found}."
+    yield f"Clips of all {len(PERSONALISED)} personalised models that obey their law: {found}."
     constant = [
         (MODULES_IN_WORDS[one], share_cell(condition_of(report, f"plug-base-{one}"), "constant")) for one in MODULES
     ]
     yield from _sheet(report, "plug.gif")
-    yield "Clips of the base model in which every frame reads as the same object in the same colour:"
+    yield "Clips of the base model in which every frame is classified as the same object and colour:"
     yield markdown(("base model with", "constant"), constant)
 
 
@@ -145,21 +140,19 @@ def _pooled(report: Report, module: Module) -> Share:
 def _adapter(report: Report) -> Iterator[str]:
     yield "## 2. The domain adapter"
     yield (
-        "Asked: does an adapter take up what training clips look like, here a mark in the corner of every frame,"
-        " so that"
-        " it can be left out? The adapter was trained on the marked clips, then a module went on from the"
-        " bundled one on"
-        " the same clips with the adapter plugged in; another went on without any. *Mark* is 1 where it is as"
-        " visible as in the training clips, and 0 where it is not. *As asked* is the share of frames in which a"
-        " classifier finds the object, colour and place of the prompt."
+        "Question: does an adapter absorb the look of training clips, here a watermark in the corner of every frame, so"
+        " that it can be removed? The adapter was trained on the marked clips. Then the bundled module was trained"
+        " further on the same clips with the adapter attached, and another copy without an adapter. *Mark* is 1 where"
+        " the watermark is as visible as in the training clips, and 0 where it is invisible. *As prompted* is the share"
+        " of frames in which a classifier finds the object, colour and place of the prompt."
     )
     rows = [
         (f"with adapter, rendered at scale {scale:g}", *_marked(report, f"adapter-{round(100 * scale):03}"))
         for scale in ADAPTER_SCALES
     ]
     rows.append(("trained without adapter", *_marked(report, "adapter-never")))
-    rows.append(("bundled module, which saw no mark", *_marked(report, "plug-base-bundled")))
-    yield markdown(("module", "mark", "object as asked", "colour", "place", "obey their law"), rows)
+    rows.append(("bundled module, trained without marks", *_marked(report, "plug-base-bundled")))
+    yield markdown(("module", "mark", "object as prompted", "colour", "place", "obey their law"), rows)
     yield from _sheet(report, "adapter.png")
     pair = ("adapter-100", "adapter-000", "adapter-never")
     seen = [condition_of(report, name).get("watermark") for name in pair]
@@ -167,7 +160,7 @@ def _adapter(report: Report) -> Iterator[str]:
         on, off, never = (one["mean"] for one in seen if one)
         yield (
             f"Mark: {on:.2f} with the adapter at scale 1, {off:.2f} at scale 0, {never:.2f} for the module"
-            " trained without."
+            " trained without an adapter."
         )
 
 
@@ -180,14 +173,13 @@ def _marked(report: Report, name: str) -> tuple[str, ...]:
 def _lora(report: Report) -> Iterator[str]:
     yield "## 3. MotionLoRA"
     yield (
-        f"Asked: does a MotionLoRA of rank {CAMERA_RANK}, trained on a camera move made from {SHOT_STILLS} stills"
-        " (`--shot`), move the camera of the bundled module that way? A clip is *right* if the wanted component has the"
-        " right sign, can be noticed (0.25 % of the width or of the size, or 0.15°, per frame), and is larger"
-        " than every"
-        " other component in those units; a clip whose camera cannot be followed is not right. Medians are per"
-        " frame, and"
-        " the camera's: pan right, tilt up, roll clockwise and zoom in are positive. Laws are read against the frame,"
-        " which a moving camera moves the object through, and in stills that a move is made from no object moves."
+        f"Question: does a MotionLoRA of rank {CAMERA_RANK}, trained on a camera move made from {SHOT_STILLS} stills"
+        " (`--shot`), make the camera of the bundled module move in this way? A clip is *right* if the expected"
+        " component of the camera motion has the correct sign, is noticeable (0.25 % of the width or of the size, or"
+        " 0.15°, per frame), and is larger than every other component in these units. A clip whose camera motion cannot"
+        " be measured is not right. Medians are per frame and describe the camera: pan right, tilt up, roll clockwise"
+        " and zoom in are positive. Laws of motion are measured relative to the frame, in which a moving camera moves"
+        " the object too; in stills with a camera move, the object itself does not move."
     )
     head = ("MotionLoRA", "right", "pan px", "tilt px", "roll °", "zoom %", "obey their law")
     yield markdown(head, [("none", *_camera(report, "plug-base-bundled")), *_shots(report)])
@@ -196,10 +188,10 @@ def _lora(report: Report) -> Iterator[str]:
     known = [(shot, one["right"]) for shot, one in named if one]
     if known:
         good = sum(right["share"] >= 0.9 for _, right in known)
-        yield f"At least 90 % of the clips are right for {good} of {len(known)} shots."
-    yield f"Rank and number of stills, all {VARIED_SHOT}:"
+        yield f"At least 90 % of the clips are right for {good} of {len(known)} camera moves."
+    yield f"Effect of rank and number of stills for {VARIED_SHOT}:"
     yield markdown(head, _varied(report))
-    yield f"{listed(COMPOSED)} at once, right where both moves are:"
+    yield f"{listed(COMPOSED)} combined; a clip is right if both moves are:"
     yield markdown(head, [(" + ".join(COMPOSED), *_camera(report, "lora-composed"))])
 
 
@@ -228,10 +220,10 @@ def _camera(report: Report, name: str) -> tuple[str, ...]:
 def _schedules(report: Report) -> Iterator[str]:
     yield "## 4. The noise schedule of the motion stage"
     yield (
-        "Asked: is `linear`, which the paper trains its motion module with, better for it than the image model's own"
-        " `scaled_linear`? Two modules from nothing, same clips, steps and seed; each is rendered with the"
-        " schedule it was"
-        " trained with. *Smooth* is the mean cosine between frames of a clip, 100 at most."
+        "Question: is `linear`, the schedule on which the paper trains its motion module, better than `scaled_linear`,"
+        " the schedule of the image model? Two modules were trained from scratch on the same clips with the same steps"
+        " and seed. Each is rendered with its own schedule. *Smooth* is the mean cosine between frames of a clip, at"
+        " most 100."
     )
     rows = [
         (f"`{schedule}`", *_of_schedule(report, f"schedule-{module}"))
@@ -249,19 +241,17 @@ def _of_schedule(report: Report, name: str) -> tuple[str, ...]:
 def _table1(report: Report) -> Iterator[str]:
     yield "## 5. The measures of the paper's Table 1"
     yield (
-        "[text, domain and smooth](concepts/metrics.md) as `animdiff evaluate` takes them, all 100 · cosine,"
-        " with a small"
-        " CLIP trained on the world in its base style (`python -m tools.pocket encoder`); domain compares with"
-        " stills of"
-        " the same image model. Frames that do not move are the smoothest of all, and figures of another CLIP cannot be"
-        " compared with these."
+        "[text, domain and smooth](concepts/metrics.md) of `animdiff evaluate`, all 100 · cosine, with a small CLIP"
+        " trained on drawn scenes in the base style (`python -m tools.pocket encoder`). *Domain* compares with stills"
+        " of the same image model. Frames that do not move have the highest smoothness. Values of different CLIP"
+        " encoders cannot be compared."
     )
     rows = [
         (style, MODULES_IN_WORDS[module], *_of_clip(condition_of(report, f"plug-{style}-{module}")))
         for style, module in PLUGGED
     ]
     yield markdown(("image model", "with", "text", "domain", "smooth"), rows)
-    yield ("For real models: `animdiff evaluate clips/ --clip clip-vit-l14 --reference stills/`.")
+    yield ("For published models: `animdiff evaluate clips/ --clip clip-vit-l14 --reference stills/`.")
 
 
 def _of_clip(condition: Report) -> tuple[str, ...]:
