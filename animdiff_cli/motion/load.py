@@ -13,8 +13,10 @@ from animdiff_cli.motion.module import MotionModule, PositionalEncoding
 from animdiff_cli.motion.spec import TRAITS, MotionSpec
 from animdiff_cli.weights import files
 from animdiff_cli.weights.folders import weight_files
+from animdiff_cli.weights.identify import kind_of
 from animdiff_cli.weights.info import VERSION_KEY
-from animdiff_cli.weights.lazy import LazyTensor, torch_dtype
+from animdiff_cli.weights.kind_checks import raise_wrong_kind
+from animdiff_cli.weights.lazy import LazyTensor, is_float, torch_dtype
 from animdiff_cli.weights.materialize import materialize
 from animdiff_cli.weights.motion import (
     MotionLayout,
@@ -44,7 +46,8 @@ def load_motion_module(
     """
     path = Path(path)
     file = file or files.open_weights(weights_path(path))
-    return _build(to_official(file.tensors), _read_spec(file, path, version), path.name, dtype, device)
+    with files.refuse_unusable(path.name):
+        return _build(to_official(file.tensors), _read_spec(file, path, version), path.name, dtype, device)
 
 
 def read_motion_spec(
@@ -55,7 +58,8 @@ def read_motion_spec(
     Raises the same errors as `load_motion_module`.
     """
     checked = weights_path(path)
-    return _read_spec(file or files.open_weights(checked), path, version)
+    with files.refuse_unusable(path.name):
+        return _read_spec(file or files.open_weights(checked), path, version)
 
 
 def weights_path(path: Path) -> Path:
@@ -108,6 +112,8 @@ def to_spec(layout: MotionLayout, version: MotionVersion) -> MotionSpec:
 
 
 def _read_spec(file: files.WeightFile, path: Path, version: MotionVersion | None) -> MotionSpec:
+    if (kind := kind_of(file)) in ("motion-lora", "sparsectrl", "lora", "domain-adapter"):
+        raise_wrong_kind(kind, "motion-module", path)
     max_frames = motion_frames(file, path)
     family = detect_family(file.tensors, file.metadata, max_frames)
     if family == "pia" or is_pia(file.tensors):
@@ -137,6 +143,8 @@ def _check_complete(found: Mapping[str, LazyTensor], expected: Mapping[str, Tens
         if tensor.shape != expected[key].shape:
             have, want = tuple(tensor.shape), tuple(expected[key].shape)
             raise IntegrityError(f"{source}: `{key}` has shape {have}, expected {want}")
+        if not is_float(tensor.dtype):
+            raise IntegrityError(f"{source}: `{key}` has the dtype {tensor.dtype}, not a floating-point one")
 
 
 def _set_positional_encodings(motion: MotionModule, dtype: torch.dtype, device: torch.device | None) -> None:

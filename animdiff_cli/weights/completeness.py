@@ -8,12 +8,13 @@ from typing import Any
 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.canonical import refuse_keys
-from animdiff_cli.weights.lazy import LazyTensor
+from animdiff_cli.weights.lazy import LazyTensor, is_float
 from animdiff_cli.weights.ldm_clip import with_model_prefix
 
 
 def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:
     """Raise `IntegrityError` for missing, unknown or wrongly shaped weights. Keys are diffusers' names."""
+    _check_layers(part, tensors, config, source)
     try:
         expected = expected_shapes(part, config)
     except Exception as error:  # the library raises arbitrary exceptions for invalid configs
@@ -30,6 +31,34 @@ def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str
     for name, shape in expected.items():
         if tensors[name].shape != shape:
             raise IntegrityError(f"{source}: `{part}.{name}` has shape {tensors[name].shape}, not {shape}")
+        if not is_float(tensors[name].dtype):
+            raise IntegrityError(
+                f"{source}: `{part}.{name}` has the dtype {tensors[name].dtype}, not a floating-point one",
+                hint="quantized weights are not supported: use an fp16 or fp32 file",
+            )
+
+
+def _check_layers(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:
+    """Refuse a config with more layers than the file has tensors, before they are built."""
+    blocks, layers, depth = (
+        _largest(config.get(key, 1))
+        for key in ("block_out_channels", "layers_per_block", "transformer_layers_per_block")
+    )
+    blocks = len(config["block_out_channels"]) if isinstance(config.get("block_out_channels"), list) else blocks
+    types = (len(value) for key, value in config.items() if key.endswith("block_types") and isinstance(value, list))
+    layers *= max(blocks, *types, 1) * depth
+    if max(layers, _largest(config.get("num_hidden_layers", 1))) > max(len(tensors), 1):
+        raise IntegrityError(
+            f"{source}: the config of its {part} has more layers than there are weights",
+            hint="download the model again",
+        )
+
+
+def _largest(value: object) -> float:
+    """Return the largest number in a possibly nested list; infinity for what is neither."""
+    if isinstance(value, int | float):
+        return abs(value)
+    return max(map(_largest, value), default=1) if isinstance(value, list) and len(value) < 100 else float("inf")
 
 
 def expected_shapes(part: str, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from typing import Literal
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights
 from animdiff_cli.weights.checkpoint import convert_checkpoint, convert_vae
-from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.info import WeightsInfo
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora import LoraWeights
@@ -64,7 +64,8 @@ def convert_file(
 
     Raises `IntegrityError` for keys that can be neither renamed nor dropped for a reason.
     """
-    converted = CONVERTERS[info.kind](file, info, target, loras)
+    with refuse_unusable(file.path.name):
+        converted = CONVERTERS[info.kind](file, info, target, loras)
     if dtype is None:
         return converted
     files = {name: {key: t.cast(dtype) for key, t in tensors.items()} for name, tensors in converted.files.items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animdiff_cli.errors import IntegrityError, NotFound
+from animdiff_cli.errors import AnimdiffError, IntegrityError, NotFound
 from animdiff_cli.weights.header import MAX_HEADER_BYTES, read_header
 from animdiff_cli.weights.lazy import LazyTensor, StoredRows, wrap_tensor
 
@@ -35,6 +37,9 @@ NOT_WEIGHTS: tuple[tuple[bytes, str, str | None], ...] = (
     (b"gif8", "a picture", None),
     (b"riff", "a picture or a sound", None),
 )
+#: blocks and layers have three digits at most; loops over four would take long
+_LONG_NUMBER = re.compile(r"(?:^|[._])\d{4,}[._]|[._]\d{4,}$")
+MAX_NAME = 1000
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -58,14 +63,39 @@ def open_weights(path: Path) -> WeightFile:
         from animdiff_cli.weights.pickles import read_pickle
 
         pickled = read_pickle(path)
+        _check_names(pickled.tensors, path)
         container = "torch pickle (zip)" if pickled.is_zip else "torch pickle (legacy)"
         return WeightFile(path, container, pickled.tensors, {}, pickled.others)
     header = read_header(path)
+    _check_names(header.tensors, path)
     tensors = {
         key: LazyTensor(spec.dtype, spec.shape, StoredRows(path, spec.start, spec.dtype, spec.shape))
         for key, spec in header.tensors.items()
     }
     return WeightFile(path, "safetensors", tensors, header.metadata)
+
+
+def _check_names(names: Iterable[str], path: Path) -> None:
+    for name in names:
+        if len(name) > MAX_NAME or _LONG_NUMBER.search(name) or re.search("[\ud800-\udfff]", name):
+            raise IntegrityError(
+                f"{path.name} has the tensor `{name[:80]}`, whose name no network has", hint="this is not a weight file"
+            )
+
+
+@contextmanager
+def refuse_unusable(source: str) -> Iterator[None]:
+    """Raise `IntegrityError` where names, shapes, dtypes or configs of a file make a library or a computation fail."""
+    try:
+        yield
+    except AnimdiffError:
+        raise
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+        raise IntegrityError(
+            f"{source} has names or shapes that no such file has: {reason}",
+            hint="get the file again: it may be truncated or corrupt",
+        ) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

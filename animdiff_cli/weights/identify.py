@@ -8,7 +8,7 @@ from typing import get_args
 from animdiff_cli.core.refs import path_hint
 from animdiff_cli.errors import NotFound
 from animdiff_cli.weights import kind_readers
-from animdiff_cli.weights.files import WeightFile, open_weights
+from animdiff_cli.weights.files import WeightFile, open_weights, refuse_unusable
 from animdiff_cli.weights.folders import open_folder
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo, WeightsKind
 from animdiff_cli.weights.unknown_files import raise_unknown_file
@@ -56,10 +56,11 @@ def open_any(path: Path) -> WeightFile:
 
 def identify_file(file: WeightFile) -> WeightsInfo:
     """Identify an open file. Raises `IntegrityError` if it is of no known kind."""
-    kind = _kind(file)
-    if kind is None:
-        raise_unknown_file(file)
-    details = kind_readers.READERS.get(kind, kind_readers.image_weights)(file)
+    with refuse_unusable(file.path.name):
+        kind = kind_of(file)
+        if kind is None:
+            raise_unknown_file(file)
+        details = kind_readers.READERS.get(kind, kind_readers.image_weights)(file)
     return WeightsInfo(
         kind=kind,
         base=details.base,
@@ -77,7 +78,8 @@ def identify_file(file: WeightFile) -> WeightsInfo:
     )
 
 
-def _kind(file: WeightFile) -> WeightsKind | None:
+def kind_of(file: WeightFile) -> WeightsKind | None:
+    """Return the kind of an open file by its metadata, or by its names and shapes; None if it is unknown."""
     recorded: WeightsKind
     for recorded in get_args(WeightsKind):
         if file.metadata.get(KIND_KEY) == recorded and _agrees(recorded, file):

@@ -53,7 +53,7 @@ def open_kind(
     file = open_any(path)
     info = identify_file(file)
     if info.kind not in (kind, *also):
-        _raise_wrong_kind(info, kind, path)
+        raise_wrong_kind(info.kind, kind, path)
     if info.base and base and info.base != base:
         name = model.name if model else ""
         raise UsageError(
@@ -63,8 +63,9 @@ def open_kind(
     return file, info
 
 
-def _raise_wrong_kind(info: WeightsInfo, kind: WeightsKind, path: Path) -> NoReturn:
-    flag = KIND_FLAGS.get(info.kind)
-    usage = f"use it as `{flag} {{path}}`" if flag else f"{IN_WORDS[info.kind]} is not supported yet"
-    hint = REMEDIES.get((info.kind, kind), usage).format(path=path)
-    raise UsageError(f"{path.name} is {IN_WORDS[info.kind]}, not {IN_WORDS[kind]}", hint=hint)
+def raise_wrong_kind(found: WeightsKind, expected: WeightsKind, path: Path) -> NoReturn:
+    """Raise `UsageError` for a file of another kind than expected, with its own flag as hint."""
+    flag = KIND_FLAGS.get(found)
+    usage = f"use it as `{flag} {{path}}`" if flag else f"{IN_WORDS[found]} is not supported yet"
+    hint = REMEDIES.get((found, expected), usage).replace("{path}", str(path))
+    raise UsageError(f"{path.name} is {IN_WORDS[found]}, not {IN_WORDS[expected]}", hint=hint)

@@ -137,6 +137,11 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
+def is_float(name: str) -> bool:
+    """Return whether a safetensors dtype is floating-point."""
+    return name.startswith(("F", "BF"))
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Convert a torch dtype to safetensors' name."""
     name = str(dtype).removeprefix("torch.")

@@ -7,7 +7,7 @@ from math import prod
 from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.canonical import refuse_keys
-from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora_layouts import module_of, read_alphas, read_names
 
@@ -46,6 +46,11 @@ def open_lora(file: WeightFile, scale: float = 1.0, alpha_mode: LoraAlphaMode = 
 
     Raises `IntegrityError` for keys of no known layout and for modules with factors missing.
     """
+    with refuse_unusable(file.path.name):
+        return _open_lora(file, scale, alpha_mode)
+
+
+def _open_lora(file: WeightFile, scale: float, alpha_mode: LoraAlphaMode) -> LoraWeights:
     names = read_names(file)
     modules: dict[str, dict[str, LazyTensor]] = {}
     for name, tensor in names.items():
@@ -62,7 +67,8 @@ def check_lora(lora: LoraWeights, shapes: Shapes, target: str) -> CheckedLora:
     for module, tensors in lora.modules.items():
         shape = shapes.get(f"{module}.weight") or shapes.get(module)
         if shape is not None:
-            _check_shape(tensors, shape, module, lora, target)
+            with refuse_unusable(lora.source):
+                _check_shape(tensors, shape, module, lora, target)
             found[module] = tensors
     missing = tuple(module for module in lora.modules if module not in found)
     if not found:

@@ -49,11 +49,14 @@ def sparsectrl(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dic
     first = tensors["controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight"]
     cross = next((t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight")), 768)
     levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
+    strided = _levels(tensors, r"controlnet_cond_embedding\.(blocks)\.(\d+)\.weight")
+    widths = [first.num_rows] + [tensor.num_rows for (_, layer), tensor in sorted(strided.items()) if layer % 2]
     return {
         "_class_name": "SparseControlNetModel",
         "block_out_channels": [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0],
         "concat_conditioning_mask": True,
         "conditioning_channels": first.shape[1] - 1,  # diffusers counts without the mask
+        "conditioning_embedding_out_channels": [16, 32, 96, 256] if simplified else widths,
         "cross_attention_dim": cross,
         "layers_per_block": 1 + max((layer for _, layer in levels), default=1),
         "motion_max_seq_length": max_frames or DEFAULT_FRAMES,
@@ -124,4 +127,4 @@ def _of_sdxl(tensors: Mapping[str, LazyTensor], widths: Sequence[int]) -> dict[s
 
 def _levels(tensors: Mapping[str, LazyTensor], pattern: str) -> dict[tuple[int, int], LazyTensor]:
     found = ((re.fullmatch(pattern, key), tensor) for key, tensor in tensors.items())
-    return {(int(match[1]), int(match[2])): tensor for match, tensor in found if match}
+    return {(int(match[1]) if match[1].isdecimal() else 0, int(match[2])): tensor for match, tensor in found if match}

@@ -44,7 +44,7 @@ def _header(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> b
     for name, tensor in tensors.items():
         start, end = end, end + tensor.numel * DTYPE_BYTES[tensor.dtype]
         table[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 

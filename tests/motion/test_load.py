@@ -218,3 +218,23 @@ def test_the_length_is_read_from_the_config_of_a_diffusers_folder(tmp_path):
 def test_the_spec_is_read_without_the_weights(official, tmp_path):
     save_file(official("v1"), tmp_path / "mm.safetensors")
     assert read_motion_spec(tmp_path / "mm.safetensors") == load_motion_module(tmp_path / "mm.safetensors").spec
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (
+            (
+                "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.down.weight",
+                "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight",
+            ),
+            "a MotionLoRA",
+        ),
+        (("motion_modules.0.temporal_transformer.norm.weight", "controlnet_cond_embedding.weight"), "a SparseCtrl"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, names, kind):
+    tensors = {f"down_blocks.0.{name}" if "motion" in name else name: torch.ones(4, 4) for name in names}
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=f"{kind}.*not a motion module"):
+        load_motion_module(tmp_path / "x.safetensors")

@@ -173,6 +173,7 @@ def test_sparsectrl_converts_both_ways_and_diffusers_loads_it(tmp_path, simplifi
         layers_per_block=1,
         cross_attention_dim=16,
         conditioning_channels=4 if simplified else 3,
+        conditioning_embedding_out_channels=(8, 16, 24),
         use_simplified_condition_embedding=simplified,
     )
     model.save_pretrained(tmp_path / "ctrl")

@@ -1,6 +1,7 @@
 """Read valid safetensors headers, and refuse invalid ones before any tensor is read."""
 
 import json
+import math
 import struct
 import time
 
@@ -12,9 +13,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from animdiff_cli.errors import AnimdiffError, IntegrityError
+from animdiff_cli.jobs.convert import plan_conversion
+from animdiff_cli.motion import load_motion_module
+from animdiff_cli.weights.completeness import check_part
 from animdiff_cli.weights.files import open_weights
 from animdiff_cli.weights.header import read_header
 from animdiff_cli.weights.identify import identify
+from animdiff_cli.weights.lazy import LazyTensor
 
 
 def write(path, header, data=b""):
@@ -92,6 +97,81 @@ def test_forty_gigabytes_are_identified_in_under_a_second(tmp_path):
     began = time.perf_counter()
     assert identify(path).kind == "motion-module"
     assert time.perf_counter() - began < 1
+
+
+SITE = "down_blocks.0.motion_modules.0.temporal_transformer"
+K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k."
+F16 = {"F16": 2, "I64": 8, "F32": 4, "U8": 1}
+
+
+def named(path, shapes, dtype="F16", metadata=None):
+    """Write a file of zeros with these names and shapes."""
+    header, end = ({"__metadata__": metadata} if metadata else {}), 0
+    for name, shape in shapes.items():
+        start, end = end, end + math.prod(shape) * F16[dtype]
+        header[name] = entry(start, end, list(shape), dtype)
+    return write(path, header, bytes(end))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"down_blocks.99999999999.motion_modules.0.temporal_transformer.norm.weight": (8,)},
+        {"down_blocks." + "9" * 5000 + ".motion_modules.0.temporal_transformer.norm.weight": (8,)},
+        {"down_blocks.0.motion_modules.9999.temporal_transformer.norm.weight": (8,)},
+        {f"{SITE}.norm.weight": (8,), f"{SITE}.transformer_blocks.0.attention_blocks.0.pos_encoder.pe": (8,)},
+        {f"{SITE}.norm.weight": ()},
+        {f"{SITE}.norm.weight": (0,)},
+        {f"{SITE}.norm.weight": (7,)},
+        {f"{SITE}.norm.weight": (7, 3, 1)},
+        {f"{SITE.replace('blocks.0', 'blocks.x')}.norm.weight": (8,)},
+        {f"{SITE}.norm.\ud800": (8,), f"{SITE}.norm.weight": (8,)},
+        {K + "lora_down.weight": (4, 768), K + "lora_up.weight": (8, 4), K + "alpha": (2,)},
+        {K + "lora_down.weight": (4,), K + "lora_up.weight": (8,)},
+        {K + "lora_down.weight": (0, 768), K + "lora_up.weight": (8, 0)},
+        {K + "lokr_w1": (), K + "lokr_w2": ()},
+        {K + "hada_w1_a": (2,), K + "hada_w1_b": (2,), K + "hada_w2_a": (2,), K + "hada_w2_b": (2,)},
+        {"emb_params": (0, 768)},
+        {"clip_g": (1,), "clip_l": ()},
+        {"controlnet_cond_embedding.weight": (), f"{SITE}.norm.weight": (8,)},
+        {"model.diffusion_model.input_blocks.0.0.weight": ()},
+        {"unet.conv_in.weight": (1,), "vae.decoder.conv_in.weight": (1,)},
+        {"decoder.up_blocks.0.resnets.0.conv1.weight": ()},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["F16", "I64"])
+def test_odd_names_widths_and_dtypes_end_in_a_sentence(tmp_path, shapes, dtype):
+    path = named(tmp_path / "x.safetensors", shapes, dtype)
+    for use in (
+        identify,
+        load_motion_module,
+        lambda path: plan_conversion(str(path), output=tmp_path / "o.safetensors"),
+    ):
+        try:
+            use(path)
+        except AnimdiffError as error:
+            assert error.exit_code in (2, 5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": [1]},
+        {"layers_per_block": 10**9},
+        {"layers_per_block": [10**9]},
+        {"block_out_channels": [8] * 10**5},
+        {"down_block_types": ["DownBlock2D"] * 10**5},
+        {"transformer_layers_per_block": [[10**9]]},
+        {"hidden_size": 10**18},
+        {"hidden_size": "x"},
+    ],
+)
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_the_numbers_of_a_config_are_bounded_by_the_weights(part, config):
+    tensors = {f"w{number}": LazyTensor("F32", (1,), None) for number in range(20)}
+    with pytest.raises(IntegrityError):
+        check_part(part, tensors, config, "x")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
