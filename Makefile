@@ -17,7 +17,7 @@ test-full: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy animdiff_cli/errors.py animdiff_cli/paths.py animdiff_cli/files animdiff_cli/core animdiff_cli/config animdiff_cli/registry animdiff_cli/fetch
+	$(BIN)/mypy animdiff_cli
 	$(BIN)/lint-imports --no-cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt
