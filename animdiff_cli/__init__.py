@@ -11,28 +11,58 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from animdiff_cli.errors import AnimdiffError
+    from animdiff_cli.jobs.animator import Animator
     from animdiff_cli.jobs.clip import Clip
+    from animdiff_cli.jobs.convert import convert
     from animdiff_cli.jobs.evaluate import evaluate
-    from animdiff_cli.jobs.generate import generate
+    from animdiff_cli.jobs.fetch import fetch_weights
+    from animdiff_cli.jobs.generate import generate, load
+    from animdiff_cli.jobs.train import train
     from animdiff_cli.metrics.camera import camera_motion
     from animdiff_cli.motion import load_motion_module, plug, unplug
 
-__all__ = ["AnimdiffError", "Clip", "camera_motion", "evaluate", "generate", "load_motion_module", "plug", "unplug"]
+    __version__: str
 
 #: module of each public name, imported on first access because torch takes seconds to import
 _HOMES = {
     "AnimdiffError": "animdiff_cli.errors",
+    "Animator": "animdiff_cli.jobs.animator",
     "Clip": "animdiff_cli.jobs.clip",
     "camera_motion": "animdiff_cli.metrics.camera",
+    "convert": "animdiff_cli.jobs.convert",
     "evaluate": "animdiff_cli.jobs.evaluate",
+    "fetch_weights": "animdiff_cli.jobs.fetch",
     "generate": "animdiff_cli.jobs.generate",
+    "load": "animdiff_cli.jobs.generate",
     "load_motion_module": "animdiff_cli.motion",
     "plug": "animdiff_cli.motion",
+    "train": "animdiff_cli.jobs.train",
     "unplug": "animdiff_cli.motion",
 }
 
+__all__ = [
+    "Animator",
+    "AnimdiffError",
+    "Clip",
+    "__version__",
+    "camera_motion",
+    "convert",
+    "evaluate",
+    "fetch_weights",
+    "generate",
+    "load",
+    "load_motion_module",
+    "plug",
+    "train",
+    "unplug",
+]
+
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("animdiff")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

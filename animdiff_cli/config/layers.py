@@ -6,6 +6,7 @@ highest: defaults < what the model recommends < preset < config file < environme
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -106,6 +107,11 @@ def set_layer(model: type[BaseModel], assignments: Sequence[str]) -> Layer:
     return Layer("--set", values)
 
 
+def keyword_layer(values: Mapping[str, object]) -> Layer:
+    """Make a layer of keyword arguments. Paths may be `Path` objects, also in lists and mappings."""
+    return Layer("keyword argument", {key: _paths_as_text(value) for key, value in values.items()})
+
+
 def flattened(model: type[BaseModel], values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield every setting of a layer by dotted key: the mapping of a nested record is taken apart."""
     for key, value in values.items():
@@ -113,6 +119,14 @@ def flattened(model: type[BaseModel], values: Mapping[str, object]) -> Iterator[
             yield from ((f"{key}.{inner}", item) for inner, item in value.items())
         else:
             yield key, value
+
+
+def _paths_as_text(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_paths_as_text(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: _paths_as_text(entry) for key, entry in value.items()}
+    return fspath(value) if isinstance(value, PathLike) else value
 
 
 def _nested(values: Mapping[str, object]) -> dict[str, Any]:

@@ -3,9 +3,13 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Unpack
 
 import torch
+from torch import Tensor
 
+from animdiff_cli.config.keywords import GenerateSettings
+from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
 from animdiff_cli.diffusion.build import Components, load_components
@@ -16,8 +20,10 @@ from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt
+from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
+from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
 from animdiff_cli.motion.lora import merge_motion_loras
@@ -25,16 +31,56 @@ from animdiff_cli.motion.lora import merge_motion_loras
 
 @dataclass(frozen=True, slots=True)
 class Animator:
-    """Loaded weights; `render` may be called any number of times."""
+    """Loaded weights that render any number of clips. `animdiff_cli.load` creates one."""
 
     components: Components
     motion: MotionModule | None
     hashes: Future[WeightHashes]  # computed while the weights load and the first steps run
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
+    plan: RenderPlan | None = None  # the settings that `generate` starts from
 
-    def render(self, config: GenerateConfig, emit: Emit = ignore, *, job: int = 1, jobs: int = 1) -> Clip:
-        """Render one clip. Raises `DeviceError` if memory runs out or numbers overflow."""
+    def generate(
+        self, prompt: str, *, noise: Tensor | None = None, emit: Emit = ignore, **settings: Unpack[GenerateSettings]
+    ) -> Clip:
+        """Render one clip with the loaded weights.
+
+        Args:
+            prompt: Text prompt.
+            noise: Initial noise of unit variance, [1, 4, F, H/8, W/8], in place of the noise drawn from the seed.
+            emit: Called with every progress event of `animdiff_cli.core.events`.
+            settings: Settings that differ from those the weights were loaded with, for this clip only. Without `seed`
+                here and there, one is drawn at random.
+
+        Returns:
+            The clip. Its recipe does not contain `noise`.
+
+        Raises:
+            UsageError: An unknown setting or value, or one that needs other weights.
+            DeviceError: Memory runs out, or numbers overflow.
+
+        """
+        if self.plan is None:
+            raise ValueError("this animator was loaded without settings: call `render` with a config")
+        config, is_random = plan_clip(self.plan, keyword_layer({"prompt": prompt, **settings}))
+        if is_random and noise is None:
+            emit(Note(f"seed {config.seed}, drawn at random"))
+        return self.render(config, emit, noise=noise)
+
+    def render(
+        self,
+        config: GenerateConfig,
+        emit: Emit = ignore,
+        *,
+        job: int = 1,
+        jobs: int = 1,
+        noise: Tensor | None = None,
+    ) -> Clip:
+        """Render the clip of a whole config; `noise` as in `generate`. `job` of `jobs` is for progress events.
+
+        Raises `DeviceError` if memory runs out or numbers overflow.
+        """
         config = self._resolved(config)
+        _check_noise(noise, config)
         plan = self.components.plan
         callbacks = Callbacks(
             on_step=lambda done, total, _latents: emit(StepDone(done, total, job, jobs)),
@@ -42,7 +88,7 @@ class Animator:
             report=_reported_once(emit),
         )
         with out_of_memory_while_rendering(plan, config.width, config.height, config.num_frames):
-            frames = render(self.pipeline, config, callbacks)
+            frames = render(self.pipeline, config, callbacks, noise=noise)
         return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind))
 
     @property
@@ -96,6 +142,12 @@ def _load_motion(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> Motio
     )
     merge_motion_loras(motion, loras)
     return motion
+
+
+def _check_noise(noise: Tensor | None, config: GenerateConfig) -> None:
+    expected = (1, 4, config.num_frames, config.height // 8, config.width // 8)
+    if noise is not None and noise.shape != expected:
+        raise UsageError(f"the noise has shape {list(noise.shape)}", hint=f"use shape {list(expected)}")
 
 
 def _reported_once(emit: Emit) -> Report:

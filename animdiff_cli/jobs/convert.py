@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from animdiff_cli import paths
 from animdiff_cli.core.refs import ModelRef, parse_ref
@@ -63,6 +64,45 @@ class ConvertResult:
     path: Path
     totals: Mapping[str, Any]
     not_finite: tuple[str, ...]  # tensors with NaN or infinite values
+
+
+def convert(
+    source: str | PathLike[str],
+    to: Target | None = None,
+    *,
+    dtype: Literal["fp16", "bf16", "fp32"] | None = None,
+    output: str | PathLike[str] | None = None,
+    merge_loras: Sequence[str | PathLike[str]] = (),
+    overwrite: bool = False,
+) -> ConvertResult:
+    """Convert a weight file or diffusers folder to another layout or dtype.
+
+    Args:
+        source: Weights to convert: a path, an alias or another reference.
+        to: `original`, `diffusers`, `kohya`, `peft` or `comfy`; None keeps the layout.
+        dtype: Dtype to write; None keeps the dtype.
+        output: File or folder to write; None is a file beside the source.
+        merge_loras: LoRAs to merge into the weights; text may end in `@scale`.
+        overwrite: Replace an existing output.
+
+    Returns:
+        `path` of the output, `totals` of tensors by what happened to them, and `not_finite`, the names of tensors with
+        NaN or infinite values.
+
+    Raises:
+        AnimdiffError: `NotFound` for missing files, `IntegrityError` for unknown weights, `UsageError` for an
+            unsupported layout or an existing output.
+
+    """
+    plan = plan_conversion(
+        fspath(source),
+        to,
+        dtype=dtype,
+        output=Path(output) if output is not None else None,
+        merge_loras=[fspath(lora) for lora in merge_loras],
+        overwrite=overwrite,
+    )
+    return convert_weights(plan)
 
 
 def plan_conversion(

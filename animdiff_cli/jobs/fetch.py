@@ -13,7 +13,27 @@ from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
 from animdiff_cli.registry.store import is_local
 
-__all__ = ["Fetched", "Plan", "Planned", "fetch", "plan_fetch"]
+__all__ = ["Fetched", "Plan", "Planned", "fetch", "fetch_weights", "plan_fetch"]
+
+
+def fetch_weights(*refs: str, preset: str | None = None, offline: bool = False, emit: Emit = ignore) -> list[Fetched]:
+    """Download and verify weights; those already on this machine are only verified.
+
+    Args:
+        refs: Aliases, groups such as `motion-modules`, `hf:org/repo/file`, `civitai:model@version` or https URLs.
+        preset: Also fetch all weights that this preset needs.
+        offline: Do not use the network.
+        emit: Called with every progress event of `animdiff_cli.core.events`.
+
+    Returns:
+        One `Fetched` per file or folder, in the order given, with `name`, `path`, `sha256`, `bytes` and `cached`.
+
+    Raises:
+        AnimdiffError: `NotFound` for unknown weights, `NetworkError` for a failed download, `IntegrityError` for a
+            wrong hash, `UsageError` if nothing is named or disk space is short.
+
+    """
+    return list(fetch(refs, preset=preset, offline=offline, emit=emit))
 
 
 def fetch(

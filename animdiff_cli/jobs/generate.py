@@ -1,15 +1,17 @@
-"""The Python API of `animdiff generate`: render one clip."""
+"""The Python API of `animdiff generate`: render one clip, or load the weights once for many."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Unpack
 
-from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.keywords import GenerateSettings
+from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.core.events import Emit, ignore
+from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.missing_weights import fetch_missing
-from animdiff_cli.jobs.render import render
-from animdiff_cli.jobs.render_plan import plan_renders
+from animdiff_cli.jobs.render import load_planned, render
+from animdiff_cli.jobs.render_plan import RenderPlan, plan_renders
 
 
 def generate(
@@ -19,28 +21,60 @@ def generate(
     device: str = "auto",
     fetch: bool = True,
     emit: Emit = ignore,
-    **settings: object,
+    **settings: Unpack[GenerateSettings],
 ) -> Clip:
-    """Render one clip. `settings` are the fields of `GenerateConfig`: model, seed, steps, loras, num_frames and so on.
+    """Render one clip. To render several with the same weights, use `load`.
 
-    Paths may be text or `Path`. Missing weights are fetched unless `fetch` is False.
-    Raises `AnimdiffError` for everything a caller can cause.
+    Args:
+        prompt: Text prompt.
+        preset: Preset to start from; `settings` override it.
+        device: `auto`, `cuda`, `cuda:N`, `mps` or `cpu`.
+        fetch: Download missing weights. If False, missing weights raise `NotFound`.
+        emit: Called with every progress event of `animdiff_cli.core.events`.
+        settings: Fields of `GenerateConfig`, such as `model`, `seed`, `steps`, `num_frames` and `loras`, with the
+            defaults of the command line. Without `seed`, one is drawn at random. Weights may be text or `Path`.
+
+    Returns:
+        The clip: `clip.frames` is uint8 [F, H, W, 3], `clip.save(path)` writes it.
+
+    Raises:
+        AnimdiffError: `UsageError` for an unknown setting or value, `NotFound` for missing weights, `NetworkError` for
+            a failed download, `IntegrityError` for unsafe or damaged weights, `DeviceError` if memory runs out.
+
     """
+    return next(render(_plan(prompt, preset, device, fetch, emit, settings), emit))
+
+
+def load(
+    *,
+    preset: str | None = None,
+    device: str = "auto",
+    fetch: bool = True,
+    emit: Emit = ignore,
+    **settings: Unpack[GenerateSettings],
+) -> Animator:
+    """Load the weights once, to render many clips with `Animator.generate`.
+
+    Arguments and errors are those of `generate`. `settings` become the defaults of every clip; a clip may change all of
+    them except those that choose weights.
+
+    >>> animator = load(model="pocket", steps=10)  # doctest: +SKIP
+    >>> clips = [animator.generate("a red rocket", seed=seed) for seed in range(4)]  # doctest: +SKIP
+    """
+    return load_planned(_plan(PLACEHOLDER, preset, device, fetch, emit, settings), emit)
+
+
+#: stands for the prompts of `load`, which are not known yet
+PLACEHOLDER = "any"
+
+
+def _plan(
+    prompt: str, preset: str | None, device: str, fetch: bool, emit: Emit, settings: Mapping[str, object]
+) -> RenderPlan:
     layers = [load_preset(preset).layer()] if preset else []
-    values = {key: _paths_as_text(value) for key, value in settings.items()}
-    plan = plan_renders(
-        [*layers, Layer("keyword argument", values)],
+    return plan_renders(
+        [*layers, keyword_layer(settings)],
         prompts=[prompt],
         device=device,
         on_missing=fetch_missing(emit, allowed=fetch),
     )
-    return next(render(plan, emit))
-
-
-def _paths_as_text(value: object) -> object:
-    """Convert paths to text, also in lists and records."""
-    if isinstance(value, (list, tuple)):
-        return [_paths_as_text(entry) for entry in value]
-    if isinstance(value, Mapping):
-        return {key: _paths_as_text(entry) for key, entry in value.items()}
-    return str(value) if isinstance(value, Path) else value

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from animdiff_cli.core.events import Emit, Event, Note, Writing, Written, ignore
 from animdiff_cli.core.formats import Format
-from animdiff_cli.jobs.animator import load_animator
+from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.compatibility import missing_companion_loras
 from animdiff_cli.jobs.missing_weights import refuse_missing
@@ -28,11 +28,7 @@ class FinishedClip:
 
 def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
     """Load the weights once and render clip after clip."""
-    if plan.weights is None:
-        refuse_missing(plan.missing)
-    for note in missing_companion_loras(plan.resolved.values):
-        emit(Note(note))
-    animator = load_animator(plan.weights, plan.device, emit=emit)
+    animator = load_planned(plan, emit)
     if plan.source_recipe:
         for name in differing_weights(plan.source_recipe, animator.hashes.result(), plan.configs[0]):
             emit(Note(f"{name} is not the file the clip was rendered with: frames will differ"))
@@ -40,6 +36,15 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
         if plan.seeds_drawn:
             emit(Note(f"seed {config.seed}, drawn at random"))
         yield animator.render(config, emit, job=job, jobs=len(plan.configs))
+
+
+def load_planned(plan: RenderPlan, emit: Emit = ignore) -> Animator:
+    """Load the weights of a plan. Raises `NotFound` if some are missing."""
+    if plan.weights is None:
+        refuse_missing(plan.missing)
+    for note in missing_companion_loras(plan.resolved.values):
+        emit(Note(note))
+    return replace(load_animator(plan.weights, plan.device, emit=emit), plan=plan)
 
 
 def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore) -> Iterator[FinishedClip]:

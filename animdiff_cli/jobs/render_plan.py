@@ -9,6 +9,7 @@ from typing import Any
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
@@ -76,6 +77,28 @@ def plan_from_recipe(
     resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
     missing = find_missing(resolved.values)
     return replace(_plan(resolved, prompts, seeds, repeat, device, missing, on_missing), source_recipe=recipe)
+
+
+def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
+    """Plan one more clip with the weights of `plan`. Returns its config, and whether its seed was drawn at random.
+
+    `changes` holds the prompt and the settings that differ. Raises `UsageError` for settings that need other weights.
+    """
+    assert plan.weights is not None
+    loaded = plan.resolved.values
+    resolved = with_named_embeddings(resolve(GenerateConfig, [Layer("load", loaded), changes]), ())
+    for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):
+        if resolved.values[key] != loaded[key]:
+            raise UsageError(
+                f"`{key}` decides which weights are loaded, and cannot change afterwards",
+                hint=f"pass it to `load`: `load({key}=…)`",
+            )
+    (job,) = _jobs(resolved, (), (), 1)
+    config = resolved.build(prompt=job.prompt, seed=job.seed)
+    _check_text([config])
+    _check_clip_skip(config.clip_skip, plan.weights.files.model)
+    _check_memory(config, plan.device, plan.weights)
+    return config, "seed" not in resolved.values
 
 
 def _plan(

@@ -4,13 +4,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import yaml
 
 from animdiff_cli import paths
+from animdiff_cli.config.keywords import TrainSettings
+from animdiff_cli.config.layers import Layer, keyword_layer
 from animdiff_cli.config.train_config import FREE_ON_RESUME
+from animdiff_cli.core.choices import Stage
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
 from animdiff_cli.diffusion.build import Components, load_components, model_files
 from animdiff_cli.diffusion.conditions.sdxl import size_ids
@@ -18,13 +22,13 @@ from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.hashing import sha256_of_files
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.jobs.train_memory import offload_encoders, out_of_memory_while_training, set_up_memory
-from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan
+from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan, plan_training
 from animdiff_cli.jobs.train_report import SampleWriter, make_report, metadata_of, sample_prompts
 from animdiff_cli.jobs.train_stages import TrainingModels, build_models, build_motion, shard_models
 from animdiff_cli.training.checkpoint import Checkpoints, RunFingerprint, clips_digest
 from animdiff_cli.training.cuda_graphs import check_cuda_graphs
 from animdiff_cli.training.data.batches import BatchLoader
-from animdiff_cli.training.data.dataset import ClipDataset
+from animdiff_cli.training.data.dataset import ClipDataset, scan
 from animdiff_cli.training.data.latents import LatentCache, sha256_of_module
 from animdiff_cli.training.data.sample_schedule import SampleSchedule, positions_of
 from animdiff_cli.training.data.texts import TextCache
@@ -41,6 +45,40 @@ class TrainResult:
 
     path: Path
     report: Mapping[str, Any]
+
+
+def train(
+    stage: Stage,
+    videos: str | PathLike[str],
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    emit: Emit = ignore,
+    **settings: Unpack[TrainSettings],
+) -> TrainResult:
+    """Train weights on videos, or resume a run that stopped: the same arguments continue it.
+
+    Args:
+        stage: `motion-lora`, `domain-adapter` or `motion-module`.
+        videos: Folder of videos, one video, a CSV or JSONL list, or shards as `{0000..0009}.tar`.
+        device: `auto`, `cuda`, `cuda:N`, `mps` or `cpu`.
+        overwrite: Start again instead of resuming.
+        emit: Called with every progress event of `animdiff_cli.core.events`.
+        settings: Fields of `TrainConfig`, such as `model`, `motion_module`, `steps`, `rank` and `out`, with the
+            defaults of the stage. `data` is a mapping of the fields of `DataConfig`, such as `{"shot": "pan-right"}`.
+
+    Returns:
+        `path` of the weights and `report`, a mapping of settings, losses and measurements.
+
+    Raises:
+        AnimdiffError: `UsageError` for an unknown setting or value, unusable videos, or a folder that contains another
+            run, `NotFound` for missing weights or videos, `DeviceError` if memory runs out or the loss overflows.
+        KeyboardInterrupt: After an interrupt, when the checkpoint is saved.
+
+    """
+    layers = [keyword_layer(settings), Layer("videos", {"data.videos": fspath(videos)})]
+    plan = plan_training(stage, layers, device=device)
+    return run_training(plan, scan(plan.config.data, emit), emit, overwrite=overwrite)
 
 
 def run_training(

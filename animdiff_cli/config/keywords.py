@@ -1,0 +1,207 @@
+"""Keyword arguments of the Python API. Written from the schema by `python -m tools.docs`; do not edit."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Required, TypedDict
+
+from animdiff_cli.core.choices import (
+    BetaSchedule,
+    Dtype,
+    Easing,
+    LoraAlphaMode,
+    LoraFormat,
+    LrSchedule,
+    MotionVersion,
+    NoiseSchedule,
+    Optimizer,
+    Scheduler,
+    Shot,
+    TimestepSpacing,
+)
+
+#: weights: an alias, a path, `hf:org/repo/file`, `civitai:model@version` or an https URL
+Ref = str | PathLike[str]
+
+
+class ScaledWeights(TypedDict, total=False):
+    """Weights and how strongly they are applied. As text: `"zoom-in@0.8"`."""
+
+    ref: Required[Ref]
+    scale: float
+
+
+#: weights, with a scale as `"zoom-in@0.8"` or as a mapping
+ScaledRef = Ref | ScaledWeights
+
+
+class GenerateSettings(TypedDict, total=False):
+    """Settings of a render."""
+
+    negative_prompt: str
+    """Negative prompt; used when guidance is on."""
+    model: Ref
+    """Image model: an alias, a checkpoint file or a diffusers folder."""
+    motion_module: Ref | None
+    """Motion module: an alias or a file; null renders still frames."""
+    motion_version: MotionVersion | None
+    """Version of the motion module, for files from which it cannot be detected."""
+    motion_loras: Sequence[ScaledRef]
+    """MotionLoRAs, each `REF@SCALE` or `{ref, scale}`."""
+    loras: Sequence[ScaledRef]
+    """LoRAs of the image model, each `REF@SCALE` or `{ref, scale}`."""
+    lora_alpha_mode: LoraAlphaMode
+    """`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does."""
+    domain_adapter: ScaledRef | None
+    """Domain adapter of the motion module, `REF@SCALE` or `{ref, scale}`."""
+    vae: Ref | None
+    """VAE to use instead of the model's own: an alias, a file or a folder."""
+    embeddings: Sequence[Ref]
+    """Textual inversions; the name of each file is a token of the prompt."""
+    seed: int
+    """Seed of the noise; any unsigned 64-bit integer."""
+    steps: int
+    """Denoising steps."""
+    guidance_scale: float
+    """Classifier-free guidance; 1 or less turns it off."""
+    scheduler: Scheduler
+    """Scheduler (sampler)."""
+    beta_schedule: BetaSchedule
+    """Beta schedule; `auto` is that of the motion module, or of the image model for stills."""
+    beta_end: float | None
+    """Last beta of the schedule; null is the value the motion module was trained with."""
+    timestep_spacing: TimestepSpacing
+    """How timesteps are spaced; distilled motion modules need `trailing`."""
+    num_frames: int
+    """Number of frames."""
+    fps: float
+    """Frames per second of the written clip."""
+    width: int
+    """Width in pixels, a multiple of 8."""
+    height: int
+    """Height in pixels, a multiple of 8."""
+    clip_skip: int
+    """Last layers of the text encoder to skip, as in diffusers."""
+    dtype: Dtype
+    """Precision of the weights; `auto` chooses by device."""
+
+
+class DataSettings(TypedDict, total=False):
+    """The data set of a training run, except its videos."""
+
+    video_folder: Ref | None
+    """Folder of the files in a list; null is that of the list."""
+    caption: str | None
+    """Caption of videos without one."""
+    num_frames: int
+    """Frames per clip."""
+    stride: int
+    """Use every Nth frame."""
+    size: int
+    """Shorter side of a clip in pixels; the default is 512 on SDXL."""
+    square: bool
+    """Crop to squares instead of the nearest aspect bucket."""
+    fps: float | None
+    """Frame rate before `stride`; null is that of the video."""
+    avoid_cuts: bool
+    """Sample no clip across a scene cut."""
+    shot: Shot | None
+    """Camera move to synthesize from the videos or images."""
+    shot_speed: float | str | tuple[float, float]
+    """Range of the distance the camera moves in a clip, as in `0.3-0.6`."""
+    shot_easing: Easing
+    """`linear`: constant speed. `smooth`: start and end at rest."""
+    horizontal_flip: bool
+    """Mirror half of the clips; a camera move keeps its direction."""
+    seed: int
+    """Seed of the sampled clips; any unsigned 64-bit integer."""
+    limit: int | None
+    """Use only the first N videos."""
+
+
+class TrainSettings(TypedDict, total=False):
+    """Settings of a training run."""
+
+    data: DataSettings
+    """Settings of the data set."""
+    model: Ref
+    """Image model: an alias, a checkpoint file or a diffusers folder."""
+    motion_module: Ref | None
+    """Motion module to start from; null makes a new one."""
+    motion_version: MotionVersion | None
+    """Version of a new motion module, or of a file from which it cannot be detected."""
+    domain_adapter: ScaledRef | None
+    """Frozen domain adapter, `REF@SCALE` or `{ref, scale}`."""
+    out: Ref | None
+    """Folder of the run; null derives a name from the videos."""
+    rank: int
+    """Rank of the LoRA or adapter."""
+    as_lora: bool
+    """Save the domain adapter as an ordinary LoRA, to use its style in renders."""
+    alpha: float | None
+    """LoRA alpha; null is the rank."""
+    spatial_rank: int
+    """Rank of the LoRA that absorbs appearance and is discarded; 0 disables it."""
+    spatial_mask: float
+    """Fraction of clips trained without the spatial LoRA."""
+    debias: float
+    """Weight of the appearance-debiased loss; 0 disables it."""
+    caption_dropout: float
+    """Fraction of captions replaced by the empty prompt."""
+    beta_schedule: NoiseSchedule
+    """Beta schedule of clips, or of single frames in the domain-adapter stage."""
+    beta_end: float
+    """Last beta of the schedule; 0.02 for the SDXL beta module, as its authors use."""
+    snr_gamma: float | None
+    """Min-SNR gamma of clips; small values give noisy timesteps more weight. Null: off."""
+    first_timestep: int
+    """Lowest timestep to train."""
+    from_noise: float
+    """Fraction of clips replaced by pure noise, as at the start of sampling."""
+    noise_offset: float
+    """Standard deviation of the noise offset per frame."""
+    steps: int
+    """Optimizer steps."""
+    batch: int
+    """Clips per process and micro-batch."""
+    accumulation: int
+    """Micro-batches per optimizer step (gradient accumulation)."""
+    lr: float
+    """Learning rate."""
+    spatial_lr: float
+    """Learning rate of the spatial LoRA."""
+    lr_schedule: LrSchedule
+    """Learning rate schedule after the warmup."""
+    warmup: int
+    """Warmup steps."""
+    weight_decay: float
+    """Weight decay of AdamW."""
+    max_grad_norm: float
+    """Maximum gradient norm; larger gradients are clipped."""
+    optimizer: Optimizer
+    """Optimizer; `adamw8bit` needs bitsandbytes and CUDA."""
+    ema: float
+    """Decay of the exponential moving average, saved instead of the last weights; 0: off."""
+    dtype: Dtype
+    """Precision of frozen weights and activations."""
+    gradient_checkpointing: bool | None
+    """Recompute activations in the backward pass; null: if memory is short."""
+    cuda_graph: bool
+    """Replay each step as a CUDA graph; small models train several times faster."""
+    variants: int
+    """Random samples of each clip, encoded once and cached on disk."""
+    seed: int
+    """Seed of initial weights, noise, timesteps and order."""
+    sample_every: int
+    """Steps between sample clips; 0: none."""
+    sample_prompts: Sequence[str]
+    """Prompts of sample clips; empty: the first captions."""
+    leak_stills: int
+    """Still frames rendered at the end to measure appearance leakage; 0: none."""
+    save_every: int
+    """Steps between checkpoints."""
+    keep: int
+    """Checkpoints to keep."""
+    tensorboard: bool
+    """Also write TensorBoard event files."""
+    format: LoraFormat
+    """Layout of the saved weights."""
