@@ -1,4 +1,4 @@
-"""URLs: credentials that must not be stored or shown, and which URLs need no encryption."""
+"""URLs: their origin, credentials that must not be stored or shown, and which need no encryption."""
 
 import re
 from ipaddress import ip_address
@@ -11,6 +11,7 @@ _SECRET_KEY = re.compile(
     r"|[._-](?:auth|key|sig|sign)$",
     re.IGNORECASE,
 )
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 _USERINFO = re.compile(r"(?<=:)(?P<slashes>[/\\]{2,})(?P<userinfo>[^/\\?#\s]*)@")
 _PARAMETER = re.compile(r"(?P<key>(?<=[?&;#])[^=&;#?\s]+)=(?P<value>[^&;#\s]*)")
 
@@ -43,6 +44,12 @@ def is_valid_url(url: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port >= 0)
     except ValueError:
         return False
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL. Only URLs of the same origin share a token."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def is_unencrypted(url: str) -> bool:

@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from animdiff_cli.core.refs import ModelRef
-from animdiff_cli.core.urls import is_valid_url, redacted
+from animdiff_cli.core.urls import is_valid_url, origin, redacted
 from animdiff_cli.errors import NetworkError, NotFound
 from animdiff_cli.fetch.http import get_json, open_session
 from animdiff_cli.fetch.names import safe_name
-from animdiff_cli.fetch.network import Network, host, origin
+from animdiff_cli.fetch.network import Network, host
 from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef
 
 

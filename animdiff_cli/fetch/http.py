@@ -11,9 +11,9 @@ from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from animdiff_cli.core.urls import is_valid_url, redacted
+from animdiff_cli.core.urls import is_valid_url, origin, redacted
 from animdiff_cli.errors import AnimdiffError, NetworkError, NotFound
-from animdiff_cli.fetch.network import Network, host, origin, retry_after_s
+from animdiff_cli.fetch.network import Network, host, retry_after_s
 from animdiff_cli.files.untrusted import MAX_BYTES, parse_json
 
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)

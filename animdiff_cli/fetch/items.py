@@ -9,10 +9,10 @@ from animdiff_cli import paths
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
 from animdiff_cli.core.refs import ModelRef, parse_ref, path_hint
+from animdiff_cli.core.site_urls import canonical_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.fetch.network import Network
-from animdiff_cli.fetch.sources import canonical_ref
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.model_dirs import download_path, ref_download_path
 from animdiff_cli.registry.recommend import with_recommended
@@ -97,7 +97,7 @@ def _items(word: str, network: Network, *, in_preset: bool = False) -> tuple[Fet
             return ()  # a preset may name a local file: nothing to fetch
         hint = None if paths.expanded(word).exists() else path_hint(word)
         raise UsageError(f"`{word}` is a path: nothing to fetch", hint=hint or "use it directly: `--model PATH`")
-    ref = canonical_ref(ref, network)
+    ref = canonical_ref(ref, network.hub, network.civitai)
     return (FetchItem(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.source != "hf"),)
 
 

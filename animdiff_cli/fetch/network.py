@@ -8,15 +8,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from animdiff_cli.core.urls import is_unencrypted, is_valid_url, redacted
+from animdiff_cli.core.site_urls import CIVITAI, HUB
+from animdiff_cli.core.urls import is_unencrypted, is_valid_url, origin, redacted
 from animdiff_cli.errors import UsageError
 from animdiff_cli.paths import hub_cache_dir
 
-HUB, CIVITAI = "https://huggingface.co", "https://civitai.com"
-
 ALLOW_HTTP = "ANIMDIFF_ALLOW_HTTP"
 _TRUE = ("1", "on", "true", "yes")
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +101,6 @@ def checked_token(token: str | None, name: str) -> str | None:
             hint=f"copy it again: `export {name}=…`",
         )
     return stripped or None
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL. Only URLs of the same origin share a token."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def host(url: str) -> str:

@@ -1,50 +1,18 @@
 """Resolve a reference to remote files, whichever site it names: Hub, Civitai or a plain URL."""
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from animdiff_cli.core.refs import ModelRef
-from animdiff_cli.errors import NetworkError, UsageError
+from animdiff_cli.errors import NetworkError
 from animdiff_cli.fetch.civitai import resolve_version
 from animdiff_cli.fetch.http import RangeNotSatisfiable, TransientError, get_file, open_session
 from animdiff_cli.fetch.hub import resolve_file, resolve_from_cache, resolve_repository
 from animdiff_cli.fetch.names import disposition_name, download_name
-from animdiff_cli.fetch.network import CIVITAI, HUB, Network, origin
+from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef
-
-_HUB_FILE = re.compile(r"/(?P<repo>[\w.-]+/[\w.-]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>.+)")
-_CIVITAI_PAGE = re.compile(r"/models/(?P<model>\d+)(?:/.*)?")
-_CIVITAI_DOWNLOAD = re.compile(r"/api/download/models/(?P<version>\d+)")
-
-
-def canonical_ref(ref: ModelRef, network: Network) -> ModelRef:
-    """Convert the URL of a Hub file or Civitai page to an `hf:` or `civitai:` reference. Returns others unchanged.
-
-    >>> from animdiff_cli.core.refs import parse_ref
-    >>> str(canonical_ref(parse_ref("https://huggingface.co/org/repo/blob/main/f.ckpt"), Network()))
-    'hf:org/repo/f.ckpt@main'
-    """
-    if ref.source != "url":
-        return ref
-    parts = urlsplit(ref.target)
-    if origin(ref.target) in (origin(network.hub), origin(HUB)) and (match := _HUB_FILE.fullmatch(parts.path)):
-        return ModelRef("hf", match["repo"], unquote(match["file"]), unquote(match["revision"]))
-    if origin(ref.target) not in (origin(network.civitai), origin(CIVITAI)):
-        return ref
-    page, version = _CIVITAI_PAGE.fullmatch(parts.path), parse_qs(parts.query).get("modelVersionId")
-    if page and version and version[0].isdecimal():
-        return ModelRef("civitai", page["model"], revision=version[0])
-    if page:
-        raise UsageError(
-            f"{ref.target} lists several versions",
-            hint="choose one on that page: its URL ends in `?modelVersionId=…`",
-        )
-    download = _CIVITAI_DOWNLOAD.fullmatch(parts.path)
-    # such a URL does not contain the model id, and no request needs it
-    return ModelRef("civitai", "0", revision=download["version"]) if download and not parts.query else ref
 
 
 def resolve(ref: ModelRef, network: Network) -> ResolvedRef:

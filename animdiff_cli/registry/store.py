@@ -12,6 +12,7 @@ from pathlib import Path
 from animdiff_cli import paths
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef, parse_ref, path_hint
+from animdiff_cli.core.site_urls import canonical_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.os_errors import readable_failures
@@ -155,7 +156,8 @@ def _from_model_dirs(name: str, kind: Kind | None) -> Path:
 
 
 def _remote(ref: ModelRef) -> Path:
-    path = _downloaded(ref) or find_in_hub_cache(ref)
+    site_ref = canonical_ref(ref)  # the name that `animdiff fetch` stores a URL of the Hub or Civitai under
+    path = _downloaded(ref) or _downloaded(site_ref) or find_in_hub_cache(site_ref)
     if path is None:
         raise NotFound(f"`{ref}` is not on this machine", hint=f"run `animdiff fetch {ref}`")
     return path

@@ -5,10 +5,15 @@ import hashlib
 import pytest
 from huggingface_hub import hf_hub_download
 
+from animdiff_cli.core.events import ignore
 from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.core.site_urls import canonical_ref
 from animdiff_cli.errors import IntegrityError, NetworkError, NotFound, UsageError
+from animdiff_cli.fetch.install import install_item
+from animdiff_cli.fetch.items import expand
 from animdiff_cli.fetch.network import Network
-from animdiff_cli.fetch.sources import canonical_ref, resolve
+from animdiff_cli.fetch.sources import resolve
+from animdiff_cli.registry.store import locate_any
 from tests.fetch.server import Fault
 
 REPO = {"model.safetensors": b"w" * 5000, "README.md": b"# hello", "unet/config.json": b"{}"}
@@ -132,16 +137,34 @@ def test_reads_size_and_name_from_a_plain_url(site, network, headers, name):
             "https://civitai.com/api/download/models/78775?type=VAE",
             "https://civitai.com/api/download/models/78775?type=VAE",
         ),
+        ("https://huggingface.co/org/repo", "hf:org/repo"),
+        ("https://huggingface.co/org/repo/tree/fp16", "hf:org/repo@fp16"),
+        ("https://huggingface.co/datasets/org", "https://huggingface.co/datasets/org"),
+        ("https://huggingface.co/org/repo/discussions/1", "https://huggingface.co/org/repo/discussions/1"),
         ("https://example.com/models/1", "https://example.com/models/1"),
     ],
 )
 def test_converts_pasted_urls_to_references(address, reference):
-    assert str(canonical_ref(parse_ref(address), Network())) == reference
+    assert str(canonical_ref(parse_ref(address))) == reference
+
+
+@pytest.mark.parametrize("file", ["..%2f..%2fx", "a%0ab", "a@b", "a%1b[2J"])
+def test_a_pasted_url_with_an_unsafe_file_name_is_refused(file):
+    with pytest.raises(UsageError):
+        canonical_ref(parse_ref(f"https://huggingface.co/org/repo/resolve/main/{file}"))
+
+
+def test_a_file_fetched_by_its_url_is_found_by_its_url(site, storage, network, tmp_path):
+    site.put_repository("org/repo", REPO, storage)
+    url = "https://huggingface.co/org/repo/blob/main/model.safetensors"
+    (item,) = expand([url], network)
+    fetched = install_item(item, resolve(item.sources[0], network), network, ignore)
+    assert locate_any(parse_ref(url)).path == fetched.path
 
 
 def test_a_civitai_page_of_several_versions_is_refused():
     with pytest.raises(UsageError, match="several versions"):
-        canonical_ref(parse_ref("https://civitai.com/models/30240"), Network())
+        canonical_ref(parse_ref("https://civitai.com/models/30240"))
 
 
 def test_tokens_are_sent_to_their_own_site_only():
