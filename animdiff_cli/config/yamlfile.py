@@ -1,23 +1,27 @@
 """Read YAML without the surprises of YAML 1.1.
 
 In YAML 1.1 `010` is eight, `1:30` is ninety, `no` is false, and duplicate keys are allowed. Here numbers are decimal,
-only `true` and `false` are booleans, everything else is text, and duplicate keys are refused.
+only `true` and `false` are booleans, everything else is text, and duplicate keys are refused. So are other types than
+those of JSON, and files that are deep or large once their aliases are replaced.
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.os_errors import REASONS
+from animdiff_cli.files.untrusted import read_bytes
 
 try:
     from yaml import CSafeLoader as _Base  # ten times faster; missing if PyYAML was built without libyaml
 except ImportError:
     from yaml import SafeLoader as _Base  # type: ignore[assignment]
 
+_TYPES = ("null", "bool", "int", "float", "str", "seq", "map")
 #: (type, pattern, first characters)
 _SCALARS = (
     ("bool", r"true|false", "tf"),
@@ -26,11 +30,23 @@ _SCALARS = (
     ("null", r"null|~|", ["n", "~", ""]),
 )
 
+MAX_DEPTH = 100
+MAX_VALUES = 1_000_000  # a catalog of 5,000 models has 100,000
+
 
 class _Loader(_Base):
     """PyYAML's safe loader with `_SCALARS`."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  PyYAML's own name
+    # PyYAML's own names. The other tags construct dates, bytes and sets
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    yaml_constructors = {  # noqa: RUF012
+        tag: construct
+        for tag, construct in _Base.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in _TYPES
+    }
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Do not merge mappings: `!!merge` can repeat them without end."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -46,29 +62,44 @@ for _name, _pattern, _first in _SCALARS:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML or JSON file. Integers are exact.
+    """Read a YAML or JSON file or pipe. Integers are exact.
 
     Raises NotFound for a missing file, UsageError with the line for invalid YAML.
     """
+    return parse_yaml(read_yaml_text(path), str(path))
+
+
+def read_yaml_text(path: Path) -> str:
+    """Return the text of a YAML file. Raises as `read_yaml`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_bytes(path, allow_pipe=True).decode("utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise NotFound(f"no file `{path}`", hint="check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path}: cannot be read as text: {error}", hint="save it as UTF-8 text") from error
-    return parse_yaml(text, str(path))
+    except OSError as error:
+        reason = REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
+        raise UsageError(f"cannot read `{path}`: {reason}", hint="check the path and its permissions") from error
+    except ValueError as error:
+        raise UsageError(f"cannot read `{path}`: {error}", hint="give a YAML file") from error
 
 
 def parse_yaml(text: str, source: str) -> Any:
     """Read YAML text; `source` names it in the UsageError."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)
+        _check_size(content)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         hint = "put text with a colon, a # or a brace in quotes"
         raise UsageError(f"{source}{line}: {error.problem}", hint=hint) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of more than 4300 digits
         raise UsageError(f"{source}: not YAML: {error}", hint="write one `key: value` per line") from error
+    except RecursionError as error:  # without libyaml, which has a limit
+        raise UsageError(f"{source}: nested too deeply", hint="write one `key: value` per line") from error
+    except (LookupError, TypeError, AttributeError) as error:  # PyYAML on values that do not fit their tag
+        raise UsageError(f"{source}: a value does not fit its tag", hint="remove tags such as `!!int`") from error
+    return content
 
 
 def read_mapping(path: Path) -> Mapping[str, object]:
@@ -79,3 +110,22 @@ def read_mapping(path: Path) -> Mapping[str, object]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"{path}: has no keys and values", hint="write one `key: value` per line, as in `steps: 25`")
     return content
+
+
+def _check_size(content: object) -> None:
+    """Raise ValueError for deep or large content. An alias counts each time: code that reads it visits it each time."""
+    level, count = [content], 0
+    for _ in range(MAX_DEPTH):
+        count += sum(len(value) for value in level if isinstance(value, dict | list))
+        if count > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
+        level = [item for value in level for item in _items(value)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _items(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -1,5 +1,6 @@
 """Read JSON from untrusted files, with limits on size and depth."""
 
+import errno
 import json
 import os
 import stat
@@ -25,14 +26,15 @@ def parse_json(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str
         raise ValueError("nested too deeply") from None
 
 
-def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Read a regular file of at most `max_bytes` bytes.
+def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, allow_pipe: bool = False) -> bytes:
+    """Read a regular file of at most `max_bytes` bytes; with `allow_pipe` also a pipe, as in `--config <(…)`.
 
     Raises `OSError` if it cannot be read, `ValueError` if it is larger or a device, pipe or socket.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # before opening: opening a pipe waits for its writer
-        if path.is_dir():
-            raise IsADirectoryError(21, os.strerror(21), str(path))
+    mode = path.stat().st_mode  # before opening: opening a pipe waits for its writer
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not (stat.S_ISREG(mode) or (allow_pipe and stat.S_ISFIFO(mode))):
         raise ValueError("not a regular file")
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)

@@ -8,11 +8,10 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from animdiff_cli.config.yamlfile import parse_yaml
+from animdiff_cli.config.yamlfile import parse_yaml, read_yaml_text
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import readable_failures
-from animdiff_cli.files.untrusted import read_bytes
 from animdiff_cli.registry.catalog import CatalogEntry, check_catalog, load_catalog, user_catalog_path
 
 HEADER = "# Your own models, in the schema of the shipped catalog. `animdiff models add` edits this file; so may you.\n"
@@ -61,14 +60,7 @@ def _editing(path: Path) -> Iterator[str]:
     with readable_failures("write", path, hint="choose another folder: `export ANIMDIFF_CONFIG=…`"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            yield _read(path) if path.exists() else HEADER
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_bytes(path).decode("utf-8")
-    except ValueError as error:
-        raise UsageError(f"{path}: cannot be read as text: {error}", hint="save it as UTF-8 text") from error
+            yield read_yaml_text(path) if path.exists() else HEADER
 
 
 def _appended(text: str, entry: CatalogEntry, path: Path) -> str:

@@ -1,6 +1,9 @@
 """YAML as people type it."""
 
 import json
+import os
+import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -102,3 +105,43 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UsageError, match="cannot be read as text"):
         read_yaml(tmp_path / "a.yaml")
+
+
+LAUGHS = "[&a [x, x], " + ", ".join(f"&a{'a' * i} [*a{'a' * (i - 1)}, *a{'a' * (i - 1)}]" for i in range(1, 40)) + "]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        "&a [*a]",
+        "&a {b: *a}",
+        "a: &a {b: 1}\n!!merge <<: [*a, *a]",
+        "[" * 500 + "]" * 500,
+        "[" * 100_000,
+        "a: " + "9" * 5000,
+        "a: \x00",
+        *(f"a: !!{value}" for value in ('bool "x"', 'int ""', "map [x]", 'timestamp "x"', "timestamp 2026-01-01")),
+        *(f"a: !!{value}" for value in ("seq x", "set {x}", "binary eA==", "omap [x: 1]", "pairs [x: 1]", "float x")),
+        "a: !!python/object/apply:os.system [true]",
+    ],
+)
+def test_aliases_depth_and_tags_are_limited(text):
+    with pytest.raises(UsageError) as refusal:
+        parse_yaml(text, "test")
+    assert refusal.value.hint
+
+
+def test_aliases_and_plain_tags_are_read():
+    assert parse_yaml("a: &x [1]\nb: *x\nc: !!str 1\nd: !!float 1", "test") == {"a": [1], "b": [1], "c": "1", "d": 1.0}
+
+
+def test_a_pipe_is_read_and_a_device_is_refused(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("steps: 5",))
+    writer.start()
+    assert read_mapping(pipe) == {"steps": 5}
+    writer.join()
+    with pytest.raises(UsageError, match="not a regular file"):
+        read_yaml(Path("/dev/zero"))

@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Mapping
 from itertools import product
+from math import prod
 from pathlib import Path, PurePosixPath
 
 from animdiff_cli.errors import NotFound, UsageError
@@ -22,7 +23,8 @@ from animdiff_cli.training.data.media import (
     read_caption,
 )
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MAX_SHARDS = 100_000
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}", re.ASCII)
 
 
 def is_shards(path: Path) -> bool:
@@ -39,6 +41,9 @@ def expand(pattern: str) -> list[str]:
     pieces = _RANGE.split(pattern)
     if any(brace in piece for piece in pieces[::3] for brace in "{}"):
         raise UsageError(f"`{pattern}` is not a shard pattern", hint="write it as `clips-{0000..0009}.tar`")
+    total = prod(max(0, int(last) - int(first) + 1) for first, last in _RANGE.findall(pattern))
+    if total > MAX_SHARDS:
+        raise UsageError(f"`{pattern}` names {total:,} shards", hint=f"give at most {MAX_SHARDS:,}")
     choices = [
         [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
         for first, last in zip(pieces[1::3], pieces[2::3], strict=True)

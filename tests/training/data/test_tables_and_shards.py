@@ -112,6 +112,9 @@ def test_shard_patterns_expand_and_keep_leading_zeros():
     assert expand("{0..1}/{00..01}.tar") == ["0/00.tar", "0/01.tar", "1/00.tar", "1/01.tar"]
     with pytest.raises(UsageError, match="not a shard pattern"):
         expand("a-{0,1}.tar")
+    for endless in ("{0..9999999}.tar", "{0..999}{0..999}.tar", "{0..99999999999999999999}.tar"):
+        with pytest.raises(UsageError):
+            expand(endless)
 
 
 @pytest.mark.parametrize(
