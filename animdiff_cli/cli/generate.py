@@ -252,7 +252,7 @@ def _confirm_fetch(names: "Sequence[str]", *, can_ask: bool) -> None:
             return
     raise NotFound(
         f"the recipe names weights that are not on this machine: {', '.join(f'`{name}`' for name in names)}",
-        hint="to download them from where they come from, add `--fetch`",
+        hint="to download them, add `--fetch`",
     )
 
 

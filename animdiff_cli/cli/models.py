@@ -158,6 +158,7 @@ def _table(models: "Sequence[ModelInfo]") -> Iterator[str]:
 
 def _row(model: "ModelInfo") -> tuple[str, str, str, str, str]:
     location = LOCATIONS.get(model.where) or str(model.path and model.path.parent)
+    location += ", not usable yet" if model.unsupported else ""
     return printable(model.name), model.kind or "?", model.base or "?", _size(model.bytes), location
 
 
@@ -191,7 +192,7 @@ def _model_section(details: "ModelDetails") -> Section:
         "version": model.version or (details.info.version if details.info else None),
         "license": model.metadata.license,
         "trigger words": ", ".join(model.metadata.trigger_words),
-        "problem": model.problem,
+        "problem": model.problem or model.unsupported,
     }
     return "Model", [(label, text) for label, text in fields.items() if text]
 

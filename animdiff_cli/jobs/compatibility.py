@@ -7,15 +7,17 @@ from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.missing_weights import refs_of
+from animdiff_cli.motion.spec import TRAITS
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.weights.kind_checks import IN_WORDS
+from animdiff_cli.weights.motion_version import ARCHITECTURES
 
 #: families of motion modules without a mid block, which v2 MotionLoRAs change
 WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot")
 
 
 def check_compatibility(settings: Mapping[str, object]) -> None:
-    """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, or a PIA module.
+    """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, too many frames, or PIA.
 
     Files, and the user's own aliases for files, are left out: their base is checked later by their contents.
     """
@@ -29,6 +31,7 @@ def check_compatibility(settings: Mapping[str, object]) -> None:
                 f"`{module.alias}` animates a given picture, which this version cannot render",
                 hint="use a module that renders from a prompt: `--motion-module mm-v3`",
             )
+        _check_frames(settings["num_frames"], module)
         for lora in found["motion_loras"]:
             _check_motion_lora(lora, module)
 
@@ -51,6 +54,17 @@ def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:
         raise UsageError(
             f"`{entry.alias}` is {kind} for {entry.base}, and the image model `{model.alias}` is {model.base}",
             hint=f"choose one that was made for {model.base}: `animdiff models list --kind {entry.kind}`",
+        )
+
+
+def _check_frames(num_frames: object, module: CatalogEntry) -> None:
+    """Raise `UsageError` for more frames than the module supports, before it is downloaded."""
+    version = ARCHITECTURES.get(module.version) if module.version and module.version != "long" else None
+    most = module.max_frames or (TRAITS[version].max_frames if version else None)
+    if module.sources and most and isinstance(num_frames, int) and num_frames > most:
+        raise UsageError(
+            f"{num_frames} frames: `{module.alias}` supports 1 to {most}",
+            hint=f"render at most {most} frames: `--frames {most}`",
         )
 
 

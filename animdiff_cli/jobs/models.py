@@ -27,7 +27,7 @@ from animdiff_cli.registry.model_dirs import (
     refs_dir,
     weights_in_folder,
 )
-from animdiff_cli.registry.store import is_local, local_path, locate_any, not_downloaded
+from animdiff_cli.registry.store import is_local, local_path, locate_any, not_downloaded, unsupported
 from animdiff_cli.weights.identify import identify
 from animdiff_cli.weights.info import WeightsInfo
 
@@ -50,6 +50,11 @@ class ModelInfo:
     metadata: ModelMetadata = field(default_factory=ModelMetadata)
     problem: str | None = None  # why it cannot be identified or used
 
+    @property
+    def unsupported(self) -> str | None:
+        """Why no command can use it yet; None if one can."""
+        return unsupported(self.kind, self.version)
+
     def record(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
         return {
@@ -66,6 +71,7 @@ class ModelInfo:
             "sha256": self.entry.sha256 if self.entry else None,
             "license": self.metadata.license,
             "problem": self.problem,
+            "unsupported": self.unsupported,
         }
 
 

@@ -46,6 +46,7 @@ class CatalogEntry(BaseModel):
     sha256: Sha256 | None = None
     bytes: int | None = Field(None, gt=0)
     license: str | None = None
+    max_frames: int | None = Field(None, gt=0, description="Most frames of a motion module, if not its version's.")
     requires: tuple[Alias, ...] = Field((), description="Aliases of models that this one needs.")
     recommended: Mapping[str, object] = Field(default={}, description="Defaults for `generate` with this model.")
     training: Mapping[Stage, Mapping[str, object]] = Field(

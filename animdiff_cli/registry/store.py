@@ -40,6 +40,7 @@ __all__ = [
     "locate_any",
     "not_downloaded",
     "require_model",
+    "unsupported",
 ]
 
 #: kind → flag of `generate`; no command applies the other kinds yet
@@ -95,6 +96,17 @@ def local_entries(kind: Kind) -> list[CatalogEntry]:
 def is_local(entry: CatalogEntry) -> bool:
     """True if an entry's file or folder is on this machine."""
     return local_path(entry) is not None
+
+
+def unsupported(kind: str | None, version: str | None) -> str | None:
+    """Return why no command can use weights of this kind and version yet; None if one can.
+
+    >>> unsupported("controlnet", None)
+    'no command can use a controlnet yet'
+    """
+    if kind is None or (kind in KIND_FLAGS and version != "pia"):
+        return None
+    return f"no command can use a {'PIA motion module' if version == 'pia' else kind} yet"
 
 
 def require_model(name: str | None) -> str:

@@ -334,3 +334,13 @@ def test_list_does_not_import_torch(module):
     code = "import sys; from animdiff_cli.cli import app; app(standalone_mode=False); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "models", "list"], capture_output=True, text=True, check=True)
     assert "Ink_Motion" in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_models_that_no_command_can_use_yet_are_marked(animdiff):
+    table = animdiff("models", "list", "--all", "--kind", "controlnet").stdout.splitlines()
+    assert len(table) > 2 and all(line.endswith("not downloaded, not usable yet") for line in table[1:])
+    assert "no command can use a controlnet yet" in animdiff("models", "show", "controlnet-canny").stdout
+    assert "no command can use a PIA motion module yet" in animdiff("models", "show", "pia").stdout
+    assert "not usable" not in animdiff("models", "list", "--all", "--kind", "motion-lora").stdout
+    note = "note: controlnet-canny: no command can use a controlnet yet"
+    assert note in animdiff("fetch", "controlnet-canny", "--dry-run").stderr.splitlines()
