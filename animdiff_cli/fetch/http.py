@@ -19,6 +19,7 @@ from animdiff_cli.files.untrusted import MAX_BYTES, parse_json
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 10
 TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 PROXY_HINT = "open the URL in a browser: a proxy or a login page may be in the way"
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
@@ -128,6 +129,9 @@ def proxy_failure(url: str, error: Exception) -> NetworkError | None:
     if any(words in str(error).lower() for words in ("missing dependencies", "socksio")):
         hint = 'install it: `pip install "requests[socks]" socksio`'
         return NetworkError(f"the proxy `{shown}` needs a package for SOCKS", hint=hint)
+    if proxy.partition(":")[0].lower() not in PROXY_SCHEMES:
+        hint = "write it as `http://host:port` or `socks5h://host:port`"
+        return NetworkError(f"the proxy `{shown}` is not of a known kind", hint=hint)
     message = f"no connection to {host(url)} through the proxy `{shown}`"
     return NetworkError(message, hint="check `https_proxy` and `ALL_PROXY`; `NO_PROXY` lists hosts to reach directly")
 

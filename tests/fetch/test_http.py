@@ -1,5 +1,9 @@
 """HTTP behavior of downloads: statuses, retries, redirects, tokens and unexpected responses."""
 
+import contextlib
+import socket
+import socketserver
+import threading
 from dataclasses import replace
 
 import pytest
@@ -112,7 +116,7 @@ def test_uses_the_proxy_of_the_environment(site, network, data, tmp_path, monkey
     assert {request.authorization for request in site.requests} == {None}
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h", "socks4", "strange"])
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h", "socks4", "socks", "strange"])
 def test_a_proxy_that_cannot_be_used_is_named_without_its_password_and_not_retried(
     network, tmp_path, monkeypatch, request, scheme
 ):
@@ -177,3 +181,59 @@ def test_does_not_read_netrc(site, get, data, tmp_path, monkeypatch):
 def test_an_unreachable_server_is_named(network, tmp_path):
     with pytest.raises(NetworkError, match=r"no connection to 127\.0\.0\.1"):
         download_file(RemoteFile("http://127.0.0.1:9/f", "f"), tmp_path / "f", network, ignore)
+
+
+class Socks5(socketserver.ThreadingTCPServer):
+    """A SOCKS5 proxy without authentication (RFC 1928) that forwards every connection to `site`."""
+
+    daemon_threads = True
+
+    def __init__(self, site):
+        super().__init__(("127.0.0.1", 0), None)
+        self.site, self.connections = site, 0
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def finish_request(self, client, address):
+        stream = client.makefile("rb")
+        stream.read(stream.read(2)[1])
+        client.sendall(b"\x05\x00")
+        kind = stream.read(4)[3]
+        stream.read({1: 4, 4: 16}.get(kind) or stream.read(1)[0])
+        stream.read(2)
+        client.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        self.connections += 1
+        with socket.create_connection(self.site.server_address) as upstream:
+            threading.Thread(target=self._copy, args=(upstream, client), daemon=True).start()
+            self._copy(client, upstream)
+
+    @staticmethod
+    def _copy(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def handle_error(self, request, client_address):
+        """Ignore clients that close the connection."""
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_of_the_environment_carries_all_requests(
+    site, storage, network, tmp_path, monkeypatch, request, scheme
+):
+    with Socks5(site) as proxy:
+        for name in ("all_proxy", "http_proxy"):
+            monkeypatch.setenv(name, f"{scheme}://127.0.0.1:{proxy.server_address[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        close_session()  # the Hub client reads the proxies when it is created
+        request.addfinalizer(close_session)
+        site.put_repository("org/repo", {"config.json": b"{}"}, storage)
+        ref = parse_ref("hf:org/repo/config.json")
+        assert resolve(ref, network).files[0].size == 2
+        assert proxy.connections
+        before = proxy.connections
+        url = site.put("/f", b"weights")
+        download_file(RemoteFile(url, "f"), tmp_path / "f", network, ignore)
+        assert (tmp_path / "f").read_bytes() == b"weights"
+        assert proxy.connections > before
+        proxy.shutdown()
