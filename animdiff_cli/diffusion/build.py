@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.motion.unet import UNet
 from animdiff_cli.weights.completeness import build_on_meta
 from animdiff_cli.weights.folders import weight_files
+from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.materialize import materialize
 
 
@@ -113,16 +114,20 @@ def load_components(
     apply_patches: Callable[[dict[str, Any]], None] | None = None,
     *,
     needs_vae: bool = True,
+    loras: Sequence[LoraWeights] = (),
 ) -> Components:
     """Load a diffusers folder or a single-file checkpoint. Uses no network and executes no code from the files.
 
-    Weights are read directly onto the device, or onto the CPU if `apply_patches` changes them first. Without
-    `needs_vae` the model's own VAE is not loaded and may be missing.
+    `loras`, checked, are merged while the weights are read: in float32, rounded once. Weights are read directly onto
+    the device, or onto the CPU if `apply_patches` changes them first. Without `needs_vae` the model's own VAE is not
+    loaded and may be missing.
     """
     check_model(model, needs_vae=needs_vae)
     source = open_model(model)
     if model.is_dir():  # `check_model` looked only at the names of its files
         source.check(needs_vae=needs_vae)
+    if loras:
+        source = source.merged(loras)
     where = plan.device if apply_patches is None else torch.device("cpu")
     with silence_libraries():
         parts = {part: load_part(source, part, plan, where) for part in source.parts if needs_vae or part != "vae"}
@@ -156,6 +161,7 @@ def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.de
     dtype = vae_dtype(config, plan, source.base) if part == "vae" else plan.torch_dtype
     weights = materialize(tensors, dtype, device)
     network.load_state_dict(weights, assign=True)
+    network.weights_file = source.path.name  # named if its numbers are not finite
     for name, buffer in network.named_buffers():
         if buffer.is_meta:
             _fill_position_ids(network, name, device)

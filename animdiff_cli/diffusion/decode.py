@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.diffusion.text import Report, ignore_report
-from animdiff_cli.errors import DeviceError
+from animdiff_cli.errors import DeviceError, IntegrityError
 
 OnDecoded = Callable[[int, int], None]  # (frames done, frames in total)
 
@@ -39,7 +39,8 @@ def decode(
     """Decode latents [1, 4, F, h, w] to frames uint8 [F, 8h, 8w, 3], `chunk_size` frames at a time.
 
     A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good, and the
-    frames are decoded again; `report` receives a note. Raises `DeviceError` if the latents are not finite.
+    frames are decoded again; `report` receives a note. Raises `DeviceError` if the latents are not finite,
+    `IntegrityError` if the VAE's pixels are not, in float32 too.
     """
     if not torch.isfinite(latents).all():
         raise DeviceError(
@@ -60,6 +61,12 @@ def _decode_chunk(vae: Vae, images: Tensor, report: Report) -> NDArray[np.uint8]
         report(f"the VAE overflows in {str(vae.dtype).removeprefix('torch.')}: decoding in float32")
         vae.to(torch.float32)
         pixels = _run(vae, images)
+    if not torch.isfinite(pixels).all():
+        name = getattr(vae, "weights_file", None)
+        raise IntegrityError(
+            f"the VAE{f' of {name}' if name else ''} decodes to NaN or infinity: its weights are damaged",
+            hint="download it again, or use another VAE: `--vae FILE`",
+        )
     levels = (pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(0, 2, 3, 1).cpu().numpy()
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from animdiff_cli.core.choices import LoraAlphaMode
-from animdiff_cli.core.model_parts import LORA_PARTS, TOKENIZERS, networks_of
+from animdiff_cli.core.model_parts import TOKENIZERS, networks_of
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, open_embedding
@@ -21,9 +19,7 @@ from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
-from animdiff_cli.weights.ldm_clip import with_model_prefix
 from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
-from animdiff_cli.weights.lora_merge import merge_loras_in_place
 from animdiff_cli.weights.model_configs import shipped_config
 
 
@@ -78,15 +74,9 @@ def open_patches(
 
 
 def apply_patches(parts: dict[str, Any], patches: ModelPatches, plan: DevicePlan) -> None:
-    """Apply patches to the loaded parts of a model, still on the CPU. Adds the new VAE to `parts`."""
+    """Add the new VAE and embeddings to the loaded parts of a model. LoRAs are merged by `load_components`."""
     if patches.vae:
         parts["vae"] = load_vae(patches.vae, plan, "sdxl" if "text_encoder_2" in parts else "sd15")
-    if patches.loras:
-        weights: dict[str, Tensor] = {}
-        for part in LORA_PARTS:
-            if part in parts:
-                weights |= {_canonical(part, name): tensor for name, tensor in parts[part].named_parameters()}
-        merge_loras_in_place(weights, patches.loras)
     if patches.embeddings:
         for part, tokenizer in TOKENIZERS.items():
             if part in parts:
@@ -137,7 +127,3 @@ def _own_vae(model: Path) -> Mapping[str, Any]:
     """Return the config of a model's own VAE, or that of its base if it has none."""
     source = open_model(model)
     return source.config("vae") if source.tensors("vae") else shipped_config(source.base, "vae")
-
-
-def _canonical(part: str, name: str) -> str:
-    return f"{part}.{with_model_prefix(name) if part in TOKENIZERS else name}"

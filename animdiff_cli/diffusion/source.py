@@ -1,6 +1,7 @@
 """An image model on disk, opened but not read: a diffusers folder, or a single-file checkpoint."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from animdiff_cli.weights.checkpoint_folder import (
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
+from animdiff_cli.weights.lora import LoraWeights
+from animdiff_cli.weights.lora_merge import merge_loras
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,10 @@ class ModelSource:
         if missing := [part for part in needed if not self.tensors(part)]:
             raise IntegrityError(f"{self.path.name} has no {missing[0]}", hint=_missing_part_hint(missing[0]))
         _check_once(self)
+
+    def merged(self, loras: Sequence[LoraWeights]) -> "ModelSource":
+        """Return the model with checked LoRAs merged into its weights, computed when they are read."""
+        return replace(self, contents=replace(self.contents, tensors=merge_loras(self.contents.tensors, loras)))
 
     def scheduler(self) -> dict[str, Any]:
         """Return the scheduler config of the image model."""

@@ -48,6 +48,7 @@ def load_vae(vae: VaeFile, plan: DevicePlan, base: str = "sd15") -> Any:
     """Load a VAE onto the CPU in the dtype that `vae_dtype` chooses."""
     module = build_on_meta("vae", vae.config)
     module.load_state_dict(materialize(vae.tensors, vae_dtype(vae.config, plan, base)), assign=True)
+    module.weights_file = vae.path.name  # named if its numbers are not finite
     return module
 
 

@@ -124,8 +124,11 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     hashes = pool.submit(weights.hashes)
     pool.shutdown(wait=False)  # the recipe needs them, at the end
     emit(Loading(f"image model {weights.model.name}"))
-    changes = None if checked.patches.is_empty else partial(apply_patches, patches=checked.patches, plan=plan)
-    components = load_components(weights.model, plan, changes, needs_vae=weights.vae is None)
+    patches = checked.patches
+    changes = partial(apply_patches, patches=patches, plan=plan) if patches.vae or patches.embeddings else None
+    components = load_components(
+        weights.model, plan, changes, needs_vae=weights.vae is None, loras=checked.patches.loras
+    )
     if motion:
         motion = plug(components.unet, motion)
     return Animator(components, motion, hashes, checked.patches.embeddings)

@@ -43,7 +43,10 @@ Rows = Callable[[int, int], "Tensor"]
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """Shape and dtype of a tensor, and a function that reads rows `[start, stop)` of its first dimension."""
+    """Shape and dtype of a tensor, and a function that reads rows `[start, stop)` of its first dimension.
+
+    The rows of computed tensors are float32 whatever `dtype` is: they are rounded once, when they are read or written.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,7 +64,7 @@ class LazyTensor:
 
     def read(self) -> Tensor:
         """Read the whole tensor."""
-        return self.rows(0, self.num_rows).reshape(self.shape)
+        return self.rows(0, self.num_rows).reshape(self.shape).to(torch_dtype(self.dtype))
 
     def cast(self, dtype: str) -> LazyTensor:
         """Cast a floating-point tensor to `dtype`. Integer and boolean tensors are returned unchanged."""
@@ -89,7 +92,10 @@ class LazyTensor:
     def transposed(self) -> LazyTensor:
         """Transpose a matrix. Reading any of its rows reads the whole tensor."""
         height, width = self.shape
-        return replace(self, shape=(width, height), rows=lambda start, stop: self.read().T[start:stop])
+        return replace(self, shape=(width, height), rows=lambda start, stop: self._exact().T[start:stop])
+
+    def _exact(self) -> Tensor:
+        return self.rows(0, self.num_rows).reshape(self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Merge LoRAs into weights: W + scale · alpha/rank · ΔW, computed in float32 and rounded once.
+"""Merge LoRAs into weights: W + scale · alpha/rank · ΔW, computed in float32 and rounded once, to the final dtype.
 
 ΔW by family: LoRA and LoCon up · down; LoHa (arXiv 2108.06098) (a·b) ⊙ (c·d); LoKr (2309.14859) a ⊗ b;
 DoRA (2402.09353) rescales the sum column by column.
@@ -18,10 +18,13 @@ from animdiff_cli.weights.lora import LoraWeights, ModuleTensors
 def merge_loras(tensors: Mapping[str, LazyTensor], loras: Sequence[LoraWeights]) -> dict[str, LazyTensor]:
     """Merge LoRAs into canonical weights, computed when they are read, some rows at a time.
 
-    Raises `IntegrityError` if a LoRA changes a weight that is not in `tensors`.
+    A scale of 0 changes no bit. Raises `IntegrityError` if a LoRA changes a weight that is not in `tensors`, and, when
+    a weight is read, if its change is not finite.
     """
     merged = dict(tensors)
     for lora in loras:
+        if lora.scale == 0:
+            continue
         for module, changes in lora.modules.items():
             weight = _weight(module, merged)
             if weight is None:
@@ -30,16 +33,15 @@ def merge_loras(tensors: Mapping[str, LazyTensor], loras: Sequence[LoraWeights])
                     hint="LoRA and checkpoint must have the same base: `animdiff inspect FILE`",
                 )
             merged[weight] = _merged(merged[weight], changes, lora, module)
-    return {name: tensor.cast(tensors[name].dtype) for name, tensor in merged.items()}
+    return {name: replace(tensor, dtype=tensors[name].dtype) for name, tensor in merged.items()}
 
 
 def merge_loras_in_place(weights: Mapping[str, Tensor], loras: Sequence[LoraWeights]) -> None:
-    """Merge checked LoRAs into loaded `weights`, keyed by canonical name. A scale of 0 changes no bit."""
-    active = [lora for lora in loras if lora.scale != 0]
-    modules = {module for lora in active for module in lora.modules}
+    """Merge checked LoRAs into loaded `weights`, keyed by canonical name."""
+    modules = {module for lora in loras for module in lora.modules}
     names = (name for module in modules for name in (f"{module}.weight", module) if name in weights)
     touched = {name: wrap_tensor(weights[name].detach().cpu()) for name in names}
-    for name, tensor in merge_loras(touched, active).items():
+    for name, tensor in merge_loras(touched, loras).items():
         weights[name].data = tensor.read().to(weights[name].device)
 
 
@@ -63,14 +65,23 @@ def _merged(weight: LazyTensor, tensors: ModuleTensors, lora: LoraWeights, modul
     base = weight.cast("F32")
     magnitude = tensors.get("dora_scale", tensors.get("magnitude"))
 
+    def finite(change: Tensor) -> Tensor:
+        if not bool(change.isfinite().all()):
+            raise IntegrityError(
+                f"{lora.source} is damaged: its change of `{module}` has NaN or infinite values",
+                hint="leave it out, or use an earlier checkpoint of its training",
+            )
+        return change
+
     def rows(start: int, stop: int) -> Tensor:
-        change = lora_delta(tensors, alpha, base.shape, start, stop)
+        change = finite(lora_delta(tensors, alpha, base.shape, start, stop))
         return base.rows(start, stop).reshape(change.shape) + lora.scale * change
 
     def dora_rows(start: int, stop: int) -> Tensor:
         assert magnitude is not None
         whole = base.read()
-        directed = _rescaled(whole + lora_delta(tensors, alpha, base.shape, 0, base.num_rows), magnitude.read().float())
+        change = lora_delta(tensors, alpha, base.shape, 0, base.num_rows)
+        directed = finite(_rescaled(whole + change, magnitude.read().float()))
         return (whole + lora.scale * (directed - whole))[start:stop]
 
     return replace(base, rows=dora_rows if magnitude else rows)

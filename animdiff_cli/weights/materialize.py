@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from animdiff_cli.weights.header import DTYPE_BYTES
 from animdiff_cli.weights.lazy import StoredRows, torch_dtype
 from animdiff_cli.weights.stream import row_chunks
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 #: elements that are read and cast at once: they stay in a core's cache between the two. For more elements torch
 #: starts threads, whose synchronization takes longer than the cast
 STAGED = 1 << 15
+#: bytes of computed tensors, such as merged ones, that are computed at once
+COMPUTED = 64 << 20
 #: two threads read faster than one; more do not, because page faults of fresh memory are the bottleneck
 READERS = 2
 
@@ -46,7 +47,7 @@ def _read(tensor: LazyTensor, dtype: torch.dtype) -> Tensor:
         _read_stored(tensor.rows, target.view(-1))
         return target
     rows = target if target.dim() else target.view(1)
-    for start, stop in row_chunks(tensor, STAGED * DTYPE_BYTES[tensor.dtype]):
+    for start, stop in row_chunks(tensor, COMPUTED):
         _cast(tensor.rows(start, stop), rows[start:stop])
     return target
 

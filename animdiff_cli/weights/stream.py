@@ -56,7 +56,7 @@ def _write_rows(tensor: LazyTensor, file: BinaryIO) -> bool:
     is_float = torch_dtype(tensor.dtype).is_floating_point and DTYPE_BYTES[tensor.dtype] > 1
     finite = True
     for start, stop in row_chunks(tensor):
-        rows = tensor.rows(start, stop).contiguous()
+        rows = tensor.rows(start, stop).to(torch_dtype(tensor.dtype)).contiguous()
         finite = finite and not (is_float and not bool(rows.isfinite().all()))
         file.write(rows.flatten().view(torch.uint8).numpy().data)
     return finite

@@ -16,7 +16,7 @@ from animdiff_cli.core.events import Note
 from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.errors import DeviceError
+from animdiff_cli.errors import DeviceError, IntegrityError
 from animdiff_cli.jobs.animator import load_animator
 from animdiff_cli.jobs.weights import Weights, check_weights
 
@@ -86,3 +86,14 @@ def test_out_of_memory_ends_in_code_6_and_what_to_lower(toy_model, little_memory
         generate("a fox", num_frames=4, width=4096, height=2048, **settings)
     assert caught.value.exit_code == 6
     assert caught.value.hint == "lower one of: `--width 3072 --height 1536`, `--frames 2`"
+
+
+@pytest.mark.parametrize("plan", [HALF, DevicePlan("cpu", 0, "fp32")])
+def test_a_vae_that_is_not_finite_is_named(toy_model, tmp_path, plan):
+    model = shutil.copytree(toy_model, tmp_path / "burnt")
+    path = model / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["decoder.conv_in.weight"][0] = float("nan")
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(IntegrityError, match="VAE of burnt decodes to NaN"):
+        decode(load_components(model, plan).vae, torch.zeros(1, 4, 2, 8, 8))

@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.weights.files import open_weights, read_tensors
-from animdiff_cli.weights.lazy import wrap_tensor
+from animdiff_cli.weights.lazy import dtype_name, wrap_tensor
 from animdiff_cli.weights.lora import LoraWeights, open_lora
 from animdiff_cli.weights.lora_merge import lora_delta, merge_loras
+from animdiff_cli.weights.materialize import materialize
+from animdiff_cli.weights.stream import write_safetensors
 
 MODULE = "unet.conv_in"
 
@@ -139,3 +141,34 @@ def test_kohya_names_with_original_numbering_find_their_weights(sd15_folder, num
     )
     groups = open_lora(open_weights(tmp_path / "s.safetensors")).modules
     assert list(groups) == ["unet.up_blocks.1.attentions.2.transformer_blocks.0.attn1.to_q"]
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("wanted", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("read", ["materialize", "cast", "write"])
+def test_a_merged_weight_is_rounded_once(numbers, tmp_path, stored, wanted, read):
+    weight, up, down = numbers(64, 32).to(stored), 0.01 * numbers(64, 4), numbers(4, 32)
+    factors = {"up": wrap_tensor(up), "down": wrap_tensor(down)}
+    merged = merge_loras({f"{MODULE}.weight": wrap_tensor(weight)}, [LoraWeights("x", {MODULE: factors}, {}, 0.7)])
+    if read == "materialize":
+        result = materialize(merged, wanted)[f"{MODULE}.weight"]
+    elif read == "cast":
+        result = merged[f"{MODULE}.weight"].cast(dtype_name(wanted)).read()
+    else:
+        cast = {name: tensor.cast(dtype_name(wanted)) for name, tensor in merged.items()}
+        write_safetensors(cast, tmp_path / "x.safetensors", {})
+        result = load_file(tmp_path / "x.safetensors")[f"{MODULE}.weight"]
+    exact = weight.double() + 0.7 * (up.double() @ down.double())
+    assert result.dtype == wanted
+    once = torch.finfo(wanted).eps / 2 * exact.abs() + 1e-6
+    assert ((result.double() - exact).abs() <= once).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("role", ["up", "down", "dora_scale"])
+def test_a_change_that_is_not_finite_names_the_file_and_the_module(numbers, bad, role):
+    group = {"up": numbers(6, 2), "down": numbers(2, 5)}
+    group |= {"dora_scale": torch.ones(6, 1)} if role == "dora_scale" else {}
+    group[role][0, 0] = bad
+    with pytest.raises(IntegrityError, match=r"test is damaged: its change of `unet\.conv_in`"):
+        merged(numbers(6, 5), group)
