@@ -1,4 +1,4 @@
-"""Guides promise nothing that is not there, and their transcripts are whole."""
+"""The commands, flags, links and paths in the documentation exist, and transcripts are complete."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,8 @@ from animdiff_cli import errors
 from animdiff_cli.cli import app
 from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 COMMANDS = sorted(
     {line[2:] for page in PAGES for line in page.read_text().splitlines() if line.startswith("$ animdiff")}
@@ -19,7 +20,7 @@ GROUPS = ("models", "presets", "config")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_and_flag_a_guide_shows_exists(command):
+def test_every_command_and_flag_exists(command):
     words = command.split()[1:]
     names = words[:2] if words[0] in GROUPS else words[:1]
     shown = CliRunner().invoke(app, [*names, "--help"], env={"COLUMNS": "200"}).output
@@ -28,10 +29,18 @@ def test_every_command_and_flag_a_guide_shows_exists(command):
         assert flag in shown, flag
 
 
-def test_every_scene_has_its_place_in_the_guide_and_was_played():
-    told = {match["name"]: match["text"] for match in BLOCK.finditer(GUIDE.read_text())}
-    assert list(told) == [name for name, _ in SCENES]
-    assert all(text.startswith("$ ") for text in told.values())
+def test_every_scene_is_recorded_in_the_guide():
+    recorded = {match["name"]: match["text"] for match in BLOCK.finditer(GUIDE.read_text())}
+    assert list(recorded) == [name for name, _ in SCENES]
+    assert all(text.startswith("$ ") for text in recorded.values())
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
+def test_every_link_and_path_exists(page):
+    text = page.read_text(encoding="utf-8")
+    links = [page.parent / link.partition("#")[0] for link in re.findall(r"\]\((?!http|#)([^)]+)\)", text)]
+    paths = [ROOT / path for path in re.findall(r"`((?:animdiff_cli|tests|tools|docs|benchmarks)/[\w./-]+)`", text)]
+    assert [str(path) for path in (*links, *paths) if not path.exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -39,11 +48,11 @@ def test_no_page_names_a_machine(page):
     assert not re.search(r"127\.0\.0\.1|localhost|/tmp/|/home/|/root/|/Users/", page.read_text())
 
 
-def test_what_differs_from_run_to_run_is_not_compared():
+def test_volatile_lines_are_not_compared():
     assert lasting("$ a | b\n1 to fetch; 3 GB free on the disk\nx: 10 % of 3 GB, 1 MB/s\n") == "$ a | b\n\n\n"
 
 
-def test_every_exit_code_has_its_line():
+def test_every_exit_code_has_its_row():
     table = (DOCS / "reference" / "exit-codes.md").read_text()
     codes = {value.exit_code for value in vars(errors).values() if isinstance(value, type)}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0, 130}
