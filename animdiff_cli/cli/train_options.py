@@ -106,7 +106,10 @@ TensorboardOpt = Annotated[
     bool | None, option("--tensorboard", help="Also write TensorBoard event files.", panel=MONITORING)
 ]
 
-OutputOpt = Annotated[Path | None, option("--output", "-o", help="Folder of the run.", panel=OUTPUT, metavar="<dir>")]
+OutputOpt = Annotated[
+    Path | None,
+    option("--output", "-o", help="Folder of the run, or `NAME.safetensors`.", panel=OUTPUT, metavar="<path>"),
+]
 FormatOpt = Annotated[
     str | None,
     option("--format", help=f"Layout of the saved weights: {', '.join(get_args(LoraFormat))}.", panel=OUTPUT),

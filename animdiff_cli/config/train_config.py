@@ -28,7 +28,9 @@ class TrainConfig(BaseModel):
         None, description="Version of a new motion module, or of a file from which it cannot be detected."
     )
     domain_adapter: ScaledRef | None = Field(None, description="Frozen domain adapter, `REF@SCALE` or `{ref, scale}`.")
-    out: Path | None = Field(None, description="Folder of the run; null derives a name from the videos.")
+    out: Path | None = Field(
+        None, description="Folder of the run, or the result as `NAME.safetensors`, with the run in the folder NAME."
+    )
 
     rank: int = Field(64, ge=1, le=1024, description="Rank of the LoRA or adapter.")
     as_lora: bool = Field(

@@ -4,6 +4,7 @@ import re
 import string
 import unicodedata
 from datetime import datetime
+from itertools import zip_longest
 
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
@@ -26,6 +27,18 @@ RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("c
 
 #: characters that Windows forbids in file names; `/` separates folders in a template
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that orders numbers in names by value.
+
+    >>> sorted(["a10.gif", "a9.gif", "b.gif", "a1.gif"], key=natural_key)
+    ['a1.gif', 'a9.gif', 'a10.gif', 'b.gif']
+    """
+    pieces = re.split(r"([0-9]+)", name)
+    numbered = [(int(number[-18:]), number) for number in pieces[1::2]]  # digits past 18 only break ties
+    texts = [(0, text) for text in pieces[::2]]
+    return [piece for pair in zip_longest(texts, numbered) for piece in pair if piece is not None]
 
 
 def slug(text: str) -> str:

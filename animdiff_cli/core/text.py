@@ -25,7 +25,17 @@ def json_line(record: object, *, ascii_only: bool = False) -> str:
 
     `ascii_only`: escape every character outside ASCII, for streams with another encoding than UTF-8.
     """
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(record, ensure_ascii=ascii_only))
+    return _escape_json(json.dumps(record, ensure_ascii=ascii_only))
+
+
+def json_page(record: object) -> str:
+    """Format JSON with one value a line, escaped as by `json_line`."""
+    lines = json.dumps(record, ensure_ascii=False, indent=2).split("\n")  # in values, line ends are escaped
+    return "\n".join(_escape_json(line) for line in lines) + "\n"
+
+
+def _escape_json(text: str) -> str:
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _escaped(character: str, *, keep_bytes: bool) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from animdiff_cli.core.formats import CLIP_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES
+from animdiff_cli.core.naming import natural_key
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 from animdiff_cli.outputs.read import is_animation, list_images
@@ -45,9 +46,9 @@ def _expand(path: Path) -> list[Path]:
         raise NotFound(f"no clip `{path}`", hint="check the path, or give a folder of clips")
     if (path / RECIPE_FILE).is_file():
         return [path]
-    inside = sorted(entry for entry in path.iterdir() if entry.name[0] != "." and _is_clip(entry))
+    inside = [entry for entry in path.iterdir() if entry.name[0] != "." and _is_clip(entry)]
     if inside:
-        return inside
+        return sorted(inside, key=lambda entry: natural_key(entry.name))
     if list_images(path):
         return [path]
     raise UsageError(f"`{path}` contains no clips", hint=f"give a folder of {FILE_FORMATS} files, or of frames")

@@ -1,6 +1,5 @@
 """Train: the Python API of `animdiff train-lora`, `train-adapter` and `train-motion`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
 import yaml
 
 from animdiff_cli import paths
@@ -16,16 +16,17 @@ from animdiff_cli.config.layers import Layer, keyword_layer
 from animdiff_cli.config.train_config import FREE_ON_RESUME
 from animdiff_cli.core.choices import Stage
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
+from animdiff_cli.core.text import json_page
 from animdiff_cli.diffusion.build import Components, load_components, model_files
 from animdiff_cli.diffusion.conditions.sdxl import size_ids
-from animdiff_cli.files.atomic import atomic_write_text
+from animdiff_cli.files.atomic import atomic_write_text, hidden_sibling
 from animdiff_cli.files.hashing import sha256_of_files
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.jobs.train_memory import offload_encoders, out_of_memory_while_training, set_up_memory
 from animdiff_cli.jobs.train_plan import CONFIG_FILE, TrainPlan, plan_training
 from animdiff_cli.jobs.train_report import SampleWriter, make_report, metadata_of, sample_prompts
 from animdiff_cli.jobs.train_stages import TrainingModels, build_models, build_motion, shard_models
-from animdiff_cli.training.checkpoint import Checkpoints, RunFingerprint, clips_digest
+from animdiff_cli.training.checkpoint import CLIP_SETTINGS, Checkpoints, RunFingerprint, clips_digest
 from animdiff_cli.training.cuda_graphs import check_cuda_graphs
 from animdiff_cli.training.data.batches import BatchLoader
 from animdiff_cli.training.data.dataset import ClipDataset, scan
@@ -37,6 +38,7 @@ from animdiff_cli.training.loop import Trainer
 from animdiff_cli.training.metrics_log import MetricsLog, check_tensorboard
 from animdiff_cli.training.objective import alphas_cumprod
 from animdiff_cli.training.optimizer import Optimizer, check_8bit
+from animdiff_cli.weights.files import write_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +143,14 @@ def _train(
     if distributed.is_main_process:
         settings = plan.config.model_dump(mode="json")
         _write_text(plan.out / CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        _check_result(plan, clips, trainer.fingerprint)
     samples = SampleWriter.of(plan, clips, models, components, trainer.loader.texts.read, emit)
     _fill_caches(trainer, plan, clips, components, samples, start)
     offload_encoders(components)
     is_main = distributed.is_main_process
     log = MetricsLog(plan.out, resume_at=start, tensorboard=plan.config.tensorboard) if is_main else None
     try:
-        trainer.train(log, start, samples.write)
+        trainer.train(log, start, samples)
     finally:
         if log:
             log.close()
@@ -216,6 +219,7 @@ def _fingerprint(plan: TrainPlan, clips: ClipDataset, distributed: DistributedCo
             "dtype": plan.device.dtype,
             "samples per step": config.batch * config.accumulation * distributed.world_size,
             "clips": clips_digest([f"{item.key} {item.caption}" for item in clips.items]),
+            CLIP_SETTINGS: config.data.model_dump(mode="json", exclude={"videos", "video_folder"}),
             "model": sha256_of_files(model_files(plan.model), root),
             "motion_module": sha256_of_files([motion], motion.parent) if motion else None,
             "network": plan.network.name,
@@ -250,6 +254,16 @@ def _fill_caches(
     distributed.wait_for_everyone()
 
 
+def _check_result(plan: TrainPlan, clips: ClipDataset, fingerprint: RunFingerprint) -> None:
+    """Write the result's metadata to a file beside it and remove that: a run must not fail after its last step."""
+    report = make_report(plan, clips, [], fingerprint.values, None)
+    with readable_output_failures(plan.result, "-o"):
+        plan.result.is_file()  # raises if the name is too long
+        with hidden_sibling(plan.result) as hidden:
+            write_tensors({"test": torch.zeros(1)}, hidden, metadata_of(plan, report))
+            hidden.write_text(json_page(report), encoding="utf-8")
+
+
 def _finish(
     trainer: Trainer,
     plan: TrainPlan,
@@ -265,7 +279,7 @@ def _finish(
             trainer.emit(Writing(plan.result))
             models.save(plan.result, metadata_of(plan, report))
     if log:
-        _write_text(plan.out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        _write_text(plan.out / "report.json", json_page(report))
         trainer.emit(Written(plan.result, plan.result.stat().st_size))
     trainer.distributed.wait_for_everyone()
     return TrainResult(plan.result, report)

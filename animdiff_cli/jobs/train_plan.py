@@ -11,7 +11,7 @@ from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.config.train_layers import COMMANDS, resolve_training
 from animdiff_cli.core.choices import Dtype, MotionVersion, Stage
 from animdiff_cli.core.naming import slug
-from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES, parse_ref
 from animdiff_cli.diffusion.build import check_model, is_sdxl
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.errors import UsageError
@@ -23,6 +23,7 @@ from animdiff_cli.registry.store import locate, require_model
 from animdiff_cli.training.export import MOTION_MODULE, MotionNetwork
 
 CONFIG_FILE = "config.yaml"
+RESULT_SUFFIX = ".safetensors"
 #: motion module versions of each base; the first is the default of a new module
 VERSIONS: Mapping[str, tuple[MotionVersion, ...]] = {"sd15": ("v3", "v1", "v2"), "sdxl": ("sdxl", "hotshot")}
 #: shorter side of training clips in pixels: half the size of the image model's pictures, as in the paper
@@ -49,8 +50,9 @@ class TrainPlan:
 
     @property
     def result(self) -> Path:
-        """The file that the run writes its result to."""
-        return self.out / f"{self.out.name}.safetensors"
+        """The file that the run writes its result to: inside the folder of the run, or beside it if `out` names it."""
+        named = self.config.out and paths.expanded_output(self.config.out)
+        return named if named and _is_result_file(named) else self.out / f"{self.out.name}{RESULT_SUFFIX}"
 
 
 def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto", local_rank: int = 0) -> TrainPlan:
@@ -79,10 +81,12 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
         motion_module=None if stage == "domain-adapter" else motion,
         domain_adapter=_adapter(config.domain_adapter),
         device=_device(device, config.dtype, local_rank),
-        out=paths.expanded_output(config.out or _default_out(config)),
+        out=_run_folder(paths.expanded_output(config.out or _default_out(config))),
         version=version,
     )
     check_folder(plan.out)
+    if plan.result.exists() and not (plan.out / CONFIG_FILE).is_file():
+        raise UsageError(f"`{plan.result}` exists and is not of a training run", hint="choose another name with `-o`")
     return plan
 
 
@@ -128,6 +132,20 @@ def check_folder(out: Path) -> None:
         raise UsageError(f"`{out}` is a file, not a folder", hint="choose another folder with `-o`")
     if out.is_dir() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
         raise UsageError(f"`{out}` contains files that are not of a training run", hint="choose a new folder with `-o`")
+
+
+def _is_result_file(out: Path) -> bool:
+    """Return whether `-o` names the file of the result, not the folder of the run. Raises `UsageError`."""
+    suffix = out.suffix.lower()
+    if suffix in WEIGHT_SUFFIXES and suffix != RESULT_SUFFIX and not out.is_dir():
+        raise UsageError(
+            f"`{out}`: results are written as `{RESULT_SUFFIX}`", hint=f"use `-o {out.with_suffix(RESULT_SUFFIX)}`"
+        )
+    return suffix == RESULT_SUFFIX and not out.is_dir()
+
+
+def _run_folder(out: Path) -> Path:
+    return out.with_suffix("") if _is_result_file(out) else out
 
 
 def _version(config: TrainConfig, motion: Path | None, base: str) -> MotionVersion:

@@ -1,6 +1,5 @@
 """Sample clips during a training run; a report and the result's metadata at its end."""
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +11,7 @@ from typing import Any
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, Note, Writing, Written
 from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.text import json_line
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.text import PromptEmbeds
 from animdiff_cli.jobs.recipe import PACKAGES
@@ -62,15 +62,16 @@ class SampleWriter:
 
     def write(self, step: int) -> None:
         """Write one clip per prompt; one picture per prompt if single frames are trained."""
-        folder = self.plan.out / "samples"
-        frames = self.plan.config.data.num_frames if self.models.motion else 1
-        for number, config in enumerate(self.settings, start=1):
-            path = sample_path(folder, step, number, frames)
+        for path, config in zip(self._paths(step), self.settings, strict=True):
             self.emit(Writing(path))
             metadata = {"stage": self.plan.config.stage, "step": step, "of": self.plan.config.steps}
             with self._as_exported():
-                self.sampler.write(config, frames, path, metadata)
+                self.sampler.write(config, self._num_frames, path, metadata)
             self.emit(Written(path, path.stat().st_size))
+
+    def is_complete(self, step: int) -> bool:
+        """Return whether all samples of a step exist: a killed run may lack those of its last checkpoint."""
+        return all(path.is_file() for path in self._paths(step))
 
     def measure_leak(self, clips: ClipDataset) -> Mapping[str, Any] | None:
         """Measure how much of the clips' appearance a MotionLoRA has learned; None for other stages."""
@@ -86,6 +87,14 @@ class SampleWriter:
         report = measure_leak(before, after, first_frames)
         self.emit(Note(f"similarity of stills {report.similarity:.2f}; color shift to the clips {report.leaked:+.3f}"))
         return report.record()
+
+    @property
+    def _num_frames(self) -> int:
+        return self.plan.config.data.num_frames if self.models.motion else 1
+
+    def _paths(self, step: int) -> list[Path]:
+        folder = self.plan.out / "samples"
+        return [sample_path(folder, step, number, self._num_frames) for number in range(1, len(self.settings) + 1)]
 
     def _as_exported(self) -> AbstractContextManager[None]:
         """Disable inside the context what the result will not contain."""
@@ -132,8 +141,8 @@ def metadata_of(plan: TrainPlan, report: Mapping[str, Any]) -> dict[str, str]:
     recipe["config"] = _without_folders(report["config"])
     return {
         BASE_KEY: _base(plan),
-        "animdiff.data": json.dumps(report["clips"], ensure_ascii=False),
-        "animdiff.training": json.dumps(recipe, ensure_ascii=False),
+        "animdiff.data": json_line(report["clips"]),
+        "animdiff.training": json_line(recipe),
         **rank,
     }
 

@@ -75,7 +75,7 @@ def build_models(plan: TrainPlan, components: Components, motion: MotionModule |
     share_text(unet)
     if motion is not None:
         motion.requires_grad_(False)
-        motion = plug(unet, motion)
+        motion = _plug(unet, motion, plan)
     if plan.domain_adapter:
         path, scale = plan.domain_adapter
         LoraLayers.load(image_projections(unet), path, scale)
@@ -83,6 +83,15 @@ def build_models(plan: TrainPlan, components: Components, motion: MotionModule |
     betas: dict[str, Any] = {f"{kind}_betas": plan.config.beta_schedule, f"{kind}_beta_end": plan.config.beta_end}
     losses = DenoisingLosses.of(unet, components.prediction_type, plan.config.snr_gamma, **betas)
     return _BUILDERS[plan.config.stage](plan, losses, motion)
+
+
+def _plug(unet: UNet, motion: MotionModule, plan: TrainPlan) -> MotionModule:
+    """Attach the motion module. Stage 2 trains it in float32, from the values of its file."""
+    attached = plug(unet, motion)
+    if plan.config.stage == "motion-module":
+        attached.float()  # small updates would vanish in half precision
+        attached.load_state_dict(motion.state_dict())  # `plug` has rounded a copy to the dtype of the UNet
+    return attached
 
 
 def shard_models(
@@ -122,7 +131,7 @@ def _domain_adapter(plan: TrainPlan, losses: DenoisingLosses, motion: MotionModu
 
 def _motion_module(plan: TrainPlan, losses: DenoisingLosses, motion: MotionModule | None) -> TrainingModels:
     assert motion is not None
-    motion.float().requires_grad_(True)  # small updates would vanish in half precision
+    motion.requires_grad_(True)
     stage = MotionModuleStage(losses, motion, plan.config.lr, plan.config.debias)
     return TrainingModels(stage, losses.unet, motion, None, partial(plan.network.save, motion))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from animdiff_cli import paths
 from animdiff_cli.core.formats import MEDIA_TYPES
+from animdiff_cli.core.text import printable
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import check_output_path, readable_output_failures, temporary_folder
@@ -68,7 +69,7 @@ def render(clips: Sequence[ClipResult], media: Sequence[str], notes: Sequence[st
 <body>
 <header>
 <h1>Evaluation of {count}</h1>
-{"".join(f"<p>{escape(note)}</p>" for note in notes)}
+{"".join(f"<p>{_escape(note)}</p>" for note in notes)}
 </header>
 {_overview(clips)}
 <main>
@@ -92,10 +93,10 @@ def _overview(clips: Sequence[ClipResult]) -> str:
     if len(clips) < 2:
         return ""
     metrics = computed_metrics(clips)
-    head = "".join(f"<th>{escape(metric.title)}<small>{escape(metric.unit)}</small></th>" for metric in metrics)
+    head = "".join(f"<th>{_escape(metric.title)}<small>{_escape(metric.unit)}</small></th>" for metric in metrics)
     rows = [
-        f'<tr><th><a href="#clip-{index}">{escape(clip.path.name)}</a></th>{_cells(clip.values, metrics)}'
-        f"<td>{escape(_camera(clip))}</td></tr>"
+        f'<tr><th><a href="#clip-{index}">{_escape(clip.path.name)}</a></th>{_cells(clip.values, metrics)}'
+        f"<td>{_escape(_camera(clip))}</td></tr>"
         for index, clip in enumerate(clips)
     ]
     mean = f"<tr><th>mean</th>{_cells(mean_values(clips), metrics)}<td></td></tr>"
@@ -112,20 +113,20 @@ def _cells(values: Mapping[str, float | None], metrics: Sequence[Metric]) -> str
 
 def _card(number: int, clip: ClipResult, element: str, metrics: Sequence[Metric]) -> str:
     rows = "".join(
-        f'<tr title="{escape(metric.meaning)}"><th>{escape(metric.title)}</th>'
-        f"<td>{format_value(metric.key, clip.values[metric.key])}</td><td>{escape(metric.unit)}</td></tr>"
+        f'<tr title="{_escape(metric.meaning)}"><th>{_escape(metric.title)}</th>'
+        f"<td>{format_value(metric.key, clip.values[metric.key])}</td><td>{_escape(metric.unit)}</td></tr>"
         for metric in metrics
         if metric.key in clip.values
     )
     rate = f", {clip.fps:g} fps" if clip.fps else ""
-    prompt = f'<p class="prompt">{escape(clip.prompt)}</p>' if clip.prompt else ""
+    prompt = f'<p class="prompt">{_escape(clip.prompt)}</p>' if clip.prompt else ""
     return f"""<article id="clip-{number}">
 <figure>{element}</figure>
 <div>
-<h2>{escape(str(clip.path))}</h2>
+<h2>{_escape(clip.path)}</h2>
 {prompt}<p class="facts">{clip.num_frames} frames of {clip.width}×{clip.height}{rate}</p>
 <table>{rows}</table>
-<p class="facts">camera: {escape(_camera(clip))}</p>
+<p class="facts">camera: {_escape(_camera(clip))}</p>
 {_step_chart(clip.steps)}
 </div>
 </article>"""
@@ -146,12 +147,17 @@ def _step_chart(steps: Sequence[float]) -> str:
 consecutive frames; the last bar is the loop seam</title>{bars}<g class="seam">{_bar(last, seam)}</g></svg>"""
 
 
+def _escape(text: object) -> str:
+    """Escape for HTML; characters that UTF-8 cannot store are shown as escapes."""
+    return escape(printable(text))
+
+
 def _bar(left: int, height: float) -> str:
     return f'<rect x="{left}" y="{40 - height:.1f}" width="6" height="{height:.1f}"/>'
 
 
 def _definition(metric: Metric) -> str:
-    return f"<dt>{escape(metric.title)} <small>{escape(metric.unit)}</small></dt><dd>{escape(metric.meaning)}</dd>"
+    return f"<dt>{_escape(metric.title)} <small>{_escape(metric.unit)}</small></dt><dd>{_escape(metric.meaning)}</dd>"
 
 
 def _media(clip: ClipResult) -> str:
@@ -171,4 +177,4 @@ def _element(clip: ClipResult, media_type: str, content: bytes) -> str:
     address = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
     if media_type.startswith("video/"):
         return f'<video {size} src="{address}" autoplay loop muted playsinline controls></video>'
-    return f'<img {size} src="{address}" alt="{escape(clip.prompt or clip.path.name)}">'
+    return f'<img {size} src="{address}" alt="{_escape(clip.prompt or clip.path.name)}">'

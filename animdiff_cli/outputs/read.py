@@ -10,6 +10,7 @@ import numpy as np
 from PIL import ImageSequence
 
 from animdiff_cli.core.formats import ANIMATION_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from animdiff_cli.core.naming import natural_key
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, file_url, safe_input, stream_output
 from animdiff_cli.outputs.open_image import flatten, frame_count, open_image
@@ -77,12 +78,9 @@ def read_image(path: Path) -> Frames:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the images in a folder by name, without hidden files."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
-    )
+    """List the images in a folder by name, numbers by value, without hidden files."""
+    images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    return sorted(filter(Path.is_file, images), key=lambda path: natural_key(path.name))
 
 
 def is_animation(path: Path) -> bool:

@@ -15,6 +15,8 @@ from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.files.os_errors import readable_output_failures
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
+#: settings that the digest of the clips covers; recorded to describe a difference, not compared
+CLIP_SETTINGS = "clip settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,37 @@ class RunFingerprint:
     values: Mapping[str, object]
 
     def differences(self, recorded: Mapping[str, object]) -> list[str]:
-        """Return one line for each value that differs from `recorded`, with both values."""
-        keys = sorted(self.values.keys() | recorded.keys())
-        return [
-            f"{key} was `{recorded.get(key)}`, now `{self.values.get(key)}`"
-            for key in keys
-            if _json_value(self.values.get(key)) != recorded.get(key)
+        """Return one line for each value that differs from `recorded`: `shot: pan-right → pan-left`."""
+        current = _json_value(self.values)
+        keys = sorted((current.keys() | recorded.keys()) - {CLIP_SETTINGS})
+        differing = [key for key in keys if current.get(key) != recorded.get(key)]
+        return [line for key in differing for line in _describe(key, recorded, current)]
+
+
+def _describe(key: str, recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    if key == "clips":
+        # settings of clips, which older checkpoints do not record, explain a different digest
+        before, now = recorded.get(CLIP_SETTINGS) or {}, current.get(CLIP_SETTINGS) or {}
+        settings = [name for name in now if name in before and before[name] != now[name]]
+        return [f"{name}: {_text(before[name])} → {_text(now[name])}" for name in settings] or [
+            "the videos or their captions have changed"
         ]
+    before, now = recorded.get(key), current.get(key)
+    if isinstance(before, list) and isinstance(now, list):  # an adapter and its scale
+        (before, *scale), (now, *other) = before, now
+        if before == now:
+            return [f"scale of {key}: {_text(scale)} → {_text(other)}"]
+    if isinstance(before, dict) and isinstance(now, dict):  # hashes of files
+        return [f"{key}: the weights have changed"]
+    return [f"{key}: {_text(before)} → {_text(now)}"]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(value)
+    if isinstance(value, list):
+        return "-".join(map(_text, value))
+    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +27,19 @@ from animdiff_cli.training.optimizer import Optimizer
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages import TrainingStage
 
-OnSample = Callable[[int], None]
+
+class Samples(Protocol):
+    """Sample clips of a run."""
+
+    def write(self, step: int) -> None:
+        """Write the samples of a step with the current weights."""
+        ...
+
+    def is_complete(self, step: int) -> bool:
+        """Return whether all samples of a step exist."""
+        ...
+
+
 #: clusters send SIGTERM before they stop a job, a closed terminal sends SIGHUP; Windows has no SIGHUP
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -57,12 +70,17 @@ class Trainer:
         assert isinstance(step, int)
         return step
 
-    def train(self, log: MetricsLog | None, start: int, on_sample: OnSample = lambda step: None) -> None:
-        """Run the steps from `start` to the last. Only the main process has a `log` and calls `on_sample`.
+    def train(self, log: MetricsLog | None, start: int, samples: Samples) -> None:
+        """Run the steps from `start` to the last. Only the main process has a `log` and writes `samples`.
 
         Ctrl-C, SIGTERM and SIGHUP finish the step, save a checkpoint and raise `KeyboardInterrupt`. Raises
         `DeviceError` if the loss is not finite.
         """
+        if start and self._is_sampled(start):
+            # a run that was killed or interrupted after its checkpoint has not written them
+            missing = log is not None and not samples.is_complete(start)
+            if self.distributed.max(int(missing), self.loader.device):
+                self._sample(start, samples)
         backward = self._backward()
         with deferred_interrupts() as is_interrupted, closing(self._batches(start)) as batches:
             for step in range(start, self.config.steps):
@@ -76,8 +94,8 @@ class Trainer:
                 if stop:
                     self.emit(Note(f"stopped after step {done}, checkpoint saved: run the same command to resume"))
                     raise KeyboardInterrupt
-                if self.config.sample_every and done % self.config.sample_every == 0:
-                    self._sample(done, on_sample)
+                if self._is_sampled(done):
+                    self._sample(done, samples)
 
     @contextmanager
     def result_weights(self) -> Iterator[None]:
@@ -146,10 +164,13 @@ class Trainer:
             self.emit(Saved(path, done))
         self.distributed.wait_for_everyone()
 
-    def _sample(self, done: int, on_sample: OnSample) -> None:
+    def _is_sampled(self, step: int) -> bool:
+        return self.config.sample_every > 0 and step % self.config.sample_every == 0
+
+    def _sample(self, done: int, samples: Samples) -> None:
         with self.result_weights():
             if self.distributed.is_main_process:
-                on_sample(done)
+                samples.write(done)
         self.distributed.wait_for_everyone()
 
 

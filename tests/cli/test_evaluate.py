@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animdiff_cli.jobs.clip_files import find_clips
 from animdiff_cli.jobs.evaluate import WITHOUT_CLIP
 from animdiff_cli.outputs import write_clip
+from animdiff_cli.outputs.read import list_images
 
 
 def moving(num_frames=4, size=64, step=2):
@@ -205,3 +207,19 @@ def test_missing_reference_images_are_reported(animdiff, clip, toy_clip, here):
 
 def test_an_unavailable_device_is_refused(animdiff, clip, toy_clip):
     assert animdiff("evaluate", "fox.gif", "--clip", toy_clip, "--device", "cuda:99").exit_code == 6
+
+
+def test_clips_are_listed_with_numbers_in_order_of_value(here):
+    for number in (10, 9, 1):
+        write_clip(moving(2), 8, here / f"clip{number}.gif", "gif", {})
+    assert [path.name for path in find_clips([here])] == ["clip1.gif", "clip9.gif", "clip10.gif"]
+    for name in ("frames/10.png", "frames/2.png"):
+        (here / "frames").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(here / name)
+    assert [path.name for path in list_images(here / "frames")] == ["2.png", "10.png"]
+
+
+def test_a_clip_whose_name_is_not_utf8_is_reported(animdiff, here):
+    write_clip(moving(), 8, here / "caf\udce9.gif", "gif", recipe("a fox"))
+    assert animdiff("evaluate", "caf\udce9.gif", "--report", "r.html", "-q").exit_code == 0
+    assert "caf\\xe9.gif" in (here / "r.html").read_text(encoding="utf-8")

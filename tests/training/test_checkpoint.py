@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.training.checkpoint import Checkpoints, RunFingerprint
+from animdiff_cli.training.checkpoint import CLIP_SETTINGS, Checkpoints, RunFingerprint
 
 FINGERPRINT = RunFingerprint({"lr": 1e-4, "clips": "abc"})
 
@@ -32,7 +32,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 def test_a_run_with_other_settings_is_refused_with_the_difference(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
     checkpoints.save(1, FINGERPRINT, {})
-    with pytest.raises(UsageError, match=r"lr was `0.0001`, now `0.0005`") as refused:
+    with pytest.raises(UsageError, match=r"lr: 0.0001 → 0.0005") as refused:
         checkpoints.load_newest(RunFingerprint({"lr": 5e-4, "clips": "abc"}), never)
     assert "--overwrite" in refused.value.hint
 
@@ -75,3 +75,29 @@ def test_kill_9_during_a_save_leaves_a_complete_newest_checkpoint(tmp_path, mome
     state = Checkpoints(folder, keep=2).load_newest(RunFingerprint({"lr": 1}), never)
     assert state["step"] >= finished  # the one in the making may have been finished
     assert (state["weights"] == state["step"]).all()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "line"),
+    [
+        (
+            {"clips": "a", CLIP_SETTINGS: {"shot": "pan-right"}},
+            {"clips": "b", CLIP_SETTINGS: {"shot": "pan-left"}},
+            "shot: pan-right → pan-left",
+        ),
+        ({"clips": "a", CLIP_SETTINGS: {"fps": None}}, {"clips": "b", CLIP_SETTINGS: {"fps": 8}}, "fps: none → 8"),
+        ({"clips": "a"}, {"clips": "b", CLIP_SETTINGS: {"shot": None}}, "the videos or their captions have changed"),
+        ({"model": {"a": "1f"}}, {"model": {"a": "2e"}}, "model: the weights have changed"),
+        (
+            {"domain_adapter": [{"a": "1f"}, 1.0]},
+            {"domain_adapter": [{"a": "1f"}, 0.5]},
+            "scale of domain_adapter: 1.0 → 0.5",
+        ),
+    ],
+)
+def test_a_difference_is_described_by_its_setting(before, now, line):
+    assert RunFingerprint(now).differences(before) == [line]
+
+
+def test_settings_of_equal_clips_are_not_compared():
+    assert RunFingerprint({"clips": "a", CLIP_SETTINGS: {"limit": 3}}).differences({"clips": "a"}) == []

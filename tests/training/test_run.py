@@ -89,9 +89,9 @@ def test_another_run_in_the_same_folder_is_refused_unless_it_overwrites(make_pla
     plan = make_plan()
     run_training(plan, clips)
     first = losses(plan)
-    with pytest.raises(UsageError, match="other settings: lr was"):
+    with pytest.raises(UsageError, match=r"other settings: lr: 0\.0005 → 0\.001"):
         run_training(make_plan(lr=1e-3), clips)
-    with pytest.raises(UsageError, match="other settings: clips was"):
+    with pytest.raises(UsageError, match="the videos or their captions have changed"):
         run_training(plan, ToyClips(salt="other"))
     run_training(make_plan(lr=1e-3), clips, overwrite=True)
     assert losses(plan)[0] == first[0] and losses(plan)[2] != first[2]
@@ -202,7 +202,7 @@ def test_clips_use_linear_betas_by_default(make_plan, clips, stage):
     assert not np.array_equal(*(read_clip(path).frames for path in samples))
     recipe = json.loads(read_metadata(scaled.result)["animdiff.training"])
     assert recipe["config"]["beta_schedule"] == "scaled_linear"
-    with pytest.raises(UsageError, match="beta_schedule was `linear`, now `scaled_linear`"):
+    with pytest.raises(UsageError, match="beta_schedule: linear → scaled_linear"):
         run_training(make_plan(stage, out="linear", **settings | {"beta_schedule": "scaled_linear"}), clips)
 
 
@@ -277,3 +277,51 @@ def test_a_run_works_outside_the_main_thread(make_plan, clips):
     thread.start()
     thread.join()
     assert done[0].path.is_file()
+
+
+def test_a_run_in_a_folder_whose_name_is_not_utf8_writes_its_result(make_plan, clips, tmp_path):
+    plan = make_plan(out="caf\udce9", data__videos=f"{tmp_path}/\udce9")
+    result = run_training(plan, clips)
+    assert json.loads(identify(result.path).metadata["animdiff.training"])["config"]["data"]["videos"] == "\udce9"
+    report = json.loads((plan.out / "report.json").read_text(encoding="utf-8"))
+    assert report["config"]["out"].endswith("caf\udce9")
+
+
+def test_a_result_that_cannot_be_written_is_refused_before_the_first_step(make_plan, clips, tmp_path):
+    plan = make_plan(out="x" * 250)
+    with pytest.raises(UsageError, match="the name is too long"):
+        run_training(plan, clips, lambda event: pytest.fail("trained") if isinstance(event, Trained) else None)
+
+
+def test_samples_that_a_killed_run_lacks_are_written_on_resume(make_plan, clips):
+    plan = make_plan(steps=4, sample_every=2, sample_prompts=("a fox",))
+    run_training(plan, clips)
+    samples = {path.name: path.read_bytes() for path in sorted((plan.out / "samples").iterdir())}
+    (plan.out / "samples" / "step-000004-1.gif").unlink()
+    run_training(plan, clips)
+    assert {path.name: path.read_bytes() for path in sorted((plan.out / "samples").iterdir())} == samples
+
+
+def test_an_output_with_the_suffix_of_weights_is_the_file_of_the_result(make_plan, clips, tmp_path):
+    plan = make_plan(out="pan.safetensors", steps=2)
+    assert (plan.out, plan.result) == (tmp_path / "pan", tmp_path / "pan.safetensors")
+    assert run_training(plan, clips).path == tmp_path / "pan.safetensors"
+    assert (tmp_path / "pan" / "config.yaml").is_file()
+    make_plan(out="pan.safetensors", steps=3)
+    (tmp_path / "other.safetensors").touch()
+    with pytest.raises(UsageError, match="not of a training run"):
+        make_plan(out="other.safetensors")
+    with pytest.raises(UsageError, match=r"results are written as `\.safetensors`") as refusal:
+        make_plan(out="pan.ckpt")
+    assert "pan.safetensors`" in refusal.value.hint
+
+
+def test_stage_2_starts_from_the_float32_values_of_the_file(make_plan, toy_model, toy_motion_file):
+    from animdiff_cli.diffusion.build import load_components
+    from animdiff_cli.jobs.train_stages import build_models, build_motion
+
+    plan = make_plan("motion-module", motion_module=str(toy_motion_file), dtype="bf16")
+    models = build_models(plan, load_components(plan.model, plan.device), build_motion(plan, lambda event: None))
+    original = load_motion_module(toy_motion_file).float().state_dict()
+    assert models.unet.dtype == torch.bfloat16
+    assert all(torch.equal(tensor, original[key]) for key, tensor in models.motion.state_dict().items())

@@ -129,7 +129,7 @@ def test_a_run_that_stopped_goes_on_where_it_was_and_only_with_its_own_network(c
     ours, theirs = read_tensors(parts), read_tensors(whole)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     plan = plan_training("motion-module", [file_layer(parts.parent / "config.yaml")], device="cpu")
-    with pytest.raises(UsageError, match="network was `temporal convolution`, now `temporal transformer`"):
+    with pytest.raises(UsageError, match="network: temporal convolution → temporal transformer"):
         run_training(plan, scan(plan.config.data))
 
 
