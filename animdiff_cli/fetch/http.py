@@ -129,7 +129,8 @@ def proxy_failure(url: str, error: Exception) -> NetworkError | None:
     if any(words in str(error).lower() for words in ("missing dependencies", "socksio")):
         hint = 'install it: `pip install "requests[socks]" socksio`'
         return NetworkError(f"the proxy `{shown}` needs a package for SOCKS", hint=hint)
-    if proxy.partition(":")[0].lower() not in PROXY_SCHEMES:
+    scheme, has_scheme, _ = proxy.partition("://")
+    if has_scheme and scheme.lower() not in PROXY_SCHEMES:
         hint = "write it as `http://host:port` or `socks5h://host:port`"
         return NetworkError(f"the proxy `{shown}` is not of a known kind", hint=hint)
     message = f"no connection to {host(url)} through the proxy `{shown}`"

@@ -6,9 +6,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote_to_bytes
 
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES
-from animdiff_cli.registry.model_dirs import COMPANION_SUFFIXES
-
-MAX_NAME_BYTES = 180  # leaves room for `.part.jsonl` below the usual limit of 255
+from animdiff_cli.registry.model_dirs import COMPANION_SUFFIXES, MAX_NAME_BYTES
 
 _FORBIDDEN = re.compile(r'[<>:"|?*]')  # by Windows
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # by Windows

@@ -72,7 +72,7 @@ class Network:
             hub_token=checked_token(get_token(), "HF_TOKEN"),
             civitai_token=checked_token(environ.get(civitai_name), civitai_name),
             hub_cache=hub_cache_dir(environ),
-            offline=offline or environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE,
+            offline=offline or is_offline(environ),
             allow_http=allow_http,
         )
 
@@ -87,6 +87,11 @@ class Network:
         """Return the token to send with a request to `url`; None for any other site."""
         owners = ((self.hub, self.hub_token), (self.civitai, self.civitai_token))
         return next((token for site, token in owners if token and origin(site) == origin(url)), None)
+
+
+def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
+    """True if `HF_HUB_OFFLINE` is set."""
+    return environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
 
 
 def checked_token(token: str | None, name: str) -> str | None:

@@ -16,7 +16,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
-from animdiff_cli.fetch.network import Network
+from animdiff_cli.fetch.network import Network, is_offline
 from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog_path
 from animdiff_cli.registry.model_dirs import ModelDir, download_path, is_present
@@ -218,7 +218,7 @@ def _tokens(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _offline(environ: Mapping[str, str]) -> Iterator[Finding]:
-    if Network.from_environment(environ).offline:
+    if is_offline(environ):
         yield Finding("offline", "note", "HF_HUB_OFFLINE is set: downloads are disabled", "`unset HF_HUB_OFFLINE`")
     else:
         yield Finding("offline", "ok", "off")

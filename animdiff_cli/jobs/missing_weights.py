@@ -8,7 +8,7 @@ from animdiff_cli.core.events import Emit
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound
 from animdiff_cli.fetch.items import requirements
-from animdiff_cli.fetch.network import Network
+from animdiff_cli.fetch.network import is_offline
 from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.store import is_local, locate
@@ -51,7 +51,7 @@ def fetch_missing(emit: Emit, *, allowed: bool = True) -> OnMissing:
     """Return a handler that fetches missing weights, or refuses if not `allowed` or the environment is offline."""
 
     def fetch_all(names: Sequence[str]) -> bool:
-        if not allowed or Network.from_environment().offline:
+        if not allowed or is_offline():
             refuse_missing(names)
         for _ in fetch(names, emit=emit):
             pass

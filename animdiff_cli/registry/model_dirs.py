@@ -12,6 +12,7 @@ Files are listed by name. Nothing is opened, nothing is written.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,9 @@ KEPT_WITH: Mapping[Kind, Kind] = {"motion-lora": "lora", "domain-adapter": "lora
 MODEL_CONFIGS = ("model_index.json", "config.json")
 #: suffixes of metadata files and unfinished downloads beside weights
 COMPANION_SUFFIXES = (".json", ".part", ".part.jsonl", ".new")
+
+
+MAX_NAME_BYTES = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,10 @@ def ref_download_path(ref: ModelRef) -> Path:
     elif ref.source == "civitai":
         name = f"civitai-{ref.target}-{ref.revision}"
     else:
-        host = ref.target.partition("//")[2].partition("/")[0].replace(":", "-")
+        host = re.sub(r"[^\w.-]", "-", ref.target.partition("//")[2].partition("/")[0])
         # a hash, because URLs contain characters that file names cannot
-        name = f"{host}-{hashlib.sha256(ref.target.encode()).hexdigest()[:10]}"
-    return refs_dir() / name
+        name = f"{host}-{hashlib.sha256(ref.target.encode(errors='surrogatepass')).hexdigest()[:10]}"
+    return refs_dir() / _shortened(name)
 
 
 def refs_dir() -> Path:
@@ -187,6 +191,15 @@ def _walk(folder: Path, kind: Kind | None) -> Iterator[LocalWeights]:
         models = [name for name in folders if not is_companion_file(name) and is_model_folder(Path(at, name))]
         yield from (LocalWeights(Path(at, name), kind) for name in models)
         folders[:] = [name for name in folders if not is_companion_file(name) and name not in models]
+
+
+def _shortened(name: str) -> str:
+    """Return a name with room for `.part.jsonl` below the usual limit of 255 bytes. Keeps the suffix."""
+    encoded = name.encode(errors="surrogatepass")
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    end = f"-{hashlib.sha256(encoded).hexdigest()[:10]}{Path(name).suffix[:20]}"
+    return encoded[: MAX_NAME_BYTES - len(end.encode())].decode(errors="ignore") + end
 
 
 def _subfolders(root: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """The store resolves references to local paths."""
 
+from pathlib import Path
+
 import pytest
 
 from animdiff_cli import paths
@@ -113,3 +115,11 @@ def test_a_downloaded_model_is_suggested(models):
 
 def test_a_given_model_is_returned():
     assert require_model("toonyou") == "toonyou"
+
+
+@pytest.mark.parametrize("file", ["a" * 300 + ".safetensors", "é/" * 150 + "x.ckpt"])
+def test_the_local_name_of_a_long_reference_fits_a_file_system(file):
+    path = _put(ref_download_path(parse_ref(f"hf:org/repo/{file}")))
+    assert path.suffix == Path(file).suffix
+    assert locate(parse_ref(f"hf:org/repo/{file}"), "base").path == path
+    assert path != ref_download_path(parse_ref(f"hf:org/repo/{file.replace('.', '1.')}"))
