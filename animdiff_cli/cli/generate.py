@@ -175,6 +175,7 @@ def generate(
     """
     from animdiff_cli.config.load import flag_names
 
+    _check_prompts(prompt or [])
     given = given_flags(ctx, flag_names())
     if no_motion:
         if motion_module:
@@ -196,6 +197,15 @@ def generate(
         return
     with show_progress(quiet=quiet or json_) as emit:
         _render(plan, outputs, emit, as_json=json_)
+
+
+def _check_prompts(prompts: list[str]) -> None:
+    """Raise `UsageError` for an empty prompt, which is often an unset shell variable, and for `-`."""
+    for prompt in prompts:
+        if not prompt.strip():
+            raise UsageError("--prompt is empty", hint="to render without a prompt, type `--set prompt=`")
+        if prompt.strip() == "-":
+            raise UsageError("--prompt does not read stdin", hint='type `--prompt "$(cat)"`')
 
 
 def _plan(
@@ -283,6 +293,8 @@ def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_
     if not (as_json or quiet):
         for line in _fetch_lines(missing):
             print_err(f"would fetch {line}")
+        for note in plan.notes:
+            print_err(f"note: {note}")
         print_err(f"would render {_summary(plan)}")
 
 

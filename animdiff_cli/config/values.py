@@ -134,11 +134,22 @@ def _checked(setting: Setting, value: object, name: str, source: str) -> object:
             f"{source}: `{name}` has {len(value)} {unit}, and at most {setting.max_length} are allowed",
             hint=f"leave out {len(value) - setting.max_length} {unit}",
         )
+    if isinstance(value, str) and setting.value_type is str and not setting.reference and not _is_unicode(value):
+        raise UsageError(f"{source}: `{name}` has bytes that are not text", hint="write it in UTF-8")
     if not _is_valid(setting, value):
         message = f"{source}: `{name}` must be {setting.allowed}, got `{_shown(value)}`"
         raise UsageError(message, hint=_remedy(setting, value))
     checked: object = setting.adapter.validate_python(value)
     return checked
+
+
+def _is_unicode(text: str) -> bool:
+    """False for text with bytes that are not UTF-8: shells pass them on, tokenizers fail on them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_valid(setting: Setting, value: object) -> bool:

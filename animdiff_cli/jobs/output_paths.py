@@ -64,6 +64,9 @@ def choose_output_paths(
 def _place(output: str | None) -> _Place:
     if output is None:
         return _Place(paths.output_dir())
+    if output in ("", "-"):
+        what = "--output is empty" if not output else "clips are not written to stdout"
+        raise UsageError(what, hint="name a file, `folder/` or template: `--output 'night/{slug}_{seed}.gif'`")
     if output.endswith(("/", "\\")) or _is_plain_folder(paths.expanded_output(output)):
         return _Place(paths.expanded_output(output.rstrip("\\")))
     fields = output.find("{")  # folders before the first field are literal and may be `..` or absolute

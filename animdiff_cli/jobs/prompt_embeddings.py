@@ -36,7 +36,7 @@ def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequen
     """Raise `UsageError` for `--embedding` whose word is in no prompt. Presets may list embeddings for later use."""
     if resolved.origins["embeddings"] != flag_name("embeddings"):
         return
-    prompts = [prompt for config in configs for prompt in _effective_prompts(config)]
+    prompts = [prompt for config in configs for prompt in effective_prompts(config)]
     for text in configs[0].embeddings:
         word = _located_word(parse_ref(text))
         if word and not any(contains_word(prompt, word) for prompt in prompts):
@@ -46,7 +46,8 @@ def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequen
             )
 
 
-def _effective_prompts(config: GenerateConfig) -> list[str]:
+def effective_prompts(config: GenerateConfig) -> list[str]:
+    """List the prompts that are encoded: the negative one only with guidance."""
     return [config.prompt, *([config.negative_prompt] if config.guidance_scale > 1 else [])]
 
 

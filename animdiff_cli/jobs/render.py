@@ -42,7 +42,7 @@ def load_planned(plan: RenderPlan, emit: Emit = ignore) -> Animator:
     """Load the weights of a plan. Raises `NotFound` if some are missing."""
     if plan.weights is None:
         refuse_missing(plan.missing)
-    for note in missing_companion_loras(plan.resolved.values):
+    for note in (*plan.notes, *missing_companion_loras(plan.resolved.values)):
         emit(Note(note))
     return replace(load_animator(plan.weights, plan.device, emit=emit), plan=plan)
 

@@ -10,6 +10,7 @@ from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.core.prompt_syntax import unsupported_syntax
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
@@ -18,7 +19,7 @@ from animdiff_cli.diffusion.memory import require_memory
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
-from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
+from animdiff_cli.jobs.prompt_embeddings import effective_prompts, reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
@@ -36,6 +37,7 @@ class RenderPlan:
     resolved: Resolved[GenerateConfig]  # settings and their sources
     seeds_drawn: bool = False  # no seed was given
     source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again
+    notes: tuple[str, ...] = ()  # on prompts
     missing: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
 
 
@@ -95,7 +97,6 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
             )
     (job,) = _jobs(resolved, (), (), 1)
     config = resolved.build(prompt=job.prompt, seed=job.seed)
-    _check_text([config])
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
@@ -113,18 +114,18 @@ def _plan(
     _reject_unused_negative(resolved)
     jobs = _jobs(resolved, prompts, seeds, repeat)
     configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
-    _check_text(configs)
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)
+    notes = unsupported_syntax(prompt for config in configs for prompt in effective_prompts(config))
     drawn = not seeds and "seed" not in resolved.values
     if missing and not on_missing(missing):
-        return RenderPlan(configs, None, planned, resolved, drawn, missing=tuple(missing))
+        return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]), max(config.num_frames for config in configs))
     reject_unused_embeddings(resolved, configs)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
     _check_memory(configs[0], planned, weights)
-    return RenderPlan(configs, weights, planned, resolved, drawn)
+    return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 
 
 def _jobs(resolved: Resolved[GenerateConfig], prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
@@ -159,15 +160,6 @@ def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
         )
-
-
-def _check_text(configs: Sequence[GenerateConfig]) -> None:
-    """Raise `UsageError` for prompts that are not valid Unicode: shells pass such bytes on, tokenizers fail on them."""
-    for config in configs:
-        try:
-            f"{config.prompt}{config.negative_prompt}".encode()
-        except UnicodeEncodeError as error:
-            raise UsageError("the prompt has bytes that are not text", hint="write it in UTF-8") from error
 
 
 def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:

@@ -55,6 +55,10 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--no-motion"], "one of them"),
         (["--negative", "blur", "--guidance-scale", 1], "--guidance-scale"),
         (["--prompt", "\udcff"], "UTF-8"),
+        (["--prompt", " "], "--set prompt="),
+        (["--prompt", "-"], "$(cat)"),
+        (["--output", "-"], "name a file"),
+        (["--output", ""], "name a file"),
         (["--frames", 33], "32"),
     ],
 )

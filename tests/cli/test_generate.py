@@ -106,3 +106,12 @@ def test_the_prompt_may_be_of_any_script(animdiff, toy, here):
 def test_a_sampler_can_be_named(animdiff, toy, scheduler):
     result = animdiff(*toy, "--prompt", "a fox", "--scheduler", scheduler, "--json")
     assert json.loads(result.stdout)["config"]["scheduler"] == scheduler
+
+
+def test_syntax_of_other_programs_is_noted_in_a_dry_run_and_in_a_render(animdiff, toy):
+    words = [*toy, "--prompt", "a (red:1.4) ball BREAK <lora:ink:1>", "--seed", 1, "-o", "a.gif"]
+    for result in (animdiff(*words, "--dry-run"), animdiff(*words)):
+        assert result.exit_code == 0
+        notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+        assert [note.split("`")[1] for note in notes] == ["(red:1.4)", "BREAK", "<lora:ink:1>"]
+    assert animdiff(*toy, "--set", "prompt=", "--seed", 1, "--dry-run").exit_code == 0

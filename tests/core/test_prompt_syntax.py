@@ -1,0 +1,61 @@
+import pytest
+
+from animdiff_cli.core.prompt_syntax import unsupported_syntax
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("a (red:1.3) ball", "`(red:1.3)`: a weighted prompt"),
+        ("a ((red)) ball", "`((red))`: a weighted prompt"),
+        ("a (embedding:x:0.5)", "`(embedding:x:0.5)`: a weighted prompt"),
+        ("a {red|blue} ball", "`{red|blue}`: a choice of words"),
+        ("a __colour__ ball", "`__colour__`: a wildcard"),
+        ("a [fox:dog:0.5]", "`[fox:dog:0.5]`: prompt editing"),
+        ("a [fox|dog]", "`[fox|dog]`: prompt editing"),
+        ("a ball BREAK in a meadow", "`BREAK`: a prompt in parts"),
+        ("a fox AND a dog", "`AND`: a prompt in parts"),
+        ("0: a fox", "`0: a fox`: a prompt for a frame"),
+        ("a fox\n16: a dog", "`16: a dog`: a prompt for a frame"),
+        ("a fox <hypernet:ink:1>", "`<hypernet:ink:1>`: a hypernetwork"),
+    ],
+)
+def test_each_kind_of_syntax_is_named_once(prompt, named):
+    notes = unsupported_syntax([prompt, prompt, f"{prompt} "])
+    assert len(notes) == 1
+    assert notes[0].startswith(named) and notes[0].endswith("is read as plain text")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "flag"),
+    [
+        ("<lora:ink:0.8>", "--lora ink@0.8"),
+        ("<LORA:my-style_v1.5:-1>", "--lora my-style_v1.5@-1"),
+        ("<lora:ink>", "--lora ink"),
+        ("<lyco:ink:0.5:0.2>", "--lora ink@0.5"),
+    ],
+)
+def test_a_lora_in_a_prompt_is_answered_with_the_flag(prompt, flag):
+    (note,) = unsupported_syntax([f"a fox {prompt}"])
+    assert note == f"`{prompt}` in a prompt applies no LoRA: add `{flag}`"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a fox (in the snow), 16:9, f/1.8",
+        "16:9 portrait of a fox",
+        "A FOX AND A DOG",
+        "snake_case and __init",
+        "time is 10:30, ratio (16:9 or so)",
+        "a <b> c, {x}, [y], a|b",
+        "",
+    ],
+)
+def test_plain_text_gives_no_note(prompt):
+    assert unsupported_syntax([prompt]) == ()
+
+
+def test_long_syntax_is_shortened():
+    (note,) = unsupported_syntax([f"({'x' * 100}:1.2)"])
+    assert len(note) < 110
