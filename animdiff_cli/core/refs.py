@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, NoReturn
 
 from animdiff_cli.core.urls import credentials_in, is_valid_url
@@ -57,6 +58,7 @@ class ModelRef:
         return f"{prefix}{self.target}{file}{revision}{scale}"
 
 
+@lru_cache(maxsize=1 << 14)  # a list of models parses the sources of each catalog entry several times
 def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
     """Parse a reference by its syntax alone, without access to disk or network.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +9,11 @@ from animdiff_cli import paths
 from animdiff_cli.core.events import Emit, Note, ignore
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.urls import redacted
-from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.errors import AnimdiffError, IntegrityError, UsageError
 from animdiff_cli.fetch.disk import readable_failures
 from animdiff_cli.fetch.items import requirements
 from animdiff_cli.fetch.local import DownloadRecord, read_download_record, size_of
-from animdiff_cli.registry.catalog import Base, CatalogEntry, Kind, load_catalog
+from animdiff_cli.registry.catalog import Base, Catalog, CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.file_facts_cache import cached_fact
 from animdiff_cli.registry.hub_cache import list_hub_cache
 from animdiff_cli.registry.metadata import ModelMetadata, metadata_of, metadata_path, read_metadata_json
@@ -180,9 +179,10 @@ def _from_entry(entry: CatalogEntry, dirs: Sequence[ModelDir]) -> ModelInfo:
 
 def _not_in_catalog(dirs: Sequence[ModelDir]) -> Iterator[ModelInfo]:
     """Yield the weights in model directories, then those downloaded by reference."""
+    catalog = load_catalog()
     for index, folder in enumerate(dirs):
         for weights in folder.weights:
-            yield _from_path(weights.path, _unique_name(weights, dirs[: index + 1]), weights.kind)
+            yield _from_path(weights.path, _unique_name(weights, dirs[: index + 1], catalog), weights.kind)
     for target in sorted(refs_dir().iterdir()) if refs_dir().is_dir() else ():
         holds_one_file = target.is_dir() and not metadata_path(target).is_file()
         path = weights_in_folder(target) if holds_one_file else target
@@ -193,7 +193,7 @@ def _not_in_catalog(dirs: Sequence[ModelDir]) -> Iterator[ModelInfo]:
         yield _from_path(path, name, None)
 
 
-def _unique_name(weights: LocalWeights, dirs: Sequence[ModelDir]) -> str:
+def _unique_name(weights: LocalWeights, dirs: Sequence[ModelDir], catalog: Catalog) -> str:
     """Return the name to type for `weights`: its short name if that resolves to this file alone, else its path.
 
     `dirs` are the directories searched for the name, up to the one that holds `weights`.
@@ -202,7 +202,7 @@ def _unique_name(weights: LocalWeights, dirs: Sequence[ModelDir]) -> str:
         ref = parse_ref(weights.name)
     except UsageError:  # for example, a name with a space
         return str(weights.path)
-    if ref.source != "alias" or ref.target in load_catalog():
+    if ref.source != "alias" or ref.target in catalog:
         return str(weights.path)
     matches = next(same for folder in dirs if (same := folder.named(weights.name, weights.kind)))
     return weights.name if matches == [weights] else str(weights.path)
@@ -217,7 +217,7 @@ def _from_path(path: Path, name: str, folder_kind: Kind | None) -> ModelInfo:
         metadata, problem = ModelMetadata(), str(error)
     try:
         identity = _identity(path)
-        problem = problem or _wrong_folder(identity["kind"], folder_kind)
+        problem = problem or identity.get("problem") or _wrong_folder(identity["kind"], folder_kind)
     except AnimdiffError as error:
         identity, problem = {}, str(error)
     return ModelInfo(
@@ -241,13 +241,16 @@ def _wrong_folder(kind: str, folder_kind: Kind | None) -> str | None:
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """Return kind, base and version of weights; cached for files."""
+    """Return kind, base and version of weights, or the problem of unknown ones; cached for files."""
 
     def compute() -> dict[str, Any]:
-        info = identify(path)
+        try:
+            info = identify(path)
+        except IntegrityError as error:
+            return {"problem": str(error)}
         return {"kind": info.kind, "base": info.base, "version": info.version}
 
-    return compute() if path.is_dir() else dict(cached_fact(path, f"identity by {version('animdiff')}", compute))
+    return compute() if path.is_dir() else dict(cached_fact(path, "identity", compute, versioned=True))
 
 
 def _weights_info(model: ModelInfo) -> WeightsInfo | None:

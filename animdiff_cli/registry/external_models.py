@@ -30,11 +30,13 @@ def find_in_model_dirs(entry: CatalogEntry, model_dirs: Sequence[ModelDir]) -> P
 
 
 def _match_in(folder: ModelDir, entry: CatalogEntry) -> Path | None:
-    paths = [weights.path for weights in folder.weights if weights.may_be(entry.kind)]
     names = _file_names(entry)
-    same_name = (path for path in paths if path.name.lower() in names and _matches(path, entry))
-    renamed = (path for path in paths if path.name.lower() not in names and _matches_by_content(path, entry))
-    return next((path for candidates in (same_name, renamed) for path in candidates), None)
+    same_name = (weights.path for weights in folder.with_file_names(names) if weights.may_be(entry.kind))
+    same_size = folder.of_size(entry.bytes) if entry.bytes is not None else ()
+    renamed = (weights.path for weights in same_size if weights.may_be(entry.kind))
+    found = (path for path in same_name if _matches(path, entry))
+    by_content = (path for path in renamed if path.name.lower() not in names and _matches_by_content(path, entry))
+    return next((path for candidates in (found, by_content) for path in candidates), None)
 
 
 def _file_names(entry: CatalogEntry) -> set[str]:
@@ -58,10 +60,8 @@ def _matches(path: Path, entry: CatalogEntry) -> bool:
 
 
 def _matches_by_content(path: Path, entry: CatalogEntry) -> bool:
-    """Check a renamed file by size and hash. A file of another size is not read."""
-    if entry.sha256 is None or entry.bytes is None:
-        return False
+    """Check a renamed file of the right size by its hash."""
     try:
-        return path.is_file() and path.stat().st_size == entry.bytes and cached_sha256(path) == entry.sha256
+        return entry.sha256 is not None and cached_sha256(path) == entry.sha256
     except OSError:
         return False

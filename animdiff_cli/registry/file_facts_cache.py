@@ -9,6 +9,8 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.files.untrusted import read_json
 
 
-def cached_fact(path: Path, key: str, compute: Callable[[], Any]) -> Any:
+def cached_fact(path: Path, key: str, compute: Callable[[], Any], *, versioned: bool = False) -> Any:
     """Return the JSON value cached for `path` under `key`; compute and cache it if there is none.
 
-    Raises whatever `compute` raises, and OSError if `path` does not exist.
+    `versioned`: another version of this program may compute another value. Raises whatever `compute` raises, and
+    OSError if `path` does not exist.
     """
+    if versioned:
+        key = f"{key} by {_program_version()}"
     status = path.stat()
     state = [os.path.realpath(path), status.st_size, status.st_mtime_ns]
     cache_file = _cache_file(path)
@@ -36,6 +41,11 @@ def cached_fact(path: Path, key: str, compute: Callable[[], Any]) -> Any:
 def cached_sha256(path: Path) -> str:
     """Return a file's sha256. Reads the file only if it changed since its hash was cached."""
     return str(cached_fact(path, "sha256", lambda: sha256_of(path)))
+
+
+@cache
+def _program_version() -> str:
+    return version("animdiff")
 
 
 def _cache_file(path: Path) -> Path:

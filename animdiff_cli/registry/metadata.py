@@ -67,7 +67,7 @@ def metadata_of(path: Path, entry: CatalogEntry | None) -> ModelMetadata:
     """Return the metadata of local weights: from their catalog entry if they have one, else from their file."""
     if entry is None:
         return read_metadata(path)
-    return ModelMetadata(
+    return ModelMetadata.model_construct(  # the entry is checked
         description=entry.description,
         base=entry.base,
         license=entry.license,

@@ -13,15 +13,18 @@ Files are listed by name. Nothing is opened, nothing is written.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from animdiff_cli import paths
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, ModelRef
 from animdiff_cli.registry.catalog import CatalogEntry, Kind
+
+K = TypeVar("K")
 
 #: folder name in lower case → kind
 KIND_FOLDERS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)} | {
@@ -89,8 +92,30 @@ class ModelDir:
 
     def named(self, name: str, kind: Kind | None = None) -> list[LocalWeights]:
         """Return the weights with a name, ignoring case, that may be of `kind`."""
-        wanted = name.lower()
-        return [w for w in self.weights if w.name.lower() == wanted and (kind is None or w.may_be(kind))]
+        return [w for w in self._by_name.get(name.lower(), ()) if kind is None or w.may_be(kind)]
+
+    def with_file_names(self, names: Iterable[str]) -> list[LocalWeights]:
+        """Return the weights with one of these file or folder names in lower case, by path."""
+        found = (w for name in names for w in self._by_file_name.get(name, ()))
+        return sorted(found, key=lambda w: w.path)
+
+    def of_size(self, size: int) -> Sequence[LocalWeights]:
+        """Return the weight files of `size` bytes, by path."""
+        return self._by_size.get(size, ())
+
+    # indexes, because a directory may hold thousands of files, and the catalog thousands of models
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[LocalWeights]]:
+        return _grouped(self.weights, lambda weights: weights.name.lower())
+
+    @cached_property
+    def _by_file_name(self) -> Mapping[str, Sequence[LocalWeights]]:
+        return _grouped(self.weights, lambda weights: weights.path.name.lower())
+
+    @cached_property
+    def _by_size(self) -> Mapping[int | None, Sequence[LocalWeights]]:
+        return _grouped(self.weights, lambda weights: _file_size(weights.path))
 
     def _folders(self) -> Iterator[tuple[Path, Kind | None]]:
         """Yield the folders to list and the kind that each holds."""
@@ -200,6 +225,22 @@ def _shortened(name: str) -> str:
         return name
     end = f"-{hashlib.sha256(encoded).hexdigest()[:10]}{Path(name).suffix[:20]}"
     return encoded[: MAX_NAME_BYTES - len(end.encode())].decode(errors="ignore") + end
+
+
+def _grouped(weights: Iterable[LocalWeights], key: Callable[[LocalWeights], K]) -> Mapping[K, Sequence[LocalWeights]]:
+    groups: dict[K, list[LocalWeights]] = {}
+    for item in weights:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _file_size(path: Path) -> int | None:
+    """Return the size of a file; None for a folder, or if another program has just moved it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return None if stat.S_ISDIR(status.st_mode) else status.st_size
 
 
 def _subfolders(root: Path) -> list[Path]:
