@@ -1,5 +1,7 @@
 """Base classes of commands: the order of help panels, and errors as exit codes."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,17 @@ from typer.exceptions import TyperException
 
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
+from animdiff_cli.cli.peer_options import command_hint, option_hint
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.files.os_errors import unexpected_failure
 
 if TYPE_CHECKING:
-    from typer._click.core import Context  # the class in the signatures of typer's base classes
+    # the classes in the signatures of typer's base classes
+    from typer._click.core import Command as ClickCommand
+    from typer._click.core import Context
+
+#: other names of commands
+SYNONYMS: Mapping[str, str] = {"ls": "list"}
 
 
 class Command(TyperCommand):
@@ -27,30 +35,71 @@ class Command(TyperCommand):
         return option
 
 
-class Root(TyperGroup):
+class Group(TyperGroup):
+    """A group of commands: `ls` is `list`, and an unknown command gets a hint."""
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "ClickCommand | None":
+        """Return a command by name; None if it is unknown."""
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, SYNONYMS.get(cmd_name, cmd_name))
+
+    def resolve_command(self, ctx: "Context", args: list[str]) -> "tuple[str | None, ClickCommand | None, list[str]]":
+        """Find the command in `args`. Raises `UsageError` with a hint."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            hint = command_hint(args[0], self.list_commands(ctx), f"{ctx.command_path} --help")
+            raise UsageError(f"no such command: {args[0]}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+class Root(Group):
     """Print an `AnimdiffError` as two lines on stderr and exit with its code. Other exceptions are raised: bugs."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: "Context | None" = None, **extra: object
+    ) -> "Context":
+        """Parse the options before the command."""
+        with _reported(as_json="--json" in args):
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: "Context") -> object:
-        """Run the command. Usage errors of typer are printed in the same form."""
-        as_json = "--json" in ctx.args
-        try:
+        """Run the command."""
+        with _reported(as_json="--json" in ctx.args):
             _check_current_folder()
             return super().invoke(ctx)
-        except AnimdiffError as error:
-            failure = error
-        except OSError as error:
-            known = unexpected_failure(error)
-            if known is None:
-                raise
-            failure = known
-        except TyperException as error:
-            if not error.format_message():  # a group without a command has printed its help
-                raise
-            command = getattr(error, "ctx", None) or ctx
-            message = error.format_message().rstrip(".").replace("Value error, ", "")  # a prefix of pydantic
-            failure = UsageError(message, hint=f"see `{command.command_path} --help`")
-        print_error(failure, as_json=as_json)
-        raise typer.Exit(failure.exit_code)
+
+
+@contextmanager
+def _reported(*, as_json: bool) -> Iterator[None]:
+    """Print an error that the user can act on, usage errors of typer too, and exit with its code."""
+    try:
+        yield
+        return
+    except AnimdiffError as error:
+        failure = error
+    except OSError as error:
+        known = unexpected_failure(error)
+        if known is None:
+            raise
+        failure = known
+    except TyperException as error:
+        if not error.format_message():  # a group without a command has printed its help
+            raise
+        failure = _usage_error(error)
+    print_error(failure, as_json=as_json)
+    raise typer.Exit(failure.exit_code)
+
+
+def _usage_error(error: TyperException) -> UsageError:
+    """Word a usage error of typer like all others, with a hint."""
+    ctx: Context | None = getattr(error, "ctx", None)
+    help_command = f"{ctx.command_path if ctx else 'animdiff'} --help"
+    option = getattr(error, "option_name", None)
+    if option and ctx and hasattr(error, "possibilities"):
+        available = [name for parameter in ctx.command.get_params(ctx) for name in parameter.opts]
+        return UsageError(f"no such option: {option}", hint=option_hint(option, available, help_command))
+    message = error.format_message().rstrip(".").replace("Value error, ", "")  # a prefix of pydantic
+    if message.startswith("Got unexpected extra argument") and ctx and ctx.command.name == "generate":
+        return UsageError(message, hint='the prompt is an option: `--prompt "a red fox"`')
+    return UsageError(message, hint=f"see `{help_command}`")
 
 
 def _check_current_folder() -> None:

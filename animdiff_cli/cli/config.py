@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli.command import Command
+from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt
 from animdiff_cli.cli.out import print_json, print_out
 
-app = typer.Typer(no_args_is_help=True, help="Show effective settings and their sources.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Show effective settings and their sources.")
 
 
 @app.command(cls=Command)

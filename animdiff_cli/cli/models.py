@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from animdiff_cli.cli.command import Command
+from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.models_add import BaseOpt, KindOpt, add
 from animdiff_cli.cli.options import MODELS, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from animdiff_cli.jobs.models_remove import Removal
     from animdiff_cli.jobs.models_verify import VerifyResult
 
-app = typer.Typer(no_args_is_help=True, help="List local and downloadable weights.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="List local and downloadable weights.")
 
 HEADER = ("NAME", "KIND", "BASE", "SIZE", "LOCATION")
 LOCATIONS = {"bundled": "bundled", "store": "local", "hub-cache": "Hub cache", None: "not downloaded"}

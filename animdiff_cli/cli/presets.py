@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli.command import Command
+from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.options import JsonOpt
 from animdiff_cli.cli.out import print_json, print_out
 
-app = typer.Typer(no_args_is_help=True, help="List and show presets.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="List and show presets.")
 
 
 @app.command("list", cls=Command)

@@ -85,7 +85,7 @@ def test_2_for_no_prompt(animdiff, toy):
 def test_2_for_a_command_nobody_knows(animdiff):
     result = animdiff("generat")
     assert result.exit_code == 2
-    assert "Did you mean 'generate'?" in result.stderr
+    assert "did you mean `generate`?" in result.stderr
 
 
 @pytest.mark.parametrize(

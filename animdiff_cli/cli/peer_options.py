@@ -1,0 +1,123 @@
+"""Options and commands of similar programs, and what to type here: the one table for hints on unknown options."""
+
+from collections.abc import Collection, Mapping
+
+from animdiff_cli.core.suggest import closest
+
+#: what to type here → names elsewhere; it is suggested only by commands that have the option
+HERE: Mapping[str, tuple[str, ...]] = {
+    "--guidance-scale": ("cfg", "cfg-scale", "guidance", "cfg-guidance-scale", "scale", "unconditional-guidance-scale"),
+    "--scheduler": ("sampler", "sampler-name", "sampling-method", "noise-scheduler"),
+    "--negative": ("negative-prompt", "neg", "neg-prompt", "n-prompt", "uncond", "negative-prompts"),
+    "--prompt": ("text", "prompts", "positive", "positive-prompt"),
+    "--frames": ("num-frames", "n-frames", "length", "video-length", "frame-count", "sample-n-frames", "max-frames"),
+    "--fps": ("frame-rate", "framerate", "frames-per-second"),
+    "--output": ("output-dir", "out-dir", "outdir", "out", "out-path", "output-path", "save-path", "output-folder"),
+    "--steps": (
+        *("num-inference-steps", "num-steps", "ddim-steps", "sampling-steps", "inference-steps", "n-steps"),
+        *("max-train-steps", "train-steps", "num-train-steps"),
+    ),
+    "--batch": ("batch-size", "train-batch-size", "bs"),
+    "--repeat": ("batch-size", "n-samples", "num-samples", "num-images-per-prompt", "num-videos", "count", "n-iter"),
+    "--model": (
+        *("ckpt", "checkpoint", "base-model", "base", "pretrained-model-path", "pretrained-model-name-or-path"),
+        *("model-path", "model-id", "dreambooth-path", "dreambooth", "sd-model"),
+    ),
+    "--motion-module": ("motion-adapter", "motion-model", "mm", "motion-module-path", "adapter", "motion-modules"),
+    "--motion-lora": ("motion-loras", "motion-module-lora", "motion-module-lora-configs"),
+    "--lora": ("loras", "lora-path", "lora-model-path"),
+    "--lora NAME@0.8": ("lora-scale", "lora-alpha", "lora-weight", "lora-strength"),
+    "--domain-adapter": ("adapter-lora", "adapter-lora-path", "adapter-path"),
+    "--vae": ("vae-path", "vae-model"),
+    "--embedding": ("embeddings", "textual-inversion", "textual-inversions", "ti"),
+    "--width 512 --height 512": ("resolution", "size", "image-size", "res"),
+    "--width": ("w",),
+    "--height": ("h",),
+    "--size": ("resolution", "image-size", "sample-size", "width", "height"),
+    "--format": ("ext", "save-format", "output-format", "save-as"),
+    "--format gif": ("gif", "save-gif"),
+    "--format mp4": ("mp4", "save-mp4", "video"),
+    "--dtype fp16": ("half", "fp16", "float16"),
+    "--dtype bf16": ("bf16", "bfloat16"),
+    "--dtype fp32": ("fp32", "full-precision", "no-half", "float32"),
+    "--dtype": ("precision", "mixed-precision", "torch-dtype"),
+    "--device cpu": ("cpu", "use-cpu"),
+    "--device cuda": ("gpu", "cuda", "gpu-id"),
+    "--seed": ("random-seed", "manual-seed"),
+    "--config": ("config-file", "config-path", "yaml"),
+    "--from": ("recipe", "from-file", "reproduce"),
+    "--no-fetch": ("no-download", "local-files-only"),
+    "--offline": ("local", "no-network"),
+    "--overwrite": ("force", "yes", "replace"),
+    "--quiet": ("silent", "no-progress"),
+    "--videos": ("data", "dataset", "data-dir", "train-data-dir", "instance-data-dir", "images", "video", "input"),
+    "--caption": ("instance-prompt", "prompt", "validation-prompt"),
+    "--lr": ("learning-rate",),
+    "--rank": ("lora-rank", "network-dim", "dim"),
+    "--accumulation": ("gradient-accumulation-steps", "gradient-accumulation", "grad-accum"),
+    "--save-every": ("checkpointing-steps", "checkpoint-every", "save-steps", "save-every-n-steps"),
+    "--keep": ("checkpoints-total-limit", "save-total-limit"),
+    "--sample-every": ("validation-steps", "validation-epochs", "sample-steps"),
+    "--sample-prompt": ("validation-prompts", "sample-prompts"),
+    "--stride": ("sample-stride", "frame-stride"),
+}
+
+#: what no command has yet → names elsewhere
+NOT_YET: Mapping[str, tuple[str, ...]] = {
+    "a picture as input": ("image", "init-image", "input-image", "img", "image-path", "init-img", "strength", "mask"),
+    "a video as input": ("video", "input-video", "init-video", "video-path", "denoise", "denoising-strength"),
+    "control by pictures": ("controlnet", "control-image", "sparsectrl", "ip-adapter", "ip-adapter-scale"),
+    "upscaling": ("upscale", "upscaler", "hires", "hires-fix", "highres-fix", "tile", "tiled"),
+    "interpolation": ("interpolate", "rife", "film", "interpolation"),
+    "more frames than the motion module supports": (
+        *("context", "context-length", "context-frames", "context-overlap", "context-stride", "context-schedule"),
+        *("window", "loop", "closed-loop"),
+    ),
+    "prompts that change over time": ("prompt-map", "prompt-travel", "prompt-schedule", "head-prompt", "tail-prompt"),
+    "a mode for little memory": (
+        *("low-vram", "lowvram", "medvram", "offload", "cpu-offload", "sequential-offload", "vae-slicing"),
+        *("vae-tiling", "xformers", "without-xformers", "attention-slicing"),
+    ),
+    "FreeU": ("freeu", "free-u", "freeinit"),
+}
+
+#: command elsewhere → command here
+COMMANDS: Mapping[str, str] = {
+    **dict.fromkeys(("render", "run", "txt2gif", "txt2vid", "animate", "gen", "sample"), "animdiff generate"),
+    **dict.fromkeys(("train", "finetune", "fine-tune"), "animdiff train-lora"),
+    **dict.fromkeys(("download", "pull", "get", "install"), "animdiff fetch"),
+    **dict.fromkeys(("list", "ls"), "animdiff models list"),
+    **dict.fromkeys(("rm", "remove", "delete"), "animdiff models rm"),
+    **dict.fromkeys(("info", "identify"), "animdiff inspect"),
+    **dict.fromkeys(("eval", "metrics"), "animdiff evaluate"),
+    **dict.fromkeys(("check", "env"), "animdiff doctor"),
+    "version": "animdiff --version",
+    "help": "animdiff --help",
+}
+
+
+def option_hint(option: str, available: Collection[str], help_command: str) -> str:
+    """Return the hint for an unknown option of a command whose options are `available`.
+
+    >>> option_hint("--cfg_scale", ["--guidance-scale"], "animdiff generate --help")
+    'use `--guidance-scale`'
+    """
+    name = option.lstrip("-").replace("_", "-").lower()
+    if f"--{name}" in available:
+        return f"use `--{name}`"
+    ours = [here for here, names in HERE.items() if name in names and here.split()[0] in available]
+    if ours:
+        return f"use `{ours[0]}`"
+    missing = next((feature for feature, names in NOT_YET.items() if name in names), None)
+    if missing:
+        return f"there is no option for this yet: {missing} is not supported"
+    close = closest(f"--{name}", [known for known in available if known.startswith("--")])
+    return f"did you mean `{close}`? See `{help_command}`" if close else f"see `{help_command}`"
+
+
+def command_hint(name: str, available: Collection[str], help_command: str) -> str:
+    """Return the hint for an unknown command of a group whose commands are `available`."""
+    close = closest(name, available)
+    if name in COMMANDS and help_command == "animdiff --help":
+        return f"use `{COMMANDS[name]}`"
+    return f"did you mean `{close}`? See `{help_command}`" if close else f"see `{help_command}`"
