@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
@@ -137,6 +138,7 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
         _report_skipped(skipped, emit)
     if not items:
         raise _nothing_usable(config, skipped)
+    _report_suffixes(items, emit)
     _report_captions(config, items, found.unreadable, emit)
     transparent = sum(item.timeline.transparent for item in items)
     if transparent:
@@ -194,6 +196,13 @@ def _report_skipped(skipped: Sequence[Skip], emit: Emit) -> None:
         rest = Counter(reason for _, reason in skipped[MAX_REPORTED:])
         reasons = ", ".join(f"{count} because {reason}" for reason, count in rest.most_common(3))
         emit(Note(f"skipped {len(skipped) - MAX_REPORTED} more: {reasons}"))
+
+
+def _report_suffixes(items: Sequence[ClipSource], emit: Emit) -> None:
+    """Report what kinds of files are used, if there are several."""
+    counts = Counter(Path(item.name).suffix.lower() or "folders of frames" for item in items)
+    if len(counts) > 1:
+        emit(Note(f"using {', '.join(f'{count} {suffix}' for suffix, count in counts.most_common())}"))
 
 
 def _report_captions(config: DataConfig, items: Sequence[ClipSource], unreadable: Sequence[str], emit: Emit) -> None:
