@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from animdiff_cli.jobs.generate import generate, load
     from animdiff_cli.jobs.train import train
     from animdiff_cli.metrics.camera import camera_motion
-    from animdiff_cli.motion import load_motion_module, plug, unplug
+    from animdiff_cli.motion.load import load_motion_module
+    from animdiff_cli.motion.plug import plug, unplug
 
     __version__: str
 
