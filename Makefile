@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-full lint clean
+.PHONY: demo test test-full lint docs clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/animdiff generate --model pocket --prompt "a red rocket in the night sky" --seed 7
@@ -20,6 +20,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy animdiff_cli
 	$(BIN)/lint-imports --no-cache
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo site/index.html
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
@@ -29,5 +33,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) animdiff-out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site animdiff-out .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,7 @@
 """The commands, flags, links and paths in the documentation exist, and transcripts are complete."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,22 @@ def test_every_command_and_flag_exists(command):
     assert "Usage" in shown
     for flag in re.findall(r"(?<=\s)--?[a-z][a-z-]*", command):
         assert flag in shown, flag
+
+
+def test_the_commands_of_the_rendering_guide_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "generate.md").read_text()
+    Path("night.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    for line in page.splitlines():
+        if not line.startswith("$ animdiff"):
+            continue
+        words = shlex.split(line)[2:]
+        if words[0] == "generate":
+            words += ["--no-fetch", "--set", "num_frames=2", "--steps", "1"]
+            if "-o fish.gif" not in line and "--json" not in line:
+                words.append("--dry-run")  # checks the same; rendering them all would take a minute
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == (3 if "--model ./" in line or "toonyou" in line else 0), (line, result.output)
 
 
 def test_every_scene_is_recorded_in_the_guide():

@@ -11,14 +11,8 @@ from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.values import from_text
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.config.yamlfile import read_mapping
+from animdiff_cli.core.environment import PREFIX, VARIABLES
 from animdiff_cli.errors import UsageError
-
-ENV_PREFIX = "ANIMDIFF_"
-
-#: names with our prefix that are not settings of a render: directories, network, and the device
-OTHER_ENV = frozenset(
-    {"MODELS", "CONFIG", "OUTPUT", "CACHE", "EXTRA_MODELS", "DEVICE", "CIVITAI_ENDPOINT", "ALLOW_HTTP"}
-)
 
 #: flags that are not the key with dashes
 FLAGS: Mapping[str, str] = MappingProxyType(
@@ -63,9 +57,9 @@ def gather(
 def env_layer(environ: Mapping[str, str]) -> Layer:
     """Read variables such as `ANIMDIFF_STEPS=30`. `resolve` refuses a name with our prefix that is not a setting."""
     names = {
-        name.removeprefix(ENV_PREFIX).lower(): name
+        name.removeprefix(PREFIX).lower(): name
         for name in sorted(environ)
-        if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in OTHER_ENV
+        if name.startswith(PREFIX) and name not in VARIABLES
     }
     values = {key: from_text(GenerateConfig, key, environ[name]) for key, name in names.items()}
     return Layer("environment", values, names)

@@ -17,17 +17,12 @@ from animdiff_cli.core.events import Note
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import read_recipe
-from tools.docs import stale
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_package_has_a_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", animdiff_cli.__version__)
-
-
-def test_the_keyword_arguments_are_those_of_the_schema():
-    assert not [path for path in stale() if path.suffix == ".py"], "run `python -m tools.docs`"
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.docs import keywords
+from tools.docs import keywords, pages
 
 #: file → its content
-GENERATED: Mapping[Path, Callable[[], str]] = {keywords.OUTPUT: keywords.page}
+GENERATED: Mapping[Path, Callable[[], str]] = {
+    keywords.OUTPUT: keywords.page,
+    pages.SETTINGS: pages.settings_page,
+    pages.ENVIRONMENT: pages.environment_page,
+}
 
 
 def stale() -> list[Path]:
