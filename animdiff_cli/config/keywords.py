@@ -132,7 +132,7 @@ class TrainSettings(TypedDict, total=False):
     domain_adapter: ScaledRef | None
     """Frozen domain adapter, `REF@SCALE` or `{ref, scale}`."""
     out: Ref | None
-    """Folder of the run; null derives a name from the videos."""
+    """Folder of the run, or the result as `NAME.safetensors`, with the run in the folder NAME."""
     rank: int
     """Rank of the LoRA or adapter."""
     as_lora: bool
