@@ -17,8 +17,10 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
 
-#: keys of the vectors in A1111's files; diffusers uses the token as key
-A1111_KEYS = ("string_to_param.*", "emb_params")
+#: prefix of the vectors in A1111's pickles, before a placeholder such as `*`; diffusers uses the token as key
+A1111_PREFIX = "string_to_param."
+#: keys in files of diffusers' advanced training of SDXL
+_ADVANCED_KEYS = {"text_encoder": "text_encoders_0", "text_encoder_2": "text_encoders_1"}
 #: SDXL files hold one matrix per text encoder
 SDXL_KEYS = {part.name: part.embedding_key for part in MODEL_PARTS if part.embedding_key}
 #: tokens of one prompt without start and end
@@ -31,6 +33,12 @@ class Embedding:
 
     word: str
     vectors: Mapping[str, LazyTensor]
+    token: str | None = None  # the word that the file itself records
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of a prompt that stand for it."""
+        return (self.word, self.token) if self.token and self.token.lower() != self.word.lower() else (self.word,)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -53,7 +61,19 @@ def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, mode
                 f"{path.name} does not fit {model.name}: its tokens are {theirs}, the text encoder reads {width}",
                 hint="use a textual inversion that was made for the model's base",
             )
-    return Embedding(path.stem, {name: vectors[name] for name in widths})
+    return Embedding(path.stem, {name: vectors[name] for name in widths}, _token(file.tensors))
+
+
+def check_words(embeddings: Sequence[Embedding]) -> None:
+    """Raise `UsageError` if two files have the same name, which is their word."""
+    seen: set[str] = set()
+    for embedding in embeddings:
+        word = embedding.word.lower()
+        if word in seen:
+            raise UsageError(
+                f"the word `{embedding.word}` is given twice", hint="rename one of the files: the name is the word"
+            )
+        seen.add(word)
 
 
 def add_embeddings(
@@ -80,19 +100,32 @@ def add_embeddings(
 def expand_embeddings(prompt: str, embeddings: Iterable[Embedding]) -> str:
     """Replace the words of embeddings with their tokens."""
     for embedding in embeddings:
-        prompt = replace_word(prompt, embedding.word, embedding.tokens)
+        for word in embedding.words:
+            prompt = replace_word(prompt, word, embedding.tokens)
     return prompt
 
 
 def _by_encoder(tensors: Mapping[str, LazyTensor], path: Path) -> dict[str, LazyTensor]:
     if "clip_g" in tensors or "clip_l" in tensors:
         return {encoder: tensors[key] for encoder, key in SDXL_KEYS.items() if key in tensors}
-    named = [key for key in A1111_KEYS if key in tensors] or [key for key in tensors if tensors[key].shape]
+    if "text_encoders_0" in tensors:
+        return {part: tensors[key] for part, key in _ADVANCED_KEYS.items() if key in tensors}
+    if "emb_params" in tensors:
+        return {"text_encoder": tensors["emb_params"]}
+    named = [key for key in tensors if key.startswith(A1111_PREFIX)] or [key for key in tensors if tensors[key].shape]
     if len(named) != 1:
         raise IntegrityError(
             f"{path.name} holds {len(named)} textual inversions", hint="use a file that holds one, named by its word"
         )
     return {"text_encoder": tensors[named[0]]}
+
+
+def _token(tensors: Mapping[str, LazyTensor]) -> str | None:
+    """Return the token that a file of diffusers or A1111 records as the name of its vectors."""
+    if len(tensors) != 1:
+        return None
+    name = next(iter(tensors)).removeprefix(A1111_PREFIX)
+    return name if name not in ("*", "emb_params") and len(name) > 1 else None
 
 
 def _matrix(tensor: LazyTensor, path: Path) -> LazyTensor:

@@ -13,7 +13,7 @@ from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.core.model_parts import TOKENIZERS, networks_of
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, open_embedding
+from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, check_words, open_embedding
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
@@ -65,11 +65,13 @@ def open_patches(
     if domain_adapter:
         checked.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
     widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)} if embeddings else {}
+    opened = tuple(open_embedding(path, widths, base, model) for path in embeddings)
+    check_words(opened)
     return ModelPatches(
         loras=tuple(one.lora for one in checked),
         vae=open_vae(vae, _own_vae(model), base, model) if vae else None,
-        embeddings=tuple(open_embedding(path, widths, base, model) for path in embeddings),
-        notes=tuple(one.note for one in checked if one.note),
+        embeddings=opened,
+        notes=(*open_model(model).notes, *(one.note for one in checked if one.note)),
     )
 
 
@@ -97,7 +99,7 @@ def _open_lora(
     lora: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
 ) -> CheckedLora:
     file, _ = open_kind(lora.path, "lora", base=base, model=model)
-    return check_lora(open_lora(file, lora.scale, alpha_mode), shapes, f"the image model {model.name}")
+    return check_lora(open_lora(file, lora.scale, alpha_mode, strict=False), shapes, f"the image model {model.name}")
 
 
 def _open_adapter(
@@ -105,7 +107,7 @@ def _open_adapter(
 ) -> CheckedLora:
     """Open a domain adapter. In a converted layout it cannot be told from a LoRA of the UNet's attentions."""
     file, _ = open_kind(adapter.path, "domain-adapter", also=("lora",), base=base, model=model)
-    opened = open_lora(file, adapter.scale, alpha_mode)
+    opened = open_lora(file, adapter.scale, alpha_mode, strict=False)
     if strange := [module for module in opened.modules if not _is_attention(module)]:
         raise UsageError(
             f"{adapter.path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, an adapter only the"

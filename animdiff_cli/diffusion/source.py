@@ -12,7 +12,7 @@ from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.canonical import CanonicalWeights
-from animdiff_cli.weights.checkpoint import read_checkpoint
+from animdiff_cli.weights.checkpoint import UNKNOWN, read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
     check_parts,
     kept_configs,
@@ -39,6 +39,13 @@ class ModelSource:
     def parts(self) -> tuple[str, ...]:
         """Names of the networks of this base, in loading order."""
         return networks_of(self.base)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Name the weights that are left out because no part has them."""
+        unknown = [key for key, reason in self.contents.dropped.items() if reason == UNKNOWN]
+        example = f"such as `{unknown[0][:120]}`" if unknown else ""
+        return (f"{self.path.name}: {len(unknown)} unknown weights are left out, {example}",) if unknown else ()
 
     def config(self, part: str) -> dict[str, Any]:
         """Return the config of one part: its `config.json`, or a config inferred from the shapes in a single file."""
@@ -128,7 +135,7 @@ def _open_model(path: Path, states: tuple[tuple[int, int], ...]) -> ModelSource:
             f"{path.name} is an image model of {base}; this version renders Stable Diffusion 1.5 and SDXL",
             hint="use a Stable Diffusion 1.5 or SDXL checkpoint",
         )
-    return ModelSource(path, info.base, read_checkpoint(file))
+    return ModelSource(path, info.base, read_checkpoint(file, strict=False))
 
 
 def _missing_part_hint(part: str) -> str:

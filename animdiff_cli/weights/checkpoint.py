@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -26,8 +27,14 @@ DROPS: tuple[tuple[str, str], ...] = (
     (r".*(?:betas|alphas_cumprod|alphas_cumprod_prev|posterior_\w+|lvlb_weights|denoiser\.sigmas)", "noise schedule"),
     (r".*(?:sqrt|log)_(?:one_minus|recip\w*)?_?alphas_cumprod\w*", "noise schedule"),
     (r"(?:global_step|epoch|model\.sigmas|.*num_batches_tracked)", "training counter"),
+    (r"(?:v_pred|ztsnr|edm_vpred\.sigma_(?:min|max))", "prediction type, read when the model is opened"),
+    (
+        r"(?:logvar|scale_factor|embedding_manager\..*|(?:lr_)?scheduler\..*|optimizer.*|callbacks\..*)",
+        "state of training",
+    ),
     (r"(?:cond_stage_model\.transformer\.|text_encoder\.)vision_model\..*", "CLIP vision model"),
 )
+UNKNOWN = "no part of a Stable Diffusion model has this weight"
 #: metadata key of the dtype of the position ids, which restores them
 IDS_KEY = "animdiff.position_ids"
 IDS_NAME = "text_model.embeddings.position_ids"
@@ -61,19 +68,23 @@ def convert_vae(
     return ConvertedWeights({"": tensors}, dropped=contents.dropped, metadata=dict(file.metadata) | {KIND_KEY: "vae"})
 
 
-def read_checkpoint(file: WeightFile) -> CanonicalWeights:
-    """Read a model under canonical names. Raises `IntegrityError` for unknown keys."""
+def read_checkpoint(file: WeightFile, *, strict: bool = True) -> CanonicalWeights:
+    """Read a model under canonical names. Unknown keys are left out, or refused with `IntegrityError` if `strict`."""
+    if any("_orig_mod." in key for key in file.tensors):  # added by torch.compile
+        file = replace(file, tensors={key.replace("_orig_mod.", ""): tensor for key, tensor in file.tensors.items()})
     if file.container == "diffusers folder":
-        contents = _canonical(file, _from_folder)
+        contents = _canonical(file, _from_folder, strict=strict)
         return CanonicalWeights(contents.tensors, contents.dropped, dict(file.metadata) | recorded_configs(file.path))
     layers = ldm_unet.layers_of_original(key.removeprefix("model.diffusion_model.") for key in file.tensors)
     levels = _levels(file)
-    contents = _canonical(file, lambda key, tensor: _from_one_file(key, tensor, layers, levels))
+    contents = _canonical(file, lambda key, tensor: _from_one_file(key, tensor, layers, levels), strict=strict)
     ids = next((t.dtype for key, t in file.tensors.items() if key.endswith(IDS_NAME)), None)
     return CanonicalWeights(contents.tensors, contents.dropped, dict(file.metadata) | ({IDS_KEY: ids} if ids else {}))
 
 
-def _canonical(file: WeightFile, name: Callable[[str, LazyTensor], Mapping[str, LazyTensor]]) -> CanonicalWeights:
+def _canonical(
+    file: WeightFile, name: Callable[[str, LazyTensor], Mapping[str, LazyTensor]], *, strict: bool = True
+) -> CanonicalWeights:
     tensors: dict[str, LazyTensor] = {}
     dropped: dict[str, str] = {}
     unknown = []
@@ -85,8 +96,10 @@ def _canonical(file: WeightFile, name: Callable[[str, LazyTensor], Mapping[str, 
             dropped[key] = reason
         elif not found:
             unknown.append(key)
-    if unknown:
-        refuse_keys(unknown, file.path.name, "no part of a Stable Diffusion model has this weight")
+    if not strict:
+        dropped |= dict.fromkeys(unknown, UNKNOWN)
+    elif unknown:
+        refuse_keys(unknown, file.path.name, UNKNOWN)
     return CanonicalWeights(tensors, dropped, file.metadata)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from animdiff_cli.core.model_parts import NETWORKS
-from animdiff_cli.errors import IntegrityError
+from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.files import WeightFile, open_weights
 from animdiff_cli.weights.lazy import LazyTensor
@@ -20,6 +20,13 @@ def open_folder(folder: Path) -> WeightFile:
 
     Raises `IntegrityError` if the folder has no weights.
     """
+    if adapters := _only_adapters(folder):
+        if len(adapters) > 1:
+            raise UsageError(
+                f"{folder} holds {len(adapters)} adapters: {', '.join(path.name for path in adapters[:5])}",
+                hint=f"name one of them: `{adapters[0]}`",
+            )
+        folder = adapters[0]
     parts = {part: found for part in NETWORKS if (found := weight_files(folder / part))}
     if not parts:
         return _merged(folder, {"": weight_files(folder)})
@@ -41,8 +48,16 @@ def _is_loadable(path: Path, variant: str) -> bool:
     return ".non_ema" not in path.name and (bool(variant) or ".fp16" not in path.name)
 
 
-def _adapter_settings(folder: Path) -> dict[str, str]:
-    """Read peft's `adapter_config.json` as the metadata that diffusers stores in a LoRA file."""
+def _only_adapters(folder: Path) -> list[Path]:
+    """List the peft adapters in subfolders named by adapter, of a folder without weights of its own."""
+    if weight_files(folder):
+        return []
+    found = (path.parent for path in sorted(folder.glob(f"*/{ADAPTER_CONFIG}")))
+    return [path for path in found if path.name not in NETWORKS]
+
+
+def _adapter_settings(folder: Path, part: str) -> dict[str, object]:
+    """Read peft's `adapter_config.json` as the settings that diffusers stores in a LoRA file."""
     path = folder / ADAPTER_CONFIG
     if not path.is_file():
         return {}
@@ -52,13 +67,17 @@ def _adapter_settings(folder: Path) -> dict[str, str]:
         raise IntegrityError(f"{path} is not JSON: {error}", hint="download the LoRA again") from error
     if not isinstance(config, dict) or config.get("use_rslora"):
         raise IntegrityError(f"{path} sets `use_rslora`, which is not supported")
-    settings = {f"unet.{name}": config[name] for name in ("r", "lora_alpha", "alpha_pattern") if name in config}
-    return {PEFT_KEY: json.dumps(settings)}
+    return {f"{part}.{name}": config[name] for name in ("r", "lora_alpha", "alpha_pattern") if name in config}
 
 
 def _merged(folder: Path, files: dict[str, list[Path]]) -> WeightFile:
     tensors: dict[str, LazyTensor] = {}
-    metadata = _adapter_settings(folder)
+    metadata: dict[str, str] = {}
+    settings = _adapter_settings(folder, "unet")
+    for prefix, _ in files.items():
+        settings |= _adapter_settings(folder / prefix.removesuffix("."), prefix.removesuffix(".") or "unet")
+    if settings:
+        metadata[PEFT_KEY] = json.dumps(settings)
     for prefix, paths in files.items():
         for path in paths:
             opened = _open_part(path, prefix)

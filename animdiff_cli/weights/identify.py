@@ -15,6 +15,7 @@ from animdiff_cli.weights.unknown_files import raise_unknown_file
 
 _MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
 _LORA = r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer|hada_w|lokr_w"
+_FULL = r"\.diff$|\.w_norm$"
 #: kind → patterns that must each match some key. The first matching kind wins, so the order matters: a SparseCtrl
 #: contains motion modules, a MotionLoRA names them, a checkpoint contains a VAE.
 SIGNATURES: tuple[tuple[WeightsKind, tuple[str, ...]], ...] = (
@@ -22,12 +23,12 @@ SIGNATURES: tuple[tuple[WeightsKind, tuple[str, ...]], ...] = (
     ("ip-adapter", (r"ip_adapter\.", r"image_proj\.")),
     ("motion-lora", (rf".*(?:motion_modules|temporal_attentions).*(?:{_LORA})",)),
     ("domain-adapter", (r"(?:down|up)_blocks.*attn[12]\.processor\.to_q_lora\.down\.weight$",)),
-    ("lora", (rf".*(?:{_LORA})",)),
+    ("lora", (rf".*(?:{_LORA}|{_FULL})",)),
     (
         "controlnet",
         (r"(?:control_model\.|module\.)?(?:input_hint_block\.|controlnet_cond_embedding\.|zero_convs\.|lllite)",),
     ),
-    ("embedding", (r"(?:string_to_param\.\*|emb_params|clip_g)$",)),
+    ("embedding", (r"(?:string_to_param\.[^.]+|emb_params|clip_g|text_encoders_0)$",)),
     ("motion-module", (_MOTION,)),
     ("base", (r"(?:model\.diffusion_model\.|unet\.conv_in\.)",)),
     ("vae", (r"(?:first_stage_model\.|vae\.)?decoder\.(?:up\.|up_blocks\.)",)),

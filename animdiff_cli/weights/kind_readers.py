@@ -109,9 +109,10 @@ def embedding(file: WeightFile) -> KindDetails:
     """Read a textual inversion."""
     matrices = {key: tensor.shape for key, tensor in file.tensors.items() if tensor.shape}
     widths = {shape[-1] for shape in matrices.values()}
-    base = "sdxl" if "clip_g" in matrices else EMBEDDING_WIDTHS.get(next(iter(widths), 0))
+    base = "sdxl" if matrices.keys() & {"clip_g", "text_encoders_1"} else EMBEDDING_WIDTHS.get(next(iter(widths), 0))
     tokens = max((shape[0] if len(shape) > 1 else 1 for shape in matrices.values()), default=0)
-    layout = "original" if {"emb_params", "string_to_param.*"} & matrices.keys() else "diffusers"
+    is_original = any(key == "emb_params" or key.startswith("string_to_param.") for key in matrices)
+    layout = "original" if is_original else "diffusers"
     return KindDetails(layout, base, notes=(f"{tokens} tokens",))
 
 

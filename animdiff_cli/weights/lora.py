@@ -9,7 +9,8 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.canonical import refuse_keys
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.lazy import LazyTensor
-from animdiff_cli.weights.lora_layouts import module_of, read_alphas, read_names
+from animdiff_cli.weights.lora_layouts import Alphas, module_of, read_alphas, read_names
+from animdiff_cli.weights.lora_names import LoraName, parse_key
 
 ModuleTensors = Mapping[str, LazyTensor]  # the tensors of one module by role
 Shapes = Mapping[str, tuple[int, ...]]  # by canonical weight name (`unet.conv_in.weight`)
@@ -23,6 +24,7 @@ class LoraWeights:
     modules: Mapping[str, ModuleTensors]
     alphas: Mapping[str, float]
     scale: float
+    unknown: tuple[str, ...] = ()  # keys of no known layout, which are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +37,56 @@ class CheckedLora:
     @property
     def note(self) -> str | None:
         """Describe what is left out; None if nothing is."""
-        if not self.missing:
-            return None
-        count, total = len(self.missing), len(self.missing) + len(self.lora.modules)
-        return f"{self.lora.source}: {count} of its {total} modules are not in the model, such as `{self.missing[0]}`"
+        notes = []
+        if self.missing:
+            count, total = len(self.missing), len(self.missing) + len(self.lora.modules)
+            notes.append(f"{count} of its {total} modules are not in the model, such as `{self.missing[0]}`")
+        if unknown := self.lora.unknown:
+            notes.append(f"{len(unknown)} keys of no known layout are left out, such as `{unknown[0][:120]}`")
+        return f"{self.lora.source}: {'; '.join(notes)}" if notes else None
 
 
-def open_lora(file: WeightFile, scale: float = 1.0, alpha_mode: LoraAlphaMode = "alpha") -> LoraWeights:
+def open_lora(
+    file: WeightFile, scale: float = 1.0, alpha_mode: LoraAlphaMode = "alpha", *, strict: bool = True
+) -> LoraWeights:
     """Open a LoRA of any layout. `alpha_mode` "official" ignores its alphas, as the original code does.
 
-    Raises `IntegrityError` for keys of no known layout and for modules with factors missing.
+    Unless `strict`, keys of no known layout are left out. Raises `IntegrityError` for them otherwise, and for modules
+    with factors missing.
     """
     with refuse_unusable(file.path.name):
-        return _open_lora(file, scale, alpha_mode)
+        return _open_lora(file, scale, alpha_mode, strict)
 
 
-def _open_lora(file: WeightFile, scale: float, alpha_mode: LoraAlphaMode) -> LoraWeights:
-    names = read_names(file)
+def _open_lora(file: WeightFile, scale: float, alpha_mode: LoraAlphaMode, strict: bool) -> LoraWeights:
+    names = read_names(file, strict=strict)
     modules: dict[str, dict[str, LazyTensor]] = {}
     for name, tensor in names.items():
         modules.setdefault(module_of(name), {})[name.role] = tensor
+    values = dict(alphas.values) if (alphas := _alphas(file, names, alpha_mode)) else {}
+    for module in list(modules):
+        _split_bias(module, modules, values)
     if incomplete := [module for module, tensors in modules.items() if not _is_complete(set(tensors))]:
         refuse_keys(incomplete, file.path.name, "a factor of the module's low-rank product is missing")
-    alphas = read_alphas(file, names) if alpha_mode == "alpha" else None
-    return LoraWeights(file.path.name, modules, alphas.values if alphas else {}, scale)
+    unknown = tuple(key for key in file.tensors if parse_key(key) is None)
+    return LoraWeights(file.path.name, modules, values, scale, unknown)
+
+
+def _alphas(file: WeightFile, names: Mapping[LoraName, LazyTensor], alpha_mode: LoraAlphaMode) -> Alphas | None:
+    return read_alphas(file, names) if alpha_mode == "alpha" else None
+
+
+def _split_bias(module: str, modules: dict[str, dict[str, LazyTensor]], alphas: dict[str, float]) -> None:
+    """Make changes of a bias a module of their own, named after the bias."""
+    tensors = modules[module]
+    if bias := tensors.pop("diff_b", None):
+        modules[f"{module}.bias"] = {"diff": bias}
+    if (bias := tensors.pop("up_bias", None)) and "down" in tensors:
+        modules[f"{module}.bias"] = {"up_bias": bias, "down": tensors["down"]}
+        if module in alphas:
+            alphas[f"{module}.bias"] = alphas[module]
+    if not tensors.keys() - {"alpha", "scalar"}:
+        del modules[module]
 
 
 def check_lora(lora: LoraWeights, shapes: Shapes, target: str) -> CheckedLora:
@@ -83,6 +111,8 @@ def check_lora(lora: LoraWeights, shapes: Shapes, target: str) -> CheckedLora:
 def delta_size(tensors: ModuleTensors) -> tuple[int, int]:
     """Return the first dimension and the number of elements of ΔW, for every family."""
     shape = {role: tensor.shape for role, tensor in tensors.items()}
+    if full := shape.get("diff", shape.get("up_bias")):
+        return full[0], prod(full)
     if "up" in shape:
         rows, rest = shape["up"][0], prod(shape["down"][1:])
         return rows, rows * rest * (prod(shape["mid"][2:]) if "mid" in shape else 1)
@@ -95,7 +125,7 @@ def delta_size(tensors: ModuleTensors) -> tuple[int, int]:
 
 
 def _is_complete(roles: set[str]) -> bool:
-    products = ({"down", "up"}, {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
+    products = ({"diff"}, {"up_bias", "down"}, {"down", "up"}, {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
     lokr = all(f"lokr_{w}" in roles or {f"lokr_{w}_a", f"lokr_{w}_b"} <= roles for w in ("w1", "w2"))
     return lokr or any(product <= roles for product in products)
 

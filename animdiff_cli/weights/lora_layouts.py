@@ -43,10 +43,11 @@ class Alphas:
         return json.dumps({"dtype": self.dtype, "shape": self.shape, "values": self.values}, sort_keys=True)
 
 
-def read_names(file: WeightFile) -> dict[LoraName, LazyTensor]:
-    """Parse the keys of a LoRA. Raises `IntegrityError` for unknown keys and incomplete pairs."""
+def read_names(file: WeightFile, *, strict: bool = True) -> dict[LoraName, LazyTensor]:
+    """Parse the keys of a LoRA. Raises `IntegrityError` for unknown keys if `strict`, and for incomplete pairs."""
     parsed = {key: parse_key(key) for key in file.tensors}
-    if unknown := [key for key, found in parsed.items() if found is None]:
+    unknown = [key for key, found in parsed.items() if found is None]
+    if unknown and (strict or len(unknown) == len(parsed)):
         refuse_keys(unknown, file.path.name, "no known LoRA layout has this key")
     names = {found[1]: file.tensors[key] for key, found in parsed.items() if found}
     _check_pairs(names, file.path.name)

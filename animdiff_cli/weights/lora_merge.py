@@ -47,7 +47,16 @@ def merge_loras_in_place(weights: Mapping[str, Tensor], loras: Sequence[LoraWeig
 
 def lora_delta(tensors: ModuleTensors, alpha: float | None, shape: tuple[int, ...], start: int, stop: int) -> Tensor:
     """Compute rows `[start, stop)` of ΔW, alpha/rank included, in float32 and the weight's own shape."""
+    change = _delta(tensors, alpha, shape, start, stop)
+    return change * tensors["scalar"].read().float().flatten() if "scalar" in tensors else change
+
+
+def _delta(tensors: ModuleTensors, alpha: float | None, shape: tuple[int, ...], start: int, stop: int) -> Tensor:
     rows = (stop - start, *shape[1:])
+    if "diff" in tensors:
+        return tensors["diff"].rows(start, stop).float().reshape(rows)
+    if "up_bias" in tensors:
+        return _scaled(tensors["up_bias"].rows(start, stop).float(), alpha, tensors["down"].num_rows)
     if "up" in tensors:
         return _scaled(_low_rank(tensors, start, stop), alpha, tensors["down"].num_rows).reshape(rows)
     if "hada_w1_a" in tensors:

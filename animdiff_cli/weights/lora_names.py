@@ -21,15 +21,17 @@ KOHYA_ROLES = {
         for role in (
             *("alpha", "dora_scale", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
             *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+            *("scalar", "diff", "diff_b"),
         )
     },
 }
+#: changes of norms in files of LyCORIS: as those of full matrices and biases
+NORM_ROLES = {"w_norm": "diff", "b_norm": "diff_b"}
 #: suffix in files of peft, diffusers and older diffusers → (layout, role)
 DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "lora_A.weight": ("peft", "down"),
     "lora_B.weight": ("peft", "up"),
-    "lora_A.default.weight": ("peft", "down"),
-    "lora_B.default.weight": ("peft", "up"),
+    "lora_B.bias": ("peft", "up_bias"),
     "lora_magnitude_vector": ("peft", "magnitude"),
     "lora_magnitude_vector.weight": ("peft", "magnitude"),
     "lora.down.weight": ("diffusers", "down"),
@@ -37,6 +39,7 @@ DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "lora_linear_layer.down.weight": ("diffusers", "down"),
     "lora_linear_layer.up.weight": ("diffusers", "up"),
     "alpha": ("diffusers", "alpha"),
+    **{suffix: ("kohya", role) for suffix, role in (KOHYA_ROLES | NORM_ROLES).items() if suffix != "alpha"},
 }
 #: ResNets per level of every base, for kohya files that use the original numbering of modules
 LAYERS = 2
@@ -49,6 +52,7 @@ KOHYA_WORDS = (
     *("time_embedding", "add_embedding", "time_emb_proj", "linear_1", "linear_2"),
     *("input_blocks", "middle_block", "output_blocks", "in_layers", "emb_layers", "out_layers"),
     *("skip_connection", "op", "time_embed", "label_emb", "out", "norm", "norm1", "norm2", "norm3"),
+    *("conv_norm_out", "group_norm", "in_layers", "emb", "positional_embedding"),
     *("motion_modules", "temporal_transformer", "attention_blocks", "norms", "ff_norm"),
     *("text_model", "encoder", "layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj"),
     *("mlp", "fc1", "fc2", "embeddings", "token_embedding", "position_embedding", "text_projection"),
@@ -62,6 +66,12 @@ _DOTTED = re.compile(
     + "|".join(re.escape(suffix) for suffix in sorted(DOTTED_ROLES, key=len, reverse=True))
     + ")"
 )
+#: attentions of the text encoder in files of diffusers 0.17
+_OLD_TEXT = re.compile(r"(text_encoder(?:_2)?)\.(.+)\.to_(q|k|v|out)_lora\.(down|up)\.weight")
+#: the name of a peft adapter within a key
+_ADAPTER = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.(?!weight$|bias$)[^.]+(\.(?:weight|bias))?$")
+#: LDM module names without kohya's prefix, as trainers for ComfyUI write them
+_LDM = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")
 _PROJECTION = re.compile(r"(.+)\.(to_q|to_k|to_v|to_out)(?:\.0)?")
 
 
@@ -88,10 +98,20 @@ def parse_key(key: str) -> tuple[Layout, LoraName] | None:
     >>> parse_key("lora_te_text_model_encoder_layers_3_mlp_fc1.alpha")[1].module
     'text_model.encoder.layers.3.mlp.fc1'
     """
-    for read in (_kohya, _processor, _dotted):
-        if found := read(key.removeprefix("module.")):
-            return found
-    return None
+    plain = _without_wrappers(key)
+    return next((found for read in (_kohya, _processor, _old_text, _dotted) if (found := read(plain))), None)
+
+
+def _without_wrappers(key: str) -> str:
+    """Remove what wrappers, compilers and trainers add to names."""
+    plain = key.removeprefix("module.").replace("_orig_mod.", "").replace("_orig_mod_", "")
+    plain = plain.replace("base_model.model.", "", 1)
+    for prefix in ("model.diffusion_model.", "diffusion_model."):
+        if plain.startswith(prefix):
+            plain = f"unet.{plain.removeprefix(prefix)}"
+    if plain.startswith("lycoris_"):
+        plain = f"lora_unet_{plain.removeprefix('lycoris_')}"
+    return _ADAPTER.sub(r"\1\2", plain)
 
 
 def format_key(name: LoraName, layout: Layout, *, two_encoders: bool = False) -> str | None:
@@ -141,7 +161,7 @@ def underscored(module: str) -> str:
 
 def _kohya(key: str) -> tuple[Layout, LoraName] | None:
     match = _KOHYA.fullmatch(key)
-    module, role = (dotted(match[2]), KOHYA_ROLES.get(match[3])) if match else (None, None)
+    module, role = (dotted(match[2]), (KOHYA_ROLES | NORM_ROLES).get(match[3])) if match else (None, None)
     if match is None or module is None or role is None:
         return None
     if module.startswith(("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.")):
@@ -159,13 +179,23 @@ def _processor(key: str) -> tuple[Layout, LoraName] | None:
     return layout, LoraName("unet", diffusers_name(module) or module, match[4])
 
 
+def _old_text(key: str) -> tuple[Layout, LoraName] | None:
+    match = _OLD_TEXT.fullmatch(key)
+    if match is None:
+        return None
+    part: PartName = "text_encoder_2" if match[1] == "text_encoder_2" else "text_encoder"
+    return "diffusers", LoraName(part, f"{match[2]}.{match[3]}_proj", match[4])
+
+
 def _dotted(key: str) -> tuple[Layout, LoraName] | None:
     match = _DOTTED.fullmatch(key)
-    if match is None:
+    if match is None or match[2].startswith("lora_"):
         return None
     part: PartName = next((part for part in LORA_PARTS if part == match[1]), "unet")
     layout, role = DOTTED_ROLES[match[3]]
     module = match[2] if part == "unet" or match[2].startswith("text_") else f"text_model.{match[2]}"
+    if part == "unet" and module.startswith(_LDM):
+        module = ldm_unet.to_diffusers(module, LAYERS) or module
     return layout, LoraName(part, diffusers_name(module) or module, role)
 
 

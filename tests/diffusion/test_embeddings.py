@@ -9,9 +9,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from animdiff_cli.core.embedding_words import contains_word
 from animdiff_cli.diffusion.build import Components
-from animdiff_cli.diffusion.embeddings import add_embeddings, expand_embeddings, open_embedding
+from animdiff_cli.diffusion.embeddings import add_embeddings, check_words, expand_embeddings, open_embedding
 from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
-from animdiff_cli.errors import IntegrityError
+from animdiff_cli.errors import IntegrityError, UsageError
 from tests.conftest import byte_tokenizer
 
 WIDTH = 768
@@ -51,6 +51,9 @@ def load(tmp_path):
         (lambda v: {"emb_params": v}, "easynegative.safetensors"),
         (lambda v: {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": v}}, "easynegative.pt"),
         (lambda v: {"<any-token>": v}, "easynegative.bin"),
+        (lambda v: {"string_to_param": torch.nn.ParameterDict({"*": torch.nn.Parameter(v)})}, "easynegative.pt"),
+        (lambda v: {"string_to_param": {"sks": v}}, "easynegative.pt"),
+        (lambda v: {"text_encoders_0": v, "text_encoders_1": torch.zeros(3, 1280)}, "easynegative.safetensors"),
         (lambda v: {"clip_l": v, "clip_g": torch.zeros(3, 1280)}, "easynegative.safetensors"),
     ],
 )
@@ -94,3 +97,12 @@ def test_prompts_without_the_word_are_read_as_before(load, vectors, encoder):
 def test_a_word_inside_a_longer_one_is_not_meant(text):
     assert not contains_word(f"{text}xcatx", "cat") or contains_word(text, "cat") or contains_word(f"{text} ", "cat")
     assert contains_word(f"{text} cat,", "cat")
+
+
+def test_the_token_inside_a_file_is_a_word_too(load, vectors):
+    embedding = load({"<cat-toy>": vectors}, "cat.safetensors")
+    assert embedding.words == ("cat", "<cat-toy>")
+    expanded = expand_embeddings("a <cat-toy> here", [embedding])
+    assert "cat-toy" not in expanded and embedding.tokens[0] in expanded
+    with pytest.raises(UsageError, match="the word `cat` is given twice"):
+        check_words([embedding, embedding])

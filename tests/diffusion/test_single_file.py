@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animdiff_cli.diffusion.build import check_model, load_components, part_config
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
@@ -132,3 +134,22 @@ def test_a_cut_file_of_a_folder_is_named_with_its_part(toy_model, tmp_path):
     cut.write_bytes(cut.read_bytes()[:-9])
     with pytest.raises(IntegrityError, match=r"^text_encoder/model\.safetensors is not a valid safetensors file"):
         load_components(tmp_path / "model", PLAN)
+
+
+def test_keys_that_no_picture_needs_are_left_out(toy_checkpoint, tmp_path):
+    weights = load_file(toy_checkpoint)
+    with safe_open(toy_checkpoint, "pt") as file:
+        metadata = file.metadata()
+    inert = {
+        "v_pred": torch.tensor([]),
+        "ztsnr": torch.tensor([]),
+        "logvar": torch.zeros(9),
+        "model_ema.decay": torch.zeros(1),
+    }
+    renamed = {k.replace("diffusion_model.", "diffusion_model._orig_mod."): v for k, v in weights.items()}
+    save_file(renamed | inert, tmp_path / "a.safetensors", metadata)
+    assert open_model(tmp_path / "a.safetensors").notes == ()
+    check_model(tmp_path / "a.safetensors")
+    save_file(weights | {"strange.thing": torch.zeros(9)}, tmp_path / "b.safetensors", metadata)
+    check_model(tmp_path / "b.safetensors")
+    assert "1 unknown weights are left out, such as `strange.thing`" in open_model(tmp_path / "b.safetensors").notes[0]
