@@ -39,6 +39,7 @@ class Pipeline:
     vae: Vae
     encode: EncodePrompt
     prediction_type: str = "epsilon"
+    conditions: tuple[Condition, ...] = ()  # beside the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def sample_latents(
 
 
 def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = ignore_report) -> list[Condition]:
-    """Encode the prompt, and before it the negative prompt if guidance is on."""
+    """Encode the prompt, and before it the negative prompt if guidance is on; add the conditions of `pipe`."""
     prompts = [config.negative_prompt or None, config.prompt] if config.guidance_scale > 1 else [config.prompt]
     texts = {prompt: pipe.encode(prompt, clip_skip=config.clip_skip, report=report) for prompt in reversed(prompts)}
     embeds = torch.cat([texts[prompt].embeds for prompt in prompts])
@@ -105,4 +106,4 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = i
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
         conditions.append(SdxlCondition(torch.cat(pooled), sizes))
-    return conditions
+    return [*conditions, *pipe.conditions]

@@ -13,6 +13,7 @@ from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
 from animdiff_cli.diffusion.build import Components, load_components
+from animdiff_cli.diffusion.conditions import Condition
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
@@ -37,6 +38,7 @@ class Animator:
     motion: MotionModule | None
     hashes: Future[WeightHashes]  # computed while the weights load and the first steps run
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
+    conditions: tuple[Condition, ...] = ()  # beside the prompt
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -95,7 +97,7 @@ class Animator:
     def pipeline(self) -> Pipeline:
         """The networks as `diffusion.pipeline` takes them."""
         parts = self.components
-        return Pipeline(parts.unet, parts.vae, self._encode, parts.prediction_type)
+        return Pipeline(parts.unet, parts.vae, self._encode, parts.prediction_type, self.conditions)
 
     def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
         if prompt is not None:
