@@ -1,6 +1,7 @@
 """Whole runs of a few steps on a toy model: their results, interrupts and resumes."""
 
 import json
+import signal
 import threading
 
 import numpy as np
@@ -14,6 +15,7 @@ from animdiff_cli.jobs.train import run_training
 from animdiff_cli.motion import load_motion_module
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.read import read_clip
+from animdiff_cli.training.loop import deferred_interrupts
 from animdiff_cli.training.lora_layers import LoraLayers, motion_projections
 from animdiff_cli.training.metrics_log import read_metrics
 from animdiff_cli.weights.files import read_metadata, read_tensors, write_tensors
@@ -325,3 +327,21 @@ def test_stage_2_starts_from_the_float32_values_of_the_file(make_plan, toy_model
     original = load_motion_module(toy_motion_file).float().state_dict()
     assert models.unet.dtype == torch.bfloat16
     assert all(torch.equal(tensor, original[key]) for key, tensor in models.motion.state_dict().items())
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX signals")
+def test_a_closing_terminal_sends_its_signal_twice_and_the_step_is_still_finished():
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        with deferred_interrupts() as requested:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            assert requested()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.signal(signal.SIGHUP, signal.SIG_IGN) == signal.default_int_handler
+        with deferred_interrupts() as requested:  # started by nohup
+            signal.raise_signal(signal.SIGHUP)
+            assert not requested()
+    finally:
+        signal.signal(signal.SIGHUP, before)
