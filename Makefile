@@ -18,6 +18,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy animdiff_cli
+	$(BIN)/python -m tools.docs --check
 	$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/.installed-docs

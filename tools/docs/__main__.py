@@ -15,7 +15,7 @@ def main() -> None:
     for path in changed:
         if not check:
             path.write_text(GENERATED[path](), encoding="utf-8")
-        print(path)
+        print(f"{path} is not up to date: run `python -m tools.docs`" if check else path)
     sys.exit(1 if check and changed else 0)
 
 
