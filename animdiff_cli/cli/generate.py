@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.missing_weights import OnMissing
     from animdiff_cli.jobs.output_paths import OutputPaths
+    from animdiff_cli.jobs.render import FinishedClip
     from animdiff_cli.jobs.render_plan import RenderPlan
 
 SCALED = "<ref[@scale]>"
@@ -147,6 +149,15 @@ def generate(
         option("--format", "-f", help=f"{', '.join(FORMATS)}. Repeatable.", panel=OUTPUT, metavar="<name>"),
     ] = None,
     overwrite: Annotated[bool, option("--overwrite", help="Overwrite existing files.", panel=OUTPUT)] = False,
+    skip_existing: Annotated[
+        bool,
+        option(
+            "--skip-existing",
+            help="Skip clips that exist with the same recipe. The default name has a date: set `--output` to resume on"
+            " another day.",
+            panel=OUTPUT,
+        ),
+    ] = False,
     device: DeviceOpt = "auto",
     dtype: Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)] = None,
     preset: PresetOpt = None,
@@ -191,12 +202,20 @@ def generate(
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
-    outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite)
+    is_done = None
+    if skip_existing:
+        from animdiff_cli.jobs.skip_existing import rendered_before
+
+        is_done = rendered_before(plan)
+    outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite, is_done=is_done)
+    plan, outputs = _without_done(plan, outputs, quiet=quiet, as_json=json_)
+    if not plan.configs:
+        return
     if dry_run:
         _print_plan(plan, outputs, online=bool(fetch), as_json=json_, quiet=quiet)
         return
     with show_progress(quiet=quiet or json_) as emit:
-        _render(plan, outputs, emit, as_json=json_)
+        _render(plan, outputs, emit, quiet=quiet, as_json=json_)
 
 
 def _check_prompts(prompts: list[str]) -> None:
@@ -266,15 +285,54 @@ def _confirm_fetch(names: "Sequence[str]", *, can_ask: bool) -> None:
     )
 
 
-def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, as_json: bool) -> None:
-    from animdiff_cli.jobs.render import render_to_files
-
-    for clip in render_to_files(plan, outputs, emit):
-        paths = {format: str(path) for format, path in clip.files.items()}
+def _without_done(
+    plan: "RenderPlan", outputs: "OutputPaths", *, quiet: bool, as_json: bool
+) -> "tuple[RenderPlan, OutputPaths]":
+    """Print the files that exist already, and return the plan of the clips that are left."""
+    done = [(config, files) for config, files in zip(plan.configs, outputs.done, strict=True) if files]
+    for config, files in done:
+        paths = {format: str(path) for format, path in files.items()}
         if as_json:
-            print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
+            print_json({"outputs": paths, "skipped": True, "config": config.model_dump(mode="json")})
         else:
             print_paths(*paths.values())
+    if done and not quiet:
+        print_err(f"{len(done)} of {len(plan.configs)} clips exist already")
+    left = [(config, files) for config, files in zip(plan.configs, outputs.files, strict=True) if files]
+    return (
+        replace(plan, configs=tuple(config for config, _ in left)),
+        replace(outputs, files=tuple(files for _, files in left), done=()),
+    )
+
+
+def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, quiet: bool, as_json: bool) -> None:
+    from animdiff_cli.jobs.render import render_to_files
+
+    kept = 0
+    try:
+        for clip in render_to_files(plan, outputs, emit):
+            _print_clip(clip, as_json=as_json)
+            kept += 1
+    except KeyboardInterrupt:
+        if not quiet:
+            print_err(*_interrupted(kept, plan))
+        raise
+
+
+def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
+    """Say what is kept after Ctrl-C, and what to type to render the rest."""
+    lines = [f"interrupted: {kept} of {len(plan.configs)} clips are finished and kept"]
+    if kept and not plan.seeds_drawn:
+        lines.append("hint: to render the rest, run the same command with `--skip-existing`")
+    return lines
+
+
+def _print_clip(clip: "FinishedClip", *, as_json: bool) -> None:
+    paths = {format: str(path) for format, path in clip.files.items()}
+    if as_json:
+        print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
+    else:
+        print_paths(*paths.values())
 
 
 def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_json: bool, quiet: bool) -> None:

@@ -1,9 +1,10 @@
 """Choose and check the files of every clip before anything renders."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from animdiff_cli import paths
@@ -11,7 +12,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import Format, format_of, parse_format
 from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs import check_output, free_path, output_paths
+from animdiff_cli.outputs import check_output, free_path, numbered, output_paths
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 
 NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
@@ -23,6 +24,8 @@ class OutputPaths:
 
     files: tuple[dict[Format, Path], ...]
     overwrite: bool
+    #: files of each clip that exist already, with `is_done`; a clip without any in `files` is complete
+    done: tuple[dict[Format, Path], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +42,41 @@ class _Place:
 
 
 def choose_output_paths(
-    configs: Sequence[GenerateConfig], output: str | None, formats: Sequence[str], *, overwrite: bool = False
+    configs: Sequence[GenerateConfig],
+    output: str | None,
+    formats: Sequence[str],
+    *,
+    overwrite: bool = False,
+    is_done: Callable[[GenerateConfig, Path], bool] | None = None,
 ) -> OutputPaths:
     """Choose the files of each clip.
 
     `output` is a folder (ends in `/` or exists), a file, or a template; None is the default output folder. Raises
     `UsageError` if several clips would have the same name, if the suffix contradicts `formats`, or if a file cannot be
-    written.
+    written. Files for which `is_done` returns True are left out, also under the names
+    with `-2`, `-3` … that an earlier call may have chosen.
     """
     place = _place(output)
+    if is_done and "{time}" in place.template:
+        raise UsageError("--skip-existing finds no file by a name with `{time}`", hint="leave `{time}` out")
     wanted = [parse_format(name) for name in dict.fromkeys(formats)] or [place.format or "gif"]
     if place.format and place.format not in wanted:
         raise UsageError(
             f"`{output}` asks for {place.format}, `--format` for {', '.join(wanted)}",
             hint=f"leave the suffix out of `--output`, or add `--format {place.format}`",
         )
-    files = tuple(_files(stem, wanted, place.suffix, overwrite) for stem in _stems(place, configs))
+    stems = _stems(place, configs)
+    files = tuple(_files(stem, wanted, place.suffix, overwrite) for stem in stems)
+    done: tuple[dict[Format, Path], ...] = tuple({} for _ in configs)
+    if is_done:
+        names = (_files(stem, wanted, place.suffix, overwrite=True) for stem in stems)
+        found = [_resumed(paths, partial(is_done, config)) for paths, config in zip(names, configs, strict=True)]
+        files = tuple(rest if rest is not None else new for (rest, _), new in zip(found, files, strict=True))
+        done = tuple(present for _, present in found)
     for config, chosen in zip(configs, files, strict=True):
         for format, path in chosen.items():
             check_output(path, format, config.fps, overwrite=overwrite)
-    return OutputPaths(files, overwrite)
+    return OutputPaths(files, overwrite, done)
 
 
 def _place(output: str | None) -> _Place:
@@ -103,6 +121,23 @@ def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now
         / output_name(config.prompt, config.seed, now, model=Path(config.model).stem, index=index, template=template)
         for index, config in enumerate(configs, start=1)
     ]
+
+
+def _resumed(
+    paths: dict[Format, Path], is_done: Callable[[Path], bool]
+) -> tuple[dict[Format, Path] | None, dict[Format, Path]]:
+    """Find the files of a clip that are done, under the first number that has any.
+
+    Returns the files to write beside them, None if there are none, and the files that are done.
+    """
+    for candidates in numbered(list(paths.values())):
+        named = dict(zip(paths, candidates, strict=True))
+        present = {format: path for format, path in named.items() if os.path.lexists(path)}
+        if not present:
+            return None, {}
+        if all(is_done(path) for path in present.values()):
+            return {format: path for format, path in named.items() if format not in present}, present
+    raise AssertionError("unreachable: numbers do not end")
 
 
 def _files(stem: Path, formats: Sequence[Format], suffix: str, overwrite: bool) -> dict[Format, Path]:

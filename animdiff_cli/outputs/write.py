@@ -1,7 +1,7 @@
 """Write a clip to one or more files: choose names, encode, never replace an existing file unless asked to."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -111,11 +111,16 @@ def _publish(hidden: Path, path: Path, overwrite: bool) -> Path:
         return target
 
 
+def numbered(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield the paths themselves, then with `-2`, `-3` … before the suffix, without end."""
+    for number in count(1):
+        yield [_numbered(path, number) for path in paths]
+
+
 def _free(paths: Sequence[Path], overwrite: bool) -> list[Path]:
     if overwrite:
         return list(paths)
-    for number in count(1):
-        candidates = [_numbered(path, number) for path in paths]
+    for candidates in numbered(paths):
         if not any(os.path.lexists(candidate) for candidate in candidates):
             return candidates
     raise AssertionError("unreachable: count() is infinite")

@@ -1,0 +1,62 @@
+"""`--skip-existing`: find the clips of a plan that an earlier call has rendered."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.jobs.render_plan import RenderPlan
+from animdiff_cli.jobs.weights import CheckedWeights
+from animdiff_cli.outputs import read_recipe
+from animdiff_cli.registry.metadata import read_metadata_json
+
+#: settings that a render replaces by a value, so that the recipe has another
+REPLACED: Mapping[str, object] = {"beta_schedule": "auto", "beta_end": None, "dtype": "auto"}
+
+#: whether a file is the clip of a config
+IsDone = Callable[[GenerateConfig, Path], bool]
+
+
+def rendered_before(plan: RenderPlan) -> IsDone:
+    """Return a check for files: same settings in the recipe, and same weights as far as hashes are known without
+    reading them: the hash of a download is in its metadata file.
+
+    Raises `UsageError` for random seeds, which no earlier clip has.
+    """
+    if plan.seeds_drawn:
+        raise UsageError("--skip-existing has no effect with random seeds", hint="add `--seed 1`")
+    hashes = _known_hashes(plan.weights) if plan.weights else {}
+
+    def is_done(config: GenerateConfig, path: Path) -> bool:
+        try:
+            recipe = read_recipe(path)
+        except AnimdiffError:  # another file, or a damaged one
+            return False
+        return _same_settings(config, recipe.get("config")) and _same_weights(hashes, recipe.get("weights"))
+
+    return is_done
+
+
+def _same_settings(config: GenerateConfig, recorded: Any) -> bool:
+    settings = config.model_dump(mode="json").items()
+    return isinstance(recorded, dict) and all(
+        recorded.get(key) == value for key, value in settings if key not in REPLACED or REPLACED[key] != value
+    )
+
+
+def _same_weights(hashes: Mapping[tuple[str, str], str], recorded: Any) -> bool:
+    found = recorded if isinstance(recorded, dict) else {}
+    for (key, name), sha256 in hashes.items():
+        files = found.get(key)
+        if isinstance(files, dict) and files.get(name, sha256) != sha256:
+            return False
+    return True
+
+
+def _known_hashes(weights: CheckedWeights) -> dict[tuple[str, str], str]:
+    """Return the recorded hashes of single files, by setting and file name."""
+    paths = [(key, path) for key in WEIGHT_SETTINGS for path in weights.files.files(key) if path.is_file()]
+    known = {(key, path.name): read_metadata_json(path).get("sha256") for key, path in paths}
+    return {place: sha256 for place, sha256 in known.items() if isinstance(sha256, str)}
