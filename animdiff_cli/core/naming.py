@@ -25,6 +25,8 @@ FIELDS = {
 #: device names reserved by Windows, with or without a suffix
 RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
+#: alignment, zeros, width and precision; a larger width fills the memory, and braces would be fields again
+_FORMAT_SPEC = re.compile(r"[<>^]?0?\d{0,3}(?:\.\d{1,3})?[ds]?", re.ASCII)
 #: characters that Windows forbids in file names; `/` separates folders in a template
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 
@@ -87,14 +89,17 @@ def output_name(
 def check_template(template: str) -> None:
     """Raise UsageError for a template with an unknown field or an unclosed brace."""
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+        fields = [(field, spec or "") for _, field, spec, _ in string.Formatter().parse(template) if field is not None]
     except ValueError as error:
         raise UsageError(f"output name `{template}`: {error}", hint="for a literal brace, type `{{`") from error
     known = ", ".join(f"{{{name}}}" for name in FIELDS)
-    for field in fields:
+    for field, spec in fields:
         if field not in FIELDS:
             hint = did_you_mean(field, FIELDS, otherwise=f"the fields are {known}")
             raise UsageError(f"output name `{template}`: unknown field `{{{field}}}`", hint=hint)
+        if not _FORMAT_SPEC.fullmatch(spec):
+            hint = "write fields like `{seed}` or `{index:03}`"
+            raise UsageError(f"output name `{template}`: unknown format `{spec}`", hint=hint)
 
 
 def _truncated(words: list[str]) -> str:

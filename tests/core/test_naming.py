@@ -75,3 +75,10 @@ def test_an_invalid_template_is_refused(template, hint):
     with pytest.raises(UsageError) as refusal:
         output_name("a fox", 7, WHEN, template=template)
     assert hint in (refusal.value.hint or "")
+
+
+@pytest.mark.parametrize("spec", ["0999999999", ">9999999", ".9999999", "{0}", "{seed}", "03{a|b}", "x>5"])
+def test_a_format_that_could_fill_the_memory_is_refused(spec):
+    with pytest.raises(UsageError, match="unknown format") as refusal:
+        output_name("a fox", 7, WHEN, template=f"{{seed:{spec}}}")
+    assert refusal.value.hint
