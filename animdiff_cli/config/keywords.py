@@ -14,6 +14,7 @@ from animdiff_cli.core.choices import (
     MotionVersion,
     NoiseSchedule,
     Optimizer,
+    PredictionType,
     Scheduler,
     Shot,
     TimestepSpacing,
@@ -71,6 +72,10 @@ class GenerateSettings(TypedDict, total=False):
     """Last beta of the schedule; null is the value the motion module was trained with."""
     timestep_spacing: TimestepSpacing
     """How timesteps are spaced; distilled motion modules need `trailing`."""
+    prediction_type: PredictionType | None
+    """What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."""
+    rescale_betas_zero_snr: bool | None
+    """Rescale the betas to zero terminal SNR; null is that of the model."""
     num_frames: int
     """Number of frames."""
     fps: float

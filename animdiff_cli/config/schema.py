@@ -5,7 +5,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
-from animdiff_cli.core.choices import BetaSchedule, Dtype, LoraAlphaMode, MotionVersion, Scheduler, TimestepSpacing
+from animdiff_cli.core.choices import (
+    BetaSchedule,
+    Dtype,
+    LoraAlphaMode,
+    MotionVersion,
+    PredictionType,
+    Scheduler,
+    TimestepSpacing,
+)
 
 MAX_SEED = 2**64 - 1
 MAX_PROMPT = 10_000  # characters
@@ -60,6 +68,12 @@ class GenerateConfig(BaseModel):
     )
     timestep_spacing: TimestepSpacing = Field(
         "leading", description="How timesteps are spaced; distilled motion modules need `trailing`."
+    )
+    prediction_type: PredictionType | None = Field(
+        None, description="What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."
+    )
+    rescale_betas_zero_snr: bool | None = Field(
+        None, description="Rescale the betas to zero terminal SNR; null is that of the model."
     )
     num_frames: int = Field(16, ge=1, le=4096, description="Number of frames.")
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")

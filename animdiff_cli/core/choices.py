@@ -42,6 +42,7 @@ Kind = Literal[
 Base = Literal["sd15", "sdxl", "pocket"]
 #: motion module families; for a MotionLoRA, adapter or SparseCtrl, the family it was trained for
 Family = Literal["v1", "v2", "v3", "lcm", "lightning", "sdxl", "hotshot", "long", "pia"]
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
 TimestepSpacing = Literal["leading", "trailing", "linspace"]
 LoraAlphaMode = Literal["alpha", "official"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]

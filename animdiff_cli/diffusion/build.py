@@ -40,6 +40,7 @@ class Components:
     text_encoder_2: Any = None
     tokenizer_2: Any = None
     zeros_for_empty: bool = False
+    rescale_betas_zero_snr: bool = False
 
     @property
     def is_sdxl(self) -> bool:
@@ -145,6 +146,7 @@ def load_components(
     return Components(
         **{"vae": None} | parts,
         prediction_type=scheduler.get("prediction_type", "epsilon"),
+        rescale_betas_zero_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
         beta_schedule=scheduler.get("beta_schedule", "scaled_linear"),
         plan=plan,
         zeros_for_empty=source.base == "sdxl" and bool(source.index().get("force_zeros_for_empty_prompt", True)),

@@ -38,8 +38,9 @@ class Pipeline:
     unet: UNet
     vae: Vae
     encode: EncodePrompt
-    prediction_type: str = "epsilon"
+    prediction_type: str = "epsilon"  # of the image model, like `rescale_betas_zero_snr`; settings replace them
     conditions: tuple[Condition, ...] = ()  # beside the prompt
+    rescale_betas_zero_snr: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,12 @@ def sample_latents(
     scheduler = make_scheduler(
         config.scheduler,
         config.beta_schedule,
-        pipe.prediction_type,
+        config.prediction_type or pipe.prediction_type,
         beta_end=config.beta_end or BETA_END,
         timestep_spacing=config.timestep_spacing,
+        rescale_betas_zero_snr=(
+            pipe.rescale_betas_zero_snr if config.rescale_betas_zero_snr is None else config.rescale_betas_zero_snr
+        ),
     )
     scheduler.set_timesteps(config.steps, device=pipe.unet.device)
     latents = noise.to(pipe.unet.device) * scheduler.init_noise_sigma

@@ -5,7 +5,8 @@ from typing import Any, cast, get_args
 
 import diffusers
 
-from animdiff_cli.core.choices import Scheduler, TimestepSpacing
+from animdiff_cli.core.choices import PredictionType, Scheduler, TimestepSpacing
+from animdiff_cli.errors import UsageError
 
 #: name: (diffusers class, its settings)
 SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
@@ -24,6 +25,8 @@ SAMPLERS: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
 }
 assert set(SAMPLERS) == set(get_args(Scheduler))
 
+WITHOUT_SAMPLE = ("pndm", "euler", "euler-a", "heun")
+WITHOUT_ZERO_SNR = ("pndm", "heun")
 #: last beta of Stable Diffusion 1.5; that of the SDXL motion module is 0.020
 BETA_END = 0.012
 #: Official inference config. `leading` with offset 1 gives 961, 921, … 41, 1 at 25 steps; `linspace`, which diffusers'
@@ -42,13 +45,26 @@ def make_scheduler(
     *,
     beta_end: float = BETA_END,
     timestep_spacing: TimestepSpacing = "leading",
+    rescale_betas_zero_snr: bool = False,
 ) -> Any:
     """Build a diffusers scheduler. Motion modules are trained on `linear` betas, image models on `scaled_linear`.
 
     `timestep_spacing`: distilled modules such as AnimateDiff-Lightning need `trailing`, which starts at the noisiest
-    step. LCM chooses its own steps and ignores it.
+    step. LCM chooses its own steps and ignores it. `rescale_betas_zero_snr`: end the schedule in pure noise
+    (arXiv 2305.08891); raises `UsageError` for schedulers that cannot.
     """
     class_name, settings = SAMPLERS[name]
+    if prediction_type not in get_args(PredictionType) or (prediction_type == "sample" and name in WITHOUT_SAMPLE):
+        raise UsageError(
+            f"the scheduler {name} does not support the prediction type {prediction_type[:40]}",
+            hint="use another scheduler, `--scheduler ddim`, or `--set prediction_type=epsilon`",
+        )
+    if rescale_betas_zero_snr and name in WITHOUT_ZERO_SNR:
+        raise UsageError(
+            f"the scheduler {name} cannot rescale betas to zero terminal SNR, which this model needs",
+            hint="use another scheduler: `--scheduler ddim`",
+        )
+    settings = {**settings, **({"rescale_betas_zero_snr": True} if rescale_betas_zero_snr else {})}
     schedule = {**SCHEDULE, "beta_end": beta_end, "timestep_spacing": timestep_spacing, **settings}
     return cast(Any, getattr(diffusers, class_name))(
         **schedule, beta_schedule=beta_schedule, prediction_type=prediction_type

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from animdiff_cli.config.yamlfile import read_yaml
 from animdiff_cli.core.model_parts import BASES, NETWORKS, networks_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.os_errors import temporary_folder
@@ -68,7 +69,11 @@ class ModelSource:
 
     def scheduler(self) -> dict[str, Any]:
         """Return the scheduler config of the image model."""
-        return self._recorded("scheduler/scheduler_config.json") or model_configs.shipped_config(self.base, "scheduler")
+        config = self._recorded("scheduler/scheduler_config.json")
+        config = config or model_configs.shipped_config(self.base, "scheduler")
+        if "v_pred" in self.contents.dropped or _parameterization(self.path) == "v":
+            config = config | {"prediction_type": "v_prediction"}
+        return config | ({"rescale_betas_zero_snr": True} if "ztsnr" in self.contents.dropped else {})
 
     def index(self) -> dict[str, Any]:
         """Return `model_index.json`, or that of the base for a single file."""
@@ -91,6 +96,15 @@ class ModelSource:
     def _recorded(self, name: str) -> dict[str, Any]:
         text: Any = parse_json(kept_configs(self.contents.metadata).get(name, "{}"))
         return text if isinstance(text, dict) else {}
+
+
+def _parameterization(path: Path) -> str | None:
+    """Read `parameterization` from the `.yaml` beside a single file, as trainers of latent diffusion write it."""
+    sidecar = path.with_suffix(".yaml")
+    config = read_yaml(sidecar) if path.is_file() and sidecar.is_file() else None
+    for key in ("model", "params", "parameterization"):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config if isinstance(config, str) else None
 
 
 def open_model(path: Path) -> ModelSource:

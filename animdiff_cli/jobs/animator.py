@@ -3,7 +3,7 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -97,7 +97,8 @@ class Animator:
     def pipeline(self) -> Pipeline:
         """The networks as `diffusion.pipeline` takes them."""
         parts = self.components
-        return Pipeline(parts.unet, parts.vae, self._encode, parts.prediction_type, self.conditions)
+        zero_snr = parts.rescale_betas_zero_snr
+        return Pipeline(parts.unet, parts.vae, self._encode, parts.prediction_type, self.conditions, zero_snr)
 
     def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
         if prompt is not None:
@@ -112,8 +113,19 @@ class Animator:
             "beta_schedule": own if config.beta_schedule == "auto" else config.beta_schedule,
             "beta_end": config.beta_end or (traits.beta_end if traits else BETA_END),
             "dtype": self.components.plan.dtype,
+            "prediction_type": config.prediction_type or _unless(self.components.prediction_type, "epsilon"),
+            "rescale_betas_zero_snr": (
+                _unless(self.components.rescale_betas_zero_snr, False)
+                if config.rescale_betas_zero_snr is None
+                else config.rescale_betas_zero_snr
+            ),
         }
         return config.model_copy(update=changes)
+
+
+def _unless(value: Any, usual: Any) -> Any:
+    """Return None for the usual value, which recipes leave out."""
+    return None if value == usual else value
 
 
 def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ignore) -> Animator:

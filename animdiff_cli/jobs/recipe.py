@@ -12,6 +12,8 @@ from animdiff_cli.errors import UsageError
 Recipe = dict[str, Any]
 WeightHashes = Mapping[str, Mapping[str, str]]  # setting that names the weights, then file name to sha256
 
+#: settings that recipes leave out where they are those of usual models
+OMITTED_IF_NULL = ("prediction_type", "rescale_betas_zero_snr")
 #: packages whose version can change a pixel
 PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 
@@ -19,8 +21,9 @@ PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> Recipe:
     """Describe a render. Contains no time and no machine name: the same frames carry the same recipe."""
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    settings = config.model_dump(mode="json")
     return {
-        "config": config.model_dump(mode="json"),
+        "config": {key: value for key, value in settings.items() if value is not None or key not in OMITTED_IF_NULL},
         "weights": {key: dict(files) for key, files in weights.items()},
         "device": device,
         "versions": versions,

@@ -1,4 +1,6 @@
+import json
 import shutil
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from animdiff_cli.core.choices import Scheduler
 from animdiff_cli.diffusion.build import check_model, load_components, part_config
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import IntegrityError, UsageError
@@ -153,3 +157,57 @@ def test_keys_that_no_picture_needs_are_left_out(toy_checkpoint, tmp_path):
     save_file(weights | {"strange.thing": torch.zeros(9)}, tmp_path / "b.safetensors", metadata)
     check_model(tmp_path / "b.safetensors")
     assert "1 unknown weights are left out, such as `strange.thing`" in open_model(tmp_path / "b.safetensors").notes[0]
+
+
+LDM_YAML = 'model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n    parameterization: "v"\n'
+
+
+@pytest.mark.parametrize("form", ["yaml", "keys", "folder"])
+def test_the_prediction_type_of_a_model_is_read(toy_model, toy_checkpoint, tmp_path, form):
+    if form == "folder":
+        model = shutil.copytree(toy_model, tmp_path / "model")
+        path = model / "scheduler" / "scheduler_config.json"
+        config = json.loads(path.read_text()) | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+        path.write_text(json.dumps(config))
+    else:
+        model, weights = tmp_path / "model.safetensors", load_file(toy_checkpoint)
+        inert = {key: torch.tensor([]) for key in ("v_pred", "ztsnr")} if form == "keys" else {}
+        with safe_open(toy_checkpoint, "pt") as file:
+            save_file(weights | inert, model, file.metadata())
+        if form == "yaml":
+            model.with_suffix(".yaml").write_text(LDM_YAML)
+    config = open_model(model).scheduler()
+    assert config["prediction_type"] == "v_prediction"
+    assert config.get("rescale_betas_zero_snr", False) == (form != "yaml")
+
+
+def test_the_prediction_type_is_a_setting_that_recipes_of_usual_models_leave_out(toy_model):
+    small = {
+        "model": toy_model,
+        "motion_module": None,
+        "steps": 2,
+        "num_frames": 1,
+        "width": 64,
+        "height": 64,
+        "seed": 1,
+    }
+    usual = generate("a fox", **small)
+    assert not {"prediction_type", "rescale_betas_zero_snr"} & usual.recipe["config"].keys()
+    other = generate("a fox", **small, prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    assert other.recipe["config"]["prediction_type"] == "v_prediction"
+    assert other.recipe["config"]["rescale_betas_zero_snr"] is True
+    assert not np.array_equal(usual.frames, other.frames)
+
+
+@pytest.mark.parametrize("name", get_args(Scheduler))
+def test_every_scheduler_takes_or_refuses_a_prediction_type(name):
+    for kind in ("epsilon", "v_prediction", "sample"):
+        for rescale in (False, True):
+            try:
+                scheduler = make_scheduler(name, prediction_type=kind, rescale_betas_zero_snr=rescale)
+            except UsageError:
+                continue
+            scheduler.set_timesteps(2)
+            noise, first = torch.ones(1, 4, 2, 2), scheduler.timesteps[0]
+            scheduler.step(noise, first, scheduler.scale_model_input(noise, first))
+            assert scheduler.config.get("rescale_betas_zero_snr", False) == rescale
