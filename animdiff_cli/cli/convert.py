@@ -45,7 +45,7 @@ def convert(
             "-o",
             "--output",
             rich_help_panel=OUTPUT,
-            help="Output file or folder. Default: beside the source.",
+            help="Output file or folder. Default: beside a source given by path, else in the current folder.",
             show_default=False,
         ),
     ] = None,

@@ -6,7 +6,7 @@ import typer
 
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.options import JsonOpt
-from animdiff_cli.cli.out import print_json, print_out
+from animdiff_cli.cli.out import print_err, print_json, print_out
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="List and show presets.")
 
@@ -16,7 +16,7 @@ def list_(json_: JsonOpt = False) -> None:
     """List all presets."""
     from animdiff_cli.config.presets import list_presets
 
-    presets = list_presets()
+    presets = list_presets(lambda error: print_err(f"note: {error}"))
     width = max((len(preset.name) for preset in presets), default=0)
     for preset in presets:
         if json_:

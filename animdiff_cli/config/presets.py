@@ -1,6 +1,6 @@
 """Presets: named sets of settings, shipped or the user's own. The user's own win where names are equal."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import check_values
 from animdiff_cli.config.yamlfile import read_mapping
 from animdiff_cli.core.suggest import did_you_mean
-from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,22 @@ def user_presets_dir() -> Path:
     return paths.config_dir() / "presets"
 
 
-def list_presets() -> list[Preset]:
-    """Read all presets, sorted by name. Raises UsageError for an invalid file."""
-    return [_read(path) for _, path in sorted(_files().items())]
+def list_presets(on_invalid: Callable[[AnimdiffError], None] | None = None) -> list[Preset]:
+    """Read all presets, sorted by name. An invalid file is passed to `on_invalid`; without it, raises UsageError."""
+    presets = []
+    for _, path in sorted(_files().items()):
+        try:
+            presets.append(_read(path))
+        except AnimdiffError as error:
+            if on_invalid is None:
+                raise
+            on_invalid(error)
+    return presets
+
+
+def preset_names() -> list[str]:
+    """List the names of all presets without reading them."""
+    return sorted(_files())
 
 
 def load_preset(name: str) -> Preset:

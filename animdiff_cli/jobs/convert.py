@@ -125,7 +125,7 @@ def plan_conversion(
     target = choose_layout(info, to, path.name)
     loras = [_open_lora(text, info, path) for text in merge_loras]
     converted = convert_file(file, info, target, FLOATS[dtype] if dtype else None, loras)
-    chosen = paths.expanded_output(output) if output else _name(path, converted, to or target)
+    chosen = paths.expanded_output(output) if output else _default_output(path, source, converted, to or target)
     _check_output(chosen, converted, overwrite=overwrite)
     return ConvertPlan(path, info, target, converted, chosen)
 
@@ -170,9 +170,16 @@ def _open_lora(text: str, info: WeightsInfo, target: Path) -> LoraWeights:
     return open_lora(file, 1.0 if ref.scale is None else ref.scale)
 
 
-def _name(source: Path, converted: ConvertedWeights, to: str) -> Path:
-    stem = source.name if source.is_dir() else source.stem
-    return source.with_name(f"{stem}-{to}{'' if converted.configs else '.safetensors'}")
+def _default_output(path: Path, source: str, converted: ConvertedWeights, to: str) -> Path:
+    """Name the output: beside a file given by its path, else in the current folder.
+
+    Nothing is written to model folders of other programs, the Hub cache or the installed package.
+    """
+    stem = path.name if path.is_dir() else path.stem
+    name = f"{stem}-{to}{'' if converted.configs else '.safetensors'}"
+    others = [paths.PACKAGE, paths.hub_cache_dir(), *paths.extra_models_dirs()]
+    is_other = any(path.resolve().is_relative_to(folder.resolve()) for folder in others)
+    return Path(name) if is_other or parse_ref(source).source != "path" else path.with_name(name)
 
 
 def _is_folder(output: Path, converted: ConvertedWeights) -> bool:

@@ -113,3 +113,11 @@ def test_an_invalid_preset_is_reported_with_its_file(own, content, message):
     with pytest.raises(UsageError, match=message) as refusal:
         load_preset("mine")
     assert str(own / "mine.yaml") in str(refusal.value)
+
+
+def test_an_invalid_preset_stops_no_other_one(own):
+    (own / "broken.yaml").write_text("steps: 0")
+    invalid = []
+    assert load_preset("quick").name == "quick"
+    assert "broken" not in [preset.name for preset in list_presets(invalid.append)]
+    assert len(invalid) == 1 and "broken.yaml" in str(invalid[0])

@@ -1,5 +1,7 @@
 """Convert motion modules and SparseCtrl encoders between all layouts."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import MotionAdapter, SparseControlNetModel
@@ -185,3 +187,13 @@ def test_sparsectrl_converts_both_ways_and_diffusers_loads_it(tmp_path, simplifi
     again, report = SparseControlNetModel.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     assert same(dict(again.state_dict()), dict(model.state_dict()))
+
+
+def test_weights_named_by_alias_or_of_another_program_are_written_to_the_current_folder(
+    motion_file, tmp_path, monkeypatch
+):
+    source = motion_file("v3")
+    assert plan_conversion(str(source), "diffusers").output.parent == source.parent
+    assert plan_conversion("pocket-motion", "diffusers").output == Path("motion_module-diffusers")
+    monkeypatch.setenv("ANIMDIFF_EXTRA_MODELS", str(source.parent))
+    assert plan_conversion(str(source), "diffusers").output == Path(f"{source.stem}-diffusers")
