@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from animdiff_cli.cli.out import print_above, print_err
 from animdiff_cli.core.events import BytesReceived, Downloaded, Downloading, Emit, Event, Note, ignore
-from animdiff_cli.core.text import printable
+from animdiff_cli.core.text import format_duration, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -63,7 +63,7 @@ class DownloadLines:
             return
         rate = (event.done - self._resumed_at) / max(time.monotonic() - self._start_s, 1e-3)
         left_s = ((event.total or 0) - event.done) / rate
-        print_err(f"{event.name}: {share}, {format_bytes(rate)}/s, {left_s:.0f} s left")
+        print_err(f"{event.name}: {share}, {format_bytes(rate)}/s, {format_duration(left_s)} left")
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def evaluate(
     plan = plan_evaluation(
         clips, prompts=prompt or (), references=reference or (), clip=clip, against=against, device=device
     )
-    with show_progress(quiet=quiet or json_) as emit:
+    with show_progress(quiet=quiet) as emit:
         evaluation = run_evaluation(plan, emit)
         if target:
             write_report(evaluation.clips, evaluation.notes, target)

@@ -53,7 +53,7 @@ def fetch(
         return
     complete: list[Fetched] = []
     try:
-        with download_progress(quiet=quiet or json_) as emit:
+        with download_progress(quiet=quiet) as emit:
             for fetched in fetch_weights(refs or [], preset=all_for, offline=offline, emit=emit):
                 complete.append(fetched)
     finally:

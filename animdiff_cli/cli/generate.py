@@ -214,7 +214,7 @@ def generate(
     if dry_run:
         _print_plan(plan, outputs, online=bool(fetch), as_json=json_, quiet=quiet)
         return
-    with show_progress(quiet=quiet or json_) as emit:
+    with show_progress(quiet=quiet) as emit:
         _render(plan, outputs, emit, quiet=quiet, as_json=json_)
 
 
@@ -265,7 +265,7 @@ def _on_missing(*, allowed: bool, dry_run: bool, ask: bool, quiet: bool, as_json
             return False
         if ask and allowed:
             _confirm_fetch(names, can_ask=not as_json and sys.stdin.isatty() and sys.stderr.isatty())
-        with download_progress(quiet=quiet or as_json) as emit:
+        with download_progress(quiet=quiet) as emit:
             return fetch_missing(emit, allowed=allowed)(names)
 
     return handle
@@ -348,7 +348,7 @@ def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_
             print_json({"outputs": paths, "device": str(plan.device.device), "fetch": missing, "config": settings})
         else:
             print_paths(*paths.values())
-    if not (as_json or quiet):
+    if not quiet:
         for line in _fetch_lines(missing):
             print_err(f"would fetch {line}")
         for note in plan.notes:

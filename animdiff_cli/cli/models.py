@@ -49,7 +49,7 @@ def list_(
     """List the models on this machine."""
     from animdiff_cli.jobs.models import list_models
 
-    models = list(list_models(everything=all_, kind=kind, base=base, emit=_reporter(quiet=quiet or json_)))
+    models = list(list_models(everything=all_, kind=kind, base=base, emit=_reporter(quiet=quiet)))
     if json_:
         for model in models:
             print_json(model.record())
@@ -97,7 +97,7 @@ def verify(
     from animdiff_cli.jobs.models_verify import verify as verify_models
 
     damaged, count = [], 0
-    for result in verify_models(names or [], _reporter(quiet=quiet or json_)):
+    for result in verify_models(names or [], _reporter(quiet=quiet)):
         count += 1
         if json_:
             print_json(result.record())
@@ -106,7 +106,7 @@ def verify(
             print_out(f"{result.name}  {VERDICTS[result.verdict]}{failed}")
         if result.verdict == "differs":
             damaged.append(result)
-    if not count and not (json_ or quiet):
+    if not count and not quiet:
         print_err("nothing to verify: all local models are bundled")
     if damaged:
         _raise_damaged(damaged)
@@ -132,7 +132,7 @@ def rm(
             raise UsageError("`--json` does not prompt" if json_ else "not a terminal", hint="confirm with `--yes`")
         if not typer.confirm(_question(planned), err=True):
             raise typer.Exit
-    report = _reporter(quiet=quiet or json_)
+    report = _reporter(quiet=quiet)
     for removal in planned:
         size = removal.bytes
         remove(removal, report)
@@ -141,7 +141,7 @@ def rm(
             print_json({"name": removal.name, "removed": removed, "bytes": size, "forgotten": removal.alias})
         elif removed:
             print_paths(*removed)
-        if removal.alias and not (json_ or quiet):
+        if removal.alias and not quiet:
             print_err(f"removed `{removal.alias}` from your catalog")
 
 

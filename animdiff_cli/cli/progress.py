@@ -20,6 +20,7 @@ from animdiff_cli.core.events import (
     Writing,
     ignore,
 )
+from animdiff_cli.core.text import format_duration
 
 
 @contextmanager
@@ -129,10 +130,13 @@ def format_training_step(event: Trained, first_step: int, start_time: float) -> 
 
 
 def format_speed(event: StepDone, seconds: float) -> str:
-    """Format steps per second and time left, `seconds` after the first step; empty before the second step."""
+    """Format steps per second and time left, `seconds` after the first step; empty before the second step.
+
+    The time left counts the clips to come; loading, decoding and writing are not in it.
+    """
     if event.step < 2 or seconds <= 0:
         return ""
     per_second = (event.step - 1) / seconds
-    left = (event.total - event.step) / per_second
+    steps_left = event.total - event.step + event.total * (event.jobs - event.job)
     speed = f"{per_second:.1f} it/s" if per_second >= 1 else f"{1 / per_second:.1f} s/it"
-    return f"{speed}, {left:.0f} s left" if event.step < event.total else speed
+    return f"{speed}, {format_duration(steps_left / per_second)} left" if steps_left else speed

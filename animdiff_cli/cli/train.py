@@ -170,7 +170,7 @@ def _start(stage: "Stage", ctx: typer.Context) -> None:
     given = ctx.params
     distributed = DistributedContext.from_environment()
     plan = plan_training(stage, _layers(ctx), device=given["device"], local_rank=distributed.local_rank)
-    silent = given["quiet"] or given["json_"] or not distributed.is_main_process
+    silent = given["quiet"] or not distributed.is_main_process
     with show_progress(quiet=silent) as emit:
         if given["preview_data"]:
             _preview(plan, Path(given["preview_data"]), emit)

@@ -45,3 +45,16 @@ def _escaped(character: str, *, keep_bytes: bool) -> str:
             return character
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a time left in at most two units.
+
+    >>> format_duration(8.4), format_duration(106), format_duration(7500)
+    ('8 s', '1 min 46 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

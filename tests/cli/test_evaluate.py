@@ -46,7 +46,7 @@ def test_quiet_prints_only_the_table(animdiff, clip):
 
 
 def test_json_is_one_object_with_every_metric(animdiff, clip):
-    result = animdiff("evaluate", "fox.gif", "--json")
+    result = animdiff("evaluate", "fox.gif", "--json", "-q")
     record = json.loads(result.stdout)
     assert set(record) == {"clips", "mean", "notes", "report"}
     (measured,) = record["clips"]

@@ -64,6 +64,7 @@ def test_every_stage_is_printed(capsys):
         (1, 9.0, ""),
         (5, 2.0, "2.0 it/s, 8 s left"),
         (5, 8.0, "2.0 s/it, 30 s left"),
+        (5, 80.0, "20.0 s/it, 5 min 0 s left"),
         (20, 9.5, "2.0 it/s"),
         (5, 0.0, ""),
     ],
@@ -132,3 +133,9 @@ def screen(seen):
         elif not token.startswith(("\x1b", "\r")):
             lines[row] += token
     return [line for line in lines if line.strip()]
+
+
+def test_the_time_left_counts_all_clips():
+    assert format_speed(StepDone(5, 20, 1, 3), 4.0) == "1.0 it/s, 55 s left"
+    assert format_speed(StepDone(20, 20, 1, 3), 19.0) == "1.0 it/s, 40 s left"
+    assert format_speed(StepDone(20, 20, 3, 3), 19.0) == "1.0 it/s"

@@ -55,7 +55,7 @@ def test_quiet_leaves_stderr_empty(animdiff, toy):
 
 
 def test_json_is_one_object_per_clip(animdiff, toy, here):
-    result = animdiff(*toy, "--prompt", "a fox", "--seed", 1, "--seed", 2, "-f", "gif", "-f", "mp4", "--json")
+    result = animdiff(*toy, "--prompt", "a fox", "--seed", 1, "--seed", 2, "-f", "gif", "-f", "mp4", "--json", "-q")
     first, second = map(json.loads, result.stdout.splitlines())
     assert [clip["config"]["seed"] for clip in (first, second)] == [1, 2]
     assert set(first) == {"outputs", "seconds", "notes", "config", "weights", "device", "versions"}

@@ -46,7 +46,7 @@ def test_the_path_of_the_lora_is_all_that_goes_to_stdout(animdiff, words, here):
     assert done.stdout == "pan/pan.safetensors\n"
     assert "step 3/3, loss" in done.stderr
     assert identify(here / "pan" / "pan.safetensors").kind == "motion-lora"
-    again = animdiff(*words, "--json")
+    again = animdiff(*words, "--json", "-q")
     record = json.loads(again.stdout)
     assert again.stderr == "" and record["output"] == "pan/pan.safetensors"
     assert record["config"]["data"]["shot"] == "pan-right" and record["steps"] == 3
