@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets, train
-from animdiff_cli.cli.command import Command, Root
+from animdiff_cli.cli.command import Command, GenerateCommand, Root
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
 
@@ -45,7 +45,7 @@ def root(
 
 
 app.command("fetch", cls=Command)(fetch.fetch)
-app.command("generate", cls=Command)(generate.generate)
+app.command("generate", cls=GenerateCommand)(generate.generate)
 app.command("train-lora", cls=Command)(train.train_lora)
 app.command("train-adapter", cls=Command)(train.train_adapter)
 app.command("train-motion", cls=Command)(train.train_motion)

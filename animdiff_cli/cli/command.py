@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     # the classes in the signatures of typer's base classes
     from typer._click.core import Command as ClickCommand
     from typer._click.core import Context
+    from typer._click.formatting import HelpFormatter
 
 #: other names of commands
 SYNONYMS: Mapping[str, str] = {"ls": "list"}
@@ -33,6 +34,23 @@ class Command(TyperCommand):
         if option is not None:
             option.rich_help_panel = GENERAL
         return option
+
+
+class GenerateCommand(Command):
+    """The command whose options are the settings of a render: its help shows their defaults."""
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help, with the defaults of the settings."""
+        from animdiff_cli.config.load import flag_names
+        from animdiff_cli.config.schema import GenerateConfig
+
+        fields = {name: GenerateConfig.model_fields[key] for key, name in flag_names().items()}
+        for parameter in self.params:
+            field = fields.get(parameter.name or "")
+            if isinstance(parameter, TyperOption) and field and isinstance(field.default, (int, float, str)):
+                default = f" Default: {field.default}." if field.default != "" else ""
+                parameter.help = (parameter.help or "").removesuffix(default) + default
+        super().format_help(ctx, formatter)
 
 
 class Group(TyperGroup):

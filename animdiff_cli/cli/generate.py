@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.options import (
     DEVICE,
@@ -53,19 +54,39 @@ def generate(
             "-m",
             help="Image model: alias, checkpoint file or diffusers folder.",
             panel=MODELS,
+            autocompletion=complete.models("base"),
             metavar="<ref>",
         ),
     ] = None,
     motion_module: Annotated[
-        str | None, option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
+        str | None,
+        option(
+            "--motion-module",
+            help="Motion module: alias or file.",
+            panel=MODELS,
+            autocompletion=complete.models("motion-module"),
+            metavar="<ref>",
+        ),
     ] = None,
     motion_lora: Annotated[
         list[str] | None,
-        option("--motion-lora", help="MotionLoRA, for example zoom-in@0.8. Repeatable.", panel=MODELS, metavar=SCALED),
+        option(
+            "--motion-lora",
+            help="MotionLoRA, for example zoom-in@0.8. Repeatable.",
+            panel=MODELS,
+            autocompletion=complete.models("motion-lora"),
+            metavar=SCALED,
+        ),
     ] = None,
     lora: Annotated[
         list[str] | None,
-        option("--lora", help="LoRA of the image model. Repeatable.", panel=MODELS, metavar=SCALED),
+        option(
+            "--lora",
+            help="LoRA of the image model. Repeatable.",
+            panel=MODELS,
+            autocompletion=complete.models("lora"),
+            metavar=SCALED,
+        ),
     ] = None,
     lora_alpha_mode: Annotated[
         LoraAlphaMode | None,
@@ -77,10 +98,23 @@ def generate(
     ] = None,
     domain_adapter: Annotated[
         str | None,
-        option("--domain-adapter", help="Domain adapter of the motion module.", panel=MODELS, metavar=SCALED),
+        option(
+            "--domain-adapter",
+            help="Domain adapter of the motion module.",
+            panel=MODELS,
+            autocompletion=complete.models("domain-adapter"),
+            metavar=SCALED,
+        ),
     ] = None,
     vae: Annotated[
-        str | None, option("--vae", help="VAE to use instead of the model's own.", panel=MODELS, metavar="<ref>")
+        str | None,
+        option(
+            "--vae",
+            help="VAE to use instead of the model's own.",
+            panel=MODELS,
+            autocompletion=complete.models("vae"),
+            metavar="<ref>",
+        ),
     ] = None,
     embedding: Annotated[
         list[str] | None,
@@ -88,6 +122,7 @@ def generate(
             "--embedding",
             help="Textual inversion; its file name is its token in prompts. Repeatable.",
             panel=MODELS,
+            autocompletion=complete.models("embedding"),
             metavar="<ref>",
         ),
     ] = None,
@@ -118,7 +153,13 @@ def generate(
     ] = None,
     scheduler: Annotated[
         str | None,
-        option("--scheduler", help=f"Scheduler: {', '.join(SCHEDULERS)}.", panel=SAMPLING, metavar="<name>"),
+        option(
+            "--scheduler",
+            help=f"Scheduler: {', '.join(SCHEDULERS)}.",
+            panel=SAMPLING,
+            autocompletion=complete.schedulers,
+            metavar="<name>",
+        ),
     ] = None,
     clip_skip: Annotated[
         int | None, option("--clip-skip", help="Number of last text-encoder layers to skip.", panel=SAMPLING)
@@ -146,7 +187,14 @@ def generate(
     ] = None,
     format: Annotated[
         list[str] | None,
-        option("--format", "-f", help=f"{', '.join(FORMATS)}. Repeatable.", panel=OUTPUT, metavar="<name>"),
+        option(
+            "--format",
+            "-f",
+            help=f"{', '.join(FORMATS)}. Repeatable.",
+            panel=OUTPUT,
+            autocompletion=complete.formats,
+            metavar="<name>",
+        ),
     ] = None,
     overwrite: Annotated[bool, option("--overwrite", help="Overwrite existing files.", panel=OUTPUT)] = False,
     skip_existing: Annotated[

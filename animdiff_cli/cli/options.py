@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from animdiff_cli.cli import complete
+
 MODELS, SAMPLING, MOTION, OUTPUT, DEVICE, SOURCES = "Models", "Sampling", "Motion", "Output", "Device", "Sources"
 GENERAL = "General"
 
@@ -31,6 +33,7 @@ PresetOpt = Annotated[
     typer.Option(
         "--preset",
         help="Preset to start from; see `animdiff presets list`.",
+        autocompletion=complete.presets,
         rich_help_panel=SOURCES,
         show_default=False,
         metavar="<name>",

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.options import JsonOpt
 from animdiff_cli.cli.out import print_err, print_json, print_out
@@ -26,7 +27,10 @@ def list_(json_: JsonOpt = False) -> None:
 
 
 @app.command(cls=Command)
-def show(name: Annotated[str, typer.Argument(help="Name of the preset.")], json_: JsonOpt = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the preset.", autocompletion=complete.presets)],
+    json_: JsonOpt = False,
+) -> None:
     """Print the settings of a preset."""
     from animdiff_cli.config.presets import load_preset
 
