@@ -5,70 +5,25 @@ Tensors become records of their storage, size and strides. Other objects become 
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from animdiff_cli.weights.pickle_objects import (
+    INERT_BUILTINS,
+    INERT_PACKAGES,
+    CodeError,
+    Global,
+    PickledObject,
+    PickleError,
+    Storage,
+    call_global,
+    dictionary_key,
+    is_natural,
+)
 
 #: far above real files: a tensor takes about 25 opcodes
 MAX_OPCODES = 1_000_000
 MAX_BYTES = 8 << 20
-#: packages whose objects are replaced by inert ones; any other global is refused as code
-INERT_PACKAGES = frozenset((
-    "torch", "collections", "numpy", "pytorch_lightning", "lightning", "lightning_fabric", "omegaconf", "transformers",
-    "diffusers", "ldm", "sgm", "argparse", "pathlib", "typing", "datetime", "_codecs", "copyreg", "copy_reg",
-))  # fmt: skip
-INERT_BUILTINS = frozenset((
-    "set", "frozenset", "complex", "bytearray", "bytes", "slice", "range", "object", "dict", "list", "tuple", "int",
-    "float", "str", "bool", "long", "unicode",
-))  # fmt: skip
-_DICTS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
 _MARK = object()
-
-
-class PickleError(ValueError):
-    """The stream is malformed, or larger than the limits."""
-
-
-class CodeError(ValueError):
-    """The stream names a function or class that does not belong in a weight file."""
-
-
-class Global(NamedTuple):
-    """A class or function that a pickle names."""
-
-    module: str
-    name: str
-
-    @property
-    def path(self) -> str:
-        return f"{self.module}.{self.name}".replace("__builtin__.", "builtins.")
-
-
-class Storage(NamedTuple):
-    """A reference to the data of tensors: class of the storage, key of its record, number of elements or bytes."""
-
-    kind: Global
-    key: str
-    numel: int
-    view_start: int = 0  # in elements, of views in old files
-
-
-class StridedTensor(NamedTuple):
-    """A tensor as pickled. `dtype`: its torch name, if the storage is untyped. `negative`: the sign bit is pending."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: str | None = None
-    negative: bool = False
-
-
-@dataclass(slots=True)
-class PickledObject:
-    """An object that is not a tensor. `entries`: the parameters of a `ParameterDict`."""
-
-    what: str
-    entries: dict[str, object] = field(default_factory=dict)
 
 
 def interpret(stream: bytes) -> tuple[object, int]:
@@ -147,7 +102,7 @@ class _Machine:
         if len(values) % 2:
             raise PickleError("a key has no value")
         if isinstance(target, dict):
-            target.update((_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True))
+            target.update((dictionary_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True))
 
     def get(self, index: int) -> None:
         if index not in self.memo:
@@ -170,10 +125,10 @@ class _Machine:
         if found[0] == "module":
             self.push(found[1])
             return
-        if len(found) < 5 or found[0] != "storage" or not isinstance(found[1], Global) or not _natural(found[4]):
+        if len(found) < 5 or found[0] != "storage" or not isinstance(found[1], Global) or not is_natural(found[4]):
             raise PickleError("a storage is not described")
         view = found[5] if len(found) > 5 else None
-        start = view[1] if isinstance(view, tuple) and len(view) == 3 and _natural(view[1]) else 0
+        start = view[1] if isinstance(view, tuple) and len(view) == 3 and is_natural(view[1]) else 0
         self.push(Storage(found[1], str(found[2])[:80], found[4], start))
 
     def named(self, module: object, name: object) -> None:
@@ -192,7 +147,7 @@ class _Machine:
     def call(self, function: object, args: object) -> None:
         if not isinstance(function, Global) or not isinstance(args, tuple):
             raise PickleError("it calls what is not a function")
-        self.push(_call(function, args))
+        self.push(call_global(function, args))
 
     def reduce(self) -> None:
         args = self.pop()
@@ -239,61 +194,6 @@ class _Machine:
             self.push(text == "01" if text in ("00", "01") else parse(text if len(text) < 40 else ""))
         except ValueError as error:
             raise PickleError("a number is not readable") from error
-
-
-def _call(function: Global, args: tuple[Any, ...]) -> object:
-    if function.path in _DICTS:
-        pairs = args[0] if args and isinstance(args[0], list) else []
-        if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs):
-            raise PickleError("a dictionary is not made of pairs")
-        return {_key(key): value for key, value in pairs}
-    if function.module in ("torch._utils", "torch._tensor"):
-        return _rebuild(function, args)
-    if function.path == "torch.Size" and len(args) == 1:
-        return args[0]
-    return PickledObject(function.path)
-
-
-def _rebuild(function: Global, args: tuple[Any, ...]) -> object:
-    name = function.name
-    if name.startswith("_rebuild_parameter") and args:
-        return args[0]
-    if name == "_rebuild_from_type_v2" and len(args) > 2 and isinstance(args[0], Global) and isinstance(args[2], tuple):
-        if args[0].name == name:
-            raise PickleError("a tensor is not described")
-        return _call(args[0], args[2])
-    least = {"_rebuild_tensor": 4, "_rebuild_tensor_v2": 4, "_rebuild_tensor_v3": 7}.get(name)
-    if least is None:
-        return PickledObject(function.path)
-    if len(args) < least:
-        raise PickleError("a tensor is not described")
-    storage, offset, shape, strides = args[:4]
-    is_described = isinstance(storage, Storage) and _natural(offset) and _naturals(shape) and _naturals(strides)
-    if not is_described or len(shape) != len(strides) or len(shape) > 8:
-        raise PickleError("a tensor is not described")
-    dtype = args[6].name if name == "_rebuild_tensor_v3" and isinstance(args[6], Global) else None
-    flags = args[least] if name != "_rebuild_tensor_v2" and len(args) > least else None
-    flags = args[6] if name == "_rebuild_tensor_v2" and len(args) > 6 else flags
-    negative = isinstance(flags, dict) and bool(flags.get("neg"))
-    return StridedTensor(storage, offset + storage.view_start, shape, strides, dtype, negative)
-
-
-def _key(key: object) -> str:
-    if isinstance(key, str):
-        return key
-    if isinstance(key, int) and abs(key) < 1 << 64:
-        return str(key)
-    if isinstance(key, Global):
-        return key.path
-    raise PickleError("a key of a dictionary is neither text nor a number")
-
-
-def _natural(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
-
-
-def _naturals(values: object) -> bool:
-    return isinstance(values, tuple) and all(_natural(value) for value in values)
 
 
 def _constant(make: Callable[[], object]) -> Callable[[_Machine], None]:

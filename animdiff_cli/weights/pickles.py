@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.header import DTYPE_BYTES
 from animdiff_cli.weights.lazy import TORCH_NAMES, LazyTensor, StoredRows, torch_dtype
-from animdiff_cli.weights.pickle_opcodes import (
-    MAX_BYTES,
-    CodeError,
-    PickledObject,
-    PickleError,
-    Storage,
-    StridedTensor,
-    interpret,
-)
+from animdiff_cli.weights.pickle_objects import CodeError, PickledObject, PickleError, Storage, StridedTensor
+from animdiff_cli.weights.pickle_opcodes import MAX_BYTES, interpret
 
 if TYPE_CHECKING:
     from torch import Tensor
