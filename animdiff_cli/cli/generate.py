@@ -23,6 +23,7 @@ from animdiff_cli.cli.options import (
     PresetOpt,
     QuietOpt,
     SetOpt,
+    ThreadsOpt,
     given_flags,
     option,
 )
@@ -207,6 +208,7 @@ def generate(
         ),
     ] = False,
     device: DeviceOpt = "auto",
+    threads: ThreadsOpt = None,
     dtype: Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)] = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from animdiff_cli.cli import complete
+from animdiff_cli.core.threads import prepare_threads
 
 MODELS, SAMPLING, MOTION, OUTPUT, DEVICE, SOURCES = "Models", "Sampling", "Motion", "Output", "Device", "Sources"
 GENERAL = "General"
@@ -52,5 +53,23 @@ DeviceOpt = Annotated[
     str,
     option(
         "--device", help="auto, cuda, cuda:N, mps or cpu.", panel=DEVICE, envvar="ANIMDIFF_DEVICE", metavar="<name>"
+    ),
+]
+
+
+def _prepare_threads(value: int | None) -> int | None:
+    return prepare_threads(value)  # typer would also fill its second parameter
+
+
+ThreadsOpt = Annotated[
+    int | None,
+    option(
+        "--threads",
+        help="Number of CPU threads. Default: one per core.",
+        panel=DEVICE,
+        envvar="ANIMDIFF_THREADS",
+        callback=_prepare_threads,
+        min=1,
+        max=1024,
     ),
 ]

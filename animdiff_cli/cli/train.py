@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from animdiff_cli.cli import train_options as opt
-from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, given_flags
+from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.out import print_err, print_json, print_paths
 from animdiff_cli.cli.progress import show_progress
 
@@ -58,6 +58,7 @@ def train_lora(
     format: opt.FormatOpt = None,
     overwrite: opt.OverwriteOpt = False,
     device: DeviceOpt = "auto",
+    threads: ThreadsOpt = None,
     dtype: opt.DtypeOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -102,6 +103,7 @@ def train_adapter(
     format: opt.FormatOpt = None,
     overwrite: opt.OverwriteOpt = False,
     device: DeviceOpt = "auto",
+    threads: ThreadsOpt = None,
     dtype: opt.DtypeOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -147,6 +149,7 @@ def train_motion(
     output: opt.OutputOpt = None,
     overwrite: opt.OverwriteOpt = False,
     device: DeviceOpt = "auto",
+    threads: ThreadsOpt = None,
     dtype: opt.DtypeOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,

@@ -115,3 +115,14 @@ def test_syntax_of_other_programs_is_noted_in_a_dry_run_and_in_a_render(animdiff
         notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
         assert [note.split("`")[1] for note in notes] == ["(red:1.4)", "BREAK", "<lora:ink:1>"]
     assert animdiff(*toy, "--set", "prompt=", "--seed", 1, "--dry-run").exit_code == 0
+
+
+def test_the_number_of_threads_can_be_set(animdiff, toy, monkeypatch):
+    counts = []
+    monkeypatch.setattr("torch.set_num_threads", counts.append)
+    words = [*toy, "--prompt", "a fox", "--seed", 1, "--dry-run"]
+    assert animdiff(*words, "--threads", 3).exit_code == 0
+    monkeypatch.setenv("ANIMDIFF_THREADS", "2")
+    assert animdiff(*words).exit_code == 0
+    assert counts == [3, 2]
+    assert animdiff(*words, "--threads", 0).exit_code == 2
