@@ -170,7 +170,8 @@ def path_hint(text: str) -> str | None:
         return hint
     match = _HF.fullmatch(text)
     is_file_in_folder = match is not None and match["file"] is None and match["target"].endswith(WEIGHT_SUFFIXES)
-    if match is None or is_file_in_folder or {"", ".", ".."} & set(text.partition("@")[0].split("/")):
+    is_other_file = match is not None and match["file"] is not None and not match["file"].endswith(WEIGHT_SUFFIXES)
+    if match is None or is_file_in_folder or is_other_file or {"", ".", ".."} & set(text.partition("@")[0].split("/")):
         return None
     return f"for the Hugging Face repository, type `hf:{text}`"
 
