@@ -1,15 +1,13 @@
 """`animdiff generate`: render clips from prompts."""
 
 import os
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from animdiff_cli.cli import complete
-from animdiff_cli.cli.downloads import download_progress
+from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import (
     DEVICE,
     MODELS,
@@ -27,19 +25,13 @@ from animdiff_cli.cli.options import (
     given_flags,
     option,
 )
-from animdiff_cli.cli.out import print_err, print_json, print_paths
 from animdiff_cli.cli.progress import show_progress
+from animdiff_cli.cli.render_output import print_plan, render_clips, without_done
 from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
 from animdiff_cli.core.formats import FORMATS
-from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from animdiff_cli.core.events import Emit
-    from animdiff_cli.jobs.missing_weights import OnMissing
-    from animdiff_cli.jobs.output_paths import OutputPaths
-    from animdiff_cli.jobs.render import FinishedClip
     from animdiff_cli.jobs.render_plan import RenderPlan
 
 SCALED = "<ref[@scale]>"
@@ -245,7 +237,7 @@ def generate(
     if offline and fetch:
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
     allowed = fetch is not False and not offline
-    on_missing = _on_missing(
+    on_missing = on_missing_weights(
         allowed=allowed, dry_run=dry_run, ask=from_ is not None and not fetch, quiet=quiet, as_json=json_
     )
     jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat}
@@ -258,14 +250,14 @@ def generate(
 
         is_done = rendered_before(plan)
     outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite, is_done=is_done)
-    plan, outputs = _without_done(plan, outputs, quiet=quiet, as_json=json_)
+    plan, outputs = without_done(plan, outputs, quiet=quiet, as_json=json_)
     if not plan.configs:
         return
     if dry_run:
-        _print_plan(plan, outputs, online=bool(fetch), as_json=json_, quiet=quiet)
+        print_plan(plan, outputs, online=bool(fetch), as_json=json_, quiet=quiet)
         return
     with show_progress(quiet=quiet) as emit:
-        _render(plan, outputs, emit, quiet=quiet, as_json=json_)
+        render_clips(plan, outputs, emit, quiet=quiet, as_json=json_)
 
 
 def _check_prompts(prompts: list[str]) -> None:
@@ -300,146 +292,3 @@ def _plan(
         )
     changes = [set_layer(GenerateConfig, assignments), flag_layer(flags)]
     return plan_from_recipe(from_clip, changes, **rest)
-
-
-def _on_missing(*, allowed: bool, dry_run: bool, ask: bool, quiet: bool, as_json: bool) -> "OnMissing":
-    """Return the handler of missing weights: a dry run reports them, otherwise they are fetched or refused.
-
-    `ask`: a recipe names them, which may be a stranger's, so they are fetched after a yes only.
-    """
-
-    def handle(names: "Sequence[str]") -> bool:
-        from animdiff_cli.jobs.missing_weights import fetch_missing
-
-        if dry_run and allowed:
-            return False
-        if ask and allowed:
-            _confirm_fetch(names, can_ask=not as_json and sys.stdin.isatty() and sys.stderr.isatty())
-        with download_progress(quiet=quiet) as emit:
-            return fetch_missing(emit, allowed=allowed)(names)
-
-    return handle
-
-
-def _confirm_fetch(names: "Sequence[str]", *, can_ask: bool) -> None:
-    """Ask whether to fetch what a recipe names. Raises `NotFound` after a no, or if nobody can be asked."""
-    if can_ask:
-        print_err("the recipe names weights that are not on this machine:")
-        for line in _fetch_lines(_sizes(names, online=False)):
-            print_err(f"  {line}")
-        if typer.confirm("download them?", err=True):
-            return
-    raise NotFound(
-        f"the recipe names weights that are not on this machine: {', '.join(f'`{name}`' for name in names)}",
-        hint="to download them, add `--fetch`",
-    )
-
-
-def _without_done(
-    plan: "RenderPlan", outputs: "OutputPaths", *, quiet: bool, as_json: bool
-) -> "tuple[RenderPlan, OutputPaths]":
-    """Print the files that exist already, and return the plan of the clips that are left."""
-    done = [(config, files) for config, files in zip(plan.configs, outputs.done, strict=True) if files]
-    for config, files in done:
-        paths = {format: str(path) for format, path in files.items()}
-        if as_json:
-            print_json({"outputs": paths, "skipped": True, "config": config.model_dump(mode="json")})
-        else:
-            print_paths(*paths.values())
-    if done and not quiet:
-        print_err(f"{len(done)} of {len(plan.configs)} clips exist already")
-    left = [(config, files) for config, files in zip(plan.configs, outputs.files, strict=True) if files]
-    return (
-        replace(plan, configs=tuple(config for config, _ in left)),
-        replace(outputs, files=tuple(files for _, files in left), done=()),
-    )
-
-
-def _render(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, quiet: bool, as_json: bool) -> None:
-    from animdiff_cli.jobs.render import render_to_files
-
-    kept = 0
-    try:
-        for clip in render_to_files(plan, outputs, emit):
-            _print_clip(clip, as_json=as_json)
-            kept += 1
-    except KeyboardInterrupt:
-        if not quiet:
-            print_err(*_interrupted(kept, plan))
-        raise
-
-
-def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
-    """Say what is kept after Ctrl-C, and what to type to render the rest."""
-    lines = [f"interrupted: {kept} of {len(plan.configs)} clips are finished and kept"]
-    if kept and not plan.seeds_drawn:
-        lines.append("hint: to render the rest, run the same command with `--skip-existing`")
-    return lines
-
-
-def _print_clip(clip: "FinishedClip", *, as_json: bool) -> None:
-    paths = {format: str(path) for format, path in clip.files.items()}
-    if as_json:
-        print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
-    else:
-        print_paths(*paths.values())
-
-
-def _print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_json: bool, quiet: bool) -> None:
-    """Print what a dry run would render: the files on stdout, a summary on stderr.
-
-    `online`: request the sizes of missing weights that the catalog does not have.
-    """
-    missing = _sizes(plan.missing, online=online)
-    for config, files in zip(plan.configs, outputs.files, strict=True):
-        paths = {format: str(path) for format, path in files.items()}
-        if as_json:
-            settings = config.model_dump(mode="json")
-            print_json({"outputs": paths, "device": str(plan.device.device), "fetch": missing, "config": settings})
-        else:
-            print_paths(*paths.values())
-    if not quiet:
-        for line in _fetch_lines(missing):
-            print_err(f"would fetch {line}")
-        for note in plan.notes:
-            print_err(f"note: {note}")
-        print_err(f"would render {_summary(plan)}")
-
-
-def _sizes(names: "Sequence[str]", *, online: bool) -> list[dict[str, Any]]:
-    """List weights with their sizes, where known."""
-    if not names:
-        return []
-    from animdiff_cli.jobs.fetch import plan_fetch
-
-    return [
-        {"ref": planned.item.name, "bytes": planned.size} for planned in plan_fetch(names, offline=not online).items
-    ]
-
-
-def _fetch_lines(sizes: list[dict[str, Any]]) -> list[str]:
-    from animdiff_cli.fetch.disk import format_bytes
-
-    return [
-        f"{item['ref']}, {'of unknown size' if item['bytes'] is None else format_bytes(item['bytes'])}"
-        for item in sizes
-    ]
-
-
-def _summary(plan: "RenderPlan") -> str:
-    from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
-
-    config = plan.configs[0]
-    clips = f"{len(plan.configs)} clip{'s' if len(plan.configs) > 1 else ''}"
-    motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
-    size = f"{config.num_frames} frames of {config.width}x{config.height}"
-    added = [
-        f", {setting.label} {name}"
-        for key, setting in WEIGHT_SETTINGS.items()
-        if setting.label
-        for name in (getattr(config, key) if setting.is_list else [getattr(config, key)])
-        if name
-    ]
-    return (
-        f"{clips} of {size}: {motion}{''.join(added)}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
-    )

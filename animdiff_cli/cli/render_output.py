@@ -1,0 +1,104 @@
+"""What `generate` prints: the clips it rendered or skipped, and the plan of a dry run."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
+from animdiff_cli.cli.out import print_err, print_json, print_paths
+
+if TYPE_CHECKING:
+    from animdiff_cli.core.events import Emit
+    from animdiff_cli.jobs.output_paths import OutputPaths
+    from animdiff_cli.jobs.render import FinishedClip
+    from animdiff_cli.jobs.render_plan import RenderPlan
+
+
+def without_done(
+    plan: "RenderPlan", outputs: "OutputPaths", *, quiet: bool, as_json: bool
+) -> "tuple[RenderPlan, OutputPaths]":
+    """Print the files that exist already, and return the plan of the clips that are left."""
+    done = [(config, files) for config, files in zip(plan.configs, outputs.done, strict=True) if files]
+    for config, files in done:
+        paths = {format: str(path) for format, path in files.items()}
+        if as_json:
+            print_json({"outputs": paths, "skipped": True, "config": config.model_dump(mode="json")})
+        else:
+            print_paths(*paths.values())
+    if done and not quiet:
+        print_err(f"{len(done)} of {len(plan.configs)} clips exist already")
+    left = [(config, files) for config, files in zip(plan.configs, outputs.files, strict=True) if files]
+    return (
+        replace(plan, configs=tuple(config for config, _ in left)),
+        replace(outputs, files=tuple(files for _, files in left), done=()),
+    )
+
+
+def render_clips(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, quiet: bool, as_json: bool) -> None:
+    """Render a plan and print every clip when its files are written. Ctrl-C reports what is kept."""
+    from animdiff_cli.jobs.render import render_to_files
+
+    kept = 0
+    try:
+        for clip in render_to_files(plan, outputs, emit):
+            _print_clip(clip, as_json=as_json)
+            kept += 1
+    except KeyboardInterrupt:
+        if not quiet:
+            print_err(*_interrupted(kept, plan))
+        raise
+
+
+def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
+    """Say what is kept after Ctrl-C, and what to type to render the rest."""
+    lines = [f"interrupted: {kept} of {len(plan.configs)} clips are finished and kept"]
+    if kept and not plan.seeds_drawn:
+        lines.append("hint: to render the rest, run the same command with `--skip-existing`")
+    return lines
+
+
+def _print_clip(clip: "FinishedClip", *, as_json: bool) -> None:
+    paths = {format: str(path) for format, path in clip.files.items()}
+    if as_json:
+        print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
+    else:
+        print_paths(*paths.values())
+
+
+def print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_json: bool, quiet: bool) -> None:
+    """Print what a dry run would render: the files on stdout, a summary on stderr.
+
+    `online`: request the sizes of missing weights that the catalog does not have.
+    """
+    missing = missing_sizes(plan.missing, online=online)
+    for config, files in zip(plan.configs, outputs.files, strict=True):
+        paths = {format: str(path) for format, path in files.items()}
+        if as_json:
+            settings = config.model_dump(mode="json")
+            print_json({"outputs": paths, "device": str(plan.device.device), "fetch": missing, "config": settings})
+        else:
+            print_paths(*paths.values())
+    if not quiet:
+        for line in fetch_lines(missing):
+            print_err(f"would fetch {line}")
+        for note in plan.notes:
+            print_err(f"note: {note}")
+        print_err(f"would render {_summary(plan)}")
+
+
+def _summary(plan: "RenderPlan") -> str:
+    from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+
+    config = plan.configs[0]
+    clips = f"{len(plan.configs)} clip{'s' if len(plan.configs) > 1 else ''}"
+    motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
+    size = f"{config.num_frames} frames of {config.width}x{config.height}"
+    added = [
+        f", {setting.label} {name}"
+        for key, setting in WEIGHT_SETTINGS.items()
+        if setting.label
+        for name in (getattr(config, key) if setting.is_list else [getattr(config, key)])
+        if name
+    ]
+    return (
+        f"{clips} of {size}: {motion}{''.join(added)}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
+    )
