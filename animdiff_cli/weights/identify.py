@@ -14,7 +14,10 @@ from animdiff_cli.weights.info import KIND_KEY, WeightsInfo, WeightsKind
 from animdiff_cli.weights.unknown_files import raise_unknown_file
 
 _MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
-_LORA = r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer|hada_w|lokr_w"
+_LORA = (
+    r"lora_down|lora_up|lora_A|lora_B|lora\.(?:down|up)|_lora\.(?:down|up)|lora_linear_layer"
+    r"|hada_w|lokr_w|\.a1\.weight$|\.oft_blocks$|\.on_input$"
+)
 _FULL = r"\.diff$|\.w_norm$"
 #: kind → patterns that must each match some key. The first matching kind wins, so the order matters: a SparseCtrl
 #: contains motion modules, a MotionLoRA names them, a checkpoint contains a VAE.

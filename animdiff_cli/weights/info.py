@@ -48,7 +48,7 @@ class WeightsInfo:
     base: str | None  # sd15, sd2 or sdxl; pocket only from metadata
     version: str | None  # of a motion module, or of the module it was made for
     format: str  # original, diffusers, kohya, peft; hotshot for Hotshot-XL's own names
-    family: str | None  # of a LoRA: lora, locon, loha, lokr or dora
+    family: str | None  # of a LoRA: lora, locon, loha, lokr, dora, full, ia3, glora, diag-oft or boft
     rank: int | None  # of a LoRA, the largest
     dtype: str  # such as `fp16`, or `fp16+fp32` if mixed
     parameters: int

@@ -1,7 +1,7 @@
 """Read the facts of a weight file of a known kind: base, version, layout, rank, number of frames."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -100,7 +100,7 @@ def lora(file: WeightFile) -> KindDetails:
     convolutions = any(_is_convolution(file.tensors[key].shape) for key, (_, name) in parsed.items())
     unknown = len(file.tensors) - len(parsed)
     notes = (f"{unknown} keys of no known LoRA layout",) if unknown else ()
-    kind = family((name.role for name in names), convolutions=convolutions)
+    kind = family(_family_roles(file), convolutions=convolutions)
     base = _recorded_base(file, _lora_base(file, names))
     return KindDetails(sorted(layouts)[0], base, None, kind, rank_of(file), notes=notes)
 
@@ -124,7 +124,7 @@ def is_bare_embedding(file: WeightFile) -> bool:
 
 def rank_of(file: WeightFile) -> int | None:
     """Return the largest rank of a LoRA; None if it has none."""
-    rank_dim = {"down": 0, "hada_w1_b": 0, "hada_w2_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0}
+    rank_dim = {"down": 0, "a2": 0, "hada_w1_b": 0, "hada_w2_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0}
     ranks = [
         file.tensors[key].shape[rank_dim[name.role]]
         for key, (_, name) in _parsed(file).items()
@@ -143,6 +143,13 @@ def text_base(file: WeightFile) -> str | None:
 def _parsed(file: WeightFile) -> dict[str, tuple[str, LoraName]]:
     parsed = {key: parse_key(key) for key in file.tensors}
     return {key: found for key, found in parsed.items() if found is not None}
+
+
+def _family_roles(file: WeightFile) -> Iterator[str]:
+    """Iterate over the roles in a LoRA. BOFT has the keys of Diag-OFT, with one more dimension."""
+    for key, (_, name) in _parsed(file).items():
+        stages = name.role == "oft_blocks" and len(file.tensors[key].shape) == 4
+        yield "boft_blocks" if stages else name.role
 
 
 def _is_convolution(shape: tuple[int, ...]) -> bool:

@@ -11,6 +11,7 @@ from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora_layouts import Alphas, module_of, read_alphas, read_names
 from animdiff_cli.weights.lora_names import LoraName, parse_key
+from animdiff_cli.weights.lora_relative import GLORA_ROLES, fits, is_relative
 
 ModuleTensors = Mapping[str, LazyTensor]  # the tensors of one module by role
 Shapes = Mapping[str, tuple[int, ...]]  # by canonical weight name (`unet.conv_in.weight`)
@@ -79,7 +80,9 @@ def _alphas(file: WeightFile, names: Mapping[LoraName, LazyTensor], alpha_mode: 
 def _split_bias(module: str, modules: dict[str, dict[str, LazyTensor]], alphas: dict[str, float]) -> None:
     """Make changes of a bias a module of their own, named after the bias."""
     tensors = modules[module]
-    if bias := tensors.pop("diff_b", None):
+    if weight := tensors.pop("w_norm", None):
+        tensors["diff"] = weight
+    if bias := tensors.pop("diff_b", None) or tensors.pop("b_norm", None):
         modules[f"{module}.bias"] = {"diff": bias}
     if (bias := tensors.pop("up_bias", None)) and "down" in tensors:
         modules[f"{module}.bias"] = {"up_bias": bias, "down": tensors["down"]}
@@ -109,7 +112,7 @@ def check_lora(lora: LoraWeights, shapes: Shapes, target: str) -> CheckedLora:
 
 
 def delta_size(tensors: ModuleTensors) -> tuple[int, int]:
-    """Return the first dimension and the number of elements of ΔW, for every family."""
+    """Return the first dimension and the number of elements of ΔW, for families that do not depend on W."""
     shape = {role: tensor.shape for role, tensor in tensors.items()}
     if full := shape.get("diff", shape.get("up_bias")):
         return full[0], prod(full)
@@ -125,7 +128,15 @@ def delta_size(tensors: ModuleTensors) -> tuple[int, int]:
 
 
 def _is_complete(roles: set[str]) -> bool:
-    products = ({"diff"}, {"up_bias", "down"}, {"down", "up"}, {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
+    products = (
+        {"ia3"},
+        {"oft_blocks"},
+        GLORA_ROLES,
+        {"diff"},
+        {"up_bias", "down"},
+        {"down", "up"},
+        {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"},
+    )
     lokr = all(f"lokr_{w}" in roles or {f"lokr_{w}_a", f"lokr_{w}_b"} <= roles for w in ("w1", "w2"))
     return lokr or any(product <= roles for product in products)
 
@@ -141,10 +152,14 @@ def _factor_shape(shape: Shapes, name: str) -> tuple[int, ...]:
 
 
 def _check_shape(tensors: ModuleTensors, shape: tuple[int, ...], module: str, lora: LoraWeights, target: str) -> None:
-    rows, count = delta_size(tensors)
-    if (rows, count) != (shape[0], prod(shape)):
+    if is_relative(tensors):
+        size = None if fits(tensors, shape) else "for another shape"
+    else:
+        rows, count = delta_size(tensors)
+        size = None if (rows, count) == (shape[0], prod(shape)) else f"{rows} x {count // rows}"
+    if size:
         raise UsageError(
-            f"{lora.source} does not fit {target}: its change of `{module}` is {rows} x {count // rows},"
+            f"{lora.source} does not fit {target}: its change of `{module}` is {size},"
             f" the weight is {' x '.join(map(str, shape))}",
             hint="it was made for a model of another base: `animdiff inspect FILE` shows which",
         )

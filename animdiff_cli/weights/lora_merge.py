@@ -1,7 +1,7 @@
 """Merge LoRAs into weights: W + scale · alpha/rank · ΔW, computed in float32 and rounded once, to the final dtype.
 
 ΔW by family: LoRA and LoCon up · down; LoHa (arXiv 2108.06098) (a·b) ⊙ (c·d); LoKr (2309.14859) a ⊗ b;
-DoRA (2402.09353) rescales the sum column by column.
+DoRA (2402.09353) rescales the sum column by column. `lora_relative` has the families whose ΔW depends on W.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.lazy import LazyTensor, wrap_tensor
 from animdiff_cli.weights.lora import LoraWeights, ModuleTensors
+from animdiff_cli.weights.lora_relative import changed_weight, is_relative
 
 
 def merge_loras(tensors: Mapping[str, LazyTensor], loras: Sequence[LoraWeights]) -> dict[str, LazyTensor]:
@@ -93,6 +94,11 @@ def _merged(weight: LazyTensor, tensors: ModuleTensors, lora: LoraWeights, modul
         directed = finite(_rescaled(whole + change, magnitude.read().float()))
         return (whole + lora.scale * (directed - whole))[start:stop]
 
+    def relative_rows(start: int, stop: int) -> Tensor:
+        return finite(changed_weight(base.read(), tensors, alpha, lora.scale))[start:stop]
+
+    if is_relative(tensors):
+        return replace(base, rows=relative_rows)
     return replace(base, rows=dora_rows if magnitude else rows)
 
 

@@ -21,12 +21,15 @@ KOHYA_ROLES = {
         for role in (
             *("alpha", "dora_scale", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
             *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
-            *("scalar", "diff", "diff_b"),
+            *("scalar", "diff", "diff_b", "w_norm", "b_norm", "oft_blocks", "rescale"),
         )
     },
+    **{f"{role}.weight": role for role in ("a1", "a2", "b1", "b2", "bm")},
+    "weight": "ia3",
+    "on_input": "on_input",
 }
-#: changes of norms in files of LyCORIS: as those of full matrices and biases
-NORM_ROLES = {"w_norm": "diff", "b_norm": "diff_b"}
+#: suffixes that dotted names share with checkpoints or other formats
+_KOHYA_ONLY = ("alpha", "weight", "on_input")
 #: suffix in files of peft, diffusers and older diffusers → (layout, role)
 DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "lora_A.weight": ("peft", "down"),
@@ -39,10 +42,19 @@ DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "lora_linear_layer.down.weight": ("diffusers", "down"),
     "lora_linear_layer.up.weight": ("diffusers", "up"),
     "alpha": ("diffusers", "alpha"),
-    **{suffix: ("kohya", role) for suffix, role in (KOHYA_ROLES | NORM_ROLES).items() if suffix != "alpha"},
+    **{suffix: ("kohya", role) for suffix, role in KOHYA_ROLES.items() if suffix not in _KOHYA_ONLY},
 }
 #: ResNets per level of every base, for kohya files that use the original numbering of modules
 LAYERS = 2
+#: prefix of a role that only one family has → family
+_FAMILIES = {
+    "hada": "loha",
+    "lokr": "lokr",
+    "ia3": "ia3",
+    "a1": "glora",
+    "oft_blocks": "diag-oft",
+    "boft_blocks": "boft",
+}
 KOHYA_PARTS = {prefix: part.name for part in MODEL_PARTS for prefix in part.kohya}
 #: every word in module names of the diffusers UNet, CLIP, the original UNet and motion modules, except numbers
 KOHYA_WORDS = (
@@ -79,7 +91,7 @@ _PROJECTION = re.compile(r"(.+)\.(to_q|to_k|to_v|to_out)(?:\.0)?")
 class LoraName:
     """One tensor of a LoRA: the part and module that it changes, by diffusers name, and its role.
 
-    Roles: down, up, mid, alpha, magnitude, and those of LyCORIS (`hada_w1_a`, `lokr_w2`, `dora_scale` …).
+    Roles: down, up, mid, alpha, magnitude, and those of LyCORIS (`hada_w1_a`, `lokr_w2`, `dora_scale`, `oft_blocks` …).
     """
 
     part: PartName
@@ -132,9 +144,11 @@ def family(roles: Iterable[str], *, convolutions: bool) -> str:
     present = set(roles)
     if present & {"dora_scale", "magnitude"}:
         return "dora"
-    for prefix, name in (("hada", "loha"), ("lokr", "lokr")):
+    for prefix, name in _FAMILIES.items():
         if any(role.startswith(prefix) for role in present):
             return name
+    if "down" not in present and present & {"diff", "diff_b", "w_norm", "b_norm"}:
+        return "full"
     return "locon" if convolutions or "mid" in present else "lora"
 
 
@@ -161,7 +175,7 @@ def underscored(module: str) -> str:
 
 def _kohya(key: str) -> tuple[Layout, LoraName] | None:
     match = _KOHYA.fullmatch(key)
-    module, role = (dotted(match[2]), (KOHYA_ROLES | NORM_ROLES).get(match[3])) if match else (None, None)
+    module, role = (dotted(match[2]), KOHYA_ROLES.get(match[3])) if match else (None, None)
     if match is None or module is None or role is None:
         return None
     if module.startswith(("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.")):
