@@ -40,8 +40,8 @@ def render_clips(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, qu
     kept = 0
     try:
         for clip in render_to_files(plan, outputs, emit):
-            _print_clip(clip, as_json=as_json)
             kept += 1
+            _print_clip(clip, as_json=as_json)
     except KeyboardInterrupt:
         if not quiet:
             print_err(*_interrupted(kept, plan))

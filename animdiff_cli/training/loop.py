@@ -191,7 +191,8 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield requested.is_set
         return
-    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # `nohup` ignores SIGHUP
+    # `nohup` ignores SIGHUP; SIGINT is ignored by every job in the background of a script, which may be sent it on purpose
+    handled = [n for n in _SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, request) for number in handled}
     try:
         yield requested.is_set

@@ -10,8 +10,7 @@ CODE = """
 import os, signal, sys, time
 from animdiff_cli.cli.app import app, main
 name, ignored = sys.argv[1:]
-if ignored == "ignored":
-    signal.signal(getattr(signal, name), signal.SIG_IGN)
+signal.signal(getattr(signal, name), signal.SIG_IGN if ignored == "ignored" else signal.SIG_DFL)
 
 @app.command("wait")
 def wait():
