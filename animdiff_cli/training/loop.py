@@ -191,7 +191,7 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield requested.is_set
         return
-    # `nohup` ignores SIGHUP; SIGINT is ignored by every job in the background of a script, which may be sent it on purpose
+    # `nohup` ignores SIGHUP; a script ignores SIGINT for all its background jobs, but may send it on purpose
     handled = [n for n in _SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, request) for number in handled}
     try:
