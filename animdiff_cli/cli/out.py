@@ -1,6 +1,6 @@
 """The two streams: stdout holds results only, stderr everything else. All text is escaped here.
 
-Weights, recipes and file names come from strangers: their control characters must not reach a terminal.
+Weights, recipes and file names are untrusted: their control characters must not reach a terminal.
 """
 
 import os

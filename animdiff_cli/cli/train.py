@@ -113,8 +113,9 @@ def train_adapter(
 ) -> None:
     """Train a domain adapter on the frames of videos (stage 1 of the paper) and print the path of the file.
 
-    Run the same command again to resume. `train-motion --domain-adapter FILE` is the next stage. With `--as-lora`,
-    train an ordinary LoRA on images of a style.
+    Run the same command again to resume. The next stage is `train-motion --domain-adapter FILE`.
+
+    With `--as-lora`, the result is an ordinary LoRA that learns a style from images.
     """
     _start("domain-adapter", ctx)
 

@@ -24,7 +24,7 @@ Record = TypeVar("Record", bound=BaseModel)
 class Layer:
     """Settings from one source, by key. Keys of a nested record are dotted, or a mapping under the record's name."""
 
-    source: str  # as a person would name it: `look.yaml`, `preset \`quick\``
+    source: str  # for messages: `look.yaml`, `preset \`quick\``
     values: Mapping[str, object]
     spelled: Mapping[str, str] = field(default_factory=dict)  # how a key is written there, where it is not the key
 
@@ -70,7 +70,7 @@ class Resolved(Generic[Record]):
 def resolve(model: type[Record], layers: Sequence[Layer]) -> Resolved[Record]:
     """Merge layers, lowest first, over the defaults of `model`.
 
-    Every value of every layer is checked, also one that a higher layer replaces: a typo is a typo.
+    Every value of every layer is checked, including values that a higher layer replaces.
     Raises `UsageError` naming source, key and what is allowed.
     """
     settings = settings_of(model)

@@ -163,7 +163,7 @@ def _is_valid(setting: Setting, value: object) -> bool:
 
 
 def _is_lenient(wanted: type, value: object) -> bool:
-    """True for a conversion that pydantic does and a person hardly means."""
+    """True for a conversion that pydantic accepts but that usually hides a mistake."""
     return (isinstance(value, bool) and wanted is not bool) or (isinstance(value, float) and wanted is int)
 
 

@@ -105,7 +105,7 @@ def _open_lora(
 def _open_adapter(
     adapter: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
 ) -> CheckedLora:
-    """Open a domain adapter. In a converted layout it cannot be told from a LoRA of the UNet's attentions."""
+    """Open a domain adapter. In a converted layout it cannot be distinguished from a LoRA of the UNet's attentions."""
     file, _ = open_kind(adapter.path, "domain-adapter", also=("lora",), base=base, model=model)
     opened = open_lora(file, adapter.scale, alpha_mode, strict=False)
     if strange := [module for module in opened.modules if not _is_attention(module)]:

@@ -106,7 +106,7 @@ class Animator:
         return encode_prompt(self.components, prompt, clip_skip=clip_skip, report=report)
 
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
-        """Write what `auto` came to into the config, so that the recipe says it."""
+        """Replace `auto` in the config by the chosen values, so that the recipe contains them."""
         traits = self.motion.spec.traits if self.motion else None
         own = traits.beta_schedule if traits else self.components.beta_schedule
         changes = {

@@ -49,7 +49,7 @@ def run_checks(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         ("torch", _torch),
         ("memory", _memory),
         ("ffmpeg", _ffmpeg),
-        ("miniature", _miniature),
+        ("pocket model", _pocket_model),
         ("models", _models),
         ("other folders", _other_folders),
         ("catalog", _catalog),
@@ -133,12 +133,12 @@ def _ffmpeg() -> Iterator[Finding]:
     yield Finding("ffmpeg", "ok", f"{ffmpeg_version}; {', '.join(needed.values())}")
 
 
-def _miniature() -> Iterator[Finding]:
+def _pocket_model() -> Iterator[Finding]:
     for alias in ("pocket", "pocket-motion"):
         entry = next(entry for entry in read_catalog(CATALOG).entries if entry.alias == alias)
         if not is_present(download_path(entry)):
             raise NotFound(f"`{alias}` is missing from this installation", hint=REINSTALL.format("animdiff"))
-    yield Finding("miniature", "ok", "present")
+    yield Finding("pocket model", "ok", "present")
 
 
 def _models() -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> R
 
 
 def check_recipe(recipe: Mapping[str, Any], source: str) -> Recipe:
-    """Check the parts of a recipe that may come from a stranger. The settings in it are checked with all others.
+    """Check the structure of an untrusted recipe. Its settings are checked together with all other layers.
 
     Raises `UsageError` naming the part that is not what `make_recipe` writes.
     """

@@ -1,4 +1,4 @@
-"""Open image files of strangers: known formats only, and size limits that are checked before decoding."""
+"""Open untrusted image files: known formats only, and size limits that are checked before decoding."""
 
 import warnings
 from collections.abc import Iterator

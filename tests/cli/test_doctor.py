@@ -22,7 +22,7 @@ def test_a_working_installation_exits_with_0_and_creates_no_files(animdiff, no_t
     result = animdiff("doctor", "--json")
     found = report(result)
     assert result.exit_code == 0
-    assert {"python", "torch", "device", "ffmpeg", "miniature", "models", "catalog", "offline"} <= found.keys()
+    assert {"python", "torch", "device", "ffmpeg", "pocket model", "models", "catalog", "offline"} <= found.keys()
     assert "libx264" in found["ffmpeg"]["found"]
     assert all(record["remedy"] for record in found.values() if record["status"] != "ok")
     assert not files() and not paths.models_dir().exists()
