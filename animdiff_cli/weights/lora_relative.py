@@ -78,7 +78,8 @@ def _rotated(rows: Tensor, tensors: Mapping[str, LazyTensor], scale: float) -> T
     identity = torch.eye(size)
     rotation = identity + scale * ((identity + skew) @ torch.linalg.inv(identity - skew) - identity)
     if rotation.dim() == 3:  # Diag-OFT multiplies by the transposed blocks
-        return (rotation.transpose(1, 2) @ rows.reshape(-1, size, rows.shape[1])).reshape(rows.shape)
+        turned: Tensor = rotation.transpose(1, 2) @ rows.reshape(-1, size, rows.shape[1])
+        return turned.reshape(rows.shape)
     for stage, matrix in enumerate(rotation):
         half = 2**stage * (size // 2)
         mixed = rows.reshape(-1, 2, half, rows.shape[1]).transpose(1, 2)
