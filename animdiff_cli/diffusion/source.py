@@ -12,14 +12,15 @@ from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
-from animdiff_cli.weights.canonical import CanonicalWeights
-from animdiff_cli.weights.checkpoint import UNKNOWN, read_checkpoint
+from animdiff_cli.weights.canonical import UNKNOWN, CanonicalWeights
+from animdiff_cli.weights.checkpoint import read_checkpoint
 from animdiff_cli.weights.checkpoint_folder import (
     check_parts,
     kept_configs,
     part_config,
     part_tensors,
     tokenizer_of,
+    without_unknown,
 )
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
@@ -111,7 +112,7 @@ def open_model(path: Path) -> ModelSource:
     """Open a folder or file. Reads only headers of safetensors.
 
     The model opened last is cached until `forget_model`, so that planning and loading open it once. Raises
-    `IntegrityError` if this is no image model or has unknown weights, `UsageError` if its base is neither Stable
+    `IntegrityError` if this is no image model or has an invalid config, `UsageError` if its base is neither Stable
     Diffusion 1.5 nor SDXL.
     """
     weights = [path] if path.is_file() else [file for part in NETWORKS for file in weight_files(path / part)]
@@ -149,7 +150,8 @@ def _open_model(path: Path, states: tuple[tuple[int, int], ...]) -> ModelSource:
             f"{path.name} is an image model of {base}; this version renders Stable Diffusion 1.5 and SDXL",
             hint="use a Stable Diffusion 1.5 or SDXL checkpoint",
         )
-    return ModelSource(path, info.base, read_checkpoint(file, strict=False))
+    contents = without_unknown(read_checkpoint(file, strict=False), info.base, path.name)
+    return ModelSource(path, info.base, contents)
 
 
 def _missing_part_hint(part: str) -> str:

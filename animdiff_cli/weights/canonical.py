@@ -8,6 +8,8 @@ from typing import NoReturn
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.lazy import LazyTensor
 
+UNKNOWN = "no part of a Stable Diffusion model has this weight"
+
 
 @dataclass(frozen=True, slots=True)
 class CanonicalWeights:

@@ -9,7 +9,7 @@ import torch
 from animdiff_cli.core.model_parts import BASES, NETWORKS
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights import ldm_clip, ldm_unet, ldm_vae
-from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights, refuse_keys
+from animdiff_cli.weights.canonical import UNKNOWN, CanonicalWeights, ConvertedWeights, refuse_keys
 from animdiff_cli.weights.checkpoint_folder import check_parts, layout_folder, part_tensors, recorded_configs
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo
@@ -34,7 +34,6 @@ DROPS: tuple[tuple[str, str], ...] = (
     ),
     (r"(?:cond_stage_model\.transformer\.|text_encoder\.)vision_model\..*", "CLIP vision model"),
 )
-UNKNOWN = "no part of a Stable Diffusion model has this weight"
 #: metadata key of the dtype of the position ids, which restores them
 IDS_KEY = "animdiff.position_ids"
 IDS_NAME = "text_model.embeddings.position_ids"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from animdiff_cli.core.model_parts import MODEL_PARTS, TOKENIZERS, networks_of, 
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
-from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights
-from animdiff_cli.weights.completeness import check_part
+from animdiff_cli.weights.canonical import UNKNOWN, CanonicalWeights, ConvertedWeights
+from animdiff_cli.weights.completeness import check_part, network_shapes
 from animdiff_cli.weights.info import KIND_KEY
 from animdiff_cli.weights.lazy import LazyTensor
 
@@ -58,6 +59,19 @@ def check_parts(contents: CanonicalWeights, base: str, source: str) -> None:
     for part in networks_of(base):
         if tensors := part_tensors(contents, part):
             check_part(part, tensors, part_config(part, contents, base, source), source)
+
+
+def without_unknown(contents: CanonicalWeights, base: str, source: str) -> CanonicalWeights:
+    """Drop weights that the network of their part does not have. Raises `IntegrityError` for invalid configs."""
+    unknown: dict[str, str] = {}
+    for part in networks_of(base):
+        if tensors := part_tensors(contents, part):
+            known = network_shapes(part, tensors, part_config(part, contents, base, source), source)
+            unknown |= {f"{part}.{name}": UNKNOWN for name in tensors if name not in known}
+    if not unknown:
+        return contents
+    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in unknown}
+    return replace(contents, tensors=tensors, dropped={**contents.dropped, **unknown})
 
 
 def part_config(part: str, contents: CanonicalWeights, base: str, source: str) -> dict[str, Any]:

@@ -14,14 +14,7 @@ from animdiff_cli.weights.ldm_clip import with_model_prefix
 
 def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:
     """Raise `IntegrityError` for missing, unknown or wrongly shaped weights. Keys are diffusers' names."""
-    _check_layers(part, tensors, config, source)
-    try:
-        expected = expected_shapes(part, config)
-    except Exception as error:  # the library raises arbitrary exceptions for invalid configs
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise IntegrityError(
-            f"{source}: its {part} has an invalid config: {reason}", hint="download the model again"
-        ) from error
+    expected = network_shapes(part, tensors, config, source)
     if missing := sorted(expected.keys() - tensors.keys()):
         raise IntegrityError(
             f"{source} lacks {len(missing)} weights, first `{part}.{missing[0]}`", hint="download the model again"
@@ -36,6 +29,20 @@ def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str
                 f"{source}: `{part}.{name}` has the dtype {tensors[name].dtype}, not a floating-point one",
                 hint="quantized weights are not supported: use an fp16 or fp32 file",
             )
+
+
+def network_shapes(
+    part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str
+) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of every weight of a network. Raises `IntegrityError` if no network has such a config."""
+    _check_layers(part, tensors, config, source)
+    try:
+        return expected_shapes(part, config)
+    except Exception as error:  # the library raises arbitrary exceptions for invalid configs
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise IntegrityError(
+            f"{source}: its {part} has an invalid config: {reason}", hint="download the model again"
+        ) from error
 
 
 def _check_layers(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:

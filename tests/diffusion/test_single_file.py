@@ -159,6 +159,18 @@ def test_keys_that_no_picture_needs_are_left_out(toy_checkpoint, tmp_path):
     assert "1 unknown weights are left out, such as `strange.thing`" in open_model(tmp_path / "b.safetensors").notes[0]
 
 
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_an_unknown_weight_inside_a_part_of_a_folder_is_left_out_with_one_note(toy_model, tmp_path, part):
+    model = shutil.copytree(toy_model, tmp_path / "model")
+    path = next((model / part).glob("*.safetensors"))
+    save_file(load_file(path) | {"strange.thing": torch.zeros(9)}, path)
+    check_model(model)
+    (note,) = open_model(model).notes
+    assert note.startswith(f"model: 1 unknown weights are left out, such as `{part}.")
+    assert note.endswith("strange.thing`")
+    assert not any("strange" in name for name in open_model(model).tensors(part))
+
+
 LDM_YAML = 'model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n    parameterization: "v"\n'
 
 
