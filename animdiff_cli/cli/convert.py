@@ -33,7 +33,12 @@ def convert(
         str, typer.Argument(metavar="<src>", help="Weight file, diffusers folder or alias.", show_default=False)
     ],
     to: Annotated[
-        To | None, typer.Option("--to", rich_help_panel=OUTPUT, help="Layout to write. Default: the current layout.")
+        To | None,
+        typer.Option(
+            "--to",
+            rich_help_panel=OUTPUT,
+            help="Layout to write. Default: the current layout; kohya for a LoRA in the original layout.",
+        ),
     ] = None,
     dtype: Annotated[
         FloatDtype | None,

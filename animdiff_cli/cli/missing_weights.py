@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def on_missing_weights(*, allowed: bool, dry_run: bool, ask: bool, quiet: bool, as_json: bool) -> "OnMissing":
     """Return the handler of missing weights: a dry run reports them, otherwise they are fetched or refused.
 
-    `ask`: a recipe names them, which may be a stranger's, so they are fetched after a yes only.
+    `ask`: ask before fetching, because an untrusted recipe names the weights.
     """
 
     def handle(names: "Sequence[str]") -> bool:

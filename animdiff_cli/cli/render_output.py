@@ -50,7 +50,7 @@ def render_clips(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, qu
 
 def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
     """Say what is kept after Ctrl-C, and what to type to render the rest."""
-    lines = [f"interrupted: {kept} of {len(plan.configs)} clips are finished and kept"]
+    lines = [f"interrupted: {kept} of {len(plan.configs)} clips finished and kept"]
     if kept and not plan.seeds_drawn:
         lines.append("hint: to render the rest, run the same command with `--skip-existing`")
     return lines

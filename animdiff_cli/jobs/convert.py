@@ -79,9 +79,9 @@ def convert(
 
     Args:
         source: Weights to convert: a path, an alias or another reference.
-        to: `original`, `diffusers`, `kohya`, `peft` or `comfy`; None keeps the layout.
+        to: `original`, `diffusers`, `kohya`, `peft` or `comfy`. None keeps the layout; `original` LoRAs become `kohya`.
         dtype: Dtype to write; None keeps the dtype.
-        output: File or folder to write; None is a file beside the source.
+        output: File or folder to write. None: beside a source file given by its path, else in the current folder.
         merge_loras: LoRAs to merge into the weights; text may end in `@scale`.
         overwrite: Replace an existing output.
 
