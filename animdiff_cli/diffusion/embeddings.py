@@ -65,15 +65,18 @@ def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, mode
 
 
 def check_words(embeddings: Sequence[Embedding]) -> None:
-    """Raise `UsageError` if two files have the same name, which is their word."""
-    seen: set[str] = set()
+    """Raise `UsageError` if two files share a word: by their names, or by the tokens that they record."""
+    seen: dict[str, Embedding] = {}
     for embedding in embeddings:
-        word = embedding.word.lower()
-        if word in seen:
-            raise UsageError(
-                f"the word `{embedding.word}` is given twice", hint="rename one of the files: the name is the word"
-            )
-        seen.add(word)
+        for word in embedding.words:
+            other = seen.setdefault(word.lower(), embedding)
+            if other is embedding:
+                continue
+            if embedding.word.lower() == other.word.lower():
+                hint = "rename one of the files: the name is the word"
+            else:
+                hint = f"`{other.word}` and `{embedding.word}` both have it: leave one of them out"
+            raise UsageError(f"the word `{word}` is given twice", hint=hint)
 
 
 def add_embeddings(

@@ -105,4 +105,13 @@ def test_the_token_inside_a_file_is_a_word_too(load, vectors):
     expanded = expand_embeddings("a <cat-toy> here", [embedding])
     assert "cat-toy" not in expanded and embedding.tokens[0] in expanded
     with pytest.raises(UsageError, match="the word `cat` is given twice"):
-        check_words([embedding, embedding])
+        check_words([embedding, load({"<cat-toy>": vectors}, "cat.safetensors")])
+
+
+@pytest.mark.parametrize("other", [("<Cat-Toy>", "dog"), ("*", "<cat-toy>"), ("cat", "dog")])
+def test_two_files_that_record_the_same_word_are_refused(load, vectors, other):
+    token, name = other
+    cat = load({"<cat-toy>": vectors}, "cat.safetensors")
+    with pytest.raises(UsageError, match="is given twice") as error:
+        check_words([cat, load({token: vectors}, f"{name}.safetensors")])
+    assert error.value.hint == f"`cat` and `{name}` both have it: leave one of them out"
