@@ -122,7 +122,8 @@ def _without_wrappers(key: str) -> str:
         if plain.startswith(prefix):
             plain = f"unet.{plain.removeprefix(prefix)}"
     if plain.startswith("lycoris_"):
-        plain = f"lora_unet_{plain.removeprefix('lycoris_')}"
+        part = "te" if plain.startswith("lycoris_text_model_") else "unet"
+        plain = f"lora_{part}_{plain.removeprefix('lycoris_')}"
     return _ADAPTER.sub(r"\1\2", plain)
 
 

@@ -114,6 +114,13 @@ def test_names_of_every_trainer_are_read(tmp_path, stem, shapes):
     assert {module: set(tensors) for module, tensors in opened.modules.items()} == {f"unet.{M}": {"up", "down"}}
 
 
+def test_a_text_encoder_that_lycoris_wraps_is_read(tmp_path):
+    stem = "lycoris_text_model_encoder_layers_0_mlp_fc1"
+    save_file({f"{stem}.{role}": torch.ones(shape) for role, shape in FACTORS.items()}, tmp_path / "x.safetensors")
+    opened = open_lora(open_weights(tmp_path / "x.safetensors"))
+    assert list(opened.modules) == ["text_encoder.text_model.encoder.layers.0.mlp.fc1"]
+
+
 def test_attentions_of_a_text_encoder_by_old_diffusers_names_are_read(tmp_path):
     stem = "text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora"
     tensors = {f"{stem}.down.weight": torch.ones(2, 5), f"{stem}.up.weight": torch.ones(5, 2)}
