@@ -95,7 +95,7 @@ def _is_plain(attention: Attention) -> bool:
     extras = (attention.spatial_norm, attention.group_norm, attention.norm_cross, attention.norm_q, attention.norm_k)
     plain = not any(extras) and not attention.residual_connection and attention.rescale_output_factor == 1
     known = (AttnProcessor, AttnProcessor2_0, SharedTextProcessor)
-    return plain and isinstance(attention.processor, known) and attention.add_k_proj is None
+    return plain and type(attention.processor) in known and attention.add_k_proj is None
 
 
 def _keys_and_values(attn: Attention, text: Tensor) -> tuple[Tensor, Tensor]:

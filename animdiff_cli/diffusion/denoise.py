@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from animdiff_cli.diffusion.conditions.condition import Condition
+from animdiff_cli.diffusion.conditions.condition import Condition, StepEnd
 from animdiff_cli.diffusion.predictors import Predictor
 
 OnStep = Callable[[int, int, Tensor], None]  # (steps done, steps in total, latents after the step)
@@ -36,7 +36,8 @@ def denoise(
     for step, timestep in enumerate(scheduler.timesteps):
         prediction = predict(scheduler.scale_model_input(latents, timestep), timestep, step)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **step_kwargs)[0]
+        following = scheduler.timesteps[step + 1] if step + 1 < total else None
         for condition in conditions:
-            latents = condition.amend(latents, step)
+            latents = condition.amend(latents, StepEnd(step, timestep, following, scheduler))
         on_step(step + 1, total, latents)
     return latents

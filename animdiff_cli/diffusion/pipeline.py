@@ -105,7 +105,9 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = i
     texts = {prompt: pipe.encode(prompt, clip_skip=config.clip_skip, report=report) for prompt in reversed(prompts)}
     embeds = torch.cat([texts[prompt].embeds for prompt in prompts])
     pooled = [text for prompt in prompts if (text := texts[prompt].pooled) is not None]
-    conditions: list[Condition] = [PromptCondition(embeds)]
+    conditions: list[Condition] = [
+        PromptCondition(embeds, share_early_layers=all(condition.keeps_rows_equal for condition in pipe.conditions))
+    ]
     if pooled:
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)

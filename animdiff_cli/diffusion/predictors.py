@@ -40,9 +40,12 @@ def unet_predictor(unet: UNet, conditions: Sequence[Condition], *, rows: int = 1
         call = UNetCall(latents, frames or range(num_frames), timestep, step, rows)
         images = latents[0].transpose(0, 1)
         batch = images if rows == 1 else torch.cat([images] * rows)
+        unet_kwargs = _merged(conditions, call)
+        if (extra_channels := unet_kwargs.pop("extra_channels", None)) is not None:
+            batch = torch.cat([batch, extra_channels], dim=1)
         attached = plugged(unet)
         with attached.motion.frames(num_frames) if attached else nullcontext():
-            output = unet(batch.to(unet.dtype), timestep, **_merged(conditions, call), return_dict=False)[0]
+            output = unet(batch.to(unet.dtype), timestep, **unet_kwargs, return_dict=False)[0]
         predicted: Tensor = output.to(latents.dtype)
         return predicted.view(rows, num_frames, *predicted.shape[1:]).transpose(1, 2)
 
@@ -59,11 +62,23 @@ def guided(predict: Predictor, scale: float) -> Predictor:
     return predict_guided
 
 
-def _merged(conditions: Sequence[Condition], call: UNetCall) -> Mapping[str, Any]:
+def _merged(conditions: Sequence[Condition], call: UNetCall) -> dict[str, Any]:
     unet_kwargs: dict[str, Any] = {}
     for condition in conditions:
-        contribution = condition.contribute(call)
-        if twice := unet_kwargs.keys() & contribution.keys():
-            raise RuntimeError(f"two conditions contribute `{min(twice)}` to one UNet call")
-        unet_kwargs |= contribution
+        for name, value in condition.contribute(call).items():
+            unet_kwargs[name] = _united(name, unet_kwargs[name], value) if name in unet_kwargs else value
     return unet_kwargs
+
+
+def _united(name: str, first: Any, second: Any) -> Any:
+    """Unite two contributions to one argument. Raises `RuntimeError` where that has no meaning."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        both = first.keys() & second.keys()
+        return {**first, **second, **{key: _united(key, first[key], second[key]) for key in both}}
+    if name.endswith("_residual"):
+        return first + second
+    if name.endswith("_residuals") and len(first) == len(second):
+        return [one + other for one, other in zip(first, second, strict=True)]
+    if name == "extra_channels":
+        return torch.cat([first, second], dim=1)
+    raise RuntimeError(f"two conditions contribute `{name}` to one UNet call")

@@ -1,15 +1,20 @@
 """Predictors and conditions, each against the plain computation."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
 
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, prepared
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.noise import seeded_generator
+from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions
 from animdiff_cli.diffusion.predictors import guided, unet_predictor
 from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.text import PromptEmbeds
 from animdiff_cli.motion import plug
 
 TIMESTEP = torch.tensor(500)
@@ -78,8 +83,8 @@ class Brighten(Condition):
         residual = frames.repeat(call.rows)[:, None, None, None].expand(-1, 64, 1, 1)
         return {"mid_block_additional_residual": residual, "down_block_additional_residuals": [torch.zeros(1)] * 8}
 
-    def amend(self, latents, step):
-        return latents + self.strength if step == 0 else latents
+    def amend(self, latents, end):
+        return latents + self.strength if end.step == 0 else latents
 
 
 @torch.no_grad()
@@ -125,3 +130,73 @@ def test_two_conditions_must_not_contribute_the_same(unet, text, latents):
 def test_denoise_takes_one_clip():
     with pytest.raises(ValueError, match=r"one clip \[1, 4, F, h, w\], got \[2, 4, 3, 8, 8\]"):
         denoise(None, make_scheduler("ddim"), torch.zeros(2, 4, 3, 8, 8), generator=seeded_generator(0))
+
+
+@torch.no_grad()
+def test_residuals_of_two_conditions_are_added(unet, text, latents):
+    def predict(*strengths):
+        with prepared([PromptCondition(text[:1]), *map(Brighten, strengths)], unet) as ready:
+            return unet_predictor(unet, ready)(latents, TIMESTEP, 0)
+
+    assert (predict(0.25, 0.75) - predict(1.0)).abs().max() < 1e-12
+
+
+class Cond(Condition):
+    """Installs attention processors, makes the rows of guidance differ early, and records the ends of steps."""
+
+    def __init__(self, processor=None, channels=None):
+        self.processor, self.channels, self.ends = processor, channels, []
+
+    @contextmanager
+    def prepare(self, unet):
+        if self.processor:
+            unet.mid_block.attentions[0].transformer_blocks[0].attn2.processor = self.processor
+        yield self
+
+    def contribute(self, call):
+        if self.channels is None:
+            return {}
+        return {"extra_channels": torch.full((call.rows * len(call.frames), 1, 8, 8), self.channels).double()}
+
+    def amend(self, latents, end):
+        self.ends.append((end.step, int(end.timestep), None if end.next_timestep is None else int(end.next_timestep)))
+        return latents
+
+
+@torch.no_grad()
+def test_the_prompt_is_repeated_for_processors_that_another_condition_installs(unet, text, latents):
+    expected = plain(unet, latents, text[:1])
+    stock = AttnProcessor2_0()
+    stock.__class__ = type("Foreign", (AttnProcessor2_0,), {})
+    with prepared([PromptCondition(text[:1]), Cond(stock)], unet) as ready:
+        assert not ready[0].is_shared
+        assert (unet_predictor(unet, ready)(latents, TIMESTEP, 0) - expected).abs().max() < 1e-12
+
+
+@torch.no_grad()
+def test_extra_channels_are_appended_to_the_latents(unet, text, latents):
+    wide = torch.nn.Conv2d(6, 32, 3, padding=1).double()
+    narrow, unet.conv_in = unet.conv_in, wide
+    wide.weight[:, :4], wide.bias[:] = narrow.weight, narrow.bias
+    images = torch.cat([latents[0].transpose(0, 1), torch.ones(6, 1, 8, 8), torch.full((6, 1, 8, 8), 2.0)], dim=1)
+    expected = unet(images.double(), TIMESTEP, encoder_hidden_states=text[:1].expand(6, -1, -1)).sample
+    with prepared([PromptCondition(text[:1]), Cond(channels=1.0), Cond(channels=2.0)], unet) as ready:
+        predicted = unet_predictor(unet, ready)(latents, TIMESTEP, 0)
+    assert (predicted[0].transpose(0, 1) - expected).abs().max() < 1e-12
+
+
+@torch.no_grad()
+def test_amend_receives_the_timesteps(unet, text, latents):
+    scheduler, condition = make_scheduler("ddim"), Cond()
+    scheduler.set_timesteps(2)
+    with prepared([PromptCondition(text[:1])], unet) as ready:
+        denoise(unet_predictor(unet, ready), scheduler, latents, generator=seeded_generator(0), conditions=[condition])
+    first, last = scheduler.timesteps.tolist()
+    assert condition.ends == [(0, first, last), (1, last, None)]
+
+
+@pytest.mark.parametrize("conditions", [(), (Cond(),)])
+def test_early_layers_are_shared_only_if_every_condition_allows_it(conditions, unet, text):
+    pipe = Pipeline(unet, None, lambda prompt, **_: PromptEmbeds(text[:1]), conditions=conditions)
+    config = GenerateConfig(prompt="a fox", model="toy", seed=0)
+    assert encode_conditions(pipe, config)[0].share_early_layers is (not conditions)

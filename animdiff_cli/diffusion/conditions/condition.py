@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -25,8 +25,21 @@ class UNetCall:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """A step of the sampler that is done: what `Condition.amend` may need, such as `scheduler.add_noise`."""
+
+    step: int  # from 0
+    timestep: Tensor
+    next_timestep: Tensor | None  # None after the last step
+    scheduler: Any
+
+
 class Condition:
     """Base class of conditions. Override the moments that a condition needs."""
+
+    #: both rows of guidance are equal up to the first cross-attention, so layers before it may be computed once
+    keeps_rows_equal: ClassVar[bool] = False
 
     def prepare(self, unet: UNet) -> AbstractContextManager["Condition"]:
         """Enter the clip: load, encode or install what the whole clip needs. Undo it at the end of the context.
@@ -36,16 +49,24 @@ class Condition:
         return nullcontext(self)
 
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
-        """Return keyword arguments for this UNet call, sliced to `call.frames`."""
+        """Return keyword arguments for this UNet call, sliced to `call.frames`.
+
+        Residuals of several conditions are added, mappings united. `extra_channels` [rows*F, C, h, w] are appended to
+        the channels of the latents.
+        """
         return {}
 
-    def amend(self, latents: Tensor, step: int) -> Tensor:
-        """Return the clip's latents [1, 4, F, h, w] after `step` (from 0), changed or not."""
+    def amend(self, latents: Tensor, end: StepEnd) -> Tensor:
+        """Return the clip's latents [1, 4, F, h, w] after a step, changed or not."""
         return latents
 
 
 @contextmanager
 def prepared(conditions: Sequence[Condition], unet: UNet) -> Iterator[list[Condition]]:
-    """Prepare all conditions for one clip; undo it in reverse order at the end."""
+    """Prepare all conditions for one clip, the last one first; undo it at the end.
+
+    The prompt, which comes first, is prepared last: it sees the attention processors that others installed.
+    """
     with ExitStack() as stack:
-        yield [stack.enter_context(condition.prepare(unet)) for condition in conditions]
+        ready = [stack.enter_context(condition.prepare(unet)) for condition in reversed(conditions)]
+        yield ready[::-1]

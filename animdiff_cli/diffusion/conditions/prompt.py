@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,13 +17,16 @@ from animdiff_cli.motion.unet import UNet
 class PromptCondition(Condition):
     """Text for the cross-attentions: `embeds` [rows, L, D], the negative prompt first. All frames share it."""
 
+    keeps_rows_equal: ClassVar[bool] = True
+
     embeds: Tensor
+    share_early_layers: bool = False  # all conditions keep the rows of guidance equal up to the first cross-attention
     is_shared: bool = False  # the UNet takes one text for all frames; set by `prepare`
 
     @contextmanager
     def prepare(self, unet: UNet) -> Iterator["PromptCondition"]:
         """Project the text to keys and values once, and share the layers before it between both halves of guidance."""
-        halves = shared_cfg(unet) if len(self.embeds) == 2 else nullcontext()
+        halves = shared_cfg(unet) if self.share_early_layers and len(self.embeds) == 2 else nullcontext()
         with cached_text(unet) as is_shared, halves:
             yield replace(self, is_shared=is_shared)
 

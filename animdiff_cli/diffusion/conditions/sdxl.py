@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ def added_cond_kwargs(pooled: Tensor, sizes: Tensor, num_frames: int) -> dict[st
 @dataclass(frozen=True, slots=True)
 class SdxlCondition(Condition):
     """Pooled prompts [rows, P] and one set of size ids for all frames."""
+
+    keeps_rows_equal: ClassVar[bool] = True  # `shared_cfg` leaves SDXL alone
 
     pooled: Tensor
     size_ids: SizeIds
