@@ -61,7 +61,7 @@ def set_part(setting: Setting, value: object, part: str, new: object, source: st
         return _with_field(setting, value, part, new, source)
     number, _, field = part.partition(".")
     entries = list(value) if isinstance(value, tuple) else []
-    if int(number) >= len(entries):
+    if len(number) > 9 or int(number) >= len(entries):
         has = f"has {len(entries)}, numbered from 0" if entries else "is empty"
         raise UsageError(
             f"{source}: there is no entry `{setting.key}.{number}`: `{setting.key}` {has}",

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.values import check_value
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import UsageError
 
@@ -53,8 +54,12 @@ def differing_weights(recipe: Mapping[str, Any], weights: WeightHashes, config: 
     Settings for which `config` names other weights than the recipe differ on purpose and are left out.
     """
     recorded, present = _flat(recipe.get("weights", {})), _flat(weights)
-    now = config.model_dump(mode="json")
-    same = {key for key in WEIGHT_SETTINGS if (recipe["config"].get(key) or None) == (now[key] or None)}
+    before = {
+        key: check_value(GenerateConfig, key, value, "recipe") if value else None  # a record may stand for its text
+        for key, value in recipe["config"].items()
+        if key in WEIGHT_SETTINGS
+    }
+    same = {key for key in WEIGHT_SETTINGS if before.get(key) == (getattr(config, key) or None)}
     names = {name for name in recorded.keys() | present.keys() if name.partition("/")[0] in same}
     return sorted(name for name in names if recorded.get(name) != present.get(name))
 

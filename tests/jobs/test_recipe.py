@@ -33,3 +33,11 @@ def test_weights_that_were_chosen_anew_are_no_surprise():
     other = CONFIG.model_copy(update={"motion_module": None})
     now = {"model": WEIGHTS["model"]}
     assert differing_weights(make_recipe(CONFIG, WEIGHTS, "cpu"), now, other) == []
+
+
+def test_a_record_in_a_recipe_names_the_same_weights_as_its_text():
+    config = CONFIG.model_copy(update={"loras": ("ink@0.5",)})
+    recipe = make_recipe(config, {"loras": {"ink.safetensors": "a" * 64}}, "cpu")
+    recipe["config"]["loras"] = [{"ref": "ink", "scale": 0.5}]
+    now = {"loras": {"ink.safetensors": "b" * 64}}
+    assert differing_weights(recipe, now, config) == ["loras/ink.safetensors"]
