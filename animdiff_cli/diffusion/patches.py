@@ -40,11 +40,6 @@ class ModelPatches:
     embeddings: tuple[Embedding, ...] = ()
     notes: tuple[str, ...] = ()  # for the user
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to apply."""
-        return not (self.loras or self.vae or self.embeddings)
-
 
 def open_patches(
     model: Path,
