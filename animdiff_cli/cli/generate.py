@@ -2,223 +2,58 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from animdiff_cli.cli import complete
+from animdiff_cli.cli import generate_options as opt
 from animdiff_cli.cli.missing_weights import on_missing_weights
-from animdiff_cli.cli.options import (
-    DEVICE,
-    MODELS,
-    MOTION,
-    OUTPUT,
-    SAMPLING,
-    SOURCES,
-    ConfigOpt,
-    DeviceOpt,
-    JsonOpt,
-    PresetOpt,
-    QuietOpt,
-    SetOpt,
-    ThreadsOpt,
-    given_flags,
-    option,
-)
+from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, PresetOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.cli.render_output import print_plan, render_clips, without_done
-from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
-from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from animdiff_cli.jobs.render_plan import RenderPlan
 
-SCALED = "<ref[@scale]>"
-SCHEDULERS = get_args(Scheduler)
-
 
 def generate(
     ctx: typer.Context,
-    model: Annotated[
-        str | None,
-        option(
-            "--model",
-            "-m",
-            help="Image model: alias, checkpoint file or diffusers folder.",
-            panel=MODELS,
-            autocompletion=complete.models("base"),
-            metavar="<ref>",
-        ),
-    ] = None,
-    motion_module: Annotated[
-        str | None,
-        option(
-            "--motion-module",
-            help="Motion module: alias or file.",
-            panel=MODELS,
-            autocompletion=complete.models("motion-module"),
-            metavar="<ref>",
-        ),
-    ] = None,
-    motion_lora: Annotated[
-        list[str] | None,
-        option(
-            "--motion-lora",
-            help="MotionLoRA, for example zoom-in@0.8. Repeatable.",
-            panel=MODELS,
-            autocompletion=complete.models("motion-lora"),
-            metavar=SCALED,
-        ),
-    ] = None,
-    lora: Annotated[
-        list[str] | None,
-        option(
-            "--lora",
-            help="LoRA of the image model. Repeatable.",
-            panel=MODELS,
-            autocompletion=complete.models("lora"),
-            metavar=SCALED,
-        ),
-    ] = None,
-    lora_alpha_mode: Annotated[
-        LoraAlphaMode | None,
-        option(
-            "--lora-alpha-mode",
-            help="`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does.",
-            panel=MODELS,
-        ),
-    ] = None,
-    domain_adapter: Annotated[
-        str | None,
-        option(
-            "--domain-adapter",
-            help="Domain adapter of the motion module.",
-            panel=MODELS,
-            autocompletion=complete.models("domain-adapter"),
-            metavar=SCALED,
-        ),
-    ] = None,
-    vae: Annotated[
-        str | None,
-        option(
-            "--vae",
-            help="VAE to use instead of the model's own.",
-            panel=MODELS,
-            autocompletion=complete.models("vae"),
-            metavar="<ref>",
-        ),
-    ] = None,
-    embedding: Annotated[
-        list[str] | None,
-        option(
-            "--embedding",
-            help="Textual inversion; its file name is its token in prompts. Repeatable.",
-            panel=MODELS,
-            autocompletion=complete.models("embedding"),
-            metavar="<ref>",
-        ),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        option("--prompt", "-p", help="Text prompt. Repeatable.", panel=SAMPLING, metavar="<text>"),
-    ] = None,
-    negative: Annotated[
-        str | None, option("--negative", "-n", help="Negative prompt.", panel=SAMPLING, metavar="<text>")
-    ] = None,
-    seed: Annotated[
-        list[int] | None,
-        option(
-            "--seed",
-            "-s",
-            help="Seed, an unsigned 64-bit integer; random by default. Repeatable.",
-            panel=SAMPLING,
-            metavar="<int>",
-        ),
-    ] = None,
-    repeat: Annotated[
-        int, option("--repeat", help="Number of clips per prompt and seed.", panel=SAMPLING, metavar="<int>")
-    ] = 1,
-    steps: Annotated[int | None, option("--steps", help="Denoising steps.", panel=SAMPLING)] = None,
-    guidance_scale: Annotated[
-        float | None,
-        option("--guidance-scale", help="Classifier-free guidance scale; 1 turns guidance off.", panel=SAMPLING),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        option(
-            "--scheduler",
-            help=f"Scheduler: {', '.join(SCHEDULERS)}.",
-            panel=SAMPLING,
-            autocompletion=complete.schedulers,
-            metavar="<name>",
-        ),
-    ] = None,
-    clip_skip: Annotated[
-        int | None, option("--clip-skip", help="Number of last text-encoder layers to skip.", panel=SAMPLING)
-    ] = None,
-    frames: Annotated[int | None, option("--frames", "-L", help="Number of frames.", panel=MOTION)] = None,
-    fps: Annotated[float | None, option("--fps", help="Frames per second.", panel=MOTION)] = None,
-    no_motion: Annotated[
-        bool, option("--no-motion", help="Render still frames without a motion module.", panel=MOTION)
-    ] = False,
-    width: Annotated[
-        int | None, option("--width", "-W", help="Width in pixels, a multiple of 8.", panel=OUTPUT)
-    ] = None,
-    height: Annotated[
-        int | None, option("--height", "-H", help="Height in pixels, a multiple of 8.", panel=OUTPUT)
-    ] = None,
-    output: Annotated[
-        str | None,
-        option(
-            "--output",
-            "-o",
-            help="File, folder/, or template such as 'night/{slug}_{seed}.gif'.",
-            panel=OUTPUT,
-            metavar="<path>",
-        ),
-    ] = None,
-    format: Annotated[
-        list[str] | None,
-        option(
-            "--format",
-            "-f",
-            help=f"{', '.join(FORMATS)}. Repeatable.",
-            panel=OUTPUT,
-            autocompletion=complete.formats,
-            metavar="<name>",
-        ),
-    ] = None,
-    overwrite: Annotated[bool, option("--overwrite", help="Overwrite existing files.", panel=OUTPUT)] = False,
-    skip_existing: Annotated[
-        bool,
-        option(
-            "--skip-existing",
-            help="Skip clips that exist with the same recipe. The default name has a date: set `--output` to resume on"
-            " another day.",
-            panel=OUTPUT,
-        ),
-    ] = False,
+    model: opt.ModelOpt = None,
+    motion_module: opt.MotionModuleOpt = None,
+    motion_lora: opt.MotionLoraOpt = None,
+    lora: opt.LoraOpt = None,
+    lora_alpha_mode: opt.LoraAlphaModeOpt = None,
+    domain_adapter: opt.DomainAdapterOpt = None,
+    vae: opt.VaeOpt = None,
+    embedding: opt.EmbeddingOpt = None,
+    prompt: opt.PromptOpt = None,
+    negative: opt.NegativeOpt = None,
+    seed: opt.SeedOpt = None,
+    repeat: opt.RepeatOpt = 1,
+    steps: opt.StepsOpt = None,
+    guidance_scale: opt.GuidanceScaleOpt = None,
+    scheduler: opt.SchedulerOpt = None,
+    clip_skip: opt.ClipSkipOpt = None,
+    frames: opt.FramesOpt = None,
+    fps: opt.FpsOpt = None,
+    no_motion: opt.NoMotionOpt = False,
+    width: opt.WidthOpt = None,
+    height: opt.HeightOpt = None,
+    output: opt.OutputOpt = None,
+    format: opt.FormatOpt = None,
+    overwrite: opt.OverwriteOpt = False,
+    skip_existing: opt.SkipExistingOpt = False,
     device: DeviceOpt = "auto",
     threads: ThreadsOpt = None,
-    dtype: Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)] = None,
+    dtype: opt.DtypeOpt = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
-    from_: Annotated[
-        Path | None,
-        option("--from", help="Render a clip again from its embedded recipe.", panel=SOURCES, metavar="<file>"),
-    ] = None,
-    offline: Annotated[bool, option("--offline", help="Use only files on this machine.", panel=SOURCES)] = False,
-    fetch: Annotated[
-        bool | None,
-        option(
-            "--fetch/--no-fetch",
-            help="Download missing weights without asking, or not at all. Default: download; with `--from`, ask.",
-            panel=SOURCES,
-        ),
-    ] = None,
-    dry_run: Annotated[bool, option("--dry-run", help="Print what would be rendered and exit.", panel=SOURCES)] = False,
+    from_: opt.FromOpt = None,
+    offline: opt.OfflineOpt = False,
+    fetch: opt.FetchOpt = None,
+    dry_run: opt.DryRunOpt = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:

@@ -1,0 +1,181 @@
+"""Options of `animdiff generate`."""
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+from animdiff_cli.cli import complete
+from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
+from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
+from animdiff_cli.core.formats import FORMATS
+
+SCALED = "<ref[@scale]>"
+SCHEDULERS = get_args(Scheduler)
+
+ModelOpt = Annotated[
+    str | None,
+    option(
+        "--model",
+        "-m",
+        help="Image model: alias, checkpoint file or diffusers folder.",
+        panel=MODELS,
+        autocompletion=complete.models("base"),
+        metavar="<ref>",
+    ),
+]
+MotionModuleOpt = Annotated[
+    str | None,
+    option(
+        "--motion-module",
+        help="Motion module: alias or file.",
+        panel=MODELS,
+        autocompletion=complete.models("motion-module"),
+        metavar="<ref>",
+    ),
+]
+MotionLoraOpt = Annotated[
+    list[str] | None,
+    option(
+        "--motion-lora",
+        help="MotionLoRA, for example zoom-in@0.8. Repeatable.",
+        panel=MODELS,
+        autocompletion=complete.models("motion-lora"),
+        metavar=SCALED,
+    ),
+]
+LoraOpt = Annotated[
+    list[str] | None,
+    option(
+        "--lora",
+        help="LoRA of the image model. Repeatable.",
+        panel=MODELS,
+        autocompletion=complete.models("lora"),
+        metavar=SCALED,
+    ),
+]
+LoraAlphaModeOpt = Annotated[
+    LoraAlphaMode | None,
+    option(
+        "--lora-alpha-mode",
+        help="`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does.",
+        panel=MODELS,
+    ),
+]
+DomainAdapterOpt = Annotated[
+    str | None,
+    option(
+        "--domain-adapter",
+        help="Domain adapter of the motion module.",
+        panel=MODELS,
+        autocompletion=complete.models("domain-adapter"),
+        metavar=SCALED,
+    ),
+]
+VaeOpt = Annotated[
+    str | None,
+    option(
+        "--vae",
+        help="VAE to use instead of the model's own.",
+        panel=MODELS,
+        autocompletion=complete.models("vae"),
+        metavar="<ref>",
+    ),
+]
+EmbeddingOpt = Annotated[
+    list[str] | None,
+    option(
+        "--embedding",
+        help="Textual inversion; its file name is its token in prompts. Repeatable.",
+        panel=MODELS,
+        autocompletion=complete.models("embedding"),
+        metavar="<ref>",
+    ),
+]
+PromptOpt = Annotated[
+    list[str] | None,
+    option("--prompt", "-p", help="Text prompt. Repeatable.", panel=SAMPLING, metavar="<text>"),
+]
+NegativeOpt = Annotated[
+    str | None, option("--negative", "-n", help="Negative prompt.", panel=SAMPLING, metavar="<text>")
+]
+SeedOpt = Annotated[
+    list[int] | None,
+    option(
+        "--seed",
+        "-s",
+        help="Seed, an unsigned 64-bit integer; random by default. Repeatable.",
+        panel=SAMPLING,
+        metavar="<int>",
+    ),
+]
+RepeatOpt = Annotated[
+    int, option("--repeat", help="Number of clips per prompt and seed.", panel=SAMPLING, metavar="<int>")
+]
+StepsOpt = Annotated[int | None, option("--steps", help="Denoising steps.", panel=SAMPLING)]
+GuidanceScaleOpt = Annotated[
+    float | None,
+    option("--guidance-scale", help="Classifier-free guidance scale; 1 turns guidance off.", panel=SAMPLING),
+]
+SchedulerOpt = Annotated[
+    str | None,
+    option(
+        "--scheduler",
+        help=f"Scheduler: {', '.join(SCHEDULERS)}.",
+        panel=SAMPLING,
+        autocompletion=complete.schedulers,
+        metavar="<name>",
+    ),
+]
+ClipSkipOpt = Annotated[
+    int | None, option("--clip-skip", help="Number of last text-encoder layers to skip.", panel=SAMPLING)
+]
+FramesOpt = Annotated[int | None, option("--frames", "-L", help="Number of frames.", panel=MOTION)]
+FpsOpt = Annotated[float | None, option("--fps", help="Frames per second.", panel=MOTION)]
+NoMotionOpt = Annotated[bool, option("--no-motion", help="Render still frames without a motion module.", panel=MOTION)]
+WidthOpt = Annotated[int | None, option("--width", "-W", help="Width in pixels, a multiple of 8.", panel=OUTPUT)]
+HeightOpt = Annotated[int | None, option("--height", "-H", help="Height in pixels, a multiple of 8.", panel=OUTPUT)]
+OutputOpt = Annotated[
+    str | None,
+    option(
+        "--output",
+        "-o",
+        help="File, folder/, or template such as 'night/{slug}_{seed}.gif'.",
+        panel=OUTPUT,
+        metavar="<path>",
+    ),
+]
+FormatOpt = Annotated[
+    list[str] | None,
+    option(
+        "--format",
+        "-f",
+        help=f"{', '.join(FORMATS)}. Repeatable.",
+        panel=OUTPUT,
+        autocompletion=complete.formats,
+        metavar="<name>",
+    ),
+]
+OverwriteOpt = Annotated[bool, option("--overwrite", help="Overwrite existing files.", panel=OUTPUT)]
+SkipExistingOpt = Annotated[
+    bool,
+    option(
+        "--skip-existing",
+        help="Skip clips that exist with the same recipe. The default name has a date: set `--output` to resume on"
+        " another day.",
+        panel=OUTPUT,
+    ),
+]
+DtypeOpt = Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)]
+FromOpt = Annotated[
+    Path | None,
+    option("--from", help="Render a clip again from its embedded recipe.", panel=SOURCES, metavar="<file>"),
+]
+OfflineOpt = Annotated[bool, option("--offline", help="Use only files on this machine.", panel=SOURCES)]
+FetchOpt = Annotated[
+    bool | None,
+    option(
+        "--fetch/--no-fetch",
+        help="Download missing weights without asking, or not at all. Default: download; with `--from`, ask.",
+        panel=SOURCES,
+    ),
+]
+DryRunOpt = Annotated[bool, option("--dry-run", help="Print what would be rendered and exit.", panel=SOURCES)]
