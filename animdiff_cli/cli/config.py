@@ -27,11 +27,12 @@ def show(
     from animdiff_cli.config.layers import resolve
     from animdiff_cli.config.load import gather
     from animdiff_cli.config.schema import GenerateConfig
+    from animdiff_cli.jobs.model_settings import with_prediction
     from animdiff_cli.registry.recommend import with_recommended
 
     flags: dict[str, object] = {"model": model} if model else {}
     layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=set_ or [], flags=flags)
-    resolved = resolve(GenerateConfig, with_recommended(layers))
+    resolved = resolve(GenerateConfig, with_prediction(with_recommended(layers)))
     if json_:
         print_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in resolved.values.items()})
         return

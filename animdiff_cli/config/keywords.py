@@ -156,6 +156,10 @@ class TrainSettings(TypedDict, total=False):
     """Beta schedule of clips, or of single frames in the domain-adapter stage."""
     beta_end: float
     """Last beta of the schedule; 0.02 for the SDXL beta module, as its authors use."""
+    prediction_type: PredictionType | None
+    """What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."""
+    rescale_betas_zero_snr: bool | None
+    """Rescale the betas to zero terminal SNR; null is that of the model."""
     snr_gamma: float | None
     """Min-SNR gamma of clips; small values give noisy timesteps more weight. Null: off."""
     first_timestep: int

@@ -9,7 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
-from animdiff_cli.core.choices import Dtype, LoraFormat, LrSchedule, MotionVersion, NoiseSchedule, Optimizer, Stage
+from animdiff_cli.core.choices import (
+    Dtype,
+    LoraFormat,
+    LrSchedule,
+    MotionVersion,
+    NoiseSchedule,
+    Optimizer,
+    PredictionType,
+    Stage,
+)
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -48,6 +57,12 @@ class TrainConfig(BaseModel):
     )
     beta_end: float = Field(
         0.012, gt=0, lt=1, description="Last beta of the schedule; 0.02 for the SDXL beta module, as its authors use."
+    )
+    prediction_type: PredictionType | None = Field(
+        None, description="What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."
+    )
+    rescale_betas_zero_snr: bool | None = Field(
+        None, description="Rescale the betas to zero terminal SNR; null is that of the model."
     )
     snr_gamma: float | None = Field(
         None, gt=0, description="Min-SNR gamma of clips; small values give noisy timesteps more weight. Null: off."

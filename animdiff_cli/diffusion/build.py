@@ -145,8 +145,7 @@ def load_components(
     forget_model()
     return Components(
         **{"vae": None} | parts,
-        prediction_type=scheduler.get("prediction_type", "epsilon"),
-        rescale_betas_zero_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
+        **source.prediction(),
         beta_schedule=scheduler.get("beta_schedule", "scaled_linear"),
         plan=plan,
         zeros_for_empty=source.base == "sdxl" and bool(source.index().get("force_zeros_for_empty_prompt", True)),

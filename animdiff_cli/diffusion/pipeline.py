@@ -38,9 +38,7 @@ class Pipeline:
     unet: UNet
     vae: Vae
     encode: EncodePrompt
-    prediction_type: str = "epsilon"  # of the image model, like `rescale_betas_zero_snr`; settings replace them
     conditions: tuple[Condition, ...] = ()  # beside the prompt
-    rescale_betas_zero_snr: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +70,8 @@ def sample_latents(
 ) -> Tensor:
     """Sample the latents of one clip, [1, 4, F, H/8, W/8] on the UNet's device.
 
-    `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule of `config`
-    must be resolved: a name other than `auto`.
+    `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule and
+    prediction type of `config` must be resolved: a name other than `auto`, and null only for `epsilon`.
     """
     conditions = encode_conditions(pipe, config, callbacks.report)
     generator = seeded_generator(config.seed)
@@ -82,12 +80,10 @@ def sample_latents(
     scheduler = make_scheduler(
         config.scheduler,
         config.beta_schedule,
-        config.prediction_type or pipe.prediction_type,
+        config.prediction_type or "epsilon",
         beta_end=config.beta_end or BETA_END,
         timestep_spacing=config.timestep_spacing,
-        rescale_betas_zero_snr=(
-            pipe.rescale_betas_zero_snr if config.rescale_betas_zero_snr is None else config.rescale_betas_zero_snr
-        ),
+        rescale_betas_zero_snr=bool(config.rescale_betas_zero_snr),
     )
     scheduler.set_timesteps(config.steps, device=pipe.unet.device)
     latents = noise.to(pipe.unet.device) * scheduler.init_noise_sigma

@@ -51,9 +51,19 @@ def make_scheduler(
 
     `timestep_spacing`: distilled modules such as AnimateDiff-Lightning need `trailing`, which starts at the noisiest
     step. LCM chooses its own steps and ignores it. `rescale_betas_zero_snr`: end the schedule in pure noise
-    (arXiv 2305.08891); raises `UsageError` for schedulers that cannot.
+    (arXiv 2305.08891). Raises `UsageError` as `check_prediction`.
     """
     class_name, settings = SAMPLERS[name]
+    check_prediction(name, prediction_type, rescale_betas_zero_snr)
+    settings = {**settings, **({"rescale_betas_zero_snr": True} if rescale_betas_zero_snr else {})}
+    schedule = {**SCHEDULE, "beta_end": beta_end, "timestep_spacing": timestep_spacing, **settings}
+    return cast(Any, getattr(diffusers, class_name))(
+        **schedule, beta_schedule=beta_schedule, prediction_type=prediction_type
+    )
+
+
+def check_prediction(name: Scheduler, prediction_type: str, rescale_betas_zero_snr: bool) -> None:
+    """Raise `UsageError` if a scheduler cannot sample with this prediction type, or not from zero terminal SNR."""
     if prediction_type not in get_args(PredictionType) or (prediction_type == "sample" and name in WITHOUT_SAMPLE):
         raise UsageError(
             f"the scheduler {name} does not support the prediction type {prediction_type[:40]}",
@@ -64,8 +74,9 @@ def make_scheduler(
             f"the scheduler {name} cannot rescale betas to zero terminal SNR, which this model needs",
             hint="use another scheduler: `--scheduler ddim`",
         )
-    settings = {**settings, **({"rescale_betas_zero_snr": True} if rescale_betas_zero_snr else {})}
-    schedule = {**SCHEDULE, "beta_end": beta_end, "timestep_spacing": timestep_spacing, **settings}
-    return cast(Any, getattr(diffusers, class_name))(
-        **schedule, beta_schedule=beta_schedule, prediction_type=prediction_type
-    )
+    if rescale_betas_zero_snr and prediction_type == "epsilon":  # the clip is noise / 0 at the last timestep
+        raise UsageError(
+            "a model that predicts noise (epsilon) cannot start from zero terminal SNR",
+            hint="use `--set prediction_type=v_prediction` if the model predicts it, or"
+            " `--set rescale_betas_zero_snr=false`",
+        )

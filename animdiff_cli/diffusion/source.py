@@ -76,6 +76,14 @@ class ModelSource:
             config = config | {"prediction_type": "v_prediction"}
         return config | ({"rescale_betas_zero_snr": True} if "ztsnr" in self.contents.dropped else {})
 
+    def prediction(self) -> dict[str, Any]:
+        """Return what the UNet predicts and whether its noise schedule ends in pure noise, by setting."""
+        scheduler = self.scheduler()
+        return {
+            "prediction_type": scheduler.get("prediction_type", "epsilon"),
+            "rescale_betas_zero_snr": bool(scheduler.get("rescale_betas_zero_snr", False)),
+        }
+
     def index(self) -> dict[str, Any]:
         """Return `model_index.json`, or that of the base for a single file."""
         index = self.path / "model_index.json"

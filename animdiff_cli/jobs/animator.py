@@ -97,8 +97,7 @@ class Animator:
     def pipeline(self) -> Pipeline:
         """The networks as `diffusion.pipeline` takes them."""
         parts = self.components
-        zero_snr = parts.rescale_betas_zero_snr
-        return Pipeline(parts.unet, parts.vae, self._encode, parts.prediction_type, self.conditions, zero_snr)
+        return Pipeline(parts.unet, parts.vae, self._encode, self.conditions)
 
     def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
         if prompt is not None:
@@ -113,19 +112,18 @@ class Animator:
             "beta_schedule": own if config.beta_schedule == "auto" else config.beta_schedule,
             "beta_end": config.beta_end or (traits.beta_end if traits else BETA_END),
             "dtype": self.components.plan.dtype,
-            "prediction_type": config.prediction_type or _unless(self.components.prediction_type, "epsilon"),
-            "rescale_betas_zero_snr": (
-                _unless(self.components.rescale_betas_zero_snr, False)
-                if config.rescale_betas_zero_snr is None
-                else config.rescale_betas_zero_snr
+            "prediction_type": _recorded(config.prediction_type, self.components.prediction_type, "epsilon"),
+            "rescale_betas_zero_snr": _recorded(
+                config.rescale_betas_zero_snr, self.components.rescale_betas_zero_snr, False
             ),
         }
         return config.model_copy(update=changes)
 
 
-def _unless(value: Any, usual: Any) -> Any:
-    """Return None for the usual value, which recipes leave out."""
-    return None if value == usual else value
+def _recorded(value: Any, own: Any, usual: Any) -> Any:
+    """Return the setting, or the model's own where it is null. Recipes leave out the usual value of usual models."""
+    value = own if value is None else value
+    return None if value == own == usual else value
 
 
 def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ignore) -> Animator:

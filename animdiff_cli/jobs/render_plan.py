@@ -16,6 +16,8 @@ from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.memory import require_memory
+from animdiff_cli.diffusion.schedulers import check_prediction
+from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
@@ -97,6 +99,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
             )
     (job,) = _jobs(resolved, (), (), 1)
     config = resolved.build(prompt=job.prompt, seed=job.seed)
+    _check_prediction(config, plan.weights.files.model)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
@@ -123,6 +126,7 @@ def _plan(
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]), max(config.num_frames for config in configs))
     reject_unused_embeddings(resolved, configs)
+    _check_prediction(configs[0], weights.files.model)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
     _check_memory(configs[0], planned, weights)
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
@@ -168,6 +172,14 @@ def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeig
         vae = weights.patches.vae.config if weights.patches.vae else part_config(weights.files.model, "vae")
     vae_width = next(iter(vae.get("block_out_channels", ())), 0)
     require_memory(plan, config.width, config.height, config.num_frames, vae_width=vae_width)
+
+
+def _check_prediction(config: GenerateConfig, model: Path) -> None:
+    """Raise `UsageError` if the scheduler cannot sample what the image model predicts."""
+    own = open_model(model).prediction()
+    rescale = config.rescale_betas_zero_snr
+    rescale = own["rescale_betas_zero_snr"] if rescale is None else rescale
+    check_prediction(config.scheduler, config.prediction_type or own["prediction_type"], rescale)
 
 
 def _check_clip_skip(clip_skip: int, model: Path) -> None:

@@ -13,7 +13,13 @@ from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.metadata import read_metadata_json
 
 #: settings that a render replaces by a value, so that the recipe has another
-REPLACED: Mapping[str, object] = {"beta_schedule": "auto", "beta_end": None, "dtype": "auto"}
+REPLACED: Mapping[str, object] = {
+    "beta_schedule": "auto",
+    "beta_end": None,
+    "dtype": "auto",
+    "prediction_type": None,
+    "rescale_betas_zero_snr": None,
+}
 
 #: whether a file is the clip of a config
 IsDone = Callable[[GenerateConfig, Path], bool]

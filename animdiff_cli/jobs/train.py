@@ -175,7 +175,11 @@ def _make_trainer(
         scaling_factor=components.vae.config.scaling_factor,
         device=device,
         noise_offset=config.noise_offset,
-        alphas_cumprod=alphas_cumprod(config.beta_schedule, beta_end=config.beta_end),
+        alphas_cumprod=alphas_cumprod(
+            config.beta_schedule,
+            beta_end=config.beta_end,
+            rescale_betas_zero_snr=bool(config.rescale_betas_zero_snr),
+        ),
         sizes=partial(size_ids, motion=models.motion),
     )
     return Trainer(

@@ -14,8 +14,10 @@ from animdiff_cli.core.naming import slug
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES, parse_ref
 from animdiff_cli.diffusion.build import check_model, is_sdxl
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
+from animdiff_cli.diffusion.schedulers import check_prediction
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.os_errors import check_output_path
+from animdiff_cli.jobs.model_settings import prediction_layer
 from animdiff_cli.motion import read_motion_spec
 from animdiff_cli.motion.spec import TRAITS
 from animdiff_cli.registry.catalog import load_catalog
@@ -73,8 +75,13 @@ def plan_training(stage: Stage, layers: Sequence[Layer], *, device: str = "auto"
         )
     motion = locate(parse_ref(config.motion_module), "motion-module").path if config.motion_module else None
     version = _version(config, motion, base)
-    resolved = resolve_training(stage, [_version_defaults(stage, base, version), *layers])
+    resolved = resolve_training(stage, [_version_defaults(stage, base, version), prediction_layer(model), *layers])
     config = resolved.config
+    check_prediction(
+        sample_settings(config, (8, 8)).scheduler,
+        config.prediction_type or "epsilon",
+        bool(config.rescale_betas_zero_snr),
+    )
     plan = TrainPlan(
         resolved=resolved,
         model=model,
@@ -121,6 +128,8 @@ def sample_settings(config: TrainConfig, bucket: tuple[int, int]) -> GenerateCon
             "num_frames": config.data.num_frames,
             "beta_schedule": config.beta_schedule,
             "beta_end": config.beta_end,
+            "prediction_type": config.prediction_type,
+            "rescale_betas_zero_snr": config.rescale_betas_zero_snr,
         }
     )
 

@@ -53,7 +53,7 @@ class SampleWriter:
         """Create a writer. `text` returns the embeddings of the sample prompts and their negative prompt."""
         unet = models.unet
         autocast = None if unet.dtype.itemsize == 4 else unet.dtype
-        sampler = Sampler(unet, components.vae, text, components.prediction_type, autocast)
+        sampler = Sampler(unet, components.vae, text, autocast)
         settings = sample_settings(plan.config, clips.items[0].bucket)
         prompts = sample_prompts(plan, clips)
         return cls(

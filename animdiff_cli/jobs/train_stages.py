@@ -81,7 +81,13 @@ def build_models(plan: TrainPlan, components: Components, motion: MotionModule |
         LoraLayers.load(image_projections(unet), path, scale)
     kind = "still" if plan.config.stage == "domain-adapter" else "clip"
     betas: dict[str, Any] = {f"{kind}_betas": plan.config.beta_schedule, f"{kind}_beta_end": plan.config.beta_end}
-    losses = DenoisingLosses.of(unet, components.prediction_type, plan.config.snr_gamma, **betas)
+    losses = DenoisingLosses.of(
+        unet,
+        plan.config.prediction_type or "epsilon",
+        plan.config.snr_gamma,
+        rescale_betas_zero_snr=bool(plan.config.rescale_betas_zero_snr),
+        **betas,
+    )
     return _BUILDERS[plan.config.stage](plan, losses, motion)
 
 

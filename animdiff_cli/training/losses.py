@@ -2,11 +2,12 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from animdiff_cli.core.choices import NoiseSchedule
+from animdiff_cli.core.choices import NoiseSchedule, PredictionType
 from animdiff_cli.diffusion.conditions.sdxl import added_cond_kwargs
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.motion import MotionModule, plugged
@@ -15,7 +16,6 @@ from animdiff_cli.training.data.batches import Batch
 from animdiff_cli.training.objective import (
     CLIP_BETAS,
     STILL_BETAS,
-    PredictionType,
     add_noise,
     alphas_cumprod,
     motion_loss,
@@ -44,21 +44,23 @@ class DenoisingLosses:
     def of(
         cls,
         unet: UNet,
-        prediction: str,
+        prediction: PredictionType = "epsilon",
         snr_gamma: float | None = None,
         *,
         still_betas: NoiseSchedule = STILL_BETAS,
         clip_betas: NoiseSchedule = CLIP_BETAS,
         still_beta_end: float = BETA_END,
         clip_beta_end: float = BETA_END,
+        rescale_betas_zero_snr: bool = False,
     ) -> "DenoisingLosses":
         """Create the losses of a UNet on its device, with autocast unless its weights are float32."""
+        table = partial(alphas_cumprod, device=unet.device, rescale_betas_zero_snr=rescale_betas_zero_snr)
         return cls(
             unet=unet,
             autocast=None if unet.dtype == torch.float32 else unet.dtype,
-            prediction="v_prediction" if prediction == "v_prediction" else "epsilon",
-            still_alphas_cumprod=alphas_cumprod(still_betas, unet.device, beta_end=still_beta_end),
-            clip_alphas_cumprod=alphas_cumprod(clip_betas, unet.device, beta_end=clip_beta_end),
+            prediction=prediction,
+            still_alphas_cumprod=table(still_betas, beta_end=still_beta_end),
+            clip_alphas_cumprod=table(clip_betas, beta_end=clip_beta_end),
             snr_gamma=snr_gamma,
         )
 

@@ -1,24 +1,36 @@
 """The training objective as pure functions of tensors. Clips are `[B, F, 4, h, w]` with one timestep per clip."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from animdiff_cli.core.choices import NoiseSchedule
+from animdiff_cli.core.choices import NoiseSchedule, PredictionType
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
-
-PredictionType = Literal["epsilon", "v_prediction"]
 
 #: default noise schedules (official YAMLs): stills use the image model's, clips use linear betas
 STILL_BETAS: NoiseSchedule = "scaled_linear"
 CLIP_BETAS: NoiseSchedule = "linear"
 
 
-def alphas_cumprod(beta_schedule: str, device: torch.device | str = "cpu", *, beta_end: float = BETA_END) -> Tensor:
-    """Return the cumulative product of alphas for each of 1000 timesteps, float32 `[1000]`."""
-    table: Tensor = make_scheduler("ddpm", beta_schedule, beta_end=beta_end).alphas_cumprod
+def alphas_cumprod(
+    beta_schedule: str,
+    device: torch.device | str = "cpu",
+    *,
+    beta_end: float = BETA_END,
+    rescale_betas_zero_snr: bool = False,
+) -> Tensor:
+    """Return the cumulative product of alphas for each of 1000 timesteps, float32 `[1000]`.
+
+    `rescale_betas_zero_snr`: the last timestep is pure noise, 0 (Lin et al., 2305.08891).
+    """
+    scheduler = make_scheduler(
+        "ddpm",
+        beta_schedule,
+        "v_prediction",  # the table does not depend on it
+        beta_end=beta_end,
+        rescale_betas_zero_snr=rescale_betas_zero_snr,
+    )
+    table: Tensor = scheduler.alphas_cumprod
     return table.float().to(device)
 
 
@@ -31,7 +43,7 @@ def add_noise(latents: Tensor, noise: Tensor, alpha_cumprod: Tensor) -> Tensor:
 def noise_between(latents: Tensor, noisy: Tensor, alpha_cumprod: Tensor) -> Tensor:
     """Return the noise with which `add_noise` turns latents `[B, ...]` into `noisy`; `alpha_cumprod` is `[B]`.
 
-    No schedule of Stable Diffusion ends in pure noise (Lin et al., 2305.08891): at the last timestep a clip's slow,
+    The usual schedules do not end in pure noise (Lin et al., 2305.08891): at the last timestep a clip's slow,
     wide motion is still visible, so a model learns to follow it, while sampling starts with noise that has none. If
     `noisy` is pure noise, a model that predicts the result learns to start from noise alone.
     """
@@ -42,23 +54,26 @@ def noise_between(latents: Tensor, noisy: Tensor, alpha_cumprod: Tensor) -> Tens
 def prediction_target(
     latents: Tensor, noise: Tensor, alpha_cumprod: Tensor, prediction: PredictionType = "epsilon"
 ) -> Tensor:
-    """Return what the model should predict: the noise, or the velocity (Salimans & Ho 2022)."""
-    if prediction == "epsilon":
-        return noise
+    """Return what the model should predict: the noise, the velocity (Salimans & Ho 2022), or the clip (`sample`)."""
+    if prediction != "v_prediction":
+        return noise if prediction == "epsilon" else latents
     signal, rest = _factors(alpha_cumprod, latents)
     return signal * noise - rest * latents
 
 
 def snr_weights(alpha_cumprod: Tensor, gamma: float | None, prediction: PredictionType = "epsilon") -> Tensor:
-    """Return the loss weight of each clip `[B]`: min(SNR, gamma) / SNR (Min-SNR, 2303.09556).
+    """Return the loss weight of each clip `[B]`: min(SNR, gamma) / SNR for noise (Min-SNR, 2303.09556).
 
     Losses at little noise are large and independent of motion, which is decided where a clip is mostly noise; a small
-    gamma emphasizes those timesteps. None gives equal weights, as in the paper. For velocities the divisor is SNR + 1.
+    gamma emphasizes those timesteps. None gives equal weights, as in the paper. For velocities the divisor is SNR + 1;
+    for clips it is 1.
     """
     if gamma is None:
         return torch.ones_like(alpha_cumprod)
     snr = alpha_cumprod / (1 - alpha_cumprod)
-    return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)
+    if prediction == "epsilon":
+        return (gamma / snr).clamp(max=1)
+    return snr.clamp(max=gamma) / (snr + 1 if prediction == "v_prediction" else 1)
 
 
 def mse_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -32,13 +32,12 @@ class Sampler:
     unet: UNet
     vae: Vae
     text: Callable[[str | None], PromptEmbeds]
-    prediction_type: str
     autocast: torch.dtype | None
 
     def frames(self, config: GenerateConfig, num_frames: int) -> Frames:
-        """Render one clip: uint8 [F, H, W, 3]. The beta schedule of `config` must be resolved."""
+        """Render one clip: uint8 [F, H, W, 3]. Beta schedule and prediction type must be resolved."""
         device = self.unet.device
-        pipe = Pipeline(self.unet, self.vae, self._encode, self.prediction_type)
+        pipe = Pipeline(self.unet, self.vae, self._encode)
         with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
             latents = sample_latents(pipe, config.model_copy(update={"num_frames": num_frames}))
         self.vae.to(device)

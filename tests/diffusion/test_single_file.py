@@ -221,5 +221,6 @@ def test_every_scheduler_takes_or_refuses_a_prediction_type(name):
                 continue
             scheduler.set_timesteps(2)
             noise, first = torch.ones(1, 4, 2, 2), scheduler.timesteps[0]
-            scheduler.step(noise, first, scheduler.scale_model_input(noise, first))
+            stepped = scheduler.step(noise, first, scheduler.scale_model_input(noise, first), return_dict=False)[0]
+            assert stepped.isfinite().all()
             assert scheduler.config.get("rescale_betas_zero_snr", False) == rescale

@@ -26,6 +26,20 @@ def test_noise_schedules_equal_the_official_ones():
         torch.testing.assert_close(alphas_cumprod(name).double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
 
 
+def test_zero_terminal_snr_keeps_the_first_timestep_and_ends_in_pure_noise():
+    plain = (1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64)).cumprod(0).sqrt()
+    expected = ((plain - plain[-1]) * plain[0] / (plain[0] - plain[-1])).square()  # 2305.08891, algorithm 1
+    table = alphas_cumprod("linear", rescale_betas_zero_snr=True)
+    torch.testing.assert_close(table.double(), expected, rtol=1e-3, atol=1e-6)
+    assert table[-1] == 0
+    latents, noise = clip(), clip(1)
+    last = table[[999, 999]]
+    assert torch.equal(add_noise(latents, noise, last), noise)
+    assert torch.equal(prediction_target(latents, noise, last, "v_prediction"), -latents)
+    for kind, weight in (("epsilon", 1.0), ("v_prediction", 0.0), ("sample", 0.0)):
+        assert snr_weights(last, 5.0, kind).tolist() == [weight] * 2
+
+
 def test_add_noise_mixes_by_square_roots():
     latents, noise = torch.ones(2, 3), torch.full((2, 3), 2.0)
     noisy = add_noise(latents, noise, torch.tensor([0.64, 0.0]))
@@ -39,6 +53,7 @@ def test_latents_and_noise_follow_from_noisy_latents_and_velocity():
     torch.testing.assert_close(a * noisy - b * velocity, latents)
     torch.testing.assert_close(b * noisy + a * velocity, noise)
     assert prediction_target(latents, noise, share) is noise
+    assert prediction_target(latents, noise, share, "sample") is latents
 
 
 def test_noise_between_gives_the_requested_noisy_latents():
@@ -79,6 +94,7 @@ def test_a_small_gamma_emphasizes_noisy_timesteps():
     torch.testing.assert_close(snr_weights(shares, 0.1), torch.tensor([0.1 / 99, 0.1, 1.0]))
     torch.testing.assert_close(snr_weights(shares, 5.0), torch.tensor([5 / 99, 1.0, 1.0]))
     torch.testing.assert_close(snr_weights(shares, 1e6, "v_prediction"), shares)
+    torch.testing.assert_close(snr_weights(shares, 5.0, "sample"), torch.tensor([5.0, 1.0, 1 / 99]))
     assert snr_weights(shares, None).tolist() == [1.0, 1.0, 1.0]
     predicted, target = torch.ones(2, 1), torch.zeros(2, 1)
     assert mse_loss(predicted, target, torch.tensor([0.0, 1.0])) == 0.5
