@@ -13,8 +13,35 @@ from animdiff_cli.errors import UsageError
 Recipe = dict[str, Any]
 WeightHashes = Mapping[str, Mapping[str, str]]  # setting that names the weights, then file name to sha256
 
-#: settings that recipes leave out where they are those of usual models
-OMITTED_IF_NULL = ("prediction_type", "rescale_betas_zero_snr")
+#: settings that every recipe contains; others are left out while they have their default
+ALWAYS_RECORDED = frozenset(
+    (
+        "prompt",
+        "negative_prompt",
+        "model",
+        "motion_module",
+        "motion_version",
+        "motion_loras",
+        "loras",
+        "lora_alpha_mode",
+        "domain_adapter",
+        "vae",
+        "embeddings",
+        "seed",
+        "steps",
+        "guidance_scale",
+        "scheduler",
+        "beta_schedule",
+        "beta_end",
+        "timestep_spacing",
+        "num_frames",
+        "fps",
+        "width",
+        "height",
+        "clip_skip",
+        "dtype",
+    )
+)
 #: packages whose version can change a pixel
 PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 
@@ -22,13 +49,19 @@ PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> Recipe:
     """Describe a render. Contains no time and no machine name: the same frames carry the same recipe."""
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
-    settings = config.model_dump(mode="json")
     return {
-        "config": {key: value for key, value in settings.items() if value is not None or key not in OMITTED_IF_NULL},
+        "config": recorded_settings(config),
         "weights": {key: dict(files) for key, files in weights.items()},
         "device": device,
         "versions": versions,
     }
+
+
+def recorded_settings(config: GenerateConfig) -> dict[str, Any]:
+    """Return the settings that a recipe contains, as JSON values."""
+    settings = config.model_dump(mode="json")
+    changed = config.model_dump(mode="json", exclude_defaults=True)
+    return {key: value for key, value in settings.items() if key in ALWAYS_RECORDED or key in changed}
 
 
 def check_recipe(recipe: Mapping[str, Any], source: str) -> Recipe:

@@ -7,6 +7,7 @@ from typing import Any
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.jobs.recipe import recorded_settings
 from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.outputs import read_recipe
@@ -46,9 +47,13 @@ def rendered_before(plan: RenderPlan) -> IsDone:
 
 
 def _same_settings(config: GenerateConfig, recorded: Any) -> bool:
-    settings = config.model_dump(mode="json").items()
-    return isinstance(recorded, dict) and all(
-        recorded.get(key) == value for key, value in settings if key not in REPLACED or REPLACED[key] != value
+    if not isinstance(recorded, dict):
+        return False
+    wanted = recorded_settings(config)
+    return all(
+        recorded.get(key) == wanted.get(key)
+        for key in recorded.keys() | wanted.keys()
+        if key not in REPLACED or REPLACED[key] != wanted.get(key)
     )
 
 

@@ -1,5 +1,5 @@
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.jobs.recipe import differing_weights, make_recipe
+from animdiff_cli.jobs.recipe import ALWAYS_RECORDED, differing_weights, make_recipe
 
 CONFIG = GenerateConfig(prompt="a fox", model="pocket", motion_module="pocket-motion", seed=1)
 WEIGHTS = {"model": {"unet/a.safetensors": "11", "vae/b.safetensors": "22"}, "motion_module": {"m.ckpt": "33"}}
@@ -14,6 +14,13 @@ def test_a_recipe_holds_the_whole_record_and_every_hash():
     assert GenerateConfig(**recipe["config"]) == CONFIG
     assert recipe["weights"] == WEIGHTS
     assert {"animdiff", "torch", "diffusers", "python"} <= set(recipe["versions"])
+
+
+def test_a_setting_that_is_not_always_recorded_is_left_out_while_it_has_its_default():
+    usual, changed = CONFIG, CONFIG.model_copy(update={"prediction_type": "v_prediction"})
+    assert "prediction_type" not in make_recipe(usual, WEIGHTS, "cpu")["config"]
+    assert make_recipe(changed, WEIGHTS, "cpu")["config"]["prediction_type"] == "v_prediction"
+    assert set(GenerateConfig.model_fields) >= ALWAYS_RECORDED
 
 
 def test_equal_weights_do_not_differ():
