@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from animdiff_cli.core.embedding_words import replace_word
 from animdiff_cli.core.model_parts import MODEL_PARTS
 from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
+from animdiff_cli.weights.lora_names import BUNDLED
 
 #: prefix of the vectors in A1111's pickles, before a placeholder such as `*`; diffusers uses the token as key
 A1111_PREFIX = "string_to_param."
@@ -53,15 +55,17 @@ def open_embedding(path: Path, widths: Mapping[str, int], base: str | None, mode
     Raises `UsageError` if it is of another kind or width, `IntegrityError` if it has no usable vectors.
     """
     file, _ = open_kind(path, "embedding", base=base, model=model)
-    vectors = {name: _matrix(tensor, path) for name, tensor in _by_encoder(file.tensors, path).items()}
-    for name, width in widths.items():
-        if name not in vectors or vectors[name].shape[1] != width:
-            theirs = f"{vectors[name].shape[1]} numbers wide" if name in vectors else f"no vectors for {name}"
-            raise UsageError(
-                f"{path.name} does not fit {model.name}: its tokens are {theirs}, the text encoder reads {width}",
-                hint="use a textual inversion that was made for the model's base",
-            )
-    return Embedding(path.stem, {name: vectors[name] for name in widths}, _token(file.tensors))
+    return _embedding(path.stem, file.tensors, path.name, widths, model)
+
+
+def bundled_embeddings(file: WeightFile, widths: Mapping[str, int], model: Path) -> tuple[Embedding, ...]:
+    """Open the textual inversions inside a LoRA file, by their names there. Raises as `open_embedding`."""
+    found: dict[str, dict[str, LazyTensor]] = {}
+    for key, tensor in file.tensors.items():
+        if key.startswith(BUNDLED):
+            word, _, name = key.removeprefix(BUNDLED).partition(".")
+            found.setdefault(word, {})[name] = tensor
+    return tuple(_embedding(word, tensors, file.path.name, widths, model) for word, tensors in found.items())
 
 
 def check_words(embeddings: Sequence[Embedding]) -> None:
@@ -108,7 +112,21 @@ def expand_embeddings(prompt: str, embeddings: Iterable[Embedding]) -> str:
     return prompt
 
 
-def _by_encoder(tensors: Mapping[str, LazyTensor], path: Path) -> dict[str, LazyTensor]:
+def _embedding(
+    word: str, tensors: Mapping[str, LazyTensor], source: str, widths: Mapping[str, int], model: Path
+) -> Embedding:
+    vectors = {name: _matrix(tensor, source) for name, tensor in _by_encoder(tensors, source).items()}
+    for name, width in widths.items():
+        if name not in vectors or vectors[name].shape[1] != width:
+            theirs = f"{vectors[name].shape[1]} numbers wide" if name in vectors else f"no vectors for {name}"
+            raise UsageError(
+                f"{source} does not fit {model.name}: its tokens are {theirs}, the text encoder reads {width}",
+                hint="use a textual inversion that was made for the model's base",
+            )
+    return Embedding(word, {name: vectors[name] for name in widths}, _token(tensors))
+
+
+def _by_encoder(tensors: Mapping[str, LazyTensor], source: str) -> dict[str, LazyTensor]:
     if "clip_g" in tensors or "clip_l" in tensors:
         return {encoder: tensors[key] for encoder, key in SDXL_KEYS.items() if key in tensors}
     if "text_encoders_0" in tensors:
@@ -118,7 +136,7 @@ def _by_encoder(tensors: Mapping[str, LazyTensor], path: Path) -> dict[str, Lazy
     named = [key for key in tensors if key.startswith(A1111_PREFIX)] or [key for key in tensors if tensors[key].shape]
     if len(named) != 1:
         raise IntegrityError(
-            f"{path.name} holds {len(named)} textual inversions", hint="use a file that holds one, named by its word"
+            f"{source} holds {len(named)} textual inversions", hint="use a file that holds one, named by its word"
         )
     return {"text_encoder": tensors[named[0]]}
 
@@ -131,14 +149,14 @@ def _token(tensors: Mapping[str, LazyTensor]) -> str | None:
     return name if name not in ("*", "emb_params") and len(name) > 1 else None
 
 
-def _matrix(tensor: LazyTensor, path: Path) -> LazyTensor:
+def _matrix(tensor: LazyTensor, source: str) -> LazyTensor:
     """Return a matrix [N, D], also for a single vector [D]."""
     if len(tensor.shape) == 1:
         width = tensor.shape[0]
         return LazyTensor(tensor.dtype, (1, width), lambda start, stop: tensor.read()[None][start:stop])
     if len(tensor.shape) != 2 or not 1 <= tensor.shape[0] <= MAX_VECTORS:
         raise IntegrityError(
-            f"{path.name} holds a tensor of shape {tensor.shape}, where a textual inversion has up to {MAX_VECTORS}"
+            f"{source} holds a tensor of shape {tensor.shape}, where a textual inversion has up to {MAX_VECTORS}"
             " vectors",
             hint="`animdiff inspect FILE` shows what it is",
         )

@@ -4,7 +4,7 @@ The order is that of the official code: VAE, LoRAs, domain adapter, all merged i
 the motion module and are merged there (`motion/lora.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,17 @@ from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.core.model_parts import TOKENIZERS, networks_of
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.embeddings import Embedding, add_embeddings, check_words, open_embedding
+from animdiff_cli.diffusion.embeddings import (
+    Embedding,
+    add_embeddings,
+    bundled_embeddings,
+    check_words,
+    open_embedding,
+)
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.vae import VaeFile, load_vae, open_vae
 from animdiff_cli.errors import UsageError
+from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
@@ -56,17 +63,19 @@ def open_patches(
     """
     base = model_base(model)
     shapes = model_shapes(model) if loras or domain_adapter else {}
-    checked = [_open_lora(lora, shapes, base, model, alpha_mode) for lora in loras]
+    files = [open_kind(lora.path, "lora", base=base, model=model)[0] for lora in loras]
+    checked = [
+        check_lora(open_lora(file, lora.scale, alpha_mode, strict=False), shapes, f"the image model {model.name}")
+        for file, lora in zip(files, loras, strict=True)
+    ]
     if domain_adapter:
         checked.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
-    widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)} if embeddings else {}
-    opened = tuple(open_embedding(path, widths, base, model) for path in embeddings)
-    check_words(opened)
+    opened, repeated = _open_embeddings(embeddings, files, base, model)
     return ModelPatches(
         loras=tuple(one.lora for one in checked),
         vae=open_vae(vae, _own_vae(model), base, model) if vae else None,
         embeddings=opened,
-        notes=(*open_model(model).notes, *(one.note for one in checked if one.note)),
+        notes=(*open_model(model).notes, *(one.note for one in checked if one.note), *repeated),
     )
 
 
@@ -90,11 +99,23 @@ def model_shapes(model: Path) -> Shapes:
     return {name: tensor.shape for name, tensor in open_model(model).contents.tensors.items()}
 
 
-def _open_lora(
-    lora: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
-) -> CheckedLora:
-    file, _ = open_kind(lora.path, "lora", base=base, model=model)
-    return check_lora(open_lora(file, lora.scale, alpha_mode, strict=False), shapes, f"the image model {model.name}")
+def _open_embeddings(
+    paths: Sequence[Path], loras: Sequence[WeightFile], base: str | None, model: Path
+) -> tuple[tuple[Embedding, ...], list[str]]:
+    """Open the given textual inversions, and those inside LoRA files unless their word is taken, with a note if so."""
+    if not paths and not loras:
+        return (), []
+    widths = {part: part_config(model, part).get("hidden_size", 0) for part in _encoders(model)}
+    opened, notes = [open_embedding(path, widths, base, model) for path in paths], []
+    check_words(opened)
+    for file in loras:
+        for embedding in bundled_embeddings(file, widths, model):
+            if {word.lower() for one in opened for word in one.words}.isdisjoint(map(str.lower, embedding.words)):
+                opened.append(embedding)
+            else:
+                taken = f"its textual inversion `{embedding.word}` is left out because another file has the word"
+                notes.append(f"{file.path.name}: {taken}")
+    return tuple(opened), notes
 
 
 def _open_adapter(

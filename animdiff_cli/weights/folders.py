@@ -65,9 +65,10 @@ def _adapter_settings(folder: Path, part: str) -> dict[str, object]:
         config = read_json(path)
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}", hint="download the LoRA again") from error
-    if not isinstance(config, dict) or config.get("use_rslora"):
-        raise IntegrityError(f"{path} sets `use_rslora`, which is not supported")
-    return {f"{part}.{name}": config[name] for name in ("r", "lora_alpha", "alpha_pattern") if name in config}
+    if not isinstance(config, dict):
+        raise IntegrityError(f"{path} is not a peft config", hint="download the LoRA again")
+    used = ("r", "lora_alpha", "alpha_pattern", "use_rslora")
+    return {f"{part}.{name}": config[name] for name in used if name in config}
 
 
 def _merged(folder: Path, files: dict[str, list[Path]]) -> WeightFile:

@@ -8,7 +8,7 @@ from typing import get_args
 from animdiff_cli.core.choices import Base, Family
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
-from animdiff_cli.weights.lora_names import LoraName, family, parse_key
+from animdiff_cli.weights.lora_names import BUNDLED, LoraName, family, parse_key
 from animdiff_cli.weights.motion_version import detect_family, motion_frames
 
 #: width of the text embeddings in cross-attention → base
@@ -98,8 +98,10 @@ def lora(file: WeightFile) -> KindDetails:
     names = [name for _, name in parsed.values()]
     layouts = {layout for layout, _ in parsed.values()}
     convolutions = any(_is_convolution(file.tensors[key].shape) for key, (_, name) in parsed.items())
-    unknown = len(file.tensors) - len(parsed)
-    notes = (f"{unknown} keys of no known LoRA layout",) if unknown else ()
+    bundled = [key.removeprefix(BUNDLED).partition(".")[0] for key in file.tensors if key.startswith(BUNDLED)]
+    unknown = len(file.tensors) - len(parsed) - len(bundled)
+    notes: tuple[str, ...] = (f"{unknown} keys of no known LoRA layout",) if unknown else ()
+    notes += (f"with textual inversions: {', '.join(dict.fromkeys(bundled))}",) if bundled else ()
     kind = family(_family_roles(file), convolutions=convolutions)
     base = _recorded_base(file, _lora_base(file, names))
     return KindDetails(sorted(layouts)[0], base, None, kind, rank_of(file), notes=notes)

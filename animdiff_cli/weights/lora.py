@@ -10,7 +10,7 @@ from animdiff_cli.weights.canonical import refuse_keys
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora_layouts import Alphas, module_of, read_alphas, read_names
-from animdiff_cli.weights.lora_names import LoraName, parse_key
+from animdiff_cli.weights.lora_names import BUNDLED, LoraName, parse_key
 from animdiff_cli.weights.lora_relative import GLORA_ROLES, fits, is_relative
 
 ModuleTensors = Mapping[str, LazyTensor]  # the tensors of one module by role
@@ -66,10 +66,10 @@ def _open_lora(file: WeightFile, scale: float, alpha_mode: LoraAlphaMode, strict
         modules.setdefault(module_of(name), {})[name.role] = tensor
     values = dict(alphas.values) if (alphas := _alphas(file, names, alpha_mode)) else {}
     for module in list(modules):
-        _split_bias(module, modules, values)
+        _split(module, modules, values)
     if incomplete := [module for module, tensors in modules.items() if not _is_complete(set(tensors))]:
         refuse_keys(incomplete, file.path.name, "a factor of the module's low-rank product is missing")
-    unknown = tuple(key for key in file.tensors if parse_key(key) is None)
+    unknown = tuple(key for key in file.tensors if parse_key(key) is None and not key.startswith(BUNDLED))
     return LoraWeights(file.path.name, modules, values, scale, unknown)
 
 
@@ -77,8 +77,8 @@ def _alphas(file: WeightFile, names: Mapping[LoraName, LazyTensor], alpha_mode: 
     return read_alphas(file, names) if alpha_mode == "alpha" else None
 
 
-def _split_bias(module: str, modules: dict[str, dict[str, LazyTensor]], alphas: dict[str, float]) -> None:
-    """Make changes of a bias a module of their own, named after the bias."""
+def _split(module: str, modules: dict[str, dict[str, LazyTensor]], alphas: dict[str, float]) -> None:
+    """Make changes of a bias, and a full matrix beside a product, modules of their own, named after the weight."""
     tensors = modules[module]
     if weight := tensors.pop("w_norm", None):
         tensors["diff"] = weight
@@ -88,7 +88,10 @@ def _split_bias(module: str, modules: dict[str, dict[str, LazyTensor]], alphas: 
         modules[f"{module}.bias"] = {"up_bias": bias, "down": tensors["down"]}
         if module in alphas:
             alphas[f"{module}.bias"] = alphas[module]
-    if not tensors.keys() - {"alpha", "scalar"}:
+    others = tensors.keys() - {"alpha", "scalar"}
+    if "diff" in others and len(others) > 1:
+        modules[f"{module}.weight"] = {"diff": tensors.pop("diff")}
+    if not others:
         del modules[module]
 
 

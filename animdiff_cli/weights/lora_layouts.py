@@ -162,7 +162,9 @@ def _peft_alphas(settings: Mapping[str, object], names: Mapping[LoraName, LazyTe
         pattern = settings.get(f"{part}.alpha_pattern")
         exact = pattern.get(inner, pattern.get(f"^{inner}")) if isinstance(pattern, dict) else None
         alpha = exact if exact is not None else settings.get(f"{part}.lora_alpha", rank)
-        values[module] = float(alpha) if isinstance(alpha, int | float) else float(rank)
+        # rsLoRA (arXiv 2312.03732) multiplies by alpha / sqrt(rank)
+        stabilized = float(rank) ** 0.5 if settings.get(f"{part}.use_rslora") is True else 1.0
+        values[module] = (float(alpha) if isinstance(alpha, int | float) else float(rank)) * stabilized
     return Alphas(values)
 
 

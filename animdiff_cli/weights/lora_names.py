@@ -44,6 +44,8 @@ DOTTED_ROLES: Mapping[str, tuple[Layout, str]] = {
     "alpha": ("diffusers", "alpha"),
     **{suffix: ("kohya", role) for suffix, role in KOHYA_ROLES.items() if suffix not in _KOHYA_ONLY},
 }
+#: prefix of textual inversions inside a LoRA file, as in `bundle_emb.NAME.string_to_param.*`
+BUNDLED = "bundle_emb."
 #: ResNets per level of every base, for kohya files that use the original numbering of modules
 LAYERS = 2
 #: prefix of a role that only one family has → family

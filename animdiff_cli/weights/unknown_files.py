@@ -34,6 +34,12 @@ NEAREST: tuple[tuple[str, str, str], ...] = (
 def raise_unknown_file(file: WeightFile) -> NoReturn:
     """Raise `IntegrityError` with the most similar kind and the keys it lacks."""
     keys = list(file.tensors)
+    if any(key.endswith(".lambda_layer") for key in keys):
+        raise IntegrityError(
+            f"{file.path.name} is a T-LoRA, which this version cannot apply: its changes are relative to matrices that"
+            " the file lacks",
+            hint="merge it into a checkpoint with the program that trained it, and use that: `--model FILE`",
+        )
     example = min(keys, key=len, default="nothing")[:80]
     for pattern, what in OTHER_MODELS:
         if found := next((key for key in keys if re.search(pattern, key)), None):

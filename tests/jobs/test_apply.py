@@ -222,6 +222,21 @@ def test_an_embeddings_word_reads_as_its_vectors_wherever_it_stands(small, plain
     assert far(*negative) > 0
 
 
+def test_an_embedding_inside_a_lora_file_is_a_word_of_the_prompt(small, make_lora, cat_file, numbers, tmp_path):
+    path, _ = make_lora()
+    vectors = torch.load(cat_file)["string_to_param"]["*"]
+    save_file(load_file(path) | {"bundle_emb.my-cat.string_to_param.*": vectors}, tmp_path / "bundle.safetensors")
+    bundle = tmp_path / "bundle.safetensors"
+    apart = generate("a fox, my-cat", **small, loras=[path], embeddings=[cat_file])
+    assert far(generate("a fox, my-cat", **small, loras=[bundle]), apart) == 0
+    assert far(generate("a fox, my-cat", **small, loras=[path]), apart) > 0
+    torch.save({"string_to_param": {"*": numbers(2, 32)}}, tmp_path / "my-cat.pt")
+    notes = []
+    other = generate("a fox, my-cat", **small, loras=[bundle], embeddings=[tmp_path / "my-cat.pt"], emit=notes.append)
+    assert any("its textual inversion `my-cat` is left out" in getattr(note, "message", "") for note in notes)
+    assert far(other, generate("a fox, my-cat", **small, loras=[path], embeddings=[tmp_path / "my-cat.pt"])) == 0
+
+
 def test_a_recipe_holds_every_reference_and_hash_and_renders_again(
     small, make_lora, adapter, v2_motion, motion_lora, cat_file, toy_model, tmp_path
 ):

@@ -93,8 +93,9 @@ def test_alphas_in_the_adapter_config_of_a_peft_folder_are_used(spatial_lora, tm
     kohya = load_file(convert(folder, "kohya", tmp_path / "k.safetensors"))
     assert {value.item() for key, value in kohya.items() if key.endswith(".alpha")} == {2.0}
     (folder / "adapter_config.json").write_text('{"r": 8, "lora_alpha": 2, "use_rslora": true}')
-    with pytest.raises(IntegrityError, match="use_rslora"):
-        identify(folder)
+    kohya = load_file(convert(folder, "kohya", tmp_path / "rs.safetensors"))
+    (alpha,) = {value.item() for key, value in kohya.items() if key.endswith(".alpha")}
+    assert alpha / 8 == pytest.approx(2 / 8**0.5)  # rsLoRA: alpha / sqrt(rank)
 
 
 def test_an_incomplete_pair_is_named(kohya_lora, tmp_path):

@@ -140,6 +140,8 @@ def test_full_changes_biases_norms_and_scalars_are_merged(tmp_path, numbers):
         f"{norm}.w_norm": numbers(4),
         f"{norm}.b_norm": numbers(4),
         f"{other}.diff": numbers(6, 5),
+        f"{K}.diff": numbers(6, 5),
+        "other": numbers(2),
         "bundle_emb.cat.string_to_param.*": numbers(2, 8),
     }
     save_file(tensors, tmp_path / "x.safetensors")
@@ -160,7 +162,7 @@ def test_full_changes_biases_norms_and_scalars_are_merged(tmp_path, numbers):
     merge_loras_in_place(weights, [checked.lora])
     product = 0.5 * 0.5 * tensors[f"{K}.lora_up.weight"] @ tensors[f"{K}.lora_down.weight"]
     expected = (
-        product,
+        product + tensors[f"{K}.diff"],
         tensors[f"{K}.diff_b"],
         tensors[f"{norm}.w_norm"],
         tensors[f"{norm}.b_norm"],

@@ -189,3 +189,11 @@ def test_conversion_keeps_every_key_or_refuses(algo, tmp_path):
     plan = plan_conversion(str(path), "kohya", output=tmp_path / "k.safetensors")
     written, original = load_file(convert_weights(plan).path), load_file(path)
     assert {key.replace("lycoris_", "lora_unet_") for key in original} == set(written)
+
+
+def test_a_t_lora_is_named_and_refused(tmp_path):
+    stem, path = "lycoris_mid_block_attentions_0_proj_in", tmp_path / "x.safetensors"
+    sizes = {"q_layer.weight": (4, 16), "p_layer.weight": (16, 4), "lambda_layer": (1, 4), "alpha": ()}  # as it saves
+    save_file({f"{stem}.{role}": torch.ones(size) for role, size in sizes.items()}, path)
+    with pytest.raises(IntegrityError, match="is a T-LoRA"):
+        identify(path)
