@@ -35,6 +35,8 @@ def generate(
     guidance_scale: opt.GuidanceScaleOpt = None,
     scheduler: opt.SchedulerOpt = None,
     clip_skip: opt.ClipSkipOpt = None,
+    free_init: opt.FreeInitOpt = None,
+    free_init_filter: opt.FreeInitFilterOpt = None,
     frames: opt.FramesOpt = None,
     fps: opt.FpsOpt = None,
     no_motion: opt.NoMotionOpt = False,

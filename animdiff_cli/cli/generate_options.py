@@ -5,7 +5,7 @@ from typing import Annotated, get_args
 
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
-from animdiff_cli.core.choices import Dtype, LoraAlphaMode, Scheduler
+from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
@@ -127,6 +127,13 @@ SchedulerOpt = Annotated[
 ]
 ClipSkipOpt = Annotated[
     int | None, option("--clip-skip", help="Number of last text-encoder layers to skip.", panel=SAMPLING)
+]
+FreeInitOpt = Annotated[
+    int | None,
+    option("--free-init", help="Sample the clip this many times, from better noise each time.", panel=SAMPLING),
+]
+FreeInitFilterOpt = Annotated[
+    FreeInitFilter | None, option("--free-init-filter", help="Filter of `--free-init`.", panel=SAMPLING)
 ]
 FramesOpt = Annotated[int | None, option("--frames", "-L", help="Number of frames.", panel=MOTION)]
 FpsOpt = Annotated[float | None, option("--fps", help="Frames per second.", panel=MOTION)]

@@ -8,6 +8,7 @@ from animdiff_cli.core.choices import (
     BetaSchedule,
     Dtype,
     Easing,
+    FreeInitFilter,
     LoraAlphaMode,
     LoraFormat,
     LrSchedule,
@@ -76,6 +77,16 @@ class GenerateSettings(TypedDict, total=False):
     """What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."""
     rescale_betas_zero_snr: bool | None
     """Rescale the betas to zero terminal SNR; null is that of the model."""
+    free_init: int
+    """FreeInit: number of passes over the clip; 0 and 1 turn it off."""
+    free_init_filter: FreeInitFilter
+    """FreeInit: filter that separates slow changes from fast ones."""
+    free_init_spatial_cutoff: float
+    """FreeInit: spatial frequencies to keep, as a fraction of the highest."""
+    free_init_temporal_cutoff: float
+    """FreeInit: temporal frequencies to keep, as a fraction of the highest."""
+    free_init_order: int
+    """FreeInit: order of the Butterworth filter."""
     num_frames: int
     """Number of frames."""
     fps: float

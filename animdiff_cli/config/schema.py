@@ -8,6 +8,7 @@ from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
     BetaSchedule,
     Dtype,
+    FreeInitFilter,
     LoraAlphaMode,
     MotionVersion,
     PredictionType,
@@ -75,6 +76,17 @@ class GenerateConfig(BaseModel):
     rescale_betas_zero_snr: bool | None = Field(
         None, description="Rescale the betas to zero terminal SNR; null is that of the model."
     )
+    free_init: int = Field(0, ge=0, le=20, description="FreeInit: number of passes over the clip; 0 and 1 turn it off.")
+    free_init_filter: FreeInitFilter = Field(
+        "butterworth", description="FreeInit: filter that separates slow changes from fast ones."
+    )
+    free_init_spatial_cutoff: float = Field(
+        0.25, gt=0, le=1, description="FreeInit: spatial frequencies to keep, as a fraction of the highest."
+    )
+    free_init_temporal_cutoff: float = Field(
+        0.25, gt=0, le=1, description="FreeInit: temporal frequencies to keep, as a fraction of the highest."
+    )
+    free_init_order: int = Field(4, ge=1, le=20, description="FreeInit: order of the Butterworth filter.")
     num_frames: int = Field(16, ge=1, le=4096, description="Number of frames.")
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
     width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")

@@ -6,6 +6,7 @@ the frames of a clip move together. Renders, sample clips of a training and benc
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, SdxlCondition, prepared, size_ids
 from animdiff_cli.diffusion.decode import Vae, decode
 from animdiff_cli.diffusion.denoise import denoise
+from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.predictors import guided, unet_predictor
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
@@ -76,7 +78,7 @@ def sample_latents(
     conditions = encode_conditions(pipe, config, callbacks.report)
     generator = seeded_generator(config.seed)
     if noise is None:
-        noise = initial_noise(generator, config.num_frames, config.height // 8, config.width // 8)
+        noise = draw_noise(generator, config)
     scheduler = make_scheduler(
         config.scheduler,
         config.beta_schedule,
@@ -85,14 +87,44 @@ def sample_latents(
         timestep_spacing=config.timestep_spacing,
         rescale_betas_zero_snr=bool(config.rescale_betas_zero_snr),
     )
-    scheduler.set_timesteps(config.steps, device=pipe.unet.device)
-    latents = noise.to(pipe.unet.device) * scheduler.init_noise_sigma
+    latents, passes = noise, max(1, config.free_init)
     with prepared(conditions, pipe.unet) as ready:
         if config.guidance_scale > 1:
             predict = guided(unet_predictor(pipe.unet, ready, rows=2), config.guidance_scale)
         else:
             predict = unet_predictor(pipe.unet, ready)
-        return denoise(predict, scheduler, latents, generator=generator, conditions=ready, on_step=callbacks.on_step)
+        for number in range(passes):
+            begin = noise
+            if number:  # FreeInit
+                alpha_cumprod = float(scheduler.alphas_cumprod[-1])
+                begin = mixed_noise(latents, noise, draw_noise(generator, config), alpha_cumprod, low_pass(config))
+            scheduler.set_timesteps(config.steps, device=pipe.unet.device)
+            latents = begin.to(pipe.unet.device) * scheduler.init_noise_sigma
+            on_step = partial(_on_step_of_pass, callbacks.on_step, number, passes)
+            latents = denoise(predict, scheduler, latents, generator=generator, conditions=ready, on_step=on_step)
+        return latents
+
+
+def draw_noise(generator: torch.Generator, config: GenerateConfig) -> Tensor:
+    """Draw the noise of a clip, float32 [1, 4, F, H/8, W/8]."""
+    return initial_noise(generator, config.num_frames, config.height // 8, config.width // 8)
+
+
+def low_pass(config: GenerateConfig) -> LowPass:
+    """Return the filter of FreeInit."""
+    return LowPass(
+        config.free_init_filter,
+        config.free_init_spatial_cutoff,
+        config.free_init_temporal_cutoff,
+        config.free_init_order,
+    )
+
+
+def _on_step_of_pass(
+    on_step: Callable[[int, int, Tensor], None], number: int, passes: int, done: int, total: int, latents: Tensor
+) -> None:
+    """Count the steps of all passes. `number` counts from 0."""
+    on_step(number * total + done, passes * total, latents)
 
 
 def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = ignore_report) -> list[Condition]:

@@ -21,6 +21,7 @@ from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
+from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags
 from animdiff_cli.jobs.prompt_embeddings import effective_prompts, reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
@@ -101,6 +102,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     config = resolved.build(prompt=job.prompt, seed=job.seed)
     _check_prediction(config, plan.weights.files.model)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
+    check_free_init(config, plan.weights.files.model)
     _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
 
@@ -115,6 +117,7 @@ def _plan(
     on_missing: OnMissing,
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
+    check_noise_flags(resolved)
     jobs = _jobs(resolved, prompts, seeds, repeat)
     configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
     check_compatibility(resolved.values)
@@ -128,6 +131,7 @@ def _plan(
     reject_unused_embeddings(resolved, configs)
     _check_prediction(configs[0], weights.files.model)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
+    check_free_init(configs[0], weights.files.model)
     _check_memory(configs[0], planned, weights)
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 
