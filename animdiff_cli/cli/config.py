@@ -27,20 +27,22 @@ def show(
     from animdiff_cli.config.layers import resolve
     from animdiff_cli.config.load import gather
     from animdiff_cli.config.schema import GenerateConfig
+    from animdiff_cli.config.varying import plain
     from animdiff_cli.jobs.model_settings import with_prediction
     from animdiff_cli.registry.recommend import with_recommended
 
     flags: dict[str, object] = {"model": model} if model else {}
     layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=set_ or [], flags=flags)
     resolved = resolve(GenerateConfig, with_prediction(with_recommended(layers)))
+    values = {key: plain(value) for key, value in resolved.values.items()}
     if json_:
-        print_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in resolved.values.items()})
+        print_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()})
         return
     import yaml
 
-    for key, value in resolved.values.items():
-        # lists in flow style, so that the source fits on the same line
-        flow = isinstance(value, tuple)
+    for key, value in values.items():
+        # lists and tracks in flow style, so that the source fits on the same line
+        flow = isinstance(value, tuple | dict)
         dumped = yaml.safe_dump(
             value if flow else {key: value}, allow_unicode=True, width=1000, default_flow_style=flow
         )

@@ -9,6 +9,7 @@ from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Sche
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
+CURVE = "<number or curve>"
 SCHEDULERS = get_args(Scheduler)
 
 ModelOpt = Annotated[
@@ -112,8 +113,13 @@ RepeatOpt = Annotated[
 ]
 StepsOpt = Annotated[int | None, option("--steps", help="Denoising steps.", panel=SAMPLING)]
 GuidanceScaleOpt = Annotated[
-    float | None,
-    option("--guidance-scale", help="Classifier-free guidance scale; 1 turns guidance off.", panel=SAMPLING),
+    str | None,
+    option(
+        "--guidance-scale",
+        help="Classifier-free guidance scale; 1 turns guidance off.",
+        panel=SAMPLING,
+        metavar=CURVE,
+    ),
 ]
 SchedulerOpt = Annotated[
     str | None,

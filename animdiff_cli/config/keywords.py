@@ -1,6 +1,6 @@
 """Keyword arguments of the Python API. Written from the schema by `python -m tools.docs`; do not edit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Required, TypedDict
 
@@ -31,6 +31,11 @@ class ScaledWeights(TypedDict, total=False):
     ref: Required[Ref]
     scale: float
 
+
+#: a number, or numbers by position: `"0:1,50%:2"` or `{0: 1, "50%": 2}`
+Amount = float | str | Mapping[int | str, float]
+#: a text, or texts by position: `{0: "day", "50%": "night"}`
+Texts = str | Mapping[int | str, str]
 
 #: weights, with a scale as `"zoom-in@0.8"` or as a mapping
 ScaledRef = Ref | ScaledWeights
@@ -63,7 +68,7 @@ class GenerateSettings(TypedDict, total=False):
     """Seed of the noise; any unsigned 64-bit integer."""
     steps: int
     """Denoising steps."""
-    guidance_scale: float
+    guidance_scale: Amount
     """Classifier-free guidance; 1 or less turns it off."""
     scheduler: Scheduler
     """Scheduler (sampler)."""

@@ -1,9 +1,10 @@
 """The record of a render: every value that decides which frames come out."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
     BetaSchedule,
@@ -15,6 +16,9 @@ from animdiff_cli.core.choices import (
     Scheduler,
     TimestepSpacing,
 )
+from animdiff_cli.core.curves import Curve, Track, largest
+from animdiff_cli.core.where import Timeline
+from animdiff_cli.errors import UsageError
 
 MAX_SEED = 2**64 - 1
 MAX_PROMPT = 10_000  # characters
@@ -59,7 +63,9 @@ class GenerateConfig(BaseModel):
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the noise; any unsigned 64-bit integer.")
     steps: int = Field(25, ge=1, le=999, description="Denoising steps.")
-    guidance_scale: float = Field(7.5, ge=0, le=100, description="Classifier-free guidance; 1 or less turns it off.")
+    guidance_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=100)])] = Field(
+        7.5, description="Classifier-free guidance; 1 or less turns it off."
+    )
     scheduler: Scheduler = Field("ddim", description="Scheduler (sampler).")
     beta_schedule: BetaSchedule = Field(
         "auto", description="Beta schedule; `auto` is that of the motion module, or of the image model for stills."
@@ -93,3 +99,24 @@ class GenerateConfig(BaseModel):
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
     clip_skip: int = Field(0, ge=0, le=11, description="Last layers of the text encoder to skip, as in diffusers.")
     dtype: Dtype = Field("auto", description="Precision of the weights; `auto` chooses by device.")
+
+    @property
+    def has_guidance(self) -> bool:
+        """Whether classifier-free guidance is on, in some frame of some step at least."""
+        return largest(self.guidance_scale) > 1
+
+    @property
+    def timeline(self) -> Timeline:
+        """What positions of curves and tracks refer to."""
+        return Timeline(self.num_frames, self.fps, self.steps)
+
+    @model_validator(mode="after")
+    def _check_positions(self) -> Self:
+        """Raise `UsageError` for a track with keys outside of the clip, out of order, or twice."""
+        for key, value in self:
+            if isinstance(value, Track):
+                try:
+                    value.check(self.timeline)
+                except UsageError as error:
+                    raise UsageError(f"`{key}`: {error}", hint=error.hint) from error
+        return self

@@ -16,6 +16,8 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from animdiff_cli.config.varying import Varying
+
 _TYPE_NAMES: Mapping[type, str] = MappingProxyType(
     {
         int: "a whole number",
@@ -73,6 +75,11 @@ class Setting:
         return self.reference.record if self.reference else None
 
     @property
+    def varying(self) -> Varying | None:
+        """The marker of a setting that may vary over a clip."""
+        return next((mark for mark in self.metadata if isinstance(mark, Varying)), None)
+
+    @property
     def has_multiple(self) -> bool:
         """True if values must be a multiple of some number."""
         return any(isinstance(bound, MultipleOf) for bound in self.metadata)
@@ -88,6 +95,7 @@ class Setting:
         if self.is_list:
             return "a list of references" if self.reference else "a list of texts"
         words = f"one of {', '.join(self.choices)}" if self.choices else f"{_TYPE_NAMES[self.value_type]}{self._range}"
+        words = f"{words}, or {self.varying.form}" if self.varying else words
         return f"{words} or null" if self.is_optional else words
 
     @property
@@ -142,6 +150,10 @@ def _setting(key: str, field: FieldInfo) -> Setting:
     if is_tuple:
         value_type, _, entry_metadata = _taken_apart(get_args(value_type)[0])
         metadata += entry_metadata
+    for mark in field.metadata:
+        if isinstance(mark, Varying):
+            value_type, _, bounds = _taken_apart(mark.value)
+            metadata += bounds
     choices = get_args(value_type) if get_origin(value_type) is Literal else ()
     annotated: Any = Annotated[field.annotation, field]
     return Setting(

@@ -1,11 +1,14 @@
 """Check one value of one setting: is it allowed, and if not, what would be?"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
 
 from animdiff_cli.config.settings import Setting, groups_of, settings_of, split_key
+from animdiff_cli.config.varying import Varying
+from animdiff_cli.core.curves import is_curve_text
 from animdiff_cli.core.sizes import nearest_sizes
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
@@ -128,6 +131,8 @@ def _check_record(setting: Setting, record: Mapping[str, object], at: str, sourc
 
 
 def _checked(setting: Setting, value: object, name: str, source: str) -> object:
+    if setting.varying and (track := _checked_track(setting, setting.varying, value, name, source)):
+        return track
     if setting.max_length is not None and isinstance(value, (str, list, tuple)) and len(value) > setting.max_length:
         unit = "characters" if isinstance(value, str) else "entries"
         raise UsageError(
@@ -141,6 +146,19 @@ def _checked(setting: Setting, value: object, name: str, source: str) -> object:
         raise UsageError(message, hint=_remedy(setting, value))
     checked: object = setting.adapter.validate_python(value)
     return checked
+
+
+def _checked_track(setting: Setting, varying: Varying, value: object, name: str, source: str) -> object | None:
+    """Return a track with every value checked; None for one value."""
+    try:
+        if (pairs := varying.pairs(value)) is None:
+            return None
+        varying.track(pairs)  # refuses wrong positions before wrong values
+    except UsageError as error:
+        raise UsageError(f"{source}: `{name}`: {error}", hint=error.hint) from error
+    once = replace(setting, metadata=tuple(mark for mark in setting.metadata if mark is not varying))
+    once = replace(once, adapter=varying.adapter)
+    return varying.track({where: _checked(once, entry, f"{name}.{where}", source) for where, entry in pairs.items()})
 
 
 def _is_unicode(text: str) -> bool:
@@ -173,6 +191,9 @@ def _shown(value: object) -> str:
 
 
 def _remedy(setting: Setting, value: object) -> str:
+    keys = [f"{key}:" for key in value] if isinstance(value, Mapping) else [value]
+    if not setting.varying and any(isinstance(key, str) and is_curve_text(key) for key in keys):
+        return "give one value: this does not vary over a clip"
     if setting.choices:
         return did_you_mean(str(value), setting.choices, otherwise=f"for example `{setting.choices[0]}`")
     if setting.is_list:

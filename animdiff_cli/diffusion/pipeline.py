@@ -5,7 +5,7 @@ the frames of a clip move together. Renders, sample clips of a training and benc
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.curves import series
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, SdxlCondition, prepared, size_ids
 from animdiff_cli.diffusion.decode import Vae, decode
 from animdiff_cli.diffusion.denoise import denoise
@@ -88,9 +89,11 @@ def sample_latents(
         rescale_betas_zero_snr=bool(config.rescale_betas_zero_snr),
     )
     latents, passes = noise, max(1, config.free_init)
+    scheduler.set_timesteps(config.steps)
+    timeline = replace(config.timeline, calls=len(scheduler.timesteps))
     with prepared(conditions, pipe.unet) as ready:
-        if config.guidance_scale > 1:
-            predict = guided(unet_predictor(pipe.unet, ready, rows=2), config.guidance_scale)
+        if config.has_guidance:
+            predict = guided(unet_predictor(pipe.unet, ready, rows=2), series(config.guidance_scale, timeline))
         else:
             predict = unet_predictor(pipe.unet, ready)
         for number in range(passes):
@@ -129,7 +132,7 @@ def _on_step_of_pass(
 
 def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = ignore_report) -> list[Condition]:
     """Encode the prompt, and before it the negative prompt if guidance is on; add the conditions of `pipe`."""
-    prompts = [config.negative_prompt or None, config.prompt] if config.guidance_scale > 1 else [config.prompt]
+    prompts = [config.negative_prompt or None, config.prompt] if config.has_guidance else [config.prompt]
     texts = {prompt: pipe.encode(prompt, clip_skip=config.clip_skip, report=report) for prompt in reversed(prompts)}
     embeds = torch.cat([texts[prompt].embeds for prompt in prompts])
     pooled = [text for prompt in prompts if (text := texts[prompt].pooled) is not None]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from animdiff_cli.core.curves import Series
 from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
@@ -52,12 +53,19 @@ def unet_predictor(unet: UNet, conditions: Sequence[Condition], *, rows: int = 1
     return predict
 
 
-def guided(predict: Predictor, scale: float) -> Predictor:
-    """Apply classifier-free guidance (Ho & Salimans 2022) to a predictor of two rows, the unconditional one first."""
+def guided(predict: Predictor, scale: Series) -> Predictor:
+    """Apply classifier-free guidance (Ho & Salimans 2022) to a predictor of two rows, the unconditional one first.
+
+    Where `scale` is 1 or less, guidance is off: the result is the prediction with text.
+    """
 
     def predict_guided(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
         noise_uncond, noise_text = predict(latents, timestep, step, frames).chunk(2)
-        return noise_uncond + scale * (noise_text - noise_uncond)
+        amount = scale.at(frames or range(latents.shape[2]), step)
+        if isinstance(amount, float):
+            return noise_text if amount <= 1 else noise_uncond + amount * (noise_text - noise_uncond)
+        by_frame = latents.new_tensor([max(value, 1.0) for value in amount])[:, None, None]
+        return noise_uncond + by_frame * (noise_text - noise_uncond)
 
     return predict_guided
 

@@ -48,7 +48,7 @@ def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequen
 
 def effective_prompts(config: GenerateConfig) -> list[str]:
     """List the prompts that are encoded: the negative one only with guidance."""
-    return [config.prompt, *([config.negative_prompt] if config.guidance_scale > 1 else [])]
+    return [config.prompt, *([config.negative_prompt] if config.has_guidance else [])]
 
 
 def _located_word(ref: ModelRef) -> str | None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import Any, cast
 
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.prompt_syntax import unsupported_syntax
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand_jobs
@@ -162,8 +163,8 @@ def _require_motion_choice(resolved: Resolved[GenerateConfig]) -> None:
 def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
     """Raise `UsageError` for `--negative` without guidance. Presets may have a negative prompt for later use."""
     flag = flag_name("negative_prompt")
-    guidance = resolved.values["guidance_scale"]
-    if resolved.origins["negative_prompt"] == flag and isinstance(guidance, float) and guidance <= 1:
+    guidance = largest(cast("float | Curve", resolved.values["guidance_scale"]))
+    if resolved.origins["negative_prompt"] == flag and guidance <= 1:
         raise UsageError(
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",

@@ -8,6 +8,8 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.curves import Curve, Series, series
+from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, prepared
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.noise import seeded_generator
@@ -52,9 +54,30 @@ def test_one_call_predicts_every_frame(unet, text, latents):
 @torch.no_grad()
 def test_guidance_moves_away_from_the_unconditional_row(unet, text, latents):
     with prepared([PromptCondition(text)], unet) as ready:
-        predicted = guided(unet_predictor(unet, ready, rows=2), 7.5)(latents, TIMESTEP, 0)
+        predicted = guided(unet_predictor(unet, ready, rows=2), Series((7.5,)))(latents, TIMESTEP, 0)
     noise_uncond, noise_text = (plain(unet, latents, row[None]) for row in text)
     assert (predicted - (noise_uncond + 7.5 * (noise_text - noise_uncond))).abs().max() < 1e-10
+
+
+@torch.no_grad()
+def test_guidance_varies_by_frame_and_by_step(unet, text, latents):
+    """Where it is 1 or less, the prediction is the one with text, as without guidance."""
+    clip = Timeline(num_frames=6, fps=8, steps=2)
+    noise_uncond, noise_text = (plain(unet, latents, row[None]) for row in text)
+
+    def expected(values):
+        by_frame = torch.tensor(values, dtype=torch.float64)[:, None, None]
+        return noise_uncond + by_frame * (noise_text - noise_uncond)
+
+    with prepared([PromptCondition(text)], unet) as ready:
+        predict = unet_predictor(unet, ready, rows=2)
+        by_frame = guided(predict, series(Curve.parse("0:0,5:10"), clip))
+        by_step = guided(predict, series(Curve.parse("steps:0:9,1:0.5"), clip))
+        assert (by_frame(latents, TIMESTEP, 0) - expected([1, 2, 4, 6, 8, 10])).abs().max() < 1e-10
+        window = by_frame(latents[:, :, [5, 0]], TIMESTEP, 1, [5, 0])
+        assert (window - expected([1, 2, 4, 6, 8, 10])[:, :, [5, 0]]).abs().max() < 1e-10
+        assert (by_step(latents, TIMESTEP, 0) - expected([9] * 6)).abs().max() < 1e-10
+        assert (by_step(latents, TIMESTEP, 1) - noise_text).abs().max() < 1e-12
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ OUTPUT = Path(__file__).parents[2] / "animdiff_cli" / "config" / "keywords.py"
 HEAD = '''\
 """Keyword arguments of the Python API. Written from the schema by `python -m tools.docs`; do not edit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Required, TypedDict
 
@@ -38,6 +38,11 @@ class ScaledWeights(TypedDict, total=False):
     ref: Required[Ref]
     scale: float
 
+
+#: a number, or numbers by position: `"0:1,50%:2"` or `{{0: 1, "50%": 2}}`
+Amount = float | str | Mapping[int | str, float]
+#: a text, or texts by position: `{{0: "day", "50%": "night"}}`
+Texts = str | Mapping[int | str, str]
 
 #: weights, with a scale as `"zoom-in@0.8"` or as a mapping
 ScaledRef = Ref | ScaledWeights
@@ -83,6 +88,8 @@ def annotation(setting: Setting) -> str:
     """Return the type of a setting as Python accepts it: weights and paths also as `Path`, lists as any sequence."""
     if setting.choices:
         kind = _choice_names()[setting.choices]
+    elif setting.varying:
+        kind = "Texts" if setting.varying.is_text else "Amount"
     elif setting.reference:
         kind = "ScaledRef" if setting.record else "Ref"
     elif setting.value_type is Path:
