@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from diffusers import AnimateDiffPipeline, MotionAdapter
 from diffusers.utils import logging
@@ -80,7 +81,7 @@ class Animdiff:
 
         parts = self.parts
         pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts))
-        return render(pipe, config, Callbacks(on_step=stepped))
+        return np.concatenate(list(render(pipe, config, Callbacks(on_step=stepped))))
 
 
 class Diffusers:

@@ -1,6 +1,6 @@
 """From latents to pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,37 +22,44 @@ class Vae(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
+    @property
+    def device(self) -> torch.device: ...
+
     def decode(self, z: Tensor, *, return_dict: bool) -> Any: ...
 
     def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+def decode(vae: Vae, latents: Tensor) -> NDArray[np.uint8]:
+    """Decode a whole clip to frames uint8 [F, 8h, 8w, 3]. Raises as `decode_chunks`."""
+    return np.concatenate(list(decode_chunks(vae, latents)))
+
+
 @torch.no_grad()
-def decode(
+def decode_chunks(
     vae: Vae,
     latents: Tensor,
     *,
     chunk_size: int = 4,
     on_decoded: OnDecoded = lambda done, total: None,
     report: Report = ignore_report,
-) -> NDArray[np.uint8]:
-    """Decode latents [1, 4, F, h, w] to frames uint8 [F, 8h, 8w, 3], `chunk_size` frames at a time.
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode latents [1, 4, F, h, w] on any device; yield frames uint8 [f, 8h, 8w, 3], `chunk_size` at a time.
 
     A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good, and the
-    frames are decoded again; `report` receives a note. Raises `DeviceError` if the latents are not finite,
-    `IntegrityError` if the VAE's pixels are not, in float32 too.
+    chunk is decoded again; `report` receives a note. Raises `DeviceError` if the latents are not finite, before the
+    first chunk, and `IntegrityError` if the VAE's pixels are not, in float32 too.
     """
     if not torch.isfinite(latents).all():
         raise DeviceError(
             "the denoised latents hold NaN or infinity: the image model overflows in this dtype",
             hint="use `--dtype fp32`; if that is what you use, the weights are damaged: get them again",
         )
-    images = latents[0].transpose(0, 1) / vae.config.scaling_factor
-    frames = []
+    images = latents[0].transpose(0, 1)
     for start in range(0, len(images), chunk_size):
-        frames.append(_decode_chunk(vae, images[start : start + chunk_size], report))
+        chunk = images[start : start + chunk_size].to(vae.device) / vae.config.scaling_factor
+        yield _decode_chunk(vae, chunk, report)
         on_decoded(min(start + chunk_size, len(images)), len(images))
-    return np.concatenate(frames)
 
 
 def _decode_chunk(vae: Vae, images: Tensor, report: Report) -> NDArray[np.uint8]:

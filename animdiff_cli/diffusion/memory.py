@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.noise import LATENT_CHANNELS
 from animdiff_cli.errors import DeviceError
 
 #: messages of torch's out-of-memory errors that have no exception class
@@ -38,10 +39,10 @@ def out_of_memory_as_device_error(work: str, device: torch.device, *, hint: str)
 def require_memory(plan: DevicePlan, width: int, height: int, num_frames: int, *, vae_width: int = 0) -> None:
     """Raise `DeviceError` for a clip that cannot fit into the memory of this machine, whatever the image model.
 
-    Counts the frames, which exist twice while they are joined, and on a CPU the last activations of the VAE decoder,
-    `vae_width` channels for 4 frames. This is a lower bound; less memory may also run out.
+    Counts the latents before and after a step with the prediction between them, and on a CPU the last activations of
+    the VAE decoder, `vae_width` channels for 4 frames. This is a lower bound; less memory may also run out.
     """
-    needed = 2 * 3 * num_frames * height * width
+    needed = 3 * LATENT_CHANNELS * num_frames * (height // 8) * (width // 8) * torch.float32.itemsize
     if plan.kind == "cpu":
         needed += 2 * vae_width * min(num_frames, 4) * height * width * plan.torch_dtype.itemsize
     memory = total_memory()

@@ -4,7 +4,7 @@ AnimateDiff (ICLR 2024) renders with an ordinary Stable Diffusion loop; the moti
 the frames of a clip move together. Renders, sample clips of a training and benchmarks all call these functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -17,7 +17,7 @@ from torch import Tensor
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import series
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, SdxlCondition, prepared, size_ids
-from animdiff_cli.diffusion.decode import Vae, decode
+from animdiff_cli.diffusion.decode import Vae, decode_chunks
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
@@ -58,13 +58,13 @@ SILENT = Callbacks()
 
 def render(
     pipe: Pipeline, config: GenerateConfig, callbacks: Callbacks = SILENT, *, noise: Tensor | None = None
-) -> NDArray[np.uint8]:
-    """Render one clip: uint8 [F, H, W, 3]. Takes `noise` as `sample_latents` does.
+) -> Iterator[NDArray[np.uint8]]:
+    """Render one clip: yield its frames in chunks, uint8 [f, H, W, 3]. Takes `noise` as `sample_latents` does.
 
     Raises `DeviceError` if latents overflow.
     """
     latents = sample_latents(pipe, config, callbacks, noise=noise)
-    return decode(pipe.vae, latents, on_decoded=callbacks.on_decoded, report=callbacks.report)
+    return decode_chunks(pipe.vae, latents, on_decoded=callbacks.on_decoded, report=callbacks.report)
 
 
 @torch.no_grad()

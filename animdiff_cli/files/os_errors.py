@@ -56,16 +56,30 @@ def readable_failures(
         raise UsageError(message, hint=moved or (hints or {}).get(code, hint)) from error
 
 
-@contextmanager
-def temporary_folder(files: Mapping[str, bytes]) -> Iterator[Path]:
-    """Yield a temporary folder that holds `files`, by name. Raises `UsageError` if it cannot be written."""
+def temporary_place() -> Path:
+    """Return how messages name our temporary files: `animdiff-…` in the system's folder for them.
+
+    Raises `UsageError` if no such folder can be written.
+    """
     try:
-        place = Path(tempfile.gettempdir(), f"{paths.TEMPORARY}…")
+        return Path(tempfile.gettempdir(), f"{paths.TEMPORARY}…")
     except FileNotFoundError as error:
         message = "no folder for temporary files can be written"
         raise UsageError(message, hint="free some space, or choose another folder: `export TMPDIR=…`") from error
+
+
+@contextmanager
+def temporary_failures() -> Iterator[None]:
+    """Convert an `OSError` from a temporary file inside the context into a `UsageError`."""
+    with readable_failures("write", temporary_place(), hint="choose another folder: `export TMPDIR=…`"):
+        yield
+
+
+@contextmanager
+def temporary_folder(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """Yield a temporary folder that holds `files`, by name. Raises `UsageError` if it cannot be written."""
     with ExitStack() as stack:
-        with readable_failures("write", place, hint="choose another folder: `export TMPDIR=…`"):
+        with temporary_failures():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=paths.TEMPORARY)))
             for name, content in files.items():
                 (folder / name).write_bytes(content)

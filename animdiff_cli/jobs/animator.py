@@ -28,6 +28,7 @@ from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, load_motion_module, plug
 from animdiff_cli.motion.lora import merge_motion_loras
+from animdiff_cli.outputs.spool import FrameSpool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Animator:
             report=_reported_once(emit),
         )
         with out_of_memory_while_rendering(plan, config.width, config.height, config.num_frames):
-            frames = render(self.pipeline, config, callbacks, noise=noise)
+            frames = FrameSpool(render(self.pipeline, config, callbacks, noise=noise))
         return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind))
 
     @property

@@ -4,6 +4,7 @@ import tempfile
 import textwrap
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 
@@ -13,18 +14,25 @@ from numpy.typing import NDArray
 from animdiff_cli.core.formats import Format, format_of
 from animdiff_cli.jobs.recipe import Recipe
 from animdiff_cli.outputs import write_clip
+from animdiff_cli.outputs.spool import FrameSequence
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Clip:
     """A rendered clip: `frames` are uint8 `[F, H, W, 3]`, `recipe` is what renders them again.
 
-    The recipe has the resolved settings, the sha256 of every weight file and the versions of packages. As the last
-    value of a notebook cell, a clip plays.
+    A long clip waits in a temporary file: `save` reads it frame by frame, and so can you, from `source`. The recipe has
+    the resolved settings, the sha256 of every weight file and the versions of packages. As the last value of a notebook
+    cell, a clip plays.
     """
 
-    frames: NDArray[np.uint8]
+    source: FrameSequence
     recipe: Recipe
+
+    @cached_property
+    def frames(self) -> NDArray[np.uint8]:
+        """The frames in memory, uint8 `[F, H, W, 3]`."""
+        return np.asarray(self.source)
 
     def save(self, path: str | Path, format: Format | None = None, *, overwrite: bool = False) -> Path:
         """Write the clip and return the path. The suffix decides the format unless `format` is given.
@@ -32,18 +40,18 @@ class Clip:
         Unless `overwrite`, `-2`, `-3` … is added to a name that exists. Raises `UsageError` for an unknown suffix.
         """
         path, fps = Path(path), self.recipe["config"]["fps"]
-        return write_clip(self.frames, fps, path, format or format_of(path), self.recipe, overwrite=overwrite)
+        return write_clip(self.source, fps, path, format or format_of(path), self.recipe, overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return one line: frames, size, rate, seed and prompt."""
-        count, height, width, _ = self.frames.shape
+        count, height, width, _ = self.source.shape
         config = self.recipe["config"]
         prompt = textwrap.shorten(config["prompt"], 60, placeholder="…")
         return f"<Clip {count} frames, {width}×{height}, {config['fps']:g} fps, seed {config['seed']}: {prompt!r}>"
 
     def _repr_html_(self) -> str:
         """Return the clip for a notebook: an animated WebP inside an `<img>`. The WebP contains the recipe."""
-        _, height, width, _ = self.frames.shape
+        _, height, width, _ = self.source.shape
         with tempfile.TemporaryDirectory(prefix="animdiff-") as folder:
             data = b64encode(self.save(Path(folder) / "clip.webp").read_bytes()).decode("ascii")
         prompt = escape(self.recipe["config"]["prompt"])

@@ -27,6 +27,7 @@ from animdiff_cli.jobs.prompt_embeddings import effective_prompts, reject_unused
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
+from animdiff_cli.outputs.spool import check_spool
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
 
@@ -177,6 +178,7 @@ def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeig
         vae = weights.patches.vae.config if weights.patches.vae else part_config(weights.files.model, "vae")
     vae_width = next(iter(vae.get("block_out_channels", ())), 0)
     require_memory(plan, config.width, config.height, config.num_frames, vae_width=vae_width)
+    check_spool(config.num_frames, config.height, config.width)
 
 
 def _check_prediction(config: GenerateConfig, model: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.provenance import RECIPE_FILE, png_info
+from animdiff_cli.outputs.spool import FrameSequence
 
 
-def write_frames(frames: Frames, fps: float, path: Path, recipe: str) -> None:
+def write_frames(frames: FrameSequence, fps: float, path: Path, recipe: str) -> None:
     """Write `[F, H, W, 3]` to the new folder `path` as `00000.png` … and `recipe.json`.
 
     Each PNG stores the recipe too. `fps` is not used: a folder has no frame rate, only its recipe does.

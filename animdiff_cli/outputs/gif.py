@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from animdiff_cli.core.timing import gif_delays
 from animdiff_cli.outputs.ffmpeg import EncodeError, Frames, encode, file_url
+from animdiff_cli.outputs.spool import FrameSequence
 
 #: error diffusion gives the best colours; limiting it to the changed rectangle keeps still parts from flickering
 DITHER = "dither=sierra2_4a:diff_mode=rectangle"
@@ -30,7 +31,7 @@ class Block(NamedTuple):
     end: int
 
 
-def write_gif(frames: Frames, fps: float, path: Path, recipe: str) -> None:
+def write_gif(frames: FrameSequence, fps: float, path: Path, recipe: str) -> None:
     """Write `[F, H, W, 3]` as a GIF that loops forever: exactly F images, F / fps seconds ± 5 ms.
 
     Uses one palette for the whole clip: 255 colours, and one index for unchanged, transparent pixels.
@@ -40,7 +41,7 @@ def write_gif(frames: Frames, fps: float, path: Path, recipe: str) -> None:
     # one kilobyte, small enough for a command-line argument
     palette = "data:image/png;base64," + base64.b64encode(_palette(frames)).decode()
     dithered = ["-i", palette, "-lavfi", f"[0][1]paletteuse={DITHER}", "-fps_mode", "passthrough"]
-    height, width = frames.shape[1:3]
+    _, height, width, _ = frames.shape
     encode(frames, (width, height), PLACEHOLDER_RATE, [*dithered, "-loop", "0", "-f", "gif", file_url(path)])
     path.write_bytes(set_delays(path.read_bytes(), delays, recipe))
 
@@ -63,27 +64,28 @@ def set_delays(gif: bytes, delays: Sequence[int], comment: str) -> bytes:
     return bytes(timed[:first]) + _comment(comment) + bytes(timed[first:])
 
 
-def subsample(frames: Frames) -> list[Frames]:
+def subsample(frames: FrameSequence) -> tuple[Iterator[Frames], tuple[int, int]]:
     """Return about `PALETTE_PIXELS` pixels of a clip: each frame on a regular grid that shifts from frame to frame.
 
-    Returns views `[H // step, W // step, 3]`; step is 1 for small clips.
+    Yields views `[H // step, W // step, 3]`; step is 1 for small clips. Also returns their width and height.
     """
-    num_frames, height, width = frames.shape[:3]
+    num_frames, height, width, _ = frames.shape
     step = min(ceil(sqrt(num_frames * height * width / PALETTE_PIXELS)), height, width)
     rows, columns = height // step, width // step
-    shifts = [divmod(index % step**2, step) for index in range(num_frames)]
-    return [
-        frame[down : down + rows * step : step, right : right + columns * step : step]
-        for frame, (down, right) in zip(frames, shifts, strict=True)
-    ]
+
+    def sample() -> Iterator[Frames]:
+        for index, frame in enumerate(frames):
+            down, right = divmod(index % step**2, step)
+            yield frame[down : down + rows * step : step, right : right + columns * step : step]
+
+    return sample(), (columns, rows)
 
 
-def _palette(frames: Frames) -> bytes:
+def _palette(frames: FrameSequence) -> bytes:
     """Generate the palette of a clip: a PNG of 16×16 pixels."""
-    sample = subsample(frames)
-    height, width = sample[0].shape[:2]
+    sample, size = subsample(frames)
     arguments = ["-vf", "palettegen", "-f", "image2pipe", "-c:v", "png", "pipe:1"]
-    return encode(sample, (width, height), PLACEHOLDER_RATE, arguments)
+    return encode(sample, size, PLACEHOLDER_RATE, arguments)
 
 
 def _comment(text: str) -> bytes:

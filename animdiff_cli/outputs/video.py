@@ -9,6 +9,7 @@ from animdiff_cli.core.timing import frame_rate
 from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.outputs.ffmpeg import Frames, encode, file_url
 from animdiff_cli.outputs.provenance import ffmetadata
+from animdiff_cli.outputs.spool import FrameSequence
 
 #: By default ffmpeg converts with BT.601 and writes no tags; players then guess from the size, and colours shift.
 BT709 = (
@@ -33,18 +34,18 @@ WEBM = Codec(
 )
 
 
-def write_mp4(frames: Frames, fps: float, path: Path, recipe: str) -> None:
+def write_mp4(frames: FrameSequence, fps: float, path: Path, recipe: str) -> None:
     """Write `[F, H, W, 3]` as H.264. Odd sides are padded by one pixel, a copy of the last column or row."""
     _write(frames, fps, path, recipe, MP4)
 
 
-def write_webm(frames: Frames, fps: float, path: Path, recipe: str) -> None:
+def write_webm(frames: FrameSequence, fps: float, path: Path, recipe: str) -> None:
     """Write `[F, H, W, 3]` as VP9. Odd sides are padded by one pixel, a copy of the last column or row."""
     _write(frames, fps, path, recipe, WEBM)
 
 
-def _write(frames: Frames, fps: float, path: Path, recipe: str, codec: Codec) -> None:
-    height, width = frames.shape[1:3]
+def _write(frames: FrameSequence, fps: float, path: Path, recipe: str, codec: Codec) -> None:
+    _, height, width, _ = frames.shape
     even = (_pad_to_even(frame) for frame in frames)
     # a file, because an argument is limited to 128 KiB
     with temporary_folder({"tags": ffmetadata(recipe).encode("ascii")}) as folder:

@@ -13,15 +13,15 @@ from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import claim, hidden_sibling, replace
 from animdiff_cli.files.os_errors import check_output_path, readable_output_failures
-from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.outputs.frames import require_replaceable, write_frames
 from animdiff_cli.outputs.gif import write_gif
 from animdiff_cli.outputs.image import write_apng, write_webp
 from animdiff_cli.outputs.provenance import recipe_text
+from animdiff_cli.outputs.spool import FrameSequence
 from animdiff_cli.outputs.video import write_mp4, write_webm
 
 #: (frames `[F, H, W, 3]`, frames per second, path, recipe as text)
-Writer = Callable[[Frames, float, Path, str], None]
+Writer = Callable[[FrameSequence, float, Path, str], None]
 
 #: the writer of each row of `core.formats.FORMATS`
 WRITERS: Mapping[Format, Writer] = {
@@ -35,9 +35,9 @@ WRITERS: Mapping[Format, Writer] = {
 
 
 def write_clip(
-    frames: Frames, fps: float, path: Path, format: Format, recipe: Mapping[str, Any], *, overwrite: bool = False
+    frames: FrameSequence, fps: float, path: Path, format: Format, recipe: Mapping[str, Any], *, overwrite: bool = False
 ) -> Path:
-    """Write `frames`, uint8 `[F, H, W, 3]`, and return the path written. Creates missing parent folders.
+    """Write `frames`, uint8 `[F, H, W, 3]` or a spool of them, and return the path written. Creates missing folders.
 
     Writes are atomic. Without `overwrite`, a suffix `-2`, `-3` … is added if the name is taken, also if another program
     takes it during encoding. Raises `UsageError` if the format does not support `fps` or the path is not writable,
@@ -55,7 +55,7 @@ def write_clip(
 
 
 def write_all(
-    frames: Frames,
+    frames: FrameSequence,
     fps: float,
     stem: Path,
     formats: Sequence[Format],
@@ -134,8 +134,8 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}")
 
 
-def _require_clip(frames: Frames) -> None:
-    if frames.dtype != np.uint8:
+def _require_clip(frames: FrameSequence) -> None:
+    if isinstance(frames, np.ndarray) and frames.dtype != np.uint8:
         raise ValueError(f"frames must be uint8, got {frames.dtype}")
-    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+    if len(frames.shape) != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise ValueError(f"frames must be [F, H, W, 3] with at least one frame and pixel, got {list(frames.shape)}")

@@ -14,7 +14,7 @@ from animdiff_cli import AnimdiffError, generate
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Note
 from animdiff_cli.diffusion.build import load_components
-from animdiff_cli.diffusion.decode import decode
+from animdiff_cli.diffusion.decode import decode, decode_chunks
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.errors import DeviceError, IntegrityError
 from animdiff_cli.jobs.animator import load_animator
@@ -38,7 +38,9 @@ def hot_model(toy_model, tmp_path):
 def test_a_vae_that_overflows_in_half_precision_is_run_in_float32(hot_model):
     latents = torch.randn(1, 4, 5, 8, 8, generator=torch.Generator().manual_seed(1))
     said = []
-    frames = decode(load_components(hot_model, HALF).vae, latents, chunk_size=2, report=said.append)
+    frames = np.concatenate(
+        list(decode_chunks(load_components(hot_model, HALF).vae, latents, chunk_size=2, report=said.append))
+    )
     assert said == ["the VAE overflows in fp16: decoding in float32"] or "float16" in said[0]
     assert len(said) == 1
     assert frames.shape == (5, 64, 64, 3) and frames.std() > 1
