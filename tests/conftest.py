@@ -14,7 +14,9 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from animdiff_cli.jobs import train_report
 from animdiff_cli.motion import MotionModule, save_motion_module
+from tests import toy_networks
 
 torch.set_num_threads(1)
 
@@ -32,51 +34,29 @@ def nobody(tmp_path_factory):
         patch.delenv("HF_HUB_CACHE", raising=False)
         for name in ("ANIMDIFF_CONFIG", "ANIMDIFF_MODELS", "ANIMDIFF_CACHE", "HF_HOME"):
             patch.setenv(name, str(home / name.lower()))
+        patch.setenv("OMP_NUM_THREADS", "1")  # as `torch.set_num_threads` above, in the processes that tests start
         yield
 
 
 @pytest.fixture
 def make_unet():
-    """Build a stock UNet of SD1.5 layout (four levels) or SDXL layout (three levels) at toy width."""
-
-    def build(layout="sd15", *, dtype=torch.float64, layers=1, seed=0):
-        torch.manual_seed(seed)
-        cross_down, cross_up = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
-        levels = {
-            "sd15": {
-                "down_block_types": (cross_down, cross_down, cross_down, "DownBlock2D"),
-                "up_block_types": ("UpBlock2D", cross_up, cross_up, cross_up),
-                "block_out_channels": (32, 32, 64, 64),
-            },
-            "sdxl": {
-                "down_block_types": ("DownBlock2D", cross_down, cross_down),
-                "up_block_types": (cross_up, cross_up, "UpBlock2D"),
-                "block_out_channels": (32, 64, 64),
-                "use_linear_projection": True,
-            },
-        }[layout]
-        unet = UNet2DConditionModel(
-            sample_size=8, layers_per_block=layers, cross_attention_dim=24, attention_head_dim=8, **levels
-        )
-        return unet.to(dtype).eval()
-
-    return build
+    """Build a stock UNet of SD1.5 or SDXL layout at toy width."""
+    return toy_networks.make_unet
 
 
 @pytest.fixture
 def make_motion():
-    """Build a motion module for a UNet with every weight random, so that no part of it can hide behind a zero."""
+    """Build a motion module of random weights for a UNet."""
+    return toy_networks.make_motion
 
-    def build(unet, version="v3", seed=1):
-        motion = MotionModule.from_unet(unet, version).to(unet.dtype).eval()
-        generator = torch.Generator().manual_seed(seed)
-        for name, parameter in motion.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2
-            bias = 1.0 if name.endswith("norm.weight") or (".norms." in name and name.endswith(".weight")) else 0.0
-            parameter.data.copy_(noise + bias)
-        return motion
 
-    return build
+@pytest.fixture
+def quick_samples(monkeypatch):
+    """Render sample clips of trainings in 3 steps instead of 25."""
+    settings = train_report.sample_settings
+    monkeypatch.setattr(
+        train_report, "sample_settings", lambda *given: settings(*given).model_copy(update={"steps": 3})
+    )
 
 
 @pytest.fixture(scope="session")

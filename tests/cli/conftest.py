@@ -1,10 +1,12 @@
 """The command line as a person meets it: an empty folder, no settings of their own."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
+from diffusers import UNet2DConditionModel
 from typer.testing import CliRunner
 
 from animdiff_cli.cli import app
@@ -65,3 +67,24 @@ def files(here):
         return sorted(path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file())
 
     return listed
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Send Ctrl-C at the start of a call of the UNet, counted from 1; returns the list that the calls are added to."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+
+    def arrange(last):
+        calls, forward = [], UNet2DConditionModel.forward
+
+        def interrupted(*given, **more):
+            calls.append(len(calls) + 1)
+            if len(calls) == last:
+                signal.raise_signal(signal.SIGINT)
+            return forward(*given, **more)
+
+        monkeypatch.setattr(UNet2DConditionModel, "forward", interrupted)
+        return calls
+
+    yield arrange
+    signal.signal(signal.SIGINT, before)

@@ -2,31 +2,22 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from animdiff_cli.cli import app
 from animdiff_cli.jobs.fetch import fetch
 from tests.fetch.server import Fault
-
-ANIMDIFF = [sys.executable, "-c", "from animdiff_cli.cli import main; main()"]
 
 
 @pytest.fixture
 def animdiff(site):
-    """Run `animdiff` in a subprocess, with `site` as Hub and Civitai."""
+    """Run `animdiff`, with `site` as Hub and Civitai."""
 
     def run(*arguments, **environment):
-        sites = {"HF_ENDPOINT": site.url, "ANIMDIFF_CIVITAI_ENDPOINT": site.url}
-        return subprocess.run(
-            [*ANIMDIFF, *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "200", **sites, **environment},
-        )
+        sites = {"HF_ENDPOINT": site.url, "ANIMDIFF_CIVITAI_ENDPOINT": site.url, "COLUMNS": "200"}
+        return CliRunner().invoke(app, arguments, env=sites | environment, prog_name="animdiff")
 
     return run
 
@@ -36,7 +27,7 @@ def test_prints_paths_on_stdout_and_progress_on_stderr(site, storage, animdiff, 
     site.put_repository("org/repo", {"lora.safetensors": data}, storage)
     result = animdiff("fetch", "hf:org/repo/lora.safetensors")
     path = models / "other" / "org--repo--lora.safetensors"
-    assert (result.returncode, result.stdout) == (0, f"{path}\n")
+    assert (result.exit_code, result.stdout) == (0, f"{path}\n")
     assert "downloaded and verified" in result.stderr
     assert path.read_bytes() == data
 
@@ -59,13 +50,13 @@ def test_quiet_prints_only_the_path_and_json_a_full_record(site, storage, animdi
 def test_civitai_token_is_sent_for_private_files_and_never_printed(site, animdiff, make_bytes):
     site.put_version(78775, "toonyou.safetensors", make_bytes(1000), token="civitai-secret")
     refused = animdiff("fetch", "civitai:30240@78775")
-    assert refused.returncode == 4
+    assert refused.exit_code == 4
     assert "CIVITAI_TOKEN" in refused.stderr
     wrong = animdiff("fetch", "civitai:30240@78775", CIVITAI_TOKEN="wrong-secret")
-    assert wrong.returncode == 4
+    assert wrong.exit_code == 4
     assert "rejected your token" in wrong.stderr
     fetched = animdiff("fetch", "civitai:30240@78775", CIVITAI_API_TOKEN="civitai-secret")
-    assert fetched.returncode == 0
+    assert fetched.exit_code == 0
     assert "secret" not in wrong.stderr + wrong.stdout + fetched.stderr + fetched.stdout
 
 
@@ -87,7 +78,7 @@ def test_failures_have_distinct_exit_codes(site, storage, animdiff, arguments, c
     site.put_repository("org/repo", {"a.ckpt": b"x"}, storage)
     result = animdiff("fetch", "--json", *arguments)
     record = json.loads(result.stderr.splitlines()[-1])
-    assert (result.returncode, record["code"], result.stdout) == (code, code, "")
+    assert (result.exit_code, record["code"], result.stdout) == (code, code, "")
     assert record["hint"]
     assert message in record["error"] + record["hint"]
 
@@ -96,7 +87,7 @@ def test_prints_paths_completed_before_a_failure(site, storage, animdiff):
     site.put_repository("org/repo", {"a.ckpt": b"a" * 100, "b.ckpt": b"b" * 100}, storage)
     storage.faults.extend([Fault(), Fault(status=451)])
     result = animdiff("fetch", "hf:org/repo/a.ckpt", "hf:org/repo/b.ckpt")
-    assert result.returncode == 4
+    assert result.exit_code == 4
     assert result.stdout.endswith("org--repo--a.ckpt\n")
 
 
@@ -113,7 +104,7 @@ def test_dry_run_prints_sizes_and_free_space_and_downloads_nothing(site, animdif
 def test_dry_run_lists_a_group_without_a_network(animdiff):
     result = animdiff("fetch", "--dry-run", "--json", "motion", "modules", HF_ENDPOINT="http://127.0.0.1:9")
     plan = json.loads(result.stdout)
-    assert result.returncode == 0
+    assert result.exit_code == 0
     assert len(plan["items"]) > 20
     assert plan["unknown"] > 0
     assert plan["free"] > 0
@@ -123,14 +114,14 @@ def test_refuses_a_download_larger_than_the_disk_before_it_starts(site, storage,
     site.put_repository("org/repo", {"a.ckpt": b"x"}, storage)
     site.files["/org/repo/resolve/main/a.ckpt"].headers["X-Linked-Size"] = str(10**18)
     result = animdiff("fetch", "hf:org/repo/a.ckpt")
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert "free on the disk" in result.stderr
     assert storage.sent == 0
 
 
 def test_reads_the_hub_token_from_the_environment(site, storage, animdiff):
     site.put_repository("org/repo", {"a.ckpt": b"x" * 100}, storage)
-    assert animdiff("fetch", "-q", "hf:org/repo/a.ckpt", HF_TOKEN="hf_mine").returncode == 0
+    assert animdiff("fetch", "-q", "hf:org/repo/a.ckpt", HF_TOKEN="hf_mine").exit_code == 0
     assert {request.authorization for request in site.requests if "/org/repo/" in request.path} == {"Bearer hf_mine"}
     assert {request.authorization for request in storage.requests} == {None}
 

@@ -1,0 +1,46 @@
+"""Networks of random weights at toy width, also for scripts of tests that run in processes of their own."""
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from animdiff_cli.motion import MotionModule
+
+CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
+LAYOUTS = {
+    "sd15": {
+        "down_block_types": (CROSS_DOWN,) * 3 + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + (CROSS_UP,) * 3,
+        "block_out_channels": (32, 32, 64, 64),
+    },
+    "sdxl": {
+        "down_block_types": ("DownBlock2D", CROSS_DOWN, CROSS_DOWN),
+        "up_block_types": (CROSS_UP, CROSS_UP, "UpBlock2D"),
+        "block_out_channels": (32, 64, 64),
+        "use_linear_projection": True,
+    },
+    "one-level": {
+        "down_block_types": (CROSS_DOWN,),
+        "up_block_types": (CROSS_UP,),
+        "block_out_channels": (32,),
+    },
+}
+
+
+def make_unet(layout="sd15", *, dtype=torch.float64, layers=1, seed=0):
+    """Build a stock UNet of SD1.5 layout (four levels), SDXL layout (three levels), or one level with attention."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        sample_size=8, layers_per_block=layers, cross_attention_dim=24, attention_head_dim=8, **LAYOUTS[layout]
+    )
+    return unet.to(dtype).eval()
+
+
+def make_motion(unet, version="v3", seed=1):
+    """Build a motion module for a UNet with every weight random, so that no part of it can hide behind a zero."""
+    motion = MotionModule.from_unet(unet, version).to(unet.dtype).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in motion.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2
+        bias = 1.0 if name.endswith("norm.weight") or (".norms." in name and name.endswith(".weight")) else 0.0
+        parameter.data.copy_(noise + bias)
+    return motion
