@@ -6,14 +6,15 @@ are small in comparison and left out.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.core.choices import Stage
+from animdiff_cli.diffusion.unet_layers import Layer, unet_layers
 
 #: bytes per activation. More than two in half precision, because norms compute in float32
 FULL_BYTES, HALF_BYTES = 4, 2.5
@@ -104,37 +105,26 @@ def saved_activations(unet_config: Mapping[str, Any], stage: Stage, *, gradient_
     last = 3 * int(unet_config["block_out_channels"][0])  # norm, activation and convolution at the end
     return last + sum(
         _saved(layer, stage, projections, gradient_checkpointing=gradient_checkpointing) / _pixels(layer)
-        for layer in _layers(unet_config)
+        for layer in unet_layers(unet_config)
     )
 
 
 def largest_layer(unet_config: Mapping[str, Any], stage: Stage) -> float:
     """Return the activations per frame and latent pixel of the largest layer while it is recomputed."""
 
-    def recomputed(layer: _Layer) -> float:
-        block = _Layer(layer.kind, layer.level, layer.in_channels, layer.out_channels)  # blocks are recomputed singly
+    def recomputed(layer: Layer) -> float:
+        block = Layer(layer.kind, layer.level, layer.in_channels, layer.out_channels)  # blocks are recomputed singly
         return _saved(block, stage, 0, gradient_checkpointing=False) / _pixels(layer)
 
-    return max(map(recomputed, _layers(unet_config)))
+    return max(map(recomputed, unet_layers(unet_config)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One layer that is checkpointed as a whole; `depth` is the number of blocks of a spatial transformer."""
-
-    kind: Literal["resnet", "spatial", "temporal", "sampler"]
-    level: int  # its feature map is 2**level times smaller than the latents
-    in_channels: int
-    out_channels: int
-    depth: int = 1
-
-
-def _pixels(layer: _Layer) -> int:
+def _pixels(layer: Layer) -> int:
     """Return the number of latent pixels per pixel of the layer's feature map."""
     return 1 << 2 * layer.level
 
 
-def _saved(layer: _Layer, stage: Stage, projections: float, *, gradient_checkpointing: bool) -> float:
+def _saved(layer: Layer, stage: Stage, projections: float, *, gradient_checkpointing: bool) -> float:
     if layer.kind == "resnet":
         return layer.in_channels if gradient_checkpointing else RESNET * (layer.in_channels + layer.out_channels)
     if layer.kind == "spatial":
@@ -144,42 +134,3 @@ def _saved(layer: _Layer, stage: Stage, projections: float, *, gradient_checkpoi
             return 0
         return layer.in_channels * (1 if gradient_checkpointing else TEMPORAL[stage])
     return layer.in_channels
-
-
-def _layers(config: Mapping[str, Any]) -> Iterator[_Layer]:
-    """Yield a UNet's layers in the order they run, with temporal transformers at every level."""
-    widths = list(config["block_out_channels"])
-    layers, depths = (
-        _per_level(config.get(key, 1), len(widths)) for key in ("layers_per_block", "transformer_layers_per_block")
-    )
-    skips, width = [widths[0]], widths[0]
-    for level, out_channels in enumerate(widths):
-        for _ in range(layers[level]):
-            yield from _block_layers(config["down_block_types"][level], level, width, out_channels, depths[level])
-            width = out_channels
-            skips.append(width)
-        if level < len(widths) - 1:
-            yield _Layer("sampler", level, width, width)
-            skips.append(width)
-    middle = len(widths) - 1
-    for _ in range(2):
-        yield _Layer("resnet", middle, width, width)
-    yield _Layer("spatial", middle, width, width, depths[middle])
-    for level in reversed(range(len(widths))):
-        for _ in range(layers[level] + 1):
-            name = config["up_block_types"][middle - level]
-            yield from _block_layers(name, level, width + skips.pop(), widths[level], depths[level])
-            width = widths[level]
-        if level:
-            yield _Layer("sampler", level - 1, width, width)
-
-
-def _block_layers(block_type: str, level: int, in_channels: int, out_channels: int, depth: int) -> Iterator[_Layer]:
-    yield _Layer("resnet", level, in_channels, out_channels)
-    if "CrossAttn" in block_type:
-        yield _Layer("spatial", level, out_channels, out_channels, depth)
-    yield _Layer("temporal", level, out_channels, out_channels)
-
-
-def _per_level(value: Any, levels: int) -> list[int]:
-    return [value] * levels if isinstance(value, int) else list(value)

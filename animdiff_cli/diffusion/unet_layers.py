@@ -1,0 +1,64 @@
+"""The layers of a UNet, read from its config: what memory and operations are counted by."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a UNet, or a temporal transformer plugged in after it.
+
+    Its feature map is 2**`level` times smaller than the latents: that of the input for `downsampler`, of the output for
+    `upsampler`. `depth` is the number of blocks of a spatial transformer.
+    """
+
+    kind: Literal["resnet", "spatial", "temporal", "downsampler", "upsampler"]
+    level: int
+    in_channels: int
+    out_channels: int
+    depth: int = 1
+
+
+def unet_layers(config: Mapping[str, Any], *, temporal_in_mid: bool = False) -> Iterator[Layer]:
+    """Yield a UNet's layers in the order they run, with temporal transformers at every level.
+
+    `temporal_in_mid`: with one in the mid block too, as v2 motion modules have.
+    """
+    widths = list(config["block_out_channels"])
+    layers, depths = (
+        _per_level(config.get(key, 1), len(widths)) for key in ("layers_per_block", "transformer_layers_per_block")
+    )
+    skips, width = [widths[0]], widths[0]
+    for level, out_channels in enumerate(widths):
+        for _ in range(layers[level]):
+            yield from _block_layers(config["down_block_types"][level], level, width, out_channels, depths[level])
+            width = out_channels
+            skips.append(width)
+        if level < len(widths) - 1:
+            yield Layer("downsampler", level, width, width)
+            skips.append(width)
+    middle = len(widths) - 1
+    yield Layer("resnet", middle, width, width)
+    yield Layer("spatial", middle, width, width, depths[middle])
+    if temporal_in_mid:
+        yield Layer("temporal", middle, width, width)
+    yield Layer("resnet", middle, width, width)
+    for level in reversed(range(len(widths))):
+        for _ in range(layers[level] + 1):
+            name = config["up_block_types"][middle - level]
+            yield from _block_layers(name, level, width + skips.pop(), widths[level], depths[level])
+            width = widths[level]
+        if level:
+            yield Layer("upsampler", level - 1, width, width)
+
+
+def _block_layers(block_type: str, level: int, in_channels: int, out_channels: int, depth: int) -> Iterator[Layer]:
+    yield Layer("resnet", level, in_channels, out_channels)
+    if "CrossAttn" in block_type:
+        yield Layer("spatial", level, out_channels, out_channels, depth)
+    yield Layer("temporal", level, out_channels, out_channels)
+
+
+def _per_level(value: Any, levels: int) -> list[int]:
+    return [value] * levels if isinstance(value, int) else list(value)

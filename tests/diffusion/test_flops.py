@@ -1,0 +1,75 @@
+"""Counted operations, compared with torch's counter on meta tensors: no weights, true sizes."""
+
+import json
+from contextlib import nullcontext
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from animdiff_cli.diffusion.cross_attention import cached_text
+from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
+from animdiff_cli.diffusion.shared_cfg import shared_cfg
+from animdiff_cli.motion import MotionModule, plug
+from animdiff_cli.paths import pocket_dir
+from animdiff_cli.weights.model_configs import shipped_config
+
+
+def config_of(base, part):
+    return (
+        json.loads((pocket_dir() / part / "config.json").read_text())
+        if base == "pocket"
+        else shipped_config(base, part)
+    )
+
+
+@torch.no_grad()
+def count_call(config, version, frames, height, width, rows):
+    """Count the second call of a clip: the text is projected in the first."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).eval()
+        motion = plug(unet, MotionModule.from_unet(unet, version)) if version else None
+        text, latents = (
+            torch.randn(rows, 77, config["cross_attention_dim"]),
+            torch.randn(rows * frames, 4, height, width),
+        )
+        added = {"text_embeds": torch.randn(rows * frames, 1280), "time_ids": torch.randn(rows * frames, 6)}
+        halves = shared_cfg(unet) if rows == 2 else nullcontext()
+        with motion.frames(frames) if motion else nullcontext(), cached_text(unet), halves:
+            for counter in (nullcontext(), FlopCounterMode(display=False)):
+                with counter:
+                    unet(
+                        latents,
+                        torch.zeros(()),
+                        text,
+                        added_cond_kwargs=added if "addition_time_embed_dim" in config else None,
+                    )
+    return counter.get_total_flops(), motion.spec if motion else None
+
+
+@pytest.mark.parametrize(
+    ("base", "version", "frames", "height", "width", "rows"),
+    [
+        ("pocket", "v3", 16, 16, 16, 2),
+        ("pocket", None, 3, 10, 13, 1),
+        ("sd15", "v2", 16, 64, 64, 2),
+        ("pocket", "v1", 24, 12, 18, 1),
+        ("sdxl", "sdxl", 16, 128, 128, 2),
+    ],
+)
+def test_a_unet_call_counts_what_torch_counts(base, version, frames, height, width, rows):
+    config = config_of(base, "unet")
+    if base == "sdxl":  # fewer blocks in a transformer, to build it faster
+        config = config | {"transformer_layers_per_block": [1, 1, 2]}
+    counted, spec = count_call(config, version, frames, height, width, rows)
+    assert UNetCost(config, spec, height, width, rows).call(frames) == counted
+
+
+@pytest.mark.parametrize(("base", "size"), [("pocket", (16, 16)), ("sd15", (64, 48)), ("sdxl", (128, 128))])
+def test_decoding_counts_what_torch_counts(base, size):
+    config = config_of(base, "vae")
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        vae = AutoencoderKL.from_config(config).eval()
+        vae.decode(torch.randn(1, 4, *size))
+    assert decoding_flops(config, *size) == counter.get_total_flops()
