@@ -1,13 +1,14 @@
 """`animdiff config`: effective settings with their sources, and directories."""
 
 import os
+import textwrap
 from typing import Annotated
 
 import typer
 
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt
-from animdiff_cli.cli.out import print_json, print_out
+from animdiff_cli.cli.out import print_json, print_out, print_row, terminal_width
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Show effective settings and their sources.")
 
@@ -38,16 +39,24 @@ def show(
     if json_:
         print_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()})
         return
+    for key, value in values.items():
+        _print_setting(key, value, resolved.origins[key])
+
+
+def _print_setting(key: str, value: object, origin: str) -> None:
+    """Print a setting as YAML with its source as a comment, on the next line if a terminal is too narrow for both."""
     import yaml
 
-    for key, value in values.items():
-        # lists and tracks in flow style, so that the source fits on the same line
-        flow = isinstance(value, tuple | dict)
-        dumped = yaml.safe_dump(
-            value if flow else {key: value}, allow_unicode=True, width=1000, default_flow_style=flow
-        )
-        line = f"{key}: {dumped.rstrip()}" if flow else dumped.rstrip()
-        print_out(f"{line:<40}  # {resolved.origins[key]}")
+    width = terminal_width() or 1000
+    fold = width - 20  # PyYAML breaks lines after this column, not before it
+    if isinstance(value, tuple | dict):  # in flow style, so that the source fits on the same line
+        listed = yaml.safe_dump(value, allow_unicode=True, width=fold - len(key) - 2, default_flow_style=True)
+        dumped = f"{key}: {textwrap.indent(listed, '  ').lstrip()}"
+    else:
+        dumped = yaml.safe_dump({key: value}, allow_unicode=True, width=fold)
+    *lines, last = dumped.rstrip().split("\n")
+    line = f"{last:<40}  # {origin}"
+    print_out(*lines, *([line] if len(line) <= width else [last, f"  # {origin}"]))
 
 
 @app.command(cls=Command)
@@ -65,4 +74,4 @@ def path(json_: JsonOpt = False) -> None:
         print_json({name: str(place) for name, place in places.items()})
         return
     for name, place in places.items():
-        print_out(f"{name:<8} {place}")
+        print_row(f"{name:<8} ", place)

@@ -1,7 +1,7 @@
 """`animdiff doctor`: check the installation."""
 
 from animdiff_cli.cli.options import JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_err, print_json, print_out
+from animdiff_cli.cli.out import print_err, print_json, print_row
 
 MARKS = {"ok": "ok    ", "note": "note  ", "broken": "BROKEN"}
 WIDTH = 13
@@ -23,9 +23,9 @@ def doctor(json_: JsonOpt = False, quiet: QuietOpt = False) -> None:
         if json_:
             print_json(finding.record())
         elif not quiet or finding.status != "ok":
-            print_out(f"{MARKS[finding.status]}  {finding.what:<{WIDTH}}  {finding.found}")
+            print_row(f"{MARKS[finding.status]}  {finding.what:<{WIDTH}}  ", finding.found)
             if finding.remedy:
-                print_out(f"{'':<{WIDTH + 8}}  {finding.remedy}")
+                print_row(f"{'':<{WIDTH + 8}}  ", finding.remedy)
     if broken:
         if not (json_ or quiet):
             print_err(f"{len(broken)} broken: {', '.join(finding.what for finding in broken)}")

@@ -6,7 +6,7 @@ import typer
 
 from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.options import SOURCES, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths
+from animdiff_cli.cli.out import print_err, print_json, print_paths, print_row
 
 if TYPE_CHECKING:
     from animdiff_cli.jobs.fetch import Fetched, Plan, Planned
@@ -87,7 +87,7 @@ def _print_plan(plan: "Plan", *, as_json: bool, quiet: bool) -> None:
     width = max(len(planned.item.name) for planned in plan.items)
     for planned in plan.items:
         size = "size unknown" if planned.size is None else format_bytes(planned.size)
-        print_out(f"{planned.item.name:<{width}}  {size:>12}  {_status(planned)}".rstrip())
+        print_row(f"{planned.item.name:<{width}}  {size:>12}  ", _status(planned))
     if quiet:
         return
     for note in plan.notes:

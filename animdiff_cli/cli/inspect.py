@@ -1,16 +1,20 @@
 """`animdiff inspect`: show the facts of a weight file, or the recipe of a clip."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import GENERAL, JsonOpt
-from animdiff_cli.cli.out import print_json, print_out
+from animdiff_cli.cli.out import print_json, print_row, print_yaml
+from animdiff_cli.core.formats import CLIP_SUFFIXES, IMAGE_SUFFIXES
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES
 
 if TYPE_CHECKING:
+    from animdiff_cli.registry.catalog import CatalogEntry
     from animdiff_cli.weights.info import WeightsInfo
 
 #: metadata of training tools can be very long
@@ -21,8 +25,13 @@ WEIGHT_FOLDER_FILES = ("model_index.json", "config.json", "*.safetensors", "*.bi
 
 def inspect(
     file: Annotated[
-        Path,
-        typer.Argument(help="Weight file, model folder, clip, folder of frames, or recipe.json.", show_default=False),
+        str,
+        typer.Argument(
+            help="Weight file, model folder, alias, clip, folder of frames, or recipe.json.",
+            show_default=False,
+            metavar="<file>",
+            autocompletion=complete.models(),
+        ),
     ],
     no_hash: Annotated[
         bool,
@@ -31,10 +40,21 @@ def inspect(
     json_: JsonOpt = False,
 ) -> None:
     """Show the kind, base, version and size of a weight file, or the recipe in a clip."""
-    if _is_weights(file):
-        _print_weights_info(file, with_hash=not no_hash and file.is_file(), as_json=json_)
+    path = _located(file)
+    if _is_weights(path):
+        _print_weights_info(path, with_hash=not no_hash and path.is_file(), as_json=json_)
     else:
-        _print_recipe(file, as_json=json_)
+        _print_recipe(path, as_json=json_)
+
+
+def _located(file: str) -> Path:
+    """Return the path of a file, or of local weights by alias or reference."""
+    from animdiff_cli.core.refs import parse_ref
+    from animdiff_cli.registry.store import locate_any
+
+    path = Path(file)
+    is_clip = path.suffix.lower() in {".json", *CLIP_SUFFIXES, *IMAGE_SUFFIXES}
+    return path if path.exists() or is_clip else locate_any(parse_ref(file)).path
 
 
 def _is_weights(file: Path) -> bool:
@@ -47,19 +67,23 @@ def _print_weights_info(file: Path, *, with_hash: bool, as_json: bool) -> None:
     from animdiff_cli.files.hashing import sha256_of
     from animdiff_cli.weights.identify import identify
 
-    info = identify(file)
+    info, own = identify(file), _entry_at(file)
+    if own:  # a miniature is built like its original
+        info = replace(info, base=own.base)
     if as_json:
         digest = sha256_of(file) if with_hash else None
-        alias = _alias_of(digest) if digest else None
+        alias = own.alias if own else digest and _alias_of(digest)
         print_json({"file": str(file), **info.record(), "sha256": digest, "alias": alias})
         return
     for name, value in _info_lines(info):
-        print_out(f"{name:<12} {value}")
+        print_row(f"{name:<12} ", value)
+    alias = own.alias if own else None
     if with_hash:  # last, because it reads the whole file
         digest = sha256_of(file)
-        print_out(f"{'sha256':<12} {digest}")
-        if alias := _alias_of(digest):
-            print_out(f"{'known as':<12} {alias}")
+        print_row(f"{'sha256':<12} ", digest)
+        alias = alias or _alias_of(digest)
+    if alias:
+        print_row(f"{'known as':<12} ", alias)
 
 
 def _info_lines(info: "WeightsInfo") -> Iterator[tuple[str, str]]:
@@ -84,6 +108,15 @@ def _info_lines(info: "WeightsInfo") -> Iterator[tuple[str, str]]:
         yield f"  {key}", short
 
 
+def _entry_at(file: Path) -> "CatalogEntry | None":
+    """Return the catalog entry whose path this is."""
+    from animdiff_cli.registry.catalog import load_catalog
+    from animdiff_cli.registry.store import local_path
+
+    fixed = (entry for entry in load_catalog().entries if entry.bundled or entry.path)
+    return next((entry for entry in fixed if (path := local_path(entry)) and path.resolve() == file.resolve()), None)
+
+
 def _alias_of(sha256: str) -> str | None:
     from animdiff_cli.registry.catalog import load_catalog
 
@@ -97,6 +130,4 @@ def _print_recipe(file: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(recipe)
         return
-    import yaml
-
-    print_out(*yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100).rstrip().split("\n"))
+    print_yaml(recipe)

@@ -9,7 +9,7 @@ import typer
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.models_add import BaseOpt, KindOpt, add
 from animdiff_cli.cli.options import MODELS, JsonOpt, QuietOpt
-from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths
+from animdiff_cli.cli.out import print_err, print_json, print_out, print_paths, print_row
 from animdiff_cli.core.text import printable
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def list_(
     if quiet:
         print_paths(*(model.name for model in models))
         return
-    print_out(*_table(models))
+    for start, location in _table(models):
+        print_row(start, location)
     print_err(*(f"note: {model.name}: {model.problem}" for model in models if model.problem))
     if not all_:
         filters = (f" --{key} {value}" for key, value in (("kind", kind), ("base", base)) if value)
@@ -73,7 +74,8 @@ def show(name: NameArg, json_: JsonOpt = False) -> None:
     if json_:
         print_json(details.record())
     else:
-        print_out(*_details_lines(details))
+        for start, text in _details_lines(details):
+            print_row(start, text)
 
 
 @app.command(cls=Command)
@@ -148,12 +150,12 @@ def rm(
 app.command(cls=Command)(add)
 
 
-def _table(models: "Sequence[ModelInfo]") -> Iterator[str]:
-    """Format models in columns. Nothing is truncated, so that names can be copied."""
+def _table(models: "Sequence[ModelInfo]") -> Iterator[tuple[str, str]]:
+    """Yield rows: all columns but the last, and the last. Nothing is truncated, so that names can be copied."""
     rows = [HEADER, *(_row(model) for model in models)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for name, kind, base, size, location in rows:
-        yield f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {base:<{widths[2]}}  {size:>{widths[3]}}  {location}"
+        yield f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {base:<{widths[2]}}  {size:>{widths[3]}}  ", location
 
 
 def _row(model: "ModelInfo") -> tuple[str, str, str, str, str]:
@@ -162,12 +164,12 @@ def _row(model: "ModelInfo") -> tuple[str, str, str, str, str]:
     return printable(model.name), model.kind or "?", model.base or "?", _size(model.bytes), location
 
 
-def _details_lines(details: "ModelDetails") -> Iterator[str]:
-    """Format model details in titled sections of labelled lines."""
+def _details_lines(details: "ModelDetails") -> Iterator[tuple[str, str]]:
+    """Format model details in titled sections of labelled lines: label and text of each line."""
     metadata = details.model.metadata
-    yield details.model.name
+    yield details.model.name, ""
     if metadata.description:
-        yield f"  {metadata.description}"
+        yield "  ", metadata.description
     sections = (
         _model_section(details),
         _file_section(details),
@@ -178,9 +180,9 @@ def _details_lines(details: "ModelDetails") -> Iterator[str]:
     width = max(len(label) for _, lines in sections for label, _ in lines)
     for title, lines in sections:
         if lines:
-            yield ""
-            yield f"  {title}"
-            yield from (f"    {label:<{width}}  {text}" for label, text in lines)
+            yield "", ""
+            yield "  ", title
+            yield from ((f"    {label:<{width}}  ", text) for label, text in lines)
 
 
 def _model_section(details: "ModelDetails") -> Section:

@@ -5,7 +5,9 @@ Weights, recipes and file names are untrusted: their control characters must not
 
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,39 @@ def print_out(*lines: object) -> None:
     for line in lines:
         print(printable(line))
     sys.stdout.flush()
+
+
+def print_row(start: str, last: object) -> None:
+    """Print a row of a table to stdout. On a terminal the last column continues below itself, broken between words.
+
+    A pipe gets one line, whatever its length. Words that are longer than the column are not broken, so that they can be
+    copied.
+    """
+    start, text, width = printable(start), printable(last), terminal_width()
+    if width is None or len(start) + len(text) <= width:
+        print_out((start + text).rstrip())
+        return
+    longest = max(map(len, text.split()), default=0)
+    column = len(start)
+    if column + longest > width:  # begins on a line of its own
+        print_out(start.rstrip())
+        start, column = "", len(start) - len(start.lstrip()) + 4
+    wrapped = textwrap.wrap(text, max(width - column, 20), break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(wrapped):
+        print_out(f"{start if number == 0 and start else ' ' * column}{line}")
+
+
+def print_yaml(record: object) -> None:
+    """Print YAML to stdout. On a terminal, long values are continued on the next line, broken between words."""
+    import yaml
+
+    width = (terminal_width() or 120) - 20  # PyYAML breaks lines after this column, not before it
+    print_out(*yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=width).rstrip().split("\n"))
+
+
+def terminal_width() -> int | None:
+    """Return the number of columns of stdout; None if it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_paths(*paths: object) -> None:
@@ -40,9 +75,16 @@ def print_err(*lines: object) -> None:
         print(printable(line), file=sys.stderr, flush=True)
 
 
+def print_summary(line: object) -> None:
+    """Print a sentence to stderr, broken between words on a terminal."""
+    text = printable(line)
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else max(len(text), 1)
+    print_err(*textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
+
+
 def print_above(console: "Console", line: object) -> None:
-    """Print a line above the progress bars of a console."""
-    console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
+    """Print a line above the progress bars of a console, broken between words."""
+    console.print(printable(line), markup=False, emoji=False, highlight=False, overflow="ignore", crop=False)
 
 
 def print_error(error: AnimdiffError, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import typer
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.options import JsonOpt
-from animdiff_cli.cli.out import print_err, print_json, print_out
+from animdiff_cli.cli.out import print_err, print_json, print_out, print_row, print_yaml
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="List and show presets.")
 
@@ -23,7 +23,7 @@ def list_(json_: JsonOpt = False) -> None:
         if json_:
             print_json({"name": preset.name, "description": preset.description, "path": str(preset.path)})
         else:
-            print_out(f"{preset.name:<{width}}  {preset.description}")
+            print_row(f"{preset.name:<{width}}  ", preset.description)
 
 
 @app.command(cls=Command)
@@ -38,8 +38,5 @@ def show(
     if json_:
         print_json({"name": preset.name, "description": preset.description, **preset.values})
         return
-    import yaml
-
     print_out(f"# {preset.description}")
-    dumped = yaml.safe_dump(dict(preset.values), sort_keys=False, allow_unicode=True, width=100)
-    print_out(*dumped.rstrip().split("\n"))
+    print_yaml(dict(preset.values))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
-from animdiff_cli.cli.out import print_err, print_json, print_paths
+from animdiff_cli.cli.out import print_err, print_json, print_paths, print_summary
 
 if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
@@ -81,8 +81,8 @@ def print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_j
         for line in fetch_lines(missing):
             print_err(f"would fetch {line}")
         for note in plan.notes:
-            print_err(f"note: {note}")
-        print_err(f"would render {_summary(plan)}")
+            print_summary(f"note: {note}")
+        print_summary(f"would render {_summary(plan)}")
 
 
 def _summary(plan: "RenderPlan") -> str:

@@ -7,7 +7,7 @@ import typer
 
 from animdiff_cli.cli import train_options as opt
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
-from animdiff_cli.cli.out import print_err, print_json, print_paths
+from animdiff_cli.cli.out import print_json, print_paths, print_summary
 from animdiff_cli.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -238,4 +238,4 @@ def _print_plan(plan: "TrainPlan", clips: int, *, as_json: bool, quiet: bool) ->
         config = plan.config
         shape = f"{config.data.num_frames} frames, shorter side {config.data.size}"
         steps = f"{config.steps} steps of {config.batch * config.accumulation} on {plan.device.device}"
-        print_err(f"would train a {config.stage} on {clips} videos ({shape}), {steps}")
+        print_summary(f"would train a {config.stage} on {clips} videos ({shape}), {steps}")

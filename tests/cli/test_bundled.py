@@ -1,5 +1,7 @@
 """What ships in the package is what the catalog says, renders together, and stays small."""
 
+import json
+
 import pytest
 
 from animdiff_cli.paths import pocket_dir
@@ -28,3 +30,21 @@ def test_its_parts_render_together(animdiff, tmp_path):
     result = animdiff("generate", "--model", "pocket", *parts, *words, "-o", tmp_path / "clip")
     assert result.exit_code == 0, result.stderr
     assert len(list((tmp_path / "clip").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("name", ["pocket", pocket_dir()])
+def test_inspect_knows_the_bundled_model_by_name_and_by_path(animdiff, name):
+    facts = json.loads(animdiff("inspect", name, "--json").stdout)
+    assert (facts["kind"], facts["base"], facts["alias"]) == ("base", "pocket", "pocket")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("guoyww/animatediff", "for the Hugging Face repository, type `hf:guoyww/animatediff`"),
+        ("mm-v3", "run `animdiff fetch mm-v3`"),
+    ],
+)
+def test_inspect_of_weights_that_are_elsewhere_hints_at_them(animdiff, name, hint):
+    result = animdiff("inspect", name)
+    assert result.exit_code == 3 and f"hint: {hint}" in result.stderr
