@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Scheduler
 from animdiff_cli.diffusion.build import load_components
-from animdiff_cli.diffusion.decode import decode
+from animdiff_cli.diffusion.decode import decode_chunks
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.pipeline import SILENT, Callbacks, Pipeline, sample_latents
@@ -157,11 +157,12 @@ def test_any_unsigned_64_bit_seed_is_a_seed(seed):
 
 def test_chunked_decoding_equals_decoding_at_once(parts):
     latents = torch.randn(1, 4, 5, 8, 8, generator=torch.Generator().manual_seed(0))
-    at_once = decode(parts.vae, latents, chunk_size=5)
+    (at_once,) = decode_chunks(parts.vae, latents, chunk_size=5)
     assert at_once.shape == (5, 64, 64, 3)
     assert at_once.dtype == np.uint8
-    in_chunks = decode(parts.vae, latents, chunk_size=2)
-    assert np.abs(at_once.astype(int) - in_chunks).max() <= 1
+    in_chunks = list(decode_chunks(parts.vae, latents, chunk_size=2))
+    assert [len(chunk) for chunk in in_chunks] == [2, 2, 1]
+    assert np.abs(at_once.astype(int) - np.concatenate(in_chunks)).max() <= 1
 
 
 def test_every_scheduler_name_of_the_schema_is_a_sampler():
