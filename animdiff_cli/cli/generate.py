@@ -39,6 +39,7 @@ def generate(
     free_init_filter: opt.FreeInitFilterOpt = None,
     frames: opt.FramesOpt = None,
     fps: opt.FpsOpt = None,
+    motion_scale: opt.MotionScaleOpt = None,
     no_motion: opt.NoMotionOpt = False,
     width: opt.WidthOpt = None,
     height: opt.HeightOpt = None,

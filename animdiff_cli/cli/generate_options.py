@@ -143,6 +143,15 @@ FreeInitFilterOpt = Annotated[
 ]
 FramesOpt = Annotated[int | None, option("--frames", "-L", help="Number of frames.", panel=MOTION)]
 FpsOpt = Annotated[float | None, option("--fps", help="Frames per second.", panel=MOTION)]
+MotionScaleOpt = Annotated[
+    str | None,
+    option(
+        "--motion-scale",
+        help="How much a clip moves: 0 for stills, 1 as trained, up to 10.",
+        panel=MOTION,
+        metavar=CURVE,
+    ),
+]
 NoMotionOpt = Annotated[bool, option("--no-motion", help="Render still frames without a motion module.", panel=MOTION)]
 WidthOpt = Annotated[int | None, option("--width", "-W", help="Width in pixels, a multiple of 8.", panel=OUTPUT)]
 HeightOpt = Annotated[int | None, option("--height", "-H", help="Height in pixels, a multiple of 8.", panel=OUTPUT)]

@@ -70,6 +70,8 @@ class GenerateSettings(TypedDict, total=False):
     """Denoising steps."""
     guidance_scale: Amount
     """Classifier-free guidance; 1 or less turns it off."""
+    motion_scale: Amount
+    """How much a clip moves: factor on what the motion module adds to the frames."""
     scheduler: Scheduler
     """Scheduler (sampler)."""
     beta_schedule: BetaSchedule

@@ -66,6 +66,9 @@ class GenerateConfig(BaseModel):
     guidance_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=100)])] = Field(
         7.5, description="Classifier-free guidance; 1 or less turns it off."
     )
+    motion_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=10)])] = Field(
+        1.0, description="How much a clip moves: factor on what the motion module adds to the frames."
+    )
     scheduler: Scheduler = Field("ddim", description="Scheduler (sampler).")
     beta_schedule: BetaSchedule = Field(
         "auto", description="Beta schedule; `auto` is that of the motion module, or of the image model for stills."

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import series
-from animdiff_cli.diffusion.conditions import Condition, PromptCondition, SdxlCondition, prepared, size_ids
+from animdiff_cli.core.where import Timeline
+from animdiff_cli.diffusion.conditions import (
+    Condition,
+    MotionScaleCondition,
+    PromptCondition,
+    SdxlCondition,
+    prepared,
+    size_ids,
+)
 from animdiff_cli.diffusion.decode import Vae, decode_chunks
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
@@ -76,7 +84,6 @@ def sample_latents(
     `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule and
     prediction type of `config` must be resolved: a name other than `auto`, and null only for `epsilon`.
     """
-    conditions = encode_conditions(pipe, config, callbacks.report)
     generator = seeded_generator(config.seed)
     if noise is None:
         noise = draw_noise(generator, config)
@@ -91,6 +98,7 @@ def sample_latents(
     latents, passes = noise, max(1, config.free_init)
     scheduler.set_timesteps(config.steps)
     timeline = replace(config.timeline, calls=len(scheduler.timesteps))
+    conditions = encode_conditions(pipe, config, timeline, callbacks.report)
     with prepared(conditions, pipe.unet) as ready:
         if config.has_guidance:
             predict = guided(unet_predictor(pipe.unet, ready, rows=2), series(config.guidance_scale, timeline))
@@ -130,8 +138,14 @@ def _on_step_of_pass(
     on_step(number * total + done, passes * total, latents)
 
 
-def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = ignore_report) -> list[Condition]:
-    """Encode the prompt, and before it the negative prompt if guidance is on; add the conditions of `pipe`."""
+def encode_conditions(
+    pipe: Pipeline, config: GenerateConfig, timeline: Timeline | None = None, report: Report = ignore_report
+) -> list[Condition]:
+    """Encode the prompt, and before it the negative prompt if guidance is on; add the conditions of `pipe`.
+
+    `timeline` counts the calls of the predictor; by default one per step.
+    """
+    timeline = timeline or config.timeline
     prompts = [config.negative_prompt or None, config.prompt] if config.has_guidance else [config.prompt]
     texts = {prompt: pipe.encode(prompt, clip_skip=config.clip_skip, report=report) for prompt in reversed(prompts)}
     embeds = torch.cat([texts[prompt].embeds for prompt in prompts])
@@ -143,4 +157,6 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, report: Report = i
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
         conditions.append(SdxlCondition(torch.cat(pooled), sizes))
+    if config.motion_scale != 1:
+        conditions.append(MotionScaleCondition(series(config.motion_scale, timeline)))
     return [*conditions, *pipe.conditions]

@@ -19,8 +19,14 @@ WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot")
 def check_compatibility(settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, too many frames, or PIA.
 
+    Also for a motion scale without a motion module.
+
     Files, and the user's own aliases for files, are left out: their base is checked later by their contents.
     """
+    if settings["motion_module"] is None and settings["motion_scale"] != 1:
+        raise UsageError(
+            "a motion scale has no effect on still frames", hint="leave `--motion-scale` out, or name a motion module"
+        )
     found = {key: _entries(settings, key) for key in WEIGHT_SETTINGS}
     for model in found["model"]:
         for entry in (entry for entries in found.values() for entry in entries):

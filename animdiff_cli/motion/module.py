@@ -128,11 +128,14 @@ class TemporalTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
 
-    def forward(self, hidden: Tensor, num_frames: int) -> Tensor:
+    def forward(self, hidden: Tensor, num_frames: int, scale: float | Tensor = 1.0) -> Tensor:
         """Mix information along the frames of each clip.
 
         `hidden`: [B*F, D, H, W], the frames of a clip contiguous. Reshapes are views on channels-last activations.
+        `scale` of the motion that is added: one number, or a tensor [F].
         """
+        if isinstance(scale, float) and scale == 0:
+            return hidden
         height, width = hidden.shape[2:]
         if self.norm_across_frames:
             stacked = norm_input(self.norm, fold_clip(hidden, num_frames))
@@ -144,7 +147,11 @@ class TemporalTransformer(nn.Module):
         for block in self.transformer_blocks:
             tokens = block(tokens)
         motion: Tensor = self.proj_out(tokens).reshape(-1, height, width, hidden.shape[1]).permute(0, 3, 1, 2)
-        return hidden + motion
+        if isinstance(scale, Tensor):
+            scale = scale.to(motion).repeat(len(motion) // num_frames)[:, None, None, None]
+        elif scale == 1:
+            return hidden + motion
+        return hidden + scale * motion
 
 
 class _Slot(nn.Module):
@@ -167,6 +174,7 @@ class PlugState:
 
     num_frames: int | None = None
     enabled: bool = True
+    scale: float | Tensor = 1.0  # of what temporal transformers add: one number, or a tensor [F]
     thread: dict[str, int] = field(default_factory=dict)  # "ident" of the thread that is inside `frames`
 
 

@@ -141,7 +141,7 @@ class _MotionHook:
             raise RuntimeError(
                 f"the UNet computes in {hidden.dtype} and its motion module in {dtype}: `unplug`, cast, `plug` again"
             )
-        moved: Tensor = self.transformer(hidden, num_frames)
+        moved: Tensor = self.transformer(hidden, num_frames, self.motion.state.scale)
         return moved
 
 

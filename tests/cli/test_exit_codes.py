@@ -62,6 +62,12 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--output", "-"], "name a file"),
         (["--output", ""], "name a file"),
         (["--frames", 33], "32"),
+        (["--guidance-scale", "0:1,40:2"], "`100%` for the last frame"),
+        (["--motion-scale", "-1:1,0:2"], "in the order of the clip"),
+        (["--motion-scale", "0:1,0%:2"], "leave one of them out"),
+        (["--motion-scale", "0:nan"], "`1.0`"),
+        (["--motion-scale", "steps:99:1"], "`100%` for the last step"),
+        (["--set", "steps=0:1,50%:3"], "give one value"),
     ],
 )
 def test_2_for_what_cannot_be_meant(animdiff, toy, files, wrong, hint):

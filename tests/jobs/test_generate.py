@@ -71,7 +71,17 @@ def test_a_seed_decides_the_clip(small):
     assert (once != other).any()
 
 
-@pytest.mark.parametrize("changed", [{"guidance_scale": 3.0}, {"negative_prompt": "blur"}, {"clip_skip": 1}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"guidance_scale": 3.0},
+        {"guidance_scale": "steps:0:7.5,1:1"},
+        {"motion_scale": 0.5},
+        {"motion_scale": {0: 1, "100%": 2}},
+        {"negative_prompt": "blur"},
+        {"clip_skip": 1},
+    ],
+)
 def test_every_setting_changes_the_frames(small, changed):
     plain = generate("a fox", seed=1, **small).frames
     assert (generate("a fox", seed=1, **small, **changed).frames != plain).any()
@@ -90,6 +100,17 @@ def test_with_guidance_off_the_negative_prompt_is_not_even_read(small):
 def test_stills_do_not_need_a_motion_module(small):
     clip = generate("a fox", seed=1, **small | {"motion_module": None})
     assert clip.recipe["config"]["motion_module"] is None
+
+
+def test_stills_take_no_motion_scale(small):
+    with pytest.raises(UsageError, match="a motion scale has no effect on still frames"):
+        generate("a fox", **small | {"motion_module": None, "motion_scale": 2})
+
+
+def test_a_recipe_has_a_motion_scale_only_if_it_is_not_one(small):
+    assert "motion_scale" not in generate("a fox", seed=1, **small).recipe["config"]
+    clip = generate("a fox", seed=1, **small | {"motion_scale": "0:0,100%:2"})
+    assert clip.recipe["config"]["motion_scale"] == {"0": 0.0, "100%": 2.0}
 
 
 def test_the_recipe_says_what_auto_came_to(small):
