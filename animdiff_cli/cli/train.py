@@ -194,7 +194,7 @@ def _start(stage: "Stage", ctx: typer.Context) -> None:
 
 def _layers(ctx: typer.Context) -> list["Layer"]:
     """Read config file, `--set` and flags, lowest first."""
-    from animdiff_cli.config.layers import Layer, set_layer
+    from animdiff_cli.config.layers import Layer, set_layer, with_flags
     from animdiff_cli.config.train_config import TrainConfig
     from animdiff_cli.config.train_layers import file_layer
 
@@ -206,8 +206,7 @@ def _layers(ctx: typer.Context) -> list["Layer"]:
         flags["spatial_rank"], spelled["spatial_rank"] = 0, "--no-spatial-lora"
     layers = [
         *([file_layer(Path(config_file))] if config_file else []),
-        set_layer(TrainConfig, assignments or []),
-        Layer("command line", flags, spelled),
+        *with_flags(TrainConfig, set_layer(TrainConfig, assignments or []), Layer("command line", flags, spelled)),
     ]
     return [layer for layer in layers if layer.values]
 

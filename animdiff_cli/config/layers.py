@@ -5,7 +5,7 @@ highest: defaults < what the model recommends < preset < config file < environme
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -105,6 +105,19 @@ def set_layer(model: type[BaseModel], assignments: Sequence[str]) -> Layer:
         values.pop(key.strip(), None)  # assignments apply in the order they are typed
         values[key.strip()] = from_text(model, key.strip(), text)
     return Layer("--set", values)
+
+
+def with_flags(model: type[BaseModel], assigned: Layer, flags: Layer) -> list[Layer]:
+    """Return the layers of `--set` and of flags, lowest first.
+
+    Flags win, except over one part of the same setting: `--lora a --set loras.0.scale=0.5` sets the scale of `a`.
+    """
+    before: dict[str, object] = {}
+    after: dict[str, object] = {}
+    for key, value in assigned.values.items():
+        setting, part = split_key(model, key)
+        (after if part and setting in flags.values else before)[key] = value
+    return [replace(assigned, values=before), flags, replace(assigned, values=after)]
 
 
 def keyword_layer(values: Mapping[str, object]) -> Layer:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from animdiff_cli.config.layers import Layer, set_layer
+from animdiff_cli.config.layers import Layer, set_layer, with_flags
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
@@ -48,8 +48,7 @@ def gather(
         load_preset(name).layer() if name else Layer("preset", {}),
         Layer(str(config_file), from_file),
         env_layer(environ),
-        set_layer(GenerateConfig, assignments),
-        flag_layer(flags),
+        *with_flags(GenerateConfig, set_layer(GenerateConfig, assignments), flag_layer(flags)),
     ]
     return [layer for layer in layers if layer.values]
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from animdiff_cli.config.settings import Setting, groups_of, settings_of, split_key
 from animdiff_cli.config.varying import Varying
+from animdiff_cli.config.yamlfile import parse_yaml
 from animdiff_cli.core.curves import is_curve_text
 from animdiff_cli.core.sizes import nearest_sizes
 from animdiff_cli.core.suggest import did_you_mean
@@ -40,7 +41,8 @@ def check_values(model: type[BaseModel], values: Mapping[str, object], source: s
 def from_text(model: type[BaseModel], key: str, text: str) -> object:
     """Read text from a shell for `key`: text stays text, whatever it looks like; `null` empties what may be empty.
 
-    Numbers stay text too: `check_value` reads them as decimal, exactly. Commas separate references of a list.
+    Numbers stay text too: `check_value` reads them as decimal, exactly. Commas separate references of a list. What may
+    be a list or a record of weights is read as YAML if it is written in brackets. Raises `UsageError` if it is not.
     """
     whole, part = split_key(model, key)
     setting = settings_of(model).get(whole)
@@ -48,7 +50,10 @@ def from_text(model: type[BaseModel], key: str, text: str) -> object:
         return text
     if part:
         return from_text(setting.record, part.rpartition(".")[2], text) if setting.record else text
-    is_null = text.strip().lower() in _NULL
+    stripped = text.strip()
+    is_null = stripped.lower() in _NULL
+    if setting.reference and f"{stripped[:1]}{stripped[-1:]}" in (("[]", "{}") if setting.record else ("[]",)):
+        return parse_yaml(stripped, f"`{key}`")
     if setting.is_list:
         entries = text.split(",") if setting.reference else [text]
         return () if is_null else tuple(entry.strip() for entry in entries)

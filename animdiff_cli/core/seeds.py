@@ -13,7 +13,7 @@ from animdiff_cli.errors import UsageError
 
 SEEDS = 2**64
 RANDOM_SEEDS = 2**32
-MAX_REPEAT = 100_000
+MAX_CLIPS = 10_000  # of one command
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,17 @@ def expand_jobs(prompts: Sequence[str], seeds: Sequence[int], repeat: int, sourc
     """
     if not prompts:
         raise UsageError("no prompt given", hint='for example `--prompt "a red rocket in the night sky"`')
-    if not 1 <= repeat <= MAX_REPEAT:
-        raise UsageError(f"cannot repeat {repeat} times", hint=f"use `--repeat` from 1 to {MAX_REPEAT}")
+    if repeat < 1:
+        raise UsageError(f"cannot repeat {repeat} times", hint=f"use `--repeat` from 1 to {MAX_CLIPS}")
+    prompts = list(dict.fromkeys(prompts))
+    count = len(prompts) * max(len(seeds), 1) * repeat
+    if count > MAX_CLIPS:
+        raise UsageError(
+            f"{count:,} clips: one command renders at most {MAX_CLIPS:,}",
+            hint=f"use `--repeat` up to {max(MAX_CLIPS // (count // repeat), 1)}, or fewer prompts and seeds",
+        )
     all_seeds = _repeated(seeds, repeat) if seeds else random_seeds(repeat, source)
-    return [Job(prompt, seed) for prompt in dict.fromkeys(prompts) for seed in all_seeds]
+    return [Job(prompt, seed) for prompt in prompts for seed in all_seeds]
 
 
 def random_seeds(count: int, source: random.Random) -> list[int]:

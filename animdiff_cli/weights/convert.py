@@ -50,10 +50,12 @@ def choose_layout(info: WeightsInfo, target: Target | None, source: str) -> Layo
         raise UsageError(f"{source}: a {info.kind} has a single layout", hint="use the file without converting it")
     wanted = COMFY[info.kind] if target == "comfy" else target or _current(info, layouts)
     for layout in layouts:
-        if wanted == layout or (info.kind == "lora" and wanted == "original" and layout == "kohya"):
+        if wanted == layout:
             return layout
+    what = "LoRA of an image model" if info.kind == "lora" else info.kind
+    note = "; its trainers write the kohya layout" if info.kind == "lora" else ""
     raise UsageError(
-        f"{source}: a {info.kind} has no {wanted} layout", hint=f"choose `--to {layouts[0]}` or `--to {layouts[1]}`"
+        f"{source}: a {what} has no {wanted} layout{note}", hint=f"choose `--to {layouts[0]}` or `--to {layouts[1]}`"
     )
 
 

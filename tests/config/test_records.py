@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from animdiff_cli.config.layers import Layer, resolve, set_layer
+from animdiff_cli.config.layers import Layer, resolve, set_layer, with_flags
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.train_config import TrainConfig
@@ -64,6 +64,38 @@ def test_set_changes_one_field_of_one_entry():
     assert after.origins["loras"] == "--set"
     assert resolved(base, typed("loras.0.scale=null")).values["loras"] == ("crayon", "plain")
     assert resolved(base, typed("loras.1=ink@2")).values["loras"] == ("crayon@0.8", "ink@2")
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("loras=[{ref: crayon, scale: 0.5}, neon@0.4]", ("crayon@0.5", "neon@0.4")),
+        ("loras= [] ", ()),
+        ("loras=[crayon]", ("crayon",)),
+        ("embeddings=[a, b]", ("a", "b")),
+        ("domain_adapter={ref: ad, scale: 2}", "ad@2.0"),
+    ],
+)
+def test_weights_in_brackets_are_read_as_yaml(text, stored):
+    assert resolved(typed(text)).values[text.partition("=")[0]] == stored
+
+
+@pytest.mark.parametrize("text", ["loras=[{ref: crayon]", "loras=[crayon, {scale: 1}]", "loras=[[a]]"])
+def test_invalid_yaml_in_brackets_is_refused(text):
+    with pytest.raises(UsageError, match="loras"):
+        resolved(typed(text))
+
+
+def test_prompts_in_brackets_stay_text():
+    assert resolved(typed("prompt=[a|b]", "negative_prompt={a}")).values["prompt"] == "[a|b]"
+
+
+def test_one_field_changes_what_a_flag_gives():
+    flags = Layer("flags", {"loras": ("a", "b@2"), "domain_adapter": "ad"})
+    set_ = typed("loras.0.scale=0.5", "loras=c", "domain_adapter.scale=3", "motion_loras=m", "motion_loras.0.scale=2")
+    values = resolved(*with_flags(GenerateConfig, set_, flags)).values
+    assert values["loras"] == ("a@0.5", "b@2")  # the flag wins over the list of `--set`
+    assert (values["domain_adapter"], values["motion_loras"]) == ("ad@3.0", ("m@2.0",))
 
 
 def test_assignments_apply_in_the_order_they_are_typed():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animdiff_cli.config.schema import MAX_SEED
-from animdiff_cli.core.seeds import MAX_REPEAT, SEEDS, Job, expand_jobs, random_seeds
+from animdiff_cli.core.seeds import MAX_CLIPS, SEEDS, Job, expand_jobs, random_seeds
 from animdiff_cli.errors import UsageError
 
 SEED = st.integers(0, MAX_SEED)
@@ -60,10 +60,22 @@ def test_a_seed_outside_64_bits_is_refused(seed):
     assert "random" in (refusal.value.hint or "")
 
 
-@pytest.mark.parametrize("repeat", [0, -3, MAX_REPEAT + 1])
-def test_a_repeat_out_of_range_is_refused(repeat):
+@pytest.mark.parametrize("repeat", [0, -3])
+def test_a_repeat_below_one_is_refused(repeat):
     with pytest.raises(UsageError, match="repeat"):
         expand_jobs(["fox"], [], repeat, random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "repeat", "count", "most"),
+    [(1, 0, 10**30, f"{10**30:,}", 10_000), (4, 5, 501, "10,020", 500), (101, 100, 1, "10,100", 1)],
+)
+def test_more_clips_than_one_command_renders_are_refused_at_once(prompts, seeds, repeat, count, most):
+    texts = [f"fox {number}" for number in range(prompts)]
+    with pytest.raises(UsageError, match=f"{count} clips: one command renders at most 10,000") as refusal:
+        expand_jobs(texts, range(seeds), repeat, random.Random(0))
+    assert refusal.value.hint.startswith(f"use `--repeat` up to {most},")
+    assert len(expand_jobs(["fox"], [], MAX_CLIPS, random.Random(0))) == MAX_CLIPS
 
 
 def test_a_missing_prompt_hints_at_the_flag():

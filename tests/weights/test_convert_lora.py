@@ -132,6 +132,11 @@ def test_alphas_that_the_original_layout_would_lose_are_an_error(spatial_lora, t
         plan_conversion(str(tmp_path / "a.safetensors"), "original", output=tmp_path / "x.safetensors")
 
 
+def test_a_lora_of_an_image_model_has_no_original_layout(kohya_lora, tmp_path):
+    with pytest.raises(UsageError, match="has no original layout; its trainers write the kohya layout"):
+        plan_conversion(str(kohya_lora), "original", output=tmp_path / "x.safetensors")
+
+
 def test_a_lora_for_another_base_is_not_merged(motion_lora, motion_file, tmp_path):
     with pytest.raises(UsageError, match="made for sd15"):
         plan_conversion(
