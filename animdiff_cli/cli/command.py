@@ -1,9 +1,11 @@
 """Base classes of commands: the order of help panels, and errors as exit codes."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -82,6 +84,7 @@ class Root(Group):
         """Run the command."""
         with _reported(as_json="--json" in ctx.args):
             _check_current_folder()
+            _check_environment()
             return super().invoke(ctx)
 
 
@@ -126,3 +129,14 @@ def _check_current_folder() -> None:
         Path.cwd()
     except OSError as error:
         raise NotFound("the current folder no longer exists", hint="type `cd`, then run the command again") from error
+
+
+def _check_environment() -> None:
+    """Raise `UsageError` for variables with which `huggingface_hub` cannot be imported."""
+    try:
+        urlsplit(os.environ.get("HF_ENDPOINT", ""))
+    except ValueError as error:
+        raise UsageError("`HF_ENDPOINT` is not a URL", hint="type `unset HF_ENDPOINT`") from error
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        if not os.environ.get(name, "0").isdecimal():
+            raise UsageError(f"`{name}` is not a number of seconds", hint=f"type `export {name}=10`")

@@ -1,5 +1,6 @@
 """Open untrusted image files: known formats only, and size limits that are checked before decoding."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 64 << 20
 #: bytes of a file: Pillow reads WebP and AVIF whole when it opens them
 MAX_FILE_BYTES = 256 << 20
+#: Pillow logs some errors that it also raises; without a handler they would be printed
+_NO_OUTPUT = logging.NullHandler()
 
 
 @contextmanager
@@ -27,6 +30,7 @@ def open_image(source: Path | IO[bytes], formats: tuple[str, ...] = FORMATS) -> 
 
     Raises `DecodeError`, also for errors that decoding raises inside the context.
     """
+    logging.getLogger("PIL").addHandler(_NO_OUTPUT)
     try:
         # Pillow also warns about damage, but errors are clearer
         with warnings.catch_warnings(action="ignore"):

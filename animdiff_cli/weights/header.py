@@ -4,6 +4,7 @@ Format: header length in 8 bytes, the header as JSON, then the tensors without g
 https://huggingface.co/docs/safetensors/index#format
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -71,6 +72,8 @@ def read_header(path: Path) -> Header:
 def _parse(text: bytes, path: Path) -> dict[str, Any]:
     try:
         entries = parse_json(text.decode("utf-8"), object_pairs_hook=lambda pairs: _unique(pairs, path))
+        if b"\\u" in text:
+            json.dumps(entries, ensure_ascii=False).encode()  # escapes of lone surrogates are no text
     except ValueError as error:
         _refuse(path, f"its header is not JSON: {str(error)[:80]}")
     if not isinstance(entries, dict):

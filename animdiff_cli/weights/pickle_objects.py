@@ -13,6 +13,8 @@ INERT_BUILTINS = frozenset((
     "float", "str", "bool", "long", "unicode",
 ))  # fmt: skip
 _DICTS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
+#: functions of `torch._utils` that rebuild a tensor, and the least and greatest number of their arguments
+_NUM_ARGUMENTS = {"_rebuild_tensor": (4, 4), "_rebuild_tensor_v2": (6, 7), "_rebuild_tensor_v3": (7, 8)}
 
 
 class PickleError(ValueError):
@@ -84,20 +86,35 @@ def _rebuild(function: Global, args: tuple[Any, ...]) -> object:
         if args[0].name == name:
             raise PickleError("a tensor is not described")
         return call_global(args[0], args[2])
-    least = {"_rebuild_tensor": 4, "_rebuild_tensor_v2": 4, "_rebuild_tensor_v3": 7}.get(name)
-    if least is None:
+    least, most = _NUM_ARGUMENTS.get(name, (0, 0))
+    if not least:
         return PickledObject(function.path)
-    if len(args) < least:
+    if not least <= len(args) <= most:
         raise PickleError("a tensor is not described")
     storage, offset, shape, strides = args[:4]
     is_described = isinstance(storage, Storage) and is_natural(offset) and _naturals(shape) and _naturals(strides)
-    if not is_described or len(shape) != len(strides) or len(shape) > 8:
+    has_gradient_flag = len(args) <= 4 or type(args[4]) is bool
+    if not is_described or not has_gradient_flag or len(shape) != len(strides) or len(shape) > 8:
         raise PickleError("a tensor is not described")
     dtype = args[6].name if name == "_rebuild_tensor_v3" and isinstance(args[6], Global) else None
-    flags = args[least] if name != "_rebuild_tensor_v2" and len(args) > least else None
-    flags = args[6] if name == "_rebuild_tensor_v2" and len(args) > 6 else flags
+    flags = args[least] if len(args) > least else None
     negative = isinstance(flags, dict) and bool(flags.get("neg"))
     return StridedTensor(storage, offset + storage.view_start, shape, strides, dtype, negative)
+
+
+def persistent_object(found: object, length: int) -> object:
+    """Return what a persistent id of torch stands for: a storage, whose id has `length` fields, or a module's class."""
+    if type(found) is not tuple or len(found) < 2:
+        raise PickleError("a storage is not described")
+    if found[0] == "module":
+        return found[1]
+    if found[0] != "storage" or len(found) != length or not isinstance(found[1], Global) or not is_natural(found[4]):
+        raise PickleError("a storage is not described")
+    view = found[5] if length > 5 else None  # key, start and length of a part
+    start = 0 if view is None else view[1] if type(view) is tuple and len(view) == 3 else -1
+    if not is_natural(start):
+        raise PickleError("a part of a storage is not described")
+    return Storage(found[1], str(found[2])[:80], found[4], start)
 
 
 def dictionary_key(key: object) -> str:

@@ -14,30 +14,32 @@ from animdiff_cli.weights.pickle_objects import (
     Global,
     PickledObject,
     PickleError,
-    Storage,
+    StridedTensor,
     call_global,
     dictionary_key,
-    is_natural,
+    persistent_object,
 )
 
 #: far above real files: a tensor takes about 25 opcodes
 MAX_OPCODES = 1_000_000
 MAX_BYTES = 8 << 20
+MAX_PROTOCOL = 5
 _MARK = object()
 
 
-def interpret(stream: bytes) -> tuple[object, int]:
+def interpret(stream: bytes, id_length: int = 5) -> tuple[object, int]:
     """Interpret one pickle. Returns its value, and the number of bytes it takes.
 
-    Keys of dictionaries become strings. Raises `PickleError` or `CodeError`.
+    `id_length`: fields of the persistent id of a storage, 5 in zip files and 6 in legacy ones. Keys of dictionaries
+    become strings. Raises `PickleError` or `CodeError`.
     """
-    machine = _Machine(stream)
+    machine = _Machine(stream, id_length)
     return machine.run(), machine.place
 
 
 class _Machine:
-    def __init__(self, stream: bytes) -> None:
-        self.stream, self.place = stream, 0
+    def __init__(self, stream: bytes, id_length: int) -> None:
+        self.stream, self.place, self.id_length = stream, 0, id_length
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -59,6 +61,10 @@ class _Machine:
         self.place += count
         return taken
 
+    def protocol(self) -> None:
+        if self.take(1)[0] > MAX_PROTOCOL:
+            raise PickleError("a later pickle protocol")
+
     def number(self, layout: str) -> int:
         value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
         return value
@@ -67,9 +73,9 @@ class _Machine:
         end = self.stream.find(b"\n", self.place)
         if end < 0:
             raise PickleError("it ends within a name")
-        text = self.stream[self.place : end].decode("utf-8", "backslashreplace")
+        line = self.stream[self.place : end]
         self.place = end + 1
-        return text
+        return _decoded(line)
 
     def push(self, value: object) -> None:
         self.stack.append(value)
@@ -96,6 +102,8 @@ class _Machine:
         target = self.top()
         if isinstance(target, list):
             target.extend(values)
+        elif not isinstance(target, PickledObject):
+            raise PickleError("it appends to what is not a list")
 
     def set_items(self, values: list[Any]) -> None:
         target = self.top()
@@ -103,6 +111,8 @@ class _Machine:
             raise PickleError("a key has no value")
         if isinstance(target, dict):
             target.update((dictionary_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True))
+        elif not isinstance(target, PickledObject):
+            raise PickleError("it adds items to what is not a dictionary")
 
     def get(self, index: int) -> None:
         if index not in self.memo:
@@ -114,22 +124,14 @@ class _Machine:
 
     def build(self) -> None:
         state, target = self.pop(), self.top()
+        if not isinstance(target, PickledObject) and not isinstance(state, dict):
+            raise PickleError("the state of an object is not a dictionary")
         parameters = state.get("_parameters") if isinstance(state, dict) else None
         if isinstance(target, PickledObject) and isinstance(parameters, dict):
             target.entries = parameters
 
     def persistent(self) -> None:
-        found = self.pop()
-        if not isinstance(found, tuple) or len(found) < 2:
-            raise PickleError("a storage is not described")
-        if found[0] == "module":
-            self.push(found[1])
-            return
-        if len(found) < 5 or found[0] != "storage" or not isinstance(found[1], Global) or not is_natural(found[4]):
-            raise PickleError("a storage is not described")
-        view = found[5] if len(found) > 5 else None
-        start = view[1] if isinstance(view, tuple) and len(view) == 3 and is_natural(view[1]) else 0
-        self.push(Storage(found[1], str(found[2])[:80], found[4], start))
+        self.push(persistent_object(self.pop(), self.id_length))
 
     def named(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -145,7 +147,7 @@ class _Machine:
         self.named(self.pop(), name)
 
     def call(self, function: object, args: object) -> None:
-        if not isinstance(function, Global) or not isinstance(args, tuple):
+        if not isinstance(function, Global) or type(args) is not tuple:  # a `Global` is a tuple too
             raise PickleError("it calls what is not a function")
         self.push(call_global(function, args))
 
@@ -153,9 +155,14 @@ class _Machine:
         args = self.pop()
         self.call(self.pop(), args)
 
-    def reduce_with_keywords(self) -> None:
-        self.pop()
+    def new(self) -> None:
         self.reduce()
+        if isinstance(self.top(), StridedTensor):
+            raise PickleError("a tensor is made by what is not a class")
+
+    def new_with_keywords(self) -> None:
+        self.pop()
+        self.new()
 
     def instance(self) -> None:
         self.named(self.line(), self.line())
@@ -183,7 +190,7 @@ class _Machine:
         self.push(int.from_bytes(self.take(count), "little", signed=True))
 
     def text(self, layout: str) -> None:
-        self.push(self.take(self.number(layout)).decode("utf-8", "backslashreplace"))
+        self.push(_decoded(self.take(self.number(layout))))
 
     def data(self, layout: str) -> None:
         self.push(self.take(self.number(layout)))
@@ -214,7 +221,7 @@ def _float(machine: _Machine) -> None:
 
 
 _ACTIONS: Mapping[bytes, Callable[[_Machine], object]] = {
-    b"\x80": lambda m: m.take(1),  # PROTO
+    b"\x80": _Machine.protocol,
     b"\x95": lambda m: m.take(8),  # FRAME
     b"(": lambda m: m.push(_MARK),
     b"0": lambda m: m.stack.pop() if m.stack else m.pop(),  # POP, also of a mark
@@ -268,13 +275,20 @@ _ACTIONS: Mapping[bytes, Callable[[_Machine], object]] = {
     b"c": lambda m: m.named(m.line(), m.line()),
     b"\x93": _Machine.stack_global,
     b"R": _Machine.reduce,
-    b"\x81": _Machine.reduce,  # NEWOBJ
-    b"\x92": _Machine.reduce_with_keywords,  # NEWOBJ_EX
+    b"\x81": _Machine.new,  # NEWOBJ
+    b"\x92": _Machine.new_with_keywords,  # NEWOBJ_EX
     b"i": _Machine.instance,
     b"o": _Machine.instance_on_stack,
     b"b": _Machine.build,
     b"Q": _Machine.persistent,
 }
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise PickleError("a text is not UTF-8") from error
 
 
 def _index(text: str) -> int:

@@ -27,6 +27,8 @@ MAX_SHARING = 4
 MAX_DEPTH, MAX_NAMES = 32, 1 << 24
 #: first number of legacy files
 MAGIC = 0x1950A86A20F9469CFC6C
+#: second number of legacy files
+PROTOCOL = 1001
 _SAFETENSORS_HINT = "ask its author for a .safetensors file"
 _STORAGES: Mapping[str, str] = {
     "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "DoubleStorage": "F64",
@@ -103,16 +105,19 @@ def _open_zip(path: Path) -> tuple[object, Places]:
             raise IntegrityError(f"{path.name} is a TorchScript program, not weights", hint=_SAFETENSORS_HINT)
         if len(names) < len(members) or any(member.flag_bits & 1 for member in members):
             raise PickleError("its records are encrypted or appear twice")
+        if not {f"{stem}version", f"{stem}.data/version"} & names.keys():
+            raise PickleError("it has no version")
     prefix = f"{stem}data/"
     with path.open("rb") as file:
         order = _record(file, names[f"{stem}byteorder"]) if f"{stem}byteorder" in names else b"little"
         _check_byteorder(order == b"little", path)
         loaded, _ = interpret(_record(file, names[f"{stem}data.pkl"]))
-        places = {
-            name.removeprefix(prefix): (_record_start(file, member), member.file_size)
-            for name, member in names.items()
-            if name.startswith(prefix)
-        }
+        starts = {name: _record_start(file, member) for name, member in names.items()}
+    places = {
+        name.removeprefix(prefix): (start, names[name].file_size)
+        for name, start in starts.items()
+        if name.startswith(prefix)
+    }
     if any(start + length > size for start, length in places.values()):
         raise PickleError("a record ends after the file")
     return loaded, places
@@ -146,10 +151,12 @@ def _open_legacy(path: Path) -> tuple[object, Places]:
             raise PickleError("a pickle that torch did not write")
         parts = []
         for _ in range(4):
-            part, length = interpret(stream[place:])
+            part, length = interpret(stream[place:], id_length=6)
             parts.append(part)
             place += length
-        _, system, loaded, keys = parts
+        protocol, system, loaded, keys = parts
+        if protocol != PROTOCOL:
+            raise PickleError("a version that torch did not write")
         if not isinstance(system, dict) or not isinstance(keys, list):
             raise PickleError("its header is not complete")
         _check_byteorder(system.get("little_endian") is True, path)
@@ -216,7 +223,8 @@ def _lazy(path: Path, key: str, tensor: StridedTensor, places: Places) -> LazyTe
         )
     start, length = places.get(storage.key, (0, -1))
     last = sum((size - 1) * stride for size, stride in zip(shape, tensor.strides, strict=True)) if prod(shape) else -1
-    if length < 0 or (tensor.offset + last + 1) * DTYPE_BYTES[dtype] > length:
+    item = 1 if storage.kind.name == "UntypedStorage" else DTYPE_BYTES[dtype]
+    if length != storage.numel * item or (tensor.offset + last + 1) * DTYPE_BYTES[dtype] > length:
         raise IntegrityError(
             f"{path.name}: the data of `{key[:120]}` is not in the file", hint="download it again: it may be truncated"
         )

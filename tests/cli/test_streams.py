@@ -169,6 +169,17 @@ def test_a_deleted_folder_is_named(animdiff, here):
     assert result.stderr.startswith("error: the current folder no longer exists\nhint: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HF_ENDPOINT", "http://[::1"), ("HF_HUB_ETAG_TIMEOUT", "soon"), ("HF_HUB_DOWNLOAD_TIMEOUT", "")],
+)
+def test_a_variable_that_breaks_the_import_of_a_library_is_named(animdiff, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    result = animdiff("presets", "list")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: `{name}` is not ")
+
+
 def test_a_script_gets_the_bytes_of_a_path(stream):
     written = io.BytesIO()
     stream("stdout", io.TextIOWrapper(written, "utf-8"))

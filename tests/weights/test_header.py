@@ -62,6 +62,7 @@ def test_the_header_agrees_with_the_safetensors_library(tmp_path):
         (b'{"a":1,"a":2}', 0, "appears twice"),
         (b"[1]", 0, "not a JSON object"),
         (b"\xff{", 0, "not JSON"),
+        (rb'{"__metadata__":{"a":"\ud800"}}', 0, "not JSON"),
         (b"[" * 100_000, 0, "not JSON"),
         (b'{"a":' + b"9" * 5000 + b"}", 0, "not JSON"),
     ],

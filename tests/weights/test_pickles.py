@@ -147,11 +147,45 @@ FLAG = b"}" + text("neg") + b"\x88s"
         (b"\x8b\xff\xff\xff\x7f.", "too long"),
         (b"N" * 1_000_001, "opcodes"),
         (entry(b"cos\nsystem\n" + text("true") + b"\x85R"), "could run code"),
+        (entry(tensor(count=3, size=3)), "not in the file"),
+        (entry(tensor()).replace(b"emb_params", b"emb\xffparams"), "not UTF-8"),
+        (entry(tensor()).replace(b"OrderedDict", b"Ordered\xffict"), "not UTF-8"),
+        (entry(tensor()).replace(b"_v2\n", b"\n"), "not described"),
+        (entry(tensor(metadata=b"}}")), "not described"),
+        (entry(tensor()).replace(b"\x89c", b"Nc"), "not described"),
+        (entry(tensor())[:-3] + b"\x81s.", "made by what is not a class"),
+        (entry(tensor()).replace(b"tQ", b"NtQ"), "storage is not described"),
+        (entry(tensor() + b"ctorch\nSize\nR"), "not a function"),
+        (b"\x80\x06" + entry(tensor()), "later pickle protocol"),
+        (b"}" + text("w") + tensor() + b"sNb.", "not a dictionary"),
+        (b"\x88" + text("w") + tensor() + b"s.", "not a dictionary"),
+        (b"\x88" + tensor() + b"a.", "not a list"),
     ],
 )
 def test_a_crafted_pickle_is_refused(tmp_path, opcodes, why):
     with pytest.raises(IntegrityError, match=why):
         read_pickle(zipped(tmp_path / "a.pt", opcodes))
+
+
+def test_an_archive_without_a_version_or_with_a_damaged_record_is_refused(tmp_path):
+    whole = zipped(tmp_path / "a.pt", entry(tensor())).read_bytes()
+    last_header = whole.rindex(b"PK\3\4")
+    damage = {
+        "no version": whole.replace(b"archive/version", b"archive/varsion"),
+        "no header": whole[:last_header] + b"PK\3\5" + whole[last_header + 4 :],
+    }
+    for reason, damaged in damage.items():
+        (tmp_path / "a.pt").write_bytes(damaged)
+        with pytest.raises(IntegrityError, match=reason):
+            read_pickle(tmp_path / "a.pt")
+
+
+def test_a_legacy_file_of_another_version_is_refused(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    raw = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(raw.replace(b"M\xe9\x03", b"M\xea\x03", 1))
+    with pytest.raises(IntegrityError, match="version that torch did not write"):
+        read_pickle(tmp_path / "a.pt")
 
 
 def test_a_big_endian_pickle_is_refused(tmp_path):

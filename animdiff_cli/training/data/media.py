@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import mimetypes
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ CAPTION_KEYS = ("caption", "text", "prompt", "name")
 #: far above any caption
 MAX_CAPTION_BYTES = 1 << 20
 
+#: control characters except white space
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 _CHUNK = 1 << 20
 
 
@@ -159,28 +162,32 @@ def caption_of(record: Mapping[str, object]) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """Collapse whitespace and line breaks; remove a byte order mark and lone surrogates, which are no text."""
-    return " ".join(text.removeprefix("\ufeff").encode("utf-8", "ignore").decode().split())
+    """Collapse whitespace, line breaks and control characters; remove a byte order mark and lone surrogates."""
+    shown = _CONTROL.sub(" ", text.removeprefix("\ufeff"))
+    return " ".join(shown.encode("utf-8", "ignore").decode().split())
 
 
 def text_encoding(head: bytes) -> str:
     """Return the encoding of a text that begins with `head`: UTF-16 or UTF-32 as Windows writes them, else UTF-8.
+
+    Without a byte order mark, UTF-16 is recognized by every second byte being zero, mostly.
 
     >>> text_encoding("a fox".encode("utf-16")), text_encoding("a fox".encode("utf-16-be")), text_encoding(b"a fox")
     ('utf-16', 'utf-16-be', 'utf-8-sig')
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-32" if head.startswith(codecs.BOM_UTF32_LE) else "utf-16"
-    even, odd = head[::2].count(0), head[1::2].count(0)  # zero is no character of a text
-    return "utf-8-sig" if not even and not odd else "utf-16-le" if odd > even else "utf-16-be"
+    halves = {"utf-16-be": (head[::2], head[1::2]), "utf-16-le": (head[1::2], head[::2])}  # high bytes, low bytes
+    found = (name for name, (high, low) in halves.items() if 2 * high.count(0) > len(high) and not low.count(0))
+    return next(found, "utf-8-sig")
 
 
 def read_caption(raw: bytes) -> str | None:
     """Decode the text of a caption; None if it is empty. Raises `ValueError` unless it is UTF-8 or UTF-16."""
-    caption = one_line(raw.decode(text_encoding(raw)))
-    if any(character < " " or "\x7f" <= character < "\xa0" for character in caption):
+    text = raw.decode(text_encoding(raw))
+    if _CONTROL.search(text):
         raise ValueError("contains control characters: not a text")
-    return caption or None
+    return one_line(text) or None
 
 
 def _content(media: Media) -> Iterator[bytes]:

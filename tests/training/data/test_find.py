@@ -183,7 +183,14 @@ def test_captions_are_read_in_every_unicode_encoding(encoding, put):
 
 
 @pytest.mark.parametrize(
-    "raw", ["a fox’s den".encode("cp1252"), "赤い狐".encode("shift-jis"), b"\xff\xd8\xff\xe0\0\x10"]
+    "raw",
+    [
+        "a fox’s den".encode("cp1252"),
+        "赤い狐".encode("shift-jis"),
+        b"\xff\xd8\xff\xe0\0\x10",
+        b"a fo\0x runs",
+        b"a fox\x1b[2J",
+    ],
 )
 def test_a_caption_that_is_not_unicode_is_named_and_not_used(raw, put):
     root = put("a.mp4")

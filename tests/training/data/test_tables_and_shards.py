@@ -134,6 +134,14 @@ def test_spaces_around_values_of_a_csv_are_ignored(text, config, tmp_path):
         assert [media.caption for media in find(config(videos=tmp_path / "list.csv")).media] == ["a fox"]
 
 
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_control_characters_in_a_list_are_spaces(name, config, tmp_path):
+    (tmp_path / "a.mp4").touch()
+    rows = {"list.csv": "file_name,caption\na.mp4,a\x1bfox", "list.jsonl": '{"file": "a.mp4", "text": "a\\u001bfox"}'}
+    (tmp_path / name).write_text(rows[name])
+    assert [media.caption for media in find(config(videos=tmp_path / name)).media] == ["a fox"]
+
+
 def test_a_caption_with_an_unquoted_comma_is_refused(config, tmp_path):
     (tmp_path / "list.csv").write_text("file_name,caption\na.mp4,a fox, running in the snow\n")
     with pytest.raises(UsageError, match="line 2: 3 values for 2 columns") as refusal:
