@@ -14,6 +14,7 @@ from animdiff_cli.weights.files import read_tensors
 from .conftest import FSDP, SIZES, ToyClips
 
 
+@pytest.mark.full  # three processes import torch, and two of them shard a model: half a minute
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(make_plan, launch_two, toy_motion_file):
     """MotionLoRA: averaged gradients. Motion module: one process starts, two sharded ones resume, one finishes."""
     clips = ToyClips(sizes=SIZES)

@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from animdiff_cli import generate
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.training.data.dataset import scan
 from animdiff_cli.training.metrics_log import read_metrics
-from animdiff_cli.weights.files import read_tensors
-
-from .conftest import stop_after
 
 VIDEOS = ("bigbuckbunny", "bikes", "carphone_pristine")
 STEPS = 4
@@ -31,17 +27,17 @@ def plan_on(make_plan, real, tmp_path):
     return plan
 
 
-def train(plan, *watchers):
+def train(plan):
     clips = scan(plan.config.data)
     assert [item.name for item in clips.items] == [f"{name}.mp4" for name in VIDEOS]
-    return run_training(plan, clips, *watchers).path
+    return run_training(plan, clips).path
 
 
 def losses(plan):
     return [row.loss for row in read_metrics(plan.out / "loss.csv")]
 
 
-def test_the_loss_falls_a_stopped_run_resumes_exactly_and_the_result_renders(plan_on, toy_model, toy_motion_file):
+def test_the_loss_falls_and_the_result_renders(plan_on, toy_model, toy_motion_file):
     # at this rate nothing is learned: these are the untrained losses on the same clips, timesteps and noise
     untrained = plan_on("untrained", lr=1e-12)
     train(untrained)
@@ -50,15 +46,6 @@ def test_the_loss_falls_a_stopped_run_resumes_exactly_and_the_result_renders(pla
     assert losses(plan)[0] == losses(untrained)[0]
     assert all(learned < before for learned, before in zip(losses(plan)[1:], losses(untrained)[1:], strict=True))
     assert losses(plan)[-1] < 0.99 * losses(untrained)[-1]
-
-    stopped = plan_on("stopped", lr=0.1)
-    with pytest.raises(KeyboardInterrupt):
-        train(stopped, stop_after(1))
-    assert len(losses(stopped)) < STEPS
-    resumed = train(stopped)
-    assert losses(stopped) == losses(plan)
-    resumed_tensors, trained_tensors = read_tensors(resumed), read_tensors(trained)
-    assert all(torch.equal(resumed_tensors[key], trained_tensors[key]) for key in trained_tensors)
 
     small = {"model": toy_model, "motion_module": toy_motion_file, "num_frames": 4, "width": 64, "height": 64}
     plain, moved = (generate("a street", **small, steps=1, seed=1, motion_loras=loras) for loras in ([], [trained]))

@@ -23,13 +23,15 @@ from animdiff_cli.weights.identify import identify
 
 from .conftest import ToyClips, stop_after
 
+pytestmark = pytest.mark.usefixtures("quick_samples")
+
 
 def losses(plan):
     return [row.loss for row in read_metrics(plan.out / "loss.csv")]
 
 
 def test_a_run_writes_a_motion_lora_with_its_metadata(make_plan, clips):
-    plan = make_plan(sample_every=4, sample_prompts=("a fox",), leak_stills=1)
+    plan = make_plan(save_every=2, sample_every=4, sample_prompts=("a fox",), leak_stills=1)
     result = run_training(plan, clips)
     info = identify(result.path)
     assert (info.kind, info.version, info.rank, info.format) == ("motion-lora", "v3", 4, "original")
@@ -88,14 +90,14 @@ def test_a_longer_run_encodes_only_new_clips_and_a_finished_run_does_nothing(mak
 
 
 def test_another_run_in_the_same_folder_is_refused_unless_it_overwrites(make_plan, clips):
-    plan = make_plan()
+    plan = make_plan(steps=3)
     run_training(plan, clips)
     first = losses(plan)
     with pytest.raises(UsageError, match=r"other settings: lr: 0\.0005 → 0\.001"):
-        run_training(make_plan(lr=1e-3), clips)
+        run_training(make_plan(steps=3, lr=1e-3), clips)
     with pytest.raises(UsageError, match="the videos or their captions have changed"):
         run_training(plan, ToyClips(salt="other"))
-    run_training(make_plan(lr=1e-3), clips, overwrite=True)
+    run_training(make_plan(steps=3, lr=1e-3), clips, overwrite=True)
     assert losses(plan)[0] == first[0] and losses(plan)[2] != first[2]
 
 
@@ -108,8 +110,8 @@ def test_a_folder_with_other_files_is_refused(make_plan, tmp_path):
 
 def test_gradient_checkpointing_changes_no_loss(make_plan, clips):
     plain, checkpointed = (
-        make_plan(out="plain", gradient_checkpointing=False),
-        make_plan(out="checkpointed", gradient_checkpointing=True),
+        make_plan(out="plain", steps=2, gradient_checkpointing=False),
+        make_plan(out="checkpointed", steps=2, gradient_checkpointing=True),
     )
     for plan in (plain, checkpointed):
         run_training(plan, clips)
@@ -124,7 +126,8 @@ def test_clips_of_several_sizes_train_together(make_plan):
 
 
 def test_accumulation_takes_the_step_of_the_whole_batch(make_plan, clips):
-    whole, halves = make_plan(out="a", batch=2, spatial_mask=0), make_plan(out="b", accumulation=2, spatial_mask=0)
+    settings = {"steps": 2, "spatial_mask": 0}
+    whole, halves = make_plan(out="a", batch=2, **settings), make_plan(out="b", accumulation=2, **settings)
     for plan in (whole, halves):
         run_training(plan, clips)
     assert losses(whole) == pytest.approx(losses(halves), rel=2e-3)
@@ -151,26 +154,26 @@ def test_the_result_is_exported_in_other_layouts(make_plan, clips, layout):
 
 
 def test_an_adapter_learns_from_single_frames_and_is_used_in_stage_2(make_plan, clips):
-    adapter = make_plan("domain-adapter", out="adapter", batch=2, sample_every=4, sample_prompts=("a fox",))
+    adapter = make_plan("domain-adapter", out="adapter", steps=2, batch=1, sample_every=2, sample_prompts=("a fox",))
     result = run_training(adapter, clips)
     info = identify(result.path)
     assert (info.kind, info.rank) == ("domain-adapter", 4)
     assert sorted(path.suffix for path in (adapter.out / "samples").iterdir()) == [".png"]
     plain, adapted = (
-        make_plan("motion-module", out=name, batch=1, domain_adapter=path)
+        make_plan("motion-module", out=name, steps=2, batch=1, domain_adapter=path)
         for name, path in (("plain", None), ("adapted", f"{result.path}@1.0"))
     )
     for plan in (plain, adapted):
         run_training(plan, clips)
     assert losses(plain)[0] != losses(adapted)[0]
-    off = make_plan("motion-module", out="off", batch=1, domain_adapter=f"{result.path}@0")
+    off = make_plan("motion-module", out="off", steps=2, batch=1, domain_adapter=f"{result.path}@0")
     run_training(off, clips)
     assert losses(off) == losses(plain)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_a_new_motion_module_learns_and_is_exported_in_the_official_layout(make_plan, clips, version):
-    plan = make_plan("motion-module", batch=1, motion_version=version, ema=0.0)
+    plan = make_plan("motion-module", steps=2, batch=1, motion_version=version, ema=0.0)
     result = run_training(plan, clips)
     info = identify(result.path)
     assert (info.kind, info.version, info.format) == ("motion-module", version, "original")
@@ -209,7 +212,7 @@ def test_clips_use_linear_betas_by_default(make_plan, clips, stage):
 
 
 def test_as_lora_exports_an_ordinary_lora(make_plan, clips):
-    plan = make_plan("domain-adapter", as_lora=True, rank=4, batch=2)
+    plan = make_plan("domain-adapter", as_lora=True, rank=4, steps=1, batch=1)
     info = identify(run_training(plan, clips).path)
     assert (info.kind, info.version, info.rank) == ("lora", None, 4)
 
@@ -282,7 +285,7 @@ def test_a_run_works_outside_the_main_thread(make_plan, clips):
 
 
 def test_a_run_in_a_folder_whose_name_is_not_utf8_writes_its_result(make_plan, clips, tmp_path):
-    plan = make_plan(out="caf\udce9", data__videos=f"{tmp_path}/\udce9")
+    plan = make_plan(out="caf\udce9", steps=1, data__videos=f"{tmp_path}/\udce9")
     result = run_training(plan, clips)
     assert json.loads(identify(result.path).metadata["animdiff.training"])["config"]["data"]["videos"] == "\udce9"
     report = json.loads((plan.out / "report.json").read_text(encoding="utf-8"))
@@ -296,10 +299,10 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_first_step(make_p
 
 
 def test_samples_that_a_killed_run_lacks_are_written_on_resume(make_plan, clips):
-    plan = make_plan(steps=4, sample_every=2, sample_prompts=("a fox",))
+    plan = make_plan(steps=2, sample_every=1, sample_prompts=("a fox",))
     run_training(plan, clips)
     samples = {path.name: path.read_bytes() for path in sorted((plan.out / "samples").iterdir())}
-    (plan.out / "samples" / "step-000004-1.gif").unlink()
+    (plan.out / "samples" / "step-000002-1.gif").unlink()
     run_training(plan, clips)
     assert {path.name: path.read_bytes() for path in sorted((plan.out / "samples").iterdir())} == samples
 

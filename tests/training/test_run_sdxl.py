@@ -33,6 +33,8 @@ from animdiff_cli.weights.identify import identify
 from .conftest import ToyClips
 from .test_run import losses, stop_after
 
+pytestmark = pytest.mark.usefixtures("quick_samples")
+
 STAGES = ("motion-lora", "domain-adapter", "motion-module")
 #: option of `generate` for each result
 USED_AS = {"motion-lora": "motion_loras", "domain-adapter": "domain_adapter", "motion-module": "motion_module"}

@@ -42,7 +42,7 @@ def check_events():
 
 
 def test_event_files_equal_the_csv_also_after_a_kill_and_a_resume(make_plan, clips, check_events):
-    plan = make_plan(tensorboard=True, steps=5, warmup=4)
+    plan = make_plan(tensorboard=True, steps=5, warmup=4, save_every=2)
     with pytest.raises(Killed):
         run_training(plan, clips, die_after(4))
     check_events(plan, 4)

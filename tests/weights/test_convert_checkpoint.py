@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import pytest
 import torch
@@ -31,12 +32,13 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.fixture
-def one_file(tmp_path):
-    """Convert a folder to one original file; returns its path."""
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory):
+    """Convert a folder to one original file, once; returns its path."""
 
+    @cache
     def convert(folder):
-        target = tmp_path / f"{folder.name}.safetensors"
+        target = tmp_path_factory.mktemp("whole") / f"{folder.name}.safetensors"
         return convert_weights(plan_conversion(str(folder), "original", output=target)).path
 
     return convert
@@ -178,7 +180,7 @@ def test_an_existing_output_is_not_overwritten_by_default(one_file, sd15_folder,
         plan_conversion(str(whole), "diffusers", output=tmp_path / "taken")
     path = convert_weights(plan_conversion(str(whole), "diffusers", output=tmp_path / "taken", overwrite=True)).path
     assert (path / "model_index.json").is_file()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["sd15.safetensors", "taken"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["taken"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"model": {"vocab": 5}}'])

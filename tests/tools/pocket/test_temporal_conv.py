@@ -24,6 +24,8 @@ from tools.pocket.__main__ import main
 from tools.pocket.convolution import ConvolutionModule, load_convolution, save_convolution
 from tools.pocket.temporal_conv import load_conv_animator, train_temporal_conv
 
+pytestmark = pytest.mark.usefixtures("quick_samples")
+
 
 @pytest.fixture
 def settings(toy_model, tmp_path, monkeypatch):
