@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets, train
-from animdiff_cli.cli.command import Command, GenerateCommand, Root
+from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainCommand
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
 
@@ -46,9 +46,9 @@ def root(
 
 app.command("fetch", cls=Command)(fetch.fetch)
 app.command("generate", cls=GenerateCommand)(generate.generate)
-app.command("train-lora", cls=Command)(train.train_lora)
-app.command("train-adapter", cls=Command)(train.train_adapter)
-app.command("train-motion", cls=Command)(train.train_motion)
+app.command("train-lora", cls=TrainCommand)(train.train_lora)
+app.command("train-adapter", cls=TrainCommand)(train.train_adapter)
+app.command("train-motion", cls=TrainCommand)(train.train_motion)
 app.command("inspect", cls=Command)(inspect.inspect)
 app.command("convert", cls=Command)(convert.convert)
 app.command("doctor", cls=Command)(doctor.doctor)

@@ -38,21 +38,50 @@ class Command(TyperCommand):
         return option
 
 
-class GenerateCommand(Command):
-    """The command whose options are the settings of a render: its help shows their defaults."""
+class SettingsCommand(Command):
+    """A command whose options are settings: its help shows their defaults."""
+
+    def defaults(self) -> Mapping[str, object]:
+        """Return the defaults of the settings by parameter."""
+        raise NotImplementedError
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the help, with the defaults of the settings."""
+        defaults = self.defaults()
+        for parameter in self.params:
+            value = defaults.get(parameter.name or "")
+            if not isinstance(parameter, TyperOption) or "Default:" in (parameter.help or ""):
+                continue
+            if isinstance(value, (int, float, str)) and not isinstance(value, bool) and value != "":
+                parameter.help = f"{parameter.help} Default: {value}."
+        super().format_help(ctx, formatter)
+
+
+class GenerateCommand(SettingsCommand):
+    """The command that renders."""
+
+    def defaults(self) -> Mapping[str, object]:
+        """Return the defaults of a render."""
         from animdiff_cli.config.load import flag_names
         from animdiff_cli.config.schema import GenerateConfig
 
-        fields = {name: GenerateConfig.model_fields[key] for key, name in flag_names().items()}
-        for parameter in self.params:
-            field = fields.get(parameter.name or "")
-            if isinstance(parameter, TyperOption) and field and isinstance(field.default, (int, float, str)):
-                default = f" Default: {field.default}." if field.default != "" else ""
-                parameter.help = (parameter.help or "").removesuffix(default) + default
-        super().format_help(ctx, formatter)
+        return {name: GenerateConfig.model_fields[key].default for key, name in flag_names().items()}
+
+
+class TrainCommand(SettingsCommand):
+    """A command that trains one stage."""
+
+    def defaults(self) -> Mapping[str, object]:
+        """Return the defaults of the stage."""
+        from animdiff_cli.cli.train import parameters
+        from animdiff_cli.config.settings import settings_of
+        from animdiff_cli.config.train_config import STAGE_DEFAULTS, TrainConfig
+        from animdiff_cli.config.train_layers import COMMANDS
+
+        stage = next(stage for stage in STAGE_DEFAULTS if COMMANDS[stage].endswith(f" {self.name}"))
+        names = parameters({parameter.name or "" for parameter in self.params})
+        fields = {key: setting.field.default for key, setting in settings_of(TrainConfig).items() if key in names}
+        return {names[key]: STAGE_DEFAULTS[stage].get(key, default) for key, default in fields.items()}
 
 
 class Group(TyperGroup):

@@ -41,6 +41,15 @@ def _preset_names() -> Iterable[str]:
     return preset_names()
 
 
+def _fetchable() -> Iterable[str]:
+    from animdiff_cli.fetch.items import GROUPS
+    from animdiff_cli.registry.catalog import load_catalog
+
+    yield from (entry.alias for entry in load_catalog().entries if entry.sources)
+    yield from GROUPS
+
+
+fetchable = values(_fetchable)  # aliases with a source, and groups
 presets = values(_preset_names)
 schedulers = values(lambda: get_args(Scheduler))
 formats = values(lambda: FORMATS)

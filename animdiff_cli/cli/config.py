@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.command import Command, Group
-from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt
+from animdiff_cli.cli.options import MODELS, ConfigOpt, JsonOpt, PresetOpt, SetOpt, option
 from animdiff_cli.cli.out import print_json, print_out, print_row, terminal_width
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Show effective settings and their sources.")
@@ -17,7 +18,14 @@ app = typer.Typer(cls=Group, no_args_is_help=True, help="Show effective settings
 def show(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Image model.", show_default=False, rich_help_panel=MODELS, metavar="<ref>"),
+        option(
+            "--model",
+            "-m",
+            help="Image model.",
+            panel=MODELS,
+            metavar="<ref>",
+            autocompletion=complete.models("base"),
+        ),
     ] = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,

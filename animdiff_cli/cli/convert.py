@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import MODELS, OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_err, print_json, print_paths
 
@@ -30,7 +31,13 @@ class FloatDtype(StrEnum):
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="<src>", help="Weight file, diffusers folder or alias.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="<src>",
+            help="Weight file, diffusers folder or alias.",
+            show_default=False,
+            autocompletion=complete.models(),
+        ),
     ],
     to: Annotated[
         To | None,
@@ -61,6 +68,7 @@ def convert(
             metavar="<ref[@scale]>",
             rich_help_panel=MODELS,
             help="Merge a LoRA into the weights. Repeatable.",
+            autocompletion=complete.models("lora"),
         ),
     ] = None,
     overwrite: Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json, print_out
 from animdiff_cli.cli.progress import show_progress
@@ -45,6 +46,7 @@ def evaluate(
             rich_help_panel=COMPARE,
             metavar="<ref>",
             show_default=False,
+            autocompletion=complete.models("clip-encoder"),
             help="CLIP encoder for the metrics text, domain and smooth: clip-vit-l14, or a CLIPModel folder.",
         ),
     ] = None,

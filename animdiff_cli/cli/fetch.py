@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.options import SOURCES, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_row
@@ -19,6 +20,7 @@ def fetch(
             help="Aliases, groups such as motion-modules, `hf:org/repo/file`, `civitai:model@version` or URLs.",
             show_default=False,
             metavar="REF...",
+            autocompletion=complete.fetchable,
         ),
     ] = None,
     all_for: Annotated[
@@ -29,6 +31,7 @@ def fetch(
             rich_help_panel=SOURCES,
             show_default=False,
             metavar="<preset>",
+            autocompletion=complete.presets,
         ),
     ] = None,
     dry_run: Annotated[

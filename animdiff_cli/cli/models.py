@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.models_add import BaseOpt, KindOpt, add
 from animdiff_cli.cli.options import MODELS, JsonOpt, QuietOpt
@@ -33,7 +34,12 @@ VERDICTS = {
 LARGE_FILE = 100_000_000  # bytes; reading a larger file is announced
 
 Section = tuple[str, list[tuple[str, str]]]  # title, (label, value) lines
-NameArg = Annotated[str, typer.Argument(metavar="NAME", help="Alias, file name, remote reference or path.")]
+NameArg = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Alias, file name, remote reference or path.", autocompletion=complete.models()
+    ),
+]
 
 
 @app.command("list", cls=Command)
@@ -90,7 +96,10 @@ def path(name: NameArg, json_: JsonOpt = False) -> None:
 @app.command(cls=Command)
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Models to verify. Default: all local models.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Models to verify. Default: all local models.", autocompletion=complete.models()
+        ),
     ] = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -116,7 +125,9 @@ def verify(
 
 @app.command(cls=Command)
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models to remove.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Models to remove.", autocompletion=complete.models())
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", rich_help_panel=MODELS, help="Do not ask.")] = False,
     forget: Annotated[
         bool, typer.Option("--forget", rich_help_panel=MODELS, help="Also remove the alias from your catalog.")

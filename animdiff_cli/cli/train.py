@@ -1,5 +1,6 @@
 """`animdiff train-lora`, `train-adapter` and `train-motion`: train weights on videos."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,7 +200,7 @@ def _layers(ctx: typer.Context) -> list["Layer"]:
     from animdiff_cli.config.train_layers import file_layer
 
     config_file, assignments = ctx.params["config"], ctx.params["set_"]
-    names = _parameters(ctx)
+    names = parameters(ctx.params)
     flags = given_flags(ctx, names)
     spelled = {key: f"--{names[key].replace('_', '-')}" for key in flags}
     if ctx.params.get("spatial_lora") is False:
@@ -211,13 +212,13 @@ def _layers(ctx: typer.Context) -> list["Layer"]:
     return [layer for layer in layers if layer.values]
 
 
-def _parameters(ctx: typer.Context) -> dict[str, str]:
-    """Map each setting to the parameter that sets it, if this command has one. `--seed` sets those of data and run."""
+def parameters(available: Container[str]) -> dict[str, str]:
+    """Map each setting to the one of `available` that sets it, if any. `--seed` sets those of data and run."""
     from animdiff_cli.config.settings import settings_of
     from animdiff_cli.config.train_config import TrainConfig
 
     names = {key: PARAMETERS.get(key, (key.rpartition(".")[2],)) for key in settings_of(TrainConfig)}
-    return {key: name for key, among in names.items() for name in among if name in ctx.params}
+    return {key: name for key, among in names.items() for name in among if name in available}
 
 
 def _preview(plan: "TrainPlan", folder: Path, emit: "Emit") -> None:

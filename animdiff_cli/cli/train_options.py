@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, get_args
 
+from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, OUTPUT, SOURCES, option
 from animdiff_cli.core.choices import Dtype, LoraFormat, Optimizer, Shot
 
@@ -18,11 +19,19 @@ CaptionOpt = Annotated[
 ]
 ShotOpt = Annotated[
     str | None,
-    option("--shot", help=f"Camera move to synthesize from videos or images: {', '.join(get_args(Shot))}.", panel=DATA),
+    option(
+        "--shot",
+        help=f"Camera move to synthesize from videos or images: {', '.join(get_args(Shot))}.",
+        panel=DATA,
+        autocompletion=complete.values(lambda: get_args(Shot)),
+        metavar="<name>",
+    ),
 ]
 FramesOpt = Annotated[int | None, option("--frames", "-L", help="Frames per clip.", panel=DATA)]
 StrideOpt = Annotated[int | None, option("--stride", help="Use every Nth frame.", panel=DATA)]
-SizeOpt = Annotated[int | None, option("--size", help="Shorter side of clips in pixels.", panel=DATA)]
+SizeOpt = Annotated[
+    int | None, option("--size", help="Shorter side of clips in pixels. Default: 256; 512 for SDXL.", panel=DATA)
+]
 FpsOpt = Annotated[float | None, option("--fps", help="Frame rate before the stride.", panel=DATA)]
 LimitOpt = Annotated[int | None, option("--limit", help="Use only the first N videos.", panel=DATA)]
 PreviewOpt = Annotated[
@@ -33,16 +42,32 @@ PreviewOpt = Annotated[
 ModelOpt = Annotated[
     str | None,
     option(
-        "--model", "-m", help="Image model: alias, checkpoint file or diffusers folder.", panel=MODELS, metavar="<ref>"
+        "--model",
+        "-m",
+        help="Image model: alias, checkpoint file or diffusers folder.",
+        panel=MODELS,
+        autocompletion=complete.models("base"),
+        metavar="<ref>",
     ),
 ]
 ModuleOpt = Annotated[
-    str | None, option("--motion-module", help="Motion module: alias or file.", panel=MODELS, metavar="<ref>")
+    str | None,
+    option(
+        "--motion-module",
+        help="Motion module: alias or file.",
+        panel=MODELS,
+        autocompletion=complete.models("motion-module"),
+        metavar="<ref>",
+    ),
 ]
 ResumeFromOpt = Annotated[
     str | None,
     option(
-        "--resume-from", help="Motion module to start from instead of random weights.", panel=MODELS, metavar="<ref>"
+        "--resume-from",
+        help="Motion module to start from instead of random weights.",
+        panel=MODELS,
+        autocompletion=complete.models("motion-module"),
+        metavar="<ref>",
     ),
 ]
 VersionOpt = Annotated[
@@ -51,11 +76,19 @@ VersionOpt = Annotated[
         "--motion-version",
         help="Version of a new motion module: v1, v2 or v3; sdxl or hotshot for SDXL.",
         panel=MODELS,
+        autocompletion=complete.values(lambda: ("v1", "v2", "v3", "sdxl", "hotshot")),
+        metavar="<name>",
     ),
 ]
 AdapterOpt = Annotated[
     str | None,
-    option("--domain-adapter", help="Frozen domain adapter.", panel=MODELS, metavar="<ref[@scale]>"),
+    option(
+        "--domain-adapter",
+        help="Frozen domain adapter.",
+        panel=MODELS,
+        autocompletion=complete.models("domain-adapter"),
+        metavar="<ref[@scale]>",
+    ),
 ]
 
 StepsOpt = Annotated[int | None, option("--steps", help="Optimizer steps.", panel=TRAINING)]
@@ -68,7 +101,14 @@ AccumulationOpt = Annotated[
     int | None, option("--accumulation", help="Gradient accumulation: micro-batches per step.", panel=TRAINING)
 ]
 OptimizerOpt = Annotated[
-    str | None, option("--optimizer", help=f"Optimizer: {', '.join(get_args(Optimizer))}.", panel=TRAINING)
+    str | None,
+    option(
+        "--optimizer",
+        help=f"Optimizer: {', '.join(get_args(Optimizer))}.",
+        panel=TRAINING,
+        autocompletion=complete.values(lambda: get_args(Optimizer)),
+        metavar="<name>",
+    ),
 ]
 EmaOpt = Annotated[
     float | None, option("--ema", help="Decay of the exponential moving average to save; 0 is off.", panel=TRAINING)
@@ -112,7 +152,13 @@ OutputOpt = Annotated[
 ]
 FormatOpt = Annotated[
     str | None,
-    option("--format", help=f"Layout of the saved weights: {', '.join(get_args(LoraFormat))}.", panel=OUTPUT),
+    option(
+        "--format",
+        help=f"Layout of the saved weights: {', '.join(get_args(LoraFormat))}.",
+        panel=OUTPUT,
+        autocompletion=complete.values(lambda: get_args(LoraFormat)),
+        metavar="<name>",
+    ),
 ]
 OverwriteOpt = Annotated[bool, option("--overwrite", help="Start over in a folder that has a run.", panel=OUTPUT)]
 DtypeOpt = Annotated[Dtype | None, option("--dtype", help="Precision of frozen weights.", panel=DEVICE)]
