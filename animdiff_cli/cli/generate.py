@@ -29,6 +29,7 @@ def generate(
     embedding: opt.EmbeddingOpt = None,
     prompt: opt.PromptOpt = None,
     negative: opt.NegativeOpt = None,
+    prompt_syntax: opt.PromptSyntaxOpt = None,
     seed: opt.SeedOpt = None,
     repeat: opt.RepeatOpt = 1,
     steps: opt.StepsOpt = None,

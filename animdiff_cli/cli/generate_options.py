@@ -5,7 +5,7 @@ from typing import Annotated, get_args
 
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
-from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler
+from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, PromptSyntax, Scheduler
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
@@ -97,6 +97,14 @@ PromptOpt = Annotated[
 ]
 NegativeOpt = Annotated[
     str | None, option("--negative", "-n", help="Negative prompt.", panel=SAMPLING, metavar="<text>")
+]
+PromptSyntaxOpt = Annotated[
+    PromptSyntax | None,
+    option(
+        "--prompt-syntax",
+        help="How weights in prompts are written: `(word:1.2)`, as `word++`, or not at all. Default: a1111.",
+        panel=SAMPLING,
+    ),
 ]
 SeedOpt = Annotated[
     list[int] | None,

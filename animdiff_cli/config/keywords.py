@@ -16,6 +16,7 @@ from animdiff_cli.core.choices import (
     NoiseSchedule,
     Optimizer,
     PredictionType,
+    PromptSyntax,
     Scheduler,
     Shot,
     TimestepSpacing,
@@ -46,6 +47,8 @@ class GenerateSettings(TypedDict, total=False):
 
     negative_prompt: str
     """Negative prompt; used when guidance is on."""
+    prompt_syntax: PromptSyntax
+    """How weights are written: `(word:1.2)`, `[word]` and `BREAK`, `word++` of compel, or not at all."""
     model: Ref
     """Image model: an alias, a checkpoint file or a diffusers folder."""
     motion_module: Ref | None

@@ -13,6 +13,7 @@ from animdiff_cli.core.choices import (
     LoraAlphaMode,
     MotionVersion,
     PredictionType,
+    PromptSyntax,
     Scheduler,
     TimestepSpacing,
 )
@@ -36,6 +37,10 @@ class GenerateConfig(BaseModel):
 
     prompt: str = Field(max_length=MAX_PROMPT, description="Text prompt.")
     negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Negative prompt; used when guidance is on.")
+    prompt_syntax: PromptSyntax = Field(
+        "a1111",
+        description="How weights are written: `(word:1.2)`, `[word]` and `BREAK`, `word++` of compel, or not at all.",
+    )
     model: WeightRef = Field(description="Image model: an alias, a checkpoint file or a diffusers folder.")
     motion_module: WeightRef | None = Field(
         None, description="Motion module: an alias or a file; null renders still frames."

@@ -47,6 +47,8 @@ TimestepSpacing = Literal["leading", "trailing", "linspace"]
 #: initial noise of a clip: independent frames, or frames that context windows share (FreeNoise)
 InitialNoise = Literal["random", "free-noise"]
 FreeInitFilter = Literal["butterworth", "gaussian", "ideal"]
+#: how weights in prompts are written
+PromptSyntax = Literal["a1111", "compel", "plain"]
 LoraAlphaMode = Literal["alpha", "official"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
 Optimizer = Literal["adamw", "adamw8bit"]

@@ -1,39 +1,63 @@
-"""Prompt syntax of other programs that is read as plain text here: one note for each kind."""
+"""Prompt syntax of other programs that has another effect here: one note for each kind."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from animdiff_cli.core.choices import PromptSyntax
 
 _TEXT = "is not supported yet and is read as plain text"
+_Rows = tuple[tuple[re.Pattern[str], str, str], ...]
 
-#: (pattern, what it means in other programs), in the order of the notes
-_SYNTAX = (
-    (re.compile(r"\([^()\n]*:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)"), "a weighted prompt"),
-    (re.compile(r"\(\([^()\n]+\)\)|\[\[[^\[\]\n]+\]\]"), "a weighted prompt"),
-    (re.compile(r"\{[^{}\n]*\|[^{}\n]*\}"), "a choice of words"),
-    (re.compile(r"(?<![A-Za-z0-9_])__[A-Za-z0-9*][\w./*-]*?__(?![A-Za-z0-9_])"), "a wildcard"),
-    (re.compile(r"\[[^\[\]\n]*(?:\|[^\[\]\n]*|:\s*(?:\d+\.?\d*|\.\d+)\s*)\]"), "prompt editing"),
-    (re.compile(r"\b(?:BREAK|AND)\b(?=[^\n]*[a-z])|(?<=[a-z.,;)] )BREAK\b"), "a prompt in parts"),
-    (re.compile(r"^[ \t]*[\"']?\d+[\"']?\s*:\s*(?![\d/])[^\n:]+", re.MULTILINE), "a prompt for a frame"),
+#: (pattern, what it means in other programs, what is done with it), in the order of the notes
+_ALWAYS: _Rows = (
+    (re.compile(r"\{[^{}\n]*\|[^{}\n]*\}"), "a choice of words", _TEXT),
+    (re.compile(r"(?<![A-Za-z0-9_])__[A-Za-z0-9*][\w./*-]*?__(?![A-Za-z0-9_])"), "a wildcard", _TEXT),
+    (re.compile(r"^[ \t]*[\"']?\d+[\"']?\s*:\s*(?![\d/])[^\n:]+", re.MULTILINE), "a prompt for a frame", _TEXT),
+)
+_NOT_A1111: _Rows = (
+    (
+        re.compile(r"\[[^\[\]\n]*(?:\|[^\[\]\n]*|:\s*(?:\d+\.?\d*|\.\d+)\s*)\]"),
+        "prompt editing",
+        "is not supported yet and is read as text of less weight",
+    ),
+    (re.compile(r"\bAND\b(?=[^\n]*[a-z])"), "a prompt in parts", _TEXT),
+    (
+        re.compile(r"[\w)](?:\+{2,}|-{2,})(?=[\s,.]|$)|\)\.(?:and|blend)\("),
+        "the notation of compel",
+        "is read as plain text without `--prompt-syntax compel`",
+    ),
+)
+_NOT_COMPEL: _Rows = (
+    (
+        re.compile(r"\([^()\n]*:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)"),
+        "a weighted prompt",
+        "is written `(words)1.2` for compel, and is read as plain text",
+    ),
+    (re.compile(r"\b(?:BREAK|AND)\b(?=[^\n]*[a-z])"), "a prompt in parts", _TEXT),
+)
+_ROWS: Mapping[PromptSyntax, _Rows] = MappingProxyType(
+    {"a1111": _ALWAYS + _NOT_A1111, "compel": _ALWAYS + _NOT_COMPEL, "plain": ()}
 )
 _EXTRA_NETWORK = re.compile(
     r"<(?P<kind>lora|lyco|hypernet):(?P<name>[^:<>\s]+)(?::(?P<scale>[+-]?[\d.]+))?[^<>\s]*>", re.I
 )
 
 
-def unsupported_syntax(prompts: Iterable[str]) -> tuple[str, ...]:
+def unsupported_syntax(prompts: Iterable[str], syntax: PromptSyntax = "a1111") -> tuple[str, ...]:
     """Return a note for each kind of unsupported syntax in prompts, naming its first use.
 
-    >>> unsupported_syntax(["a (red:1.3) ball", "a fox <lora:ink:0.8>"])
-    ('`(red:1.3)`: a weighted prompt is not supported yet and is read as plain text', \
+    >>> unsupported_syntax(["a [fox:dog:0.5]", "a fox <lora:ink:0.8>"])
+    ('`[fox:dog:0.5]`: prompt editing is not supported yet and is read as text of less weight', \
 '`<lora:ink:0.8>` in a prompt applies no LoRA: add `--lora ink@0.8`')
     """
     prompts = tuple(dict.fromkeys(prompts))
-    notes = {}
-    for pattern, meaning in _SYNTAX:
+    notes = []
+    for pattern, meaning, effect in _ROWS[syntax]:
         found = next((match[0] for prompt in prompts if (match := pattern.search(prompt))), None)
-        if found is not None and meaning not in notes:
-            notes[meaning] = f"`{_shortened(found.strip())}`: {meaning} {_TEXT}"
-    return (*notes.values(), *_extra_networks(prompts))
+        if found is not None:
+            notes.append(f"`{_shortened(found.strip())}`: {meaning} {effect}")
+    return (*notes, *_extra_networks(prompts))
 
 
 def _extra_networks(prompts: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import torch
 from animdiff_cli.core.model_parts import NETWORKS, TOKENIZERS, parts_of, tokenizers_of
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model, read_config
-from animdiff_cli.diffusion.text import check_tokenizer
+from animdiff_cli.diffusion.text_encoders import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.motion.unet import UNet
 from animdiff_cli.weights.completeness import build_on_meta

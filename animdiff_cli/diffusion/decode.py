@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from animdiff_cli.diffusion.text import Report, ignore_report
+from animdiff_cli.diffusion.text_encoders import Report, ignore_report
 from animdiff_cli.errors import DeviceError, IntegrityError
 
 OnDecoded = Callable[[int, int], None]  # (frames done, frames in total)

@@ -27,6 +27,8 @@ _ADVANCED_KEYS = {"text_encoder": "text_encoders_0", "text_encoder_2": "text_enc
 SDXL_KEYS = {part.name: part.embedding_key for part in MODEL_PARTS if part.embedding_key}
 #: tokens of one prompt without start and end
 MAX_VECTORS = 75
+#: matches the tokens of an embedding after its first
+CONTINUED = r"<\|[^|]*\|[1-9]\d*\|>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.curves import series
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import (
@@ -31,7 +32,8 @@ from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.predictors import guided, unet_predictor
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
-from animdiff_cli.diffusion.text import PromptEmbeds, Report, ignore_report
+from animdiff_cli.diffusion.text import equally_long
+from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
 
@@ -39,7 +41,7 @@ from animdiff_cli.motion.unet import UNet
 class EncodePrompt(Protocol):
     """Encode one prompt for the UNet. None is the unconditional prompt."""
 
-    def __call__(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds: ...
+    def __call__(self, prompt: str | None, *, clip_skip: int, syntax: PromptSyntax) -> PromptEmbeds: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def sample_latents(
     latents, passes = noise, max(1, config.free_init)
     scheduler.set_timesteps(config.steps)
     timeline = replace(config.timeline, calls=len(scheduler.timesteps))
-    conditions = encode_conditions(pipe, config, timeline, callbacks.report)
+    conditions = encode_conditions(pipe, config, timeline)
     with prepared(conditions, pipe.unet) as ready:
         if config.has_guidance:
             predict = guided(unet_predictor(pipe.unet, ready, rows=2), series(config.guidance_scale, timeline))
@@ -138,22 +140,23 @@ def _on_step_of_pass(
     on_step(number * total + done, passes * total, latents)
 
 
-def encode_conditions(
-    pipe: Pipeline, config: GenerateConfig, timeline: Timeline | None = None, report: Report = ignore_report
-) -> list[Condition]:
+def encode_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline | None = None) -> list[Condition]:
     """Encode the prompt, and before it the negative prompt if guidance is on; add the conditions of `pipe`.
 
     `timeline` counts the calls of the predictor; by default one per step.
     """
     timeline = timeline or config.timeline
+    encode = partial(pipe.encode, clip_skip=config.clip_skip, syntax=config.prompt_syntax)
     prompts = [config.negative_prompt or None, config.prompt] if config.has_guidance else [config.prompt]
-    texts = {prompt: pipe.encode(prompt, clip_skip=config.clip_skip, report=report) for prompt in reversed(prompts)}
-    embeds = torch.cat([texts[prompt].embeds for prompt in prompts])
-    pooled = [text for prompt in prompts if (text := texts[prompt].pooled) is not None]
+    encoded = equally_long({prompt: encode(prompt) for prompt in prompts}, empty=partial(encode, ""))
+    texts = [encoded[prompt] for prompt in prompts]
     conditions: list[Condition] = [
-        PromptCondition(embeds, share_early_layers=all(condition.keeps_rows_equal for condition in pipe.conditions))
+        PromptCondition(
+            torch.cat([text.embeds for text in texts]),
+            share_early_layers=all(condition.keeps_rows_equal for condition in pipe.conditions),
+        )
     ]
-    if pooled:
+    if pooled := [text.pooled for text in texts if text.pooled is not None]:
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
         conditions.append(SdxlCondition(torch.cat(pooled), sizes))

@@ -11,6 +11,7 @@ from torch import Tensor
 from animdiff_cli.config.keywords import GenerateSettings
 from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.conditions import Condition
@@ -20,7 +21,8 @@ from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
-from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt
+from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
@@ -100,10 +102,9 @@ class Animator:
         parts = self.components
         return Pipeline(parts.unet, parts.vae, self._encode, self.conditions)
 
-    def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
-        if prompt is not None:
-            prompt = expand_embeddings(prompt, self.embeddings)
-        return encode_prompt(self.components, prompt, clip_skip=clip_skip, report=report)
+    def _encode(self, prompt: str | None, *, clip_skip: int, syntax: PromptSyntax) -> PromptEmbeds:
+        expand = partial(expand_embeddings, embeddings=self.embeddings)
+        return encode_prompt(self.components, prompt, clip_skip=clip_skip, syntax=syntax, expand=expand)
 
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
         """Replace `auto` in the config by the chosen values, so that the recipe contains them."""

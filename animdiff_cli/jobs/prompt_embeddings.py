@@ -10,6 +10,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.embedding_words import contains_word, embedding_names
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.jobs.prompts import effective_prompts
 from animdiff_cli.registry.store import locate
 
 ORIGIN = "`embedding:` in a prompt"
@@ -44,11 +45,6 @@ def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequen
                 f"`{word}` is in no prompt, so `--embedding {text}` has no effect",
                 hint=f"write `{word}` into `--prompt` or `--negative`",
             )
-
-
-def effective_prompts(config: GenerateConfig) -> list[str]:
-    """List the prompts that are encoded: the negative one only with guidance."""
-    return [config.prompt, *([config.negative_prompt] if config.has_guidance else [])]
 
 
 def _located_word(ref: ModelRef) -> str | None:

@@ -11,7 +11,6 @@ from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.curves import Curve, largest
-from animdiff_cli.core.prompt_syntax import unsupported_syntax
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
@@ -23,7 +22,8 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags
-from animdiff_cli.jobs.prompt_embeddings import effective_prompts, reject_unused_embeddings, with_named_embeddings
+from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
+from animdiff_cli.jobs.prompts import check_prompts
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
@@ -103,6 +103,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     (job,) = _jobs(resolved, (), (), 1)
     config = resolved.build(prompt=job.prompt, seed=job.seed)
     _check_prediction(config, plan.weights.files.model)
+    check_prompts([config])
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
     _check_memory(config, plan.device, plan.weights)
@@ -125,7 +126,7 @@ def _plan(
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)
-    notes = unsupported_syntax(prompt for config in configs for prompt in effective_prompts(config))
+    notes = check_prompts(configs)
     drawn = not seeds and "seed" not in resolved.values
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))

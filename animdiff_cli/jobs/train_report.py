@@ -13,7 +13,7 @@ from animdiff_cli.core.events import Emit, Note, Writing, Written
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.text import json_line
 from animdiff_cli.diffusion.build import Components
-from animdiff_cli.diffusion.text import PromptEmbeds
+from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.jobs.recipe import PACKAGES
 from animdiff_cli.jobs.train_plan import TrainPlan, sample_settings
 from animdiff_cli.jobs.train_stages import TrainingModels

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from animdiff_cli.diffusion.build import silence_libraries
 from animdiff_cli.diffusion.source import read_config
-from animdiff_cli.diffusion.text import MAX_TOKENS, Report, check_tokenizer, report_truncation
+from animdiff_cli.diffusion.text_encoders import MAX_TOKENS, Report, check_tokenizer, report_truncation
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.weights.folders import weight_files

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.formats import format_of
 from animdiff_cli.diffusion.decode import Vae, decode
 from animdiff_cli.diffusion.pipeline import Pipeline, sample_latents
-from animdiff_cli.diffusion.text import PromptEmbeds, Report
+from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.motion.unet import UNet
 from animdiff_cli.outputs import write_clip
 
@@ -52,8 +53,8 @@ class Sampler:
         frames = self.frames(config, num_frames)
         return write_clip(frames, config.fps, path, format_of(path), recipe, overwrite=True)
 
-    def _encode(self, prompt: str | None, *, clip_skip: int, report: Report) -> PromptEmbeds:
-        """Look the embeddings up; training encodes every prompt with a clip skip of 0."""
+    def _encode(self, prompt: str | None, *, clip_skip: int, syntax: PromptSyntax) -> PromptEmbeds:
+        """Look the embeddings up; training encodes every prompt as plain text with a clip skip of 0."""
         text = self.text(prompt)
         return PromptEmbeds(self._on_device(text.embeds), None if text.pooled is None else self._on_device(text.pooled))
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.outputs import read_recipe
+from animdiff_cli.outputs.read import read_clip
 
 
 def test_every_prompt_is_rendered_with_every_seed_and_weights_load_once(animdiff, toy):
@@ -45,8 +46,33 @@ def test_inspect_without_json_is_yaml_for_people(animdiff, toy):
 
 
 def test_a_repeated_note_is_said_once(animdiff, toy):
-    result = animdiff(*toy, "--prompt", "fox " * 50, "--seed", 1, "--seed", 2, "--steps", 1)
-    assert result.stderr.count("note: the prompt is longer") == 1
+    result = animdiff(*toy, "--prompt", "fox AND dog " * 50, "--seed", 1, "--seed", 2, "--steps", 1)
+    assert result.exit_code == 0
+    assert result.stderr.count("note: `AND`: a prompt in parts") == 1
+
+
+def test_weights_and_their_syntax_reach_the_frames_and_the_recipe(animdiff, toy, here):
+    prompt = "a (red:1.9) ball BREAK [snow]"
+    for name, more in {"a": [], "b": [], "plain": ["--prompt-syntax", "plain"]}.items():
+        assert animdiff(*toy, "--prompt", prompt, "--seed", 1, "-o", f"{name}.gif", *more).exit_code == 0
+    frames = [read_clip(here / f"{name}.gif").frames for name in ("a", "b", "plain")]
+    assert np.array_equal(frames[0], frames[1]) and not np.array_equal(frames[0], frames[2])
+    configs = [read_recipe(here / f"{name}.gif")["config"] for name in ("a", "plain")]
+    assert ["prompt_syntax" in config for config in configs] == [False, True]
+    assert configs[0]["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more", "message"),
+    [
+        ("a (fox:nan)", [], "the weight nan in a prompt is not a number"),
+        ("a (fox)1000", ["--prompt-syntax", "compel"], "the weight 1000 in a prompt is not a number"),
+    ],
+)
+def test_a_weight_that_cannot_be_meant_is_found_before_weights_load(animdiff, toy, here, prompt, more, message):
+    result = animdiff(*toy, "--prompt", prompt, "--seed", 1, *more)
+    assert result.exit_code == 2 and message in result.stderr and "hint:" in result.stderr
+    assert "loading" not in result.stderr and not (here / "animdiff-out").exists()
 
 
 def test_without_motion_each_frame_is_the_still_its_noise_makes(animdiff, toy, parts, here):
@@ -109,11 +135,11 @@ def test_a_sampler_can_be_named(animdiff, toy, scheduler):
 
 
 def test_syntax_of_other_programs_is_noted_in_a_dry_run_and_in_a_render(animdiff, toy):
-    words = [*toy, "--prompt", "a (red:1.4) ball BREAK <lora:ink:1>", "--seed", 1, "-o", "a.gif"]
+    words = [*toy, "--prompt", "a (red:1.4) ball AND [snow|rain] <lora:ink:1>", "--seed", 1, "-o", "a.gif"]
     for result in (animdiff(*words, "--dry-run"), animdiff(*words)):
         assert result.exit_code == 0
         notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
-        assert [note.split("`")[1] for note in notes] == ["(red:1.4)", "BREAK", "<lora:ink:1>"]
+        assert [note.split("`")[1] for note in notes] == ["[snow|rain]", "AND", "<lora:ink:1>"]
     assert animdiff(*toy, "--set", "prompt=", "--seed", 1, "--dry-run").exit_code == 0
 
 

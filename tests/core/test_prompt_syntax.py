@@ -6,24 +6,39 @@ from animdiff_cli.core.prompt_syntax import unsupported_syntax
 @pytest.mark.parametrize(
     ("prompt", "named"),
     [
-        ("a (red:1.3) ball", "`(red:1.3)`: a weighted prompt"),
-        ("a ((red)) ball", "`((red))`: a weighted prompt"),
-        ("a (embedding:x:0.5)", "`(embedding:x:0.5)`: a weighted prompt"),
-        ("a {red|blue} ball", "`{red|blue}`: a choice of words"),
-        ("a __colour__ ball", "`__colour__`: a wildcard"),
-        ("a [fox:dog:0.5]", "`[fox:dog:0.5]`: prompt editing"),
+        ("a {red|blue} ball", "`{red|blue}`: a choice of words is not supported yet"),
+        ("a __colour__ ball", "`__colour__`: a wildcard is not supported yet"),
+        ("a [fox:dog:0.5]", "`[fox:dog:0.5]`: prompt editing is not supported yet and is read as text of less weight"),
         ("a [fox|dog]", "`[fox|dog]`: prompt editing"),
-        ("a ball BREAK in a meadow", "`BREAK`: a prompt in parts"),
         ("a fox AND a dog", "`AND`: a prompt in parts"),
         ("0: a fox", "`0: a fox`: a prompt for a frame"),
         ("a fox\n16: a dog", "`16: a dog`: a prompt for a frame"),
         ("a fox <hypernet:ink:1>", "`<hypernet:ink:1>`: a hypernetwork"),
+        ("a red++ fox", "`d++`: the notation of compel is read as plain text without `--prompt-syntax compel`"),
+        ('("a fox", "snow").and()', "`).and(`: the notation of compel"),
     ],
 )
 def test_each_kind_of_syntax_is_named_once(prompt, named):
     notes = unsupported_syntax([prompt, prompt, f"{prompt} "])
     assert len(notes) == 1
-    assert notes[0].startswith(named) and notes[0].endswith("is read as plain text")
+    assert notes[0].startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("a (red:1.3) ball", "`(red:1.3)`: a weighted prompt is written `(words)1.2` for compel"),
+        ("a ball BREAK in a meadow", "`BREAK`: a prompt in parts"),
+        ("a red++ {a|b} fox", "`{a|b}`: a choice of words"),
+    ],
+)
+def test_compel_has_notes_of_its_own(prompt, named):
+    (note,) = unsupported_syntax([prompt], "compel")
+    assert note.startswith(named)
+
+
+def test_text_that_is_plain_by_choice_gives_no_note():
+    assert unsupported_syntax(["a (red:1.3) [fox|dog]++ {a|b} BREAK __c__"], "plain") == ()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +63,7 @@ def test_a_lora_in_a_prompt_is_answered_with_the_flag(prompt, flag):
         "A FOX AND A DOG",
         "snake_case and __init",
         "time is 10:30, ratio (16:9 or so)",
+        "a (red:1.3) ball, ((snow)) [night] BREAK a fox, well-known -- C+",
         "a <b> c, {x}, [y], a|b",
         "",
     ],
@@ -57,5 +73,5 @@ def test_plain_text_gives_no_note(prompt):
 
 
 def test_long_syntax_is_shortened():
-    (note,) = unsupported_syntax([f"({'x' * 100}:1.2)"])
-    assert len(note) < 110
+    (note,) = unsupported_syntax([f"[{'x' * 100}|y]"])
+    assert len(note) < 120

@@ -10,7 +10,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from animdiff_cli.core.embedding_words import contains_word
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.embeddings import add_embeddings, check_words, expand_embeddings, open_embedding
-from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
+from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.diffusion.text_encoders import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
 from tests.conftest import byte_tokenizer
 
@@ -115,3 +116,19 @@ def test_two_files_that_record_the_same_word_are_refused(load, vectors, other):
     with pytest.raises(UsageError, match="is given twice") as error:
         check_words([cat, load({token: vectors}, f"{name}.safetensors")])
     assert error.value.hint == f"`cat` and `{name}` both have it: leave one of them out"
+
+
+def test_a_weight_counts_for_every_vector_and_no_inversion_is_cut(load, vectors, encoder):
+    tokenizer, embedding = byte_tokenizer(), load({"emb_params": vectors})
+    components = Components(None, None, encoder, tokenizer, "epsilon", "linear", None)
+    add_embeddings(tokenizer, encoder, [embedding])
+
+    def encode_with(prompt):
+        return encode_prompt(components, prompt, expand=lambda text: expand_embeddings(text, [embedding])).embeds
+
+    plain, weighted = (encode_with(prompt)[0] for prompt in ("b easynegative", "b (EasyNegative:1.5)"))
+    ratio = (weighted / plain).median(dim=1).values  # of all features of a token
+    assert torch.allclose(ratio[2:5] / ratio[0], torch.tensor(1.5))
+    assert torch.allclose(ratio[[1, 5, 20]], ratio[0])
+    long = encode_with("x" * 73 + " easynegative")
+    assert torch.equal(long[:, 77:], encode_with("easynegative"))

@@ -96,7 +96,7 @@ def sampled(pipe, *, on_step=lambda done, total, latents: None, **settings):
 def test_passes_of_the_loop_equal_passes_made_by_hand(pipe):
     generator = seeded_generator(5)
     noise, scheduler = initial_noise(generator, 3, 8, 8), make_scheduler("ddim")
-    text = pipe.encode("a fox", clip_skip=0, report=print).embeds
+    text = pipe.encode("a fox", clip_skip=0, syntax="a1111").embeds
 
     def denoised(latents):
         scheduler.set_timesteps(2)

@@ -16,7 +16,7 @@ from animdiff_cli.diffusion.noise import seeded_generator
 from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions
 from animdiff_cli.diffusion.predictors import guided, unet_predictor
 from animdiff_cli.diffusion.schedulers import make_scheduler
-from animdiff_cli.diffusion.text import PromptEmbeds
+from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.motion import plug
 
 TIMESTEP = torch.tensor(500)

@@ -234,3 +234,30 @@ def test_the_vae_stays_in_float32_where_half_precision_would_overflow(toy_sdxl_m
     parts = load_components(toy_sdxl_model, DevicePlan("cpu", 0, "fp16"))
     assert (parts.vae.dtype, parts.unet.dtype) == (torch.float32, torch.float16)
     assert load_components(toy_sdxl_model, DevicePlan("cpu", 0, "bf16")).vae.dtype == torch.bfloat16
+
+
+def test_long_prompts_go_through_both_encoders_alike(exact):
+    first, second = (encode_prompt(exact, text) for text in ("a fox", "in (snow:1.2)"))
+    both = encode_prompt(exact, "a fox BREAK in (snow:1.2)")
+    assert (both.embeds - torch.cat([first.embeds, second.embeds], dim=1)).abs().max() < 1e-12
+    assert (both.pooled - first.pooled).abs().max() < 1e-12
+
+
+def test_each_encoder_of_sdxl_keeps_its_own_mean(exact):
+    plain, weighted = (encode_prompt(exact, text).embeds for text in ("a fox", "(a fox:1.4)"))
+    width = exact.text_encoder.config.hidden_size
+    for part in (slice(0, width), slice(width, None)):
+        factors = torch.tensor([1.0, *[1.4] * 4, *[1.0] * 72], dtype=torch.float64)[None, :, None]
+        expected = plain[..., part] * factors
+        expected = expected * (plain[..., part].mean() / expected.mean())
+        assert (weighted[..., part] - expected).abs().max() < 1e-9
+
+
+def test_the_negative_prompt_is_padded_to_the_length_of_the_prompt(exact):
+    config = config_of(negative="blur").model_copy(update={"prompt": "a fox BREAK snow"})
+    condition, sdxl = encode_conditions(pipeline_of(exact), config)
+    assert condition.embeds.shape[:2] == (2, 154)
+    assert torch.equal(condition.embeds[:1, 77:], encode_prompt(exact, "").embeds)
+    assert torch.equal(sdxl.pooled[:1], encode_prompt(exact, "blur").pooled)
+    without = config_of().model_copy(update={"prompt": "a fox BREAK snow"})
+    assert not encode_conditions(pipeline_of(exact), without)[0].embeds[0].any()

@@ -6,7 +6,8 @@ from transformers import CLIPTokenizer
 
 from animdiff_cli.diffusion.build import check_model_folder, load_components
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.text import check_tokenizer, encode_prompt
+from animdiff_cli.diffusion.text import encode_caption, encode_prompt, equally_long
+from animdiff_cli.diffusion.text_encoders import check_tokenizer
 from animdiff_cli.errors import IntegrityError
 
 PLAN = DevicePlan("cpu", 0, "fp32")
@@ -33,18 +34,80 @@ def test_clip_skip_reads_an_earlier_layer_through_the_final_norm(parts, skip):
     assert (ours - expected).abs().max() < 1e-6
 
 
-def test_a_prompt_that_is_too_long_is_cut_and_says_where(parts):
+def plainly(parts, text):
+    """Encode one chunk of text as diffusers does."""
+    tokens = parts.tokenizer(text, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    with torch.no_grad():
+        return parts.text_encoder(tokens).last_hidden_state
+
+
+@pytest.mark.parametrize("text", ["", "a fox", "x" * 75, "16:9, f/1.8: (", "a <b>, {c}!"])
+@pytest.mark.parametrize("syntax", ["a1111", "plain"])
+def test_a_prompt_of_one_chunk_without_weights_is_what_diffusers_encodes(parts, text, syntax):
+    text = text if syntax == "plain" else text.replace("(", "")
+    assert torch.equal(encode_prompt(parts, text, syntax=syntax).embeds, plainly(parts, text))
+
+
+def emphasised(embeds, weights):
+    """A1111's arithmetic: `weights` of tokens from the first word on, and the mean of before."""
+    factors = torch.tensor([1.0, *weights, *[1.0] * (76 - len(weights))])
+    weighted = embeds * factors[None, :, None]
+    return weighted * (embeds.mean() / weighted.mean())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_multiply_embeddings_and_keep_the_mean(parts, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in parts.text_encoder.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    ours = encode_prompt(parts, "a (red:1.3) [ox]").embeds
+    assert (ours - emphasised(plainly(parts, "a red ox"), [1, 1.3, 1.3, 1.3, 1 / 1.1, 1 / 1.1])).abs().max() < 1e-5
+    assert (ours - plainly(parts, "a red ox")).abs().max() > 1e-2
+
+
+def test_plain_syntax_has_no_weights(parts):
+    assert torch.equal(encode_prompt(parts, "a (b:1.3)", syntax="plain").embeds, plainly(parts, "a (b:1.3)"))
+
+
+def test_long_prompts_are_chunks_in_a_row(parts):
+    ours = encode_prompt(parts, "x" * 75 + "y" * 10).embeds
+    assert ours.shape == (1, 154, 32)
+    letters = parts.tokenizer("x" * 75 + "y" * 10).input_ids[76:-1]
+    row = [512, *letters, *[513] * (76 - len(letters))]
+    with torch.no_grad():
+        inner = parts.text_encoder(torch.tensor([row])).last_hidden_state
+    chunks = torch.cat([plainly(parts, "x" * 75 + "y" * 10), inner], dim=1)
+    assert (ours - chunks).abs().max() < 1e-5
+
+
+def test_break_begins_a_chunk_and_each_chunk_keeps_its_mean(parts):
+    ours = encode_prompt(parts, "a fox BREAK (red:1.5)").embeds
+    expected = torch.cat([plainly(parts, "a fox"), emphasised(plainly(parts, "red"), [1.5] * 3)], dim=1)
+    assert (ours - expected).abs().max() < 1e-5
+
+
+def test_half_precision_keeps_its_dtype(parts):
+    parts.text_encoder.to(torch.bfloat16)
+    assert encode_prompt(parts, "a (red:1.3) fox").embeds.dtype == torch.bfloat16
+
+
+def test_texts_are_padded_with_the_empty_prompt(parts):
+    texts = {prompt: encode_prompt(parts, prompt) for prompt in ("a BREAK b BREAK c", "blur")}
+    long, short = equally_long(texts, empty=lambda: encode_prompt(parts, "")).values()
+    assert long.embeds is texts["a BREAK b BREAK c"].embeds
+    empty = plainly(parts, "")
+    assert torch.equal(short.embeds, torch.cat([plainly(parts, "blur"), empty, empty], dim=1))
+
+
+def test_a_caption_is_one_chunk_of_plain_text_and_says_what_is_cut(parts):
     said = []
-    encode_prompt(parts, "x" * 75 + "left out", report=said.append)
+    assert torch.equal(encode_caption(parts, "a (b:1.3)", said.append).embeds, plainly(parts, "a (b:1.3)"))
+    assert said == []
+    long = "x" * 75 + "left out"
+    assert torch.equal(encode_caption(parts, long, said.append).embeds, plainly(parts, long))
     assert len(said) == 1
     assert "75 tokens" in said[0]
     assert "left" in said[0].replace(" ", "")
-
-
-def test_a_prompt_that_fits_says_nothing(parts):
-    said = []
-    encode_prompt(parts, "x" * 75, report=said.append)
-    assert said == []
 
 
 def test_a_tokenizer_of_two_tokens_is_refused(parts, tmp_path):

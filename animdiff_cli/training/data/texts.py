@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animdiff_cli.diffusion.build import Components
-from animdiff_cli.diffusion.text import PromptEmbeds, Report, encode_prompt, ignore_report
+from animdiff_cli.diffusion.text import encode_caption
+from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.training.data.latents import sha256_of_module, sha256_of_values
 from animdiff_cli.weights.files import read_tensors, write_tensors
@@ -40,7 +41,7 @@ class TextCache:
         for caption in dict.fromkeys(captions):
             if not self._path(caption).is_file():
                 messages: set[str] = set()  # both tokenizers of SDXL report the same
-                text = encode_prompt(components, caption, report=messages.add)
+                text = encode_caption(components, caption, messages.add)
                 for message in sorted(messages):
                     report(message)
                 tensors = {"text": text.embeds} | ({} if text.pooled is None else {"pooled": text.pooled})
