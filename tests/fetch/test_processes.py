@@ -73,9 +73,11 @@ def test_random_kills_never_corrupt_the_file_or_lose_recorded_bytes(site, make_b
     url = site.put("/f", data, seconds_per_block=0.1)
     sha256 = hashlib.sha256(data).hexdigest() if is_known else None
     resumable = 0
-    for _ in range(KILLS):
+    for kill in range(10 * KILLS):
+        if kill >= KILLS and resumable:
+            break
         process = start(fetch_file, url, target, sha256)
-        process.join(rng.uniform(0.02, 0.25))
+        process.join(rng.uniform(0.02, 0.25) * (1 + kill // KILLS))  # longer where a busy machine receives nothing
         assert process.exitcode is None
         process.kill()
         process.join()

@@ -88,16 +88,16 @@ def test_a_header_above_the_size_limit_is_not_read(tmp_path):
         read_header(path)
 
 
-def test_forty_gigabytes_are_identified_in_under_a_second(tmp_path):
+def test_forty_gigabytes_are_identified_in_under_a_second_of_cpu_time(tmp_path):
     size = 40 * 1024 * 320 * 320 * 1280
     shape = [size // 4 // 320, 320]
     key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
     path = write(tmp_path / "huge.safetensors", {key: entry(0, shape[0] * shape[1] * 4, shape)})
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size + shape[0] * shape[1] * 4)
-    began = time.perf_counter()
+    began = time.process_time()  # the time of the clock depends on what else the machine does
     assert identify(path).kind == "motion-module"
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 SITE = "down_blocks.0.motion_modules.0.temporal_transformer"
