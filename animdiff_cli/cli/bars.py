@@ -20,6 +20,7 @@ from animdiff_cli.core.events import (
     Prepared,
     StepDone,
     Trained,
+    WindowDone,
     Writing,
     Written,
 )
@@ -66,7 +67,13 @@ class _Bars:
                 self._show(f"loading {what}")
             case StepDone(step, total, job, jobs):
                 self._show(f"denoising clip {job}/{jobs}" if jobs > 1 else "denoising", step, total)
+                if step == 1:
+                    self._start_time = time.monotonic()
                 self._tail(f"{step}/{total} {format_speed(event, time.monotonic() - self._start_time)}")
+            case WindowDone(done, windows, step, total, job, jobs):
+                stage = f"denoising clip {job}/{jobs}" if jobs > 1 else "denoising"
+                self._show(stage, step - 1 + done / windows, total)
+                self._tail(f"{step}/{total}, window {done}/{windows}")
             case Trained(step, total):
                 self._first_train_step = self._first_train_step or (step, time.monotonic())
                 self._show("training", step, total)
@@ -88,7 +95,7 @@ class _Bars:
             case Note(message):
                 print_above(self._progress.console, f"note: {message}")
 
-    def _show(self, stage: str, done: int = 0, total: int | None = None) -> None:
+    def _show(self, stage: str, done: float = 0, total: int | None = None) -> None:
         if self._task is None or stage != self._stage:
             self._clear()
             self._progress.start()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from animdiff_cli.cli import generate_options as opt
+from animdiff_cli.cli import length_options as long
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, PresetOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.progress import show_progress
@@ -42,6 +43,13 @@ def generate(
     fps: opt.FpsOpt = None,
     motion_scale: opt.MotionScaleOpt = None,
     no_motion: opt.NoMotionOpt = False,
+    loop: long.LoopOpt = None,
+    context_length: long.ContextLengthOpt = None,
+    context_overlap: long.ContextOverlapOpt = None,
+    context_stride: long.ContextStrideOpt = None,
+    context_schedule: long.ContextScheduleOpt = None,
+    context_fuse: long.ContextFuseOpt = None,
+    context_mode: long.ContextModeOpt = None,
     width: opt.WidthOpt = None,
     height: opt.HeightOpt = None,
     output: opt.OutputOpt = None,

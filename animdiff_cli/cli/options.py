@@ -9,8 +9,8 @@ import typer
 from animdiff_cli.cli import complete
 from animdiff_cli.core.threads import prepare_threads
 
-MODELS, SAMPLING, MOTION, OUTPUT, DEVICE, SOURCES = "Models", "Sampling", "Motion", "Output", "Device", "Sources"
-GENERAL = "General"
+MODELS, SAMPLING, MOTION, LENGTH = "Models", "Sampling", "Motion", "Length"
+OUTPUT, DEVICE, SOURCES, GENERAL = "Output", "Device", "Sources", "General"
 
 
 def option(*names: str, help: str, panel: str, **more: Any) -> Any:

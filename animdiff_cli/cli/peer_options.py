@@ -11,6 +11,10 @@ HERE: Mapping[str, tuple[str, ...]] = {
     "--negative": ("negative-prompt", "neg", "neg-prompt", "n-prompt", "uncond", "negative-prompts"),
     "--prompt": ("text", "prompts", "positive", "positive-prompt"),
     "--frames": ("num-frames", "n-frames", "length", "video-length", "frame-count", "sample-n-frames", "max-frames"),
+    "--context-length": ("context", "context-frames", "window", "window-length", "context-batch-size"),
+    "--context-overlap": ("overlap", "window-overlap"),
+    "--context-fuse": ("fuse-method", "fuse"),
+    "--loop": ("closed-loop", "seamless", "is-loop"),
     "--fps": ("frame-rate", "framerate", "frames-per-second"),
     "--output": ("output-dir", "out-dir", "outdir", "out", "out-path", "output-path", "save-path", "output-folder"),
     "--steps": (
@@ -69,10 +73,6 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "control by pictures": ("controlnet", "control-image", "sparsectrl", "ip-adapter", "ip-adapter-scale"),
     "upscaling": ("upscale", "upscaler", "hires", "hires-fix", "highres-fix", "tile", "tiled"),
     "interpolation": ("interpolate", "rife", "film", "interpolation"),
-    "more frames than the motion module supports": (
-        *("context", "context-length", "context-frames", "context-overlap", "context-stride", "context-schedule"),
-        *("window", "loop", "closed-loop"),
-    ),
     "prompts that change over time": ("prompt-map", "prompt-travel", "prompt-schedule", "head-prompt", "tail-prompt"),
     "a mode for little memory": (
         *("low-vram", "lowvram", "medvram", "offload", "cpu-offload", "sequential-offload", "vae-slicing"),

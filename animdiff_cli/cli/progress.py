@@ -17,10 +17,13 @@ from animdiff_cli.core.events import (
     Prepared,
     StepDone,
     Trained,
+    WindowDone,
     Writing,
     ignore,
 )
 from animdiff_cli.core.text import format_duration
+
+SECONDS_PER_LINE = 60  # of a step in windows
 
 
 @contextmanager
@@ -73,11 +76,12 @@ def _reraise_lost_interrupts(emit: Emit) -> Iterator[Emit]:
 
 
 class PlainLines:
-    """Print one line when a stage begins and one per tenth of its steps."""
+    """Print one line when a stage begins and one per tenth of its steps; in a long step, one per minute."""
 
     def __init__(self) -> None:
         self._tenth = 0
         self._start_time = 0.0
+        self._line_time = time.monotonic()
         self._first_train_step = 0
 
     def __call__(self, event: Event) -> None:
@@ -86,6 +90,8 @@ class PlainLines:
                 print_err(f"loading {what}")
             case StepDone():
                 self._denoising_step(event)
+            case WindowDone():
+                self._denoising_window(event)
             case Trained():
                 self._training_step(event)
             case Prepared(what, done, total) if done == total:
@@ -106,9 +112,16 @@ class PlainLines:
         if tenth == self._tenth and event.step > 1:
             return
         self._tenth = tenth
+        self._line_time = time.monotonic()
         clip = f"clip {event.job}/{event.jobs}, " if event.jobs > 1 else ""
         speed = format_speed(event, time.monotonic() - self._start_time)
         print_err(f"{clip}step {event.step}/{event.total}{', ' if speed else ''}{speed}")
+
+    def _denoising_window(self, event: WindowDone) -> None:
+        if event.done < event.windows and time.monotonic() - self._line_time > SECONDS_PER_LINE:
+            self._line_time = time.monotonic()
+            clip = f"clip {event.job}/{event.jobs}, " if event.jobs > 1 else ""
+            print_err(f"{clip}step {event.step}/{event.total}, window {event.done}/{event.windows}")
 
     def _training_step(self, event: Trained) -> None:
         tenth = 10 * event.step // event.total

@@ -6,6 +6,9 @@ from typing import Required, TypedDict
 
 from animdiff_cli.core.choices import (
     BetaSchedule,
+    ContextFuse,
+    ContextMode,
+    ContextSchedule,
     Dtype,
     Easing,
     FreeInitFilter,
@@ -99,6 +102,22 @@ class GenerateSettings(TypedDict, total=False):
     """FreeInit: order of the Butterworth filter."""
     num_frames: int
     """Number of frames."""
+    loop: bool
+    """Render a loop: the last frame leads into the first."""
+    context_length: int | None
+    """Frames of a window; null: one window for a clip that fits into the module."""
+    context_overlap: int | None
+    """Frames that neighbouring windows share; null is a quarter of a window."""
+    context_stride: int | None
+    """`uniform` and `looped` add windows of every 2nd, 4th … frame, up to 2^(N-1)."""
+    context_schedule: ContextSchedule | None
+    """Order of the windows; null is `static`, and `looped` for a loop."""
+    context_fuse: ContextFuse | None
+    """Weights of overlapping windows; null is `pyramid`."""
+    context_mode: ContextMode
+    """What is windowed: the whole UNet (`unet`) or the temporal transformers alone (`plug`), which is faster and
+    needs memory for every frame; `auto` uses `plug` if memory allows.
+    """
     fps: float
     """Frames per second of the written clip."""
     width: int

@@ -8,6 +8,9 @@ from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
     BetaSchedule,
+    ContextFuse,
+    ContextMode,
+    ContextSchedule,
     Dtype,
     FreeInitFilter,
     LoraAlphaMode,
@@ -24,6 +27,8 @@ from animdiff_cli.errors import UsageError
 MAX_SEED = 2**64 - 1
 MAX_PROMPT = 10_000  # characters
 MAX_ENTRIES = 100  # of a list
+#: how a long clip is divided into windows
+CONTEXT_SETTINGS = tuple(f"context_{name}" for name in ("length", "overlap", "stride", "schedule", "fuse", "mode"))
 Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
@@ -102,6 +107,25 @@ class GenerateConfig(BaseModel):
     )
     free_init_order: int = Field(4, ge=1, le=20, description="FreeInit: order of the Butterworth filter.")
     num_frames: int = Field(16, ge=1, le=4096, description="Number of frames.")
+    loop: bool = Field(False, description="Render a loop: the last frame leads into the first.")
+    context_length: int | None = Field(
+        None, ge=2, le=1024, description="Frames of a window; null: one window for a clip that fits into the module."
+    )
+    context_overlap: int | None = Field(
+        None, ge=0, le=1023, description="Frames that neighbouring windows share; null is a quarter of a window."
+    )
+    context_stride: int | None = Field(
+        None, ge=1, le=10, description="`uniform` and `looped` add windows of every 2nd, 4th … frame, up to 2^(N-1)."
+    )
+    context_schedule: ContextSchedule | None = Field(
+        None, description="Order of the windows; null is `static`, and `looped` for a loop."
+    )
+    context_fuse: ContextFuse | None = Field(None, description="Weights of overlapping windows; null is `pyramid`.")
+    context_mode: ContextMode = Field(
+        "auto",
+        description="What is windowed: the whole UNet (`unet`) or the temporal transformers alone (`plug`), which is"
+        " faster and needs memory for every frame; `auto` uses `plug` if memory allows.",
+    )
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
     width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
@@ -116,7 +140,7 @@ class GenerateConfig(BaseModel):
     @property
     def timeline(self) -> Timeline:
         """What positions of curves and tracks refer to."""
-        return Timeline(self.num_frames, self.fps, self.steps)
+        return Timeline(self.num_frames, self.fps, self.steps, self.loop)
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:

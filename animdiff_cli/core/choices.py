@@ -49,6 +49,10 @@ InitialNoise = Literal["random", "free-noise"]
 FreeInitFilter = Literal["butterworth", "gaussian", "ideal"]
 #: how weights in prompts are written
 PromptSyntax = Literal["a1111", "compel", "plain"]
+#: order of context windows, weights where they overlap, and what is windowed
+ContextSchedule = Literal["static", "uniform", "looped", "batched"]
+ContextFuse = Literal["flat", "pyramid", "relative", "overlap-linear", "gauss-sigma"]
+ContextMode = Literal["auto", "plug", "unet"]
 LoraAlphaMode = Literal["alpha", "official"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
 Optimizer = Literal["adamw", "adamw8bit"]

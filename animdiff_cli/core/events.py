@@ -23,6 +23,18 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowDone:
+    """`done` of `windows` context windows of one denoising step are done. `StepDone` follows the last."""
+
+    done: int
+    windows: int
+    step: int  # the step they are of, from 1
+    total: int
+    job: int = 1
+    jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class FramesDecoded:
     """The VAE has decoded `done` of `total` frames of a clip."""
 
@@ -125,6 +137,7 @@ class Note:
 Event = (
     Loading
     | StepDone
+    | WindowDone
     | FramesDecoded
     | Measuring
     | Writing

@@ -20,10 +20,10 @@ class Vae(Protocol):
     config: Any
 
     @property
-    def dtype(self) -> torch.dtype: ...
+    def device(self) -> torch.device: ...
 
     @property
-    def device(self) -> torch.device: ...
+    def dtype(self) -> torch.dtype: ...
 
     def decode(self, z: Tensor, *, return_dict: bool) -> Any: ...
 
@@ -79,5 +79,5 @@ def _decode_chunk(vae: Vae, images: Tensor, report: Report) -> NDArray[np.uint8]
 
 
 def _run(vae: Vae, images: Tensor) -> Tensor:
-    decoded: Tensor = vae.decode(images.to(vae.dtype), return_dict=False)[0]
+    decoded: Tensor = vae.decode(images.to(vae.device, vae.dtype), return_dict=False)[0]
     return decoded

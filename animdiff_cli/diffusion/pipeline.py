@@ -30,10 +30,11 @@ from animdiff_cli.diffusion.decode import Vae, decode_chunks
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.predictors import guided, unet_predictor
+from animdiff_cli.diffusion.predictors import guided, unet_predictor, windowed
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import equally_long
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
+from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
 
@@ -59,6 +60,8 @@ class Callbacks:
     """Functions to call while a clip is rendered."""
 
     on_step: Callable[[int, int, Tensor], None] = lambda done, total, latents: None
+    #: (steps before this pass, steps in total, step of this pass from 0, windows done, windows of the step)
+    on_window: Callable[[int, int, int, int, int], None] = lambda before, steps, step, done, total: None
     on_decoded: Callable[[int, int], None] = lambda done, total: None
     report: Report = ignore_report  # receives notes for the user
 
@@ -81,11 +84,15 @@ def render(
 def sample_latents(
     pipe: Pipeline, config: GenerateConfig, callbacks: Callbacks = SILENT, *, noise: Tensor | None = None
 ) -> Tensor:
-    """Sample the latents of one clip, [1, 4, F, H/8, W/8] on the UNet's device.
+    """Sample the latents of one clip, [1, 4, F, H/8, W/8]: on the UNet's device, or on the CPU if the UNet is windowed.
 
     `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule and
     prediction type of `config` must be resolved: a name other than `auto`, and null only for `epsilon`.
     """
+    attached = plugged(pipe.unet)
+    spec = attached.motion.spec if attached else None
+    config = resolve_windows(config, spec)
+    windows = clip_windows(config, spec)
     generator = seeded_generator(config.seed)
     if noise is None:
         noise = draw_noise(generator, config)
@@ -99,8 +106,10 @@ def sample_latents(
     )
     latents, passes = noise, max(1, config.free_init)
     scheduler.set_timesteps(config.steps)
-    timeline = replace(config.timeline, calls=len(scheduler.timesteps))
+    calls = len(scheduler.timesteps)
+    timeline = replace(config.timeline, calls=calls)
     conditions = encode_conditions(pipe, config, timeline)
+    latents_device = torch.device("cpu") if windows else pipe.unet.device
     with prepared(conditions, pipe.unet) as ready:
         if config.has_guidance:
             predict = guided(unet_predictor(pipe.unet, ready, rows=2), series(config.guidance_scale, timeline))
@@ -111,10 +120,14 @@ def sample_latents(
             if number:  # FreeInit
                 alpha_cumprod = float(scheduler.alphas_cumprod[-1])
                 begin = mixed_noise(latents, noise, draw_noise(generator, config), alpha_cumprod, low_pass(config))
-            scheduler.set_timesteps(config.steps, device=pipe.unet.device)
-            latents = begin.to(pipe.unet.device) * scheduler.init_noise_sigma
+            scheduler.set_timesteps(config.steps, device=latents_device)
+            latents = begin.to(latents_device) * scheduler.init_noise_sigma
             on_step = partial(_on_step_of_pass, callbacks.on_step, number, passes)
-            latents = denoise(predict, scheduler, latents, generator=generator, conditions=ready, on_step=on_step)
+            denoiser = predict
+            if windows:
+                on_window = partial(callbacks.on_window, number * calls, passes * calls)
+                denoiser = windowed(predict, windows, calls, pipe.unet.device, on_window=on_window)
+            latents = denoise(denoiser, scheduler, latents, generator=generator, conditions=ready, on_step=on_step)
         return latents
 
 

@@ -4,7 +4,7 @@ A new way to run the UNet over a clip (context windows, guidance that varies by 
 here: it takes a predictor and returns one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.core.curves import Series
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
+
+OnWindow = Callable[[int, int, int], None]  # (step from 0, windows done, windows of the step)
 
 
 class Predictor(Protocol):
@@ -68,6 +71,35 @@ def guided(predict: Predictor, scale: Series) -> Predictor:
         return noise_uncond + by_frame * (noise_text - noise_uncond)
 
     return predict_guided
+
+
+def windowed(
+    predict: Predictor,
+    windows: Windows,
+    num_steps: int,
+    device: torch.device,
+    *,
+    on_window: OnWindow = lambda step, done, total: None,
+) -> Predictor:
+    """Predict window by window, and average where windows overlap.
+
+    Latents and the average stay where they are, on the CPU for example; one window at a time is on `device`. So memory
+    there does not grow with the length of the clip.
+    """
+
+    def predict_windows(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
+        fused = torch.zeros_like(latents)
+        of_step = windows.at(step, num_steps)
+        for done, window in enumerate(of_step, start=1):
+            places = torch.tensor(window.frames, device=latents.device)
+            in_clip = window.frames if frames is None else [frames[place] for place in window.frames]
+            part = predict(latents[:, :, places].to(device), timestep, step, in_clip).to(latents)
+            shares = torch.tensor(window.shares, dtype=latents.dtype, device=latents.device)
+            fused.index_add_(2, places, part * shares[:, None, None])
+            on_window(step, done, len(of_step))
+        return fused
+
+    return predict_windows
 
 
 def _merged(conditions: Sequence[Condition], call: UNetCall) -> dict[str, Any]:

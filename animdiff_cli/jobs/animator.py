@@ -12,7 +12,7 @@ from animdiff_cli.config.keywords import GenerateSettings
 from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import PromptSyntax
-from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, ignore
+from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, WindowDone, ignore
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.conditions import Condition
 from animdiff_cli.diffusion.device import DevicePlan
@@ -23,12 +23,13 @@ from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report
+from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.weights import CheckedWeights
-from animdiff_cli.motion import MotionModule, load_motion_module, plug
+from animdiff_cli.motion import MotionModule, MotionSpec, load_motion_module, plug
 from animdiff_cli.motion.lora import merge_motion_loras
 from animdiff_cli.outputs.spool import FrameSpool
 
@@ -86,9 +87,14 @@ class Animator:
         """
         config = self._resolved(config)
         _check_noise(noise, config)
+        if windows := clip_windows(config, self._spec):
+            emit(Note(f"{config.num_frames} frames in {windows}, mode {config.context_mode}"))
         plan = self.components.plan
         callbacks = Callbacks(
             on_step=lambda done, total, _latents: emit(StepDone(done, total, job, jobs)),
+            on_window=lambda before, steps, step, done, total: emit(
+                WindowDone(done, total, before + step + 1, steps, job, jobs)
+            ),
             on_decoded=lambda done, total: emit(FramesDecoded(done, total)),
             report=_reported_once(emit),
         )
@@ -106,6 +112,10 @@ class Animator:
         expand = partial(expand_embeddings, embeddings=self.embeddings)
         return encode_prompt(self.components, prompt, clip_skip=clip_skip, syntax=syntax, expand=expand)
 
+    @property
+    def _spec(self) -> MotionSpec | None:
+        return self.motion.spec if self.motion else None
+
     def _resolved(self, config: GenerateConfig) -> GenerateConfig:
         """Replace `auto` in the config by the chosen values, so that the recipe contains them."""
         traits = self.motion.spec.traits if self.motion else None
@@ -119,7 +129,7 @@ class Animator:
                 config.rescale_betas_zero_snr, self.components.rescale_betas_zero_snr, False
             ),
         }
-        return config.model_copy(update=changes)
+        return resolve_windows(config.model_copy(update=changes), self._spec)
 
 
 def _recorded(value: Any, own: Any, usual: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import cast
 
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.windows import too_long
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.missing_weights import refs_of
 from animdiff_cli.motion.spec import TRAITS
@@ -17,7 +18,7 @@ WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot")
 
 
 def check_compatibility(settings: Mapping[str, object]) -> None:
-    """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, too many frames, or PIA.
+    """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, too long a window, or PIA.
 
     Also for a motion scale without a motion module.
 
@@ -37,7 +38,7 @@ def check_compatibility(settings: Mapping[str, object]) -> None:
                 f"`{module.alias}` animates a given picture, which this version cannot render",
                 hint="use a module that renders from a prompt: `--motion-module mm-v3`",
             )
-        _check_frames(settings["num_frames"], module)
+        _check_windows(settings, module)
         for lora in found["motion_loras"]:
             _check_motion_lora(lora, module)
 
@@ -63,15 +64,13 @@ def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:
         )
 
 
-def _check_frames(num_frames: object, module: CatalogEntry) -> None:
-    """Raise `UsageError` for more frames than the module supports, before it is downloaded."""
+def _check_windows(settings: Mapping[str, object], module: CatalogEntry) -> None:
+    """Raise `UsageError` for context windows that are longer than the module's, before it is downloaded."""
     version = ARCHITECTURES.get(module.version) if module.version and module.version != "long" else None
     most = module.max_frames or (TRAITS[version].max_frames if version else None)
-    if module.sources and most and isinstance(num_frames, int) and num_frames > most:
-        raise UsageError(
-            f"{num_frames} frames: `{module.alias}` supports 1 to {most}",
-            hint=f"render at most {most} frames: `--frames {most}`",
-        )
+    length = settings["context_length"]
+    if module.sources and most and isinstance(length, int) and length > most:
+        raise too_long(length, most, f"`{module.alias}`")
 
 
 def _check_motion_lora(lora: CatalogEntry, module: CatalogEntry) -> None:

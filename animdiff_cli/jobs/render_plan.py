@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
-from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
@@ -18,6 +18,7 @@ from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.memory import require_memory
 from animdiff_cli.diffusion.schedulers import check_prediction
 from animdiff_cli.diffusion.source import open_model
+from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
@@ -106,6 +107,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     check_prompts([config])
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
+    clip_windows(config, plan.weights.motion_spec)
     _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
 
@@ -121,6 +123,7 @@ def _plan(
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
     check_noise_flags(resolved)
+    _reject_unused_windows(resolved)
     jobs = _jobs(resolved, prompts, seeds, repeat)
     configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
     check_compatibility(resolved.values)
@@ -130,7 +133,8 @@ def _plan(
     drawn = not seeds and "seed" not in resolved.values
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
-    weights = check_weights(find_weights(configs[0]), max(config.num_frames for config in configs))
+    weights = check_weights(find_weights(configs[0]))
+    clip_windows(configs[0], weights.motion_spec)
     reject_unused_embeddings(resolved, configs)
     _check_prediction(configs[0], weights.files.model)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
@@ -171,6 +175,17 @@ def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
         )
+
+
+def _reject_unused_windows(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` for `--context-length` and its like without a motion module: stills have no windows."""
+    for key in CONTEXT_SETTINGS:
+        flag = flag_name(key)
+        if resolved.values["motion_module"] is None and resolved.origins[key] == flag:
+            raise UsageError(
+                f"`{flag}` has no effect without a motion module: every frame is rendered alone",
+                hint=f"leave `{flag}` out, or name a module: `--motion-module mm-v3`",
+            )
 
 
 def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.jobs.recipe import recorded_settings
@@ -20,6 +20,7 @@ REPLACED: Mapping[str, object] = {
     "dtype": "auto",
     "prediction_type": None,
     "rescale_betas_zero_snr": None,
+    **dict.fromkeys(CONTEXT_SETTINGS),
 }
 
 #: whether a file is the clip of a config

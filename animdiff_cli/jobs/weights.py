@@ -59,6 +59,7 @@ class CheckedWeights:
     files: Weights
     patches: ModelPatches
     motion: WeightFile | None
+    motion_spec: MotionSpec | None
     motion_loras: tuple[LoraWeights, ...]
 
 
@@ -68,13 +69,13 @@ def find_weights(config: GenerateConfig) -> Weights:
     return Weights(**found, motion_version=config.motion_version, lora_alpha_mode=config.lora_alpha_mode)
 
 
-def check_weights(weights: Weights, num_frames: int) -> CheckedWeights:
+def check_weights(weights: Weights) -> CheckedWeights:
     """Open every file and check that it is complete, of its kind, and fits the others. Reads headers only.
 
     Raises `UsageError` for weights that do not fit together, `IntegrityError` for damaged files.
     """
     check_model(weights.model, needs_vae=weights.vae is None)
-    motion, spec = _open_motion(weights, num_frames) if weights.motion_module else (None, None)
+    motion, spec = _open_motion(weights) if weights.motion_module else (None, None)
     if weights.motion_loras and motion is None:
         raise UsageError(
             "a MotionLoRA changes a motion module, and this render has none",
@@ -93,14 +94,13 @@ def check_weights(weights: Weights, num_frames: int) -> CheckedWeights:
         for lora in weights.motion_loras
         if spec
     )
-    return CheckedWeights(weights, patches, motion, loras)
+    return CheckedWeights(weights, patches, motion, spec, loras)
 
 
-def _open_motion(weights: Weights, num_frames: int) -> tuple[WeightFile, MotionSpec]:
+def _open_motion(weights: Weights) -> tuple[WeightFile, MotionSpec]:
     assert weights.motion_module
     file, _ = open_kind(weights.motion_module, "motion-module", base=model_base(weights.model), model=weights.model)
     spec = read_motion_spec(weights.motion_module, weights.motion_version, file=file)
-    spec.check_frames(num_frames)
     check_fit(part_config(weights.model, "unet"), spec)
     return file, spec
 

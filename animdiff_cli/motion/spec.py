@@ -16,6 +16,7 @@ class VersionTraits:
     """Arithmetic that differs between published versions."""
 
     max_frames: int  # rows of the positional encoding
+    trained_frames: int  # of the clips it was trained on
     mid_block: bool  # a temporal transformer between the mid block's attention and second ResNet
     #: the GroupNorm of temporal transformers takes its statistics over all frames of a clip
     norm_across_frames: bool = False
@@ -31,14 +32,20 @@ class VersionTraits:
 #: From the official code: branch main for v1 to v3, branch sdxl for SDXL, and Hotshot-XL's repository. diffusers runs
 #: the temporal norm across frames and the ResNet norms per frame for every version, which is right for SDXL only.
 TRAITS: Mapping[MotionVersion, VersionTraits] = {
-    "v1": VersionTraits(max_frames=24, mid_block=False, resnet_norms_across_frames=True),
-    "v2": VersionTraits(max_frames=32, mid_block=True),
-    "v3": VersionTraits(max_frames=32, mid_block=False),
+    "v1": VersionTraits(max_frames=24, trained_frames=16, mid_block=False, resnet_norms_across_frames=True),
+    "v2": VersionTraits(max_frames=32, trained_frames=16, mid_block=True),
+    "v3": VersionTraits(max_frames=32, trained_frames=16, mid_block=False),
     "sdxl": VersionTraits(
-        max_frames=32, mid_block=False, norm_across_frames=True, beta_schedule="scaled_linear", beta_end=0.020
+        max_frames=32,
+        trained_frames=16,
+        mid_block=False,
+        norm_across_frames=True,
+        beta_schedule="scaled_linear",
+        beta_end=0.020,
     ),
     "hotshot": VersionTraits(
         max_frames=24,
+        trained_frames=8,
         mid_block=False,
         resnet_norms_across_frames=True,
         beta_schedule="scaled_linear",
@@ -62,6 +69,12 @@ class MotionSpec:
     @property
     def traits(self) -> VersionTraits:
         return TRAITS[self.version]
+
+    @property
+    def window_length(self) -> int:
+        """Frames of a window of a long clip: as trained. A module with more positions than published ones uses all."""
+        longer = self.max_frames > self.traits.max_frames
+        return self.max_frames if longer else min(self.traits.trained_frames, self.max_frames)
 
     def widths(self) -> dict[str, int]:
         """Width of every temporal transformer under its official name, `down_blocks.0.motion_modules.0` and so on."""

@@ -61,13 +61,18 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--prompt", "-"], "$(cat)"),
         (["--output", "-"], "name a file"),
         (["--output", ""], "name a file"),
-        (["--frames", 33], "32"),
         (["--guidance-scale", "0:1,40:2"], "`100%` for the last frame"),
         (["--motion-scale", "-1:1,0:2"], "in the order of the clip"),
         (["--motion-scale", "0:1,0%:2"], "leave one of them out"),
         (["--motion-scale", "0:nan"], "`1.0`"),
         (["--motion-scale", "steps:99:1"], "`100%` for the last step"),
         (["--set", "steps=0:1,50%:3"], "give one value"),
+        (["--context-length", 33], "--context-length 32"),
+        (["--context-overlap", 16], "--context-overlap 4"),
+        (["--loop", "--context-schedule", "static"], "looped"),
+        (["--context-schedule", "batched", "--context-overlap", 1], "leave `--context-overlap` out"),
+        (["--context-stride", 2], "uniform"),
+        (["--context-fuse", "relative", "--context-schedule", "uniform"], "pyramid"),
     ],
 )
 def test_2_for_what_cannot_be_meant(animdiff, toy, files, wrong, hint):
@@ -175,3 +180,10 @@ def test_6_for_a_model_whose_numbers_overflow(animdiff, toy, toy_model, here, fi
     assert result.exit_code == 6
     assert "NaN or infinity" in result.stderr
     assert files() == before
+
+
+def test_2_for_windows_without_a_motion_module(animdiff, toy_model, files):
+    result = animdiff("generate", "-m", toy_model, "--no-motion", "--prompt", "a fox", "--context-length", 8)
+    assert result.exit_code == 2
+    assert "`--context-length` has no effect without a motion module" in result.stderr
+    assert files() == []

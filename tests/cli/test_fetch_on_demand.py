@@ -168,18 +168,19 @@ def test_fetch_downloads_what_a_recipe_names(recipe, hub, animdiff):
     assert animdiff(*recipe, "--fetch", "-o", "fox.gif").stdout == "fox.gif\n"
 
 
-@pytest.mark.parametrize(("frames", "code"), [(33, 2), (32, 0)])
-def test_too_many_frames_are_refused_before_downloading(run, hub, frames, code):
-    result = run("--frames", frames, "--dry-run")
+@pytest.mark.parametrize(("length", "code"), [(33, 2), (32, 0)])
+def test_too_long_a_window_is_refused_before_downloading(run, hub, length, code):
+    result = run("--frames", 64, "--context-length", length, "--dry-run")
     assert result.exit_code == code
     assert hub.sent == 0
     if code:
-        assert "33 frames: `tiny-mm` supports 1 to 32" in result.stderr and "`--frames 32`" in result.stderr
+        assert "a window of 33 frames is longer than the 32 positions of `tiny-mm`" in result.stderr
+        assert "`--context-length 32`" in result.stderr
 
 
 @pytest.mark.parametrize(("module", "most"), [("mm-v1", 24), ("mm-v2", 32), ("animatelcm", 32), ("long-64", 64)])
 def test_the_catalog_knows_how_many_frames_a_module_supports(animdiff, module, most):
     words = ["generate", "--model", "sd15", "--motion-module", module, "--prompt", "a fox", "--dry-run"]
-    assert animdiff(*words, "--frames", most).exit_code == 0
-    result = animdiff(*words, "--frames", most + 1)
-    assert result.exit_code == 2 and f"`{module}` supports 1 to {most}" in result.stderr
+    assert animdiff(*words, "--context-length", most).exit_code == 0
+    result = animdiff(*words, "--context-length", most + 1)
+    assert result.exit_code == 2 and f"the {most} positions of `{module}`" in result.stderr

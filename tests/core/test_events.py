@@ -20,6 +20,7 @@ from animdiff_cli.core.events import (
     Saved,
     StepDone,
     Trained,
+    WindowDone,
     Writing,
     Written,
 )
@@ -27,6 +28,7 @@ from animdiff_cli.core.events import (
 EVENTS = (
     Loading("pocket"),
     StepDone(1, 20),
+    WindowDone(1, 11, 1, 20),
     FramesDecoded(1, 16),
     Measuring("a.gif", 1, 2),
     Writing(Path("a.gif")),

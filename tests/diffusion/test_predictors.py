@@ -10,11 +10,12 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import Curve, Series, series
 from animdiff_cli.core.where import Timeline
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, prepared
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.noise import seeded_generator
 from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions
-from animdiff_cli.diffusion.predictors import guided, unet_predictor
+from animdiff_cli.diffusion.predictors import guided, unet_predictor, windowed
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.motion import plug
@@ -141,6 +142,54 @@ def test_a_condition_amends_the_latents_after_each_step(unet, text, latents):
             )
         seen.append(steps)
     assert (seen[1][0] - seen[0][0] - 1).abs().max() < 1e-12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "windows",
+    [Windows(6, 4, 1), Windows(6, 4, 1, 1, "looped", "flat"), Windows(6, 6, 2, 1, "looped", "gauss-sigma")],
+    ids=["static", "looped", "one length"],
+)
+def test_windows_are_averaged(windows, unet, make_motion, text, latents):
+    """The loop with windows around the UNet is the sum of single calls, each by hand, with guidance inside a window."""
+    motion = plug(unet, make_motion(unet))
+    steps, seen = 3, []
+    with prepared([PromptCondition(text)], unet) as ready:
+        inner = guided(unet_predictor(unet, ready, rows=2), Series((7.5,)))
+        predict = windowed(inner, windows, steps, unet.device, on_window=lambda *progress: seen.append(progress))
+        predicted = [predict(latents, TIMESTEP, step) for step in range(steps)]
+    for step in range(steps):
+        total, weight = torch.zeros_like(latents), torch.zeros(6)
+        for window in windows.at(step, steps):
+            images = torch.stack([latents[0, :, frame] for frame in window.frames])
+            with motion.frames(len(images)):
+                uncond, cond = (
+                    unet(images, TIMESTEP, encoder_hidden_states=row.expand(len(images), -1, -1)).sample for row in text
+                )
+            guided_noise = uncond + 7.5 * (cond - uncond)
+            for place, (frame, share) in enumerate(zip(window.frames, window.shares, strict=True)):
+                total[0, :, frame] += share * guided_noise[place]
+                weight[frame] += share
+        assert (predicted[step] - total).abs().max() < 1e-9
+        assert (weight - 1).abs().max() < 1e-6
+        assert [done for at, done, of in seen if at == step] == list(range(1, len(windows.at(step, steps)) + 1))
+
+
+@torch.no_grad()
+def test_conditions_receive_the_clip_indices_of_a_window(unet, text, latents):
+    """Tracks are sliced by the indices of frames in the clip, also of a window that wraps, also inside other frames."""
+    calls = []
+
+    class Recorder(Condition):
+        def contribute(self, call):
+            calls.append(list(call.frames))
+            return {}
+
+    with prepared([PromptCondition(text[:1]), Recorder()], unet) as ready:
+        predict = windowed(unet_predictor(unet, ready), Windows(6, 4, 1, 1, "looped"), 2, unet.device)
+        predict(latents, TIMESTEP, 1)
+        predict(latents, TIMESTEP, 0, [10, 11, 12, 13, 14, 15])
+    assert calls == [[3, 4, 5, 0], [0, 1, 2, 3], [10, 11, 12, 13], [13, 14, 15, 10]]
 
 
 def test_two_conditions_must_not_contribute_the_same(unet, text, latents):

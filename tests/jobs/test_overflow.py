@@ -50,7 +50,7 @@ def test_a_vae_that_overflows_in_half_precision_is_run_in_float32(hot_model):
 
 
 def test_a_render_says_so_once_however_many_clips_follow(hot_model, toy_motion_file):
-    animator = load_animator(check_weights(Weights(hot_model, toy_motion_file), num_frames=5), HALF)
+    animator = load_animator(check_weights(Weights(hot_model, toy_motion_file)), HALF)
     settings = {"model": "hot", "steps": 1, "num_frames": 5, "width": 64, "height": 64, "prompt": "a fox"}
     events = []
     for seed in (1, 2):

@@ -1,0 +1,61 @@
+"""Long clips through the Python API: which windows are chosen, what is recorded and reported."""
+
+import numpy as np
+import pytest
+
+from animdiff_cli import generate
+from animdiff_cli.core.events import Note, WindowDone
+from animdiff_cli.errors import UsageError
+
+CONTEXT = ("context_length", "context_overlap", "context_stride", "context_schedule", "context_fuse", "context_mode")
+
+
+@pytest.fixture
+def small(toy_model, toy_motion_file):
+    size = {"width": 16, "height": 16, "num_frames": 9, "steps": 2, "guidance_scale": 1.0, "dtype": "fp32"}
+    return {"model": toy_model, "motion_module": toy_motion_file, "seed": 1, **size}
+
+
+def test_a_clip_in_windows(small):
+    """The recipe holds the windows that were chosen, so that it renders the same frames under other defaults."""
+    events = []
+    clip = generate("a fox", **small, context_length=4, context_mode="unet", emit=events.append)
+    recorded = [clip.recipe["config"][key] for key in CONTEXT]
+    assert recorded == [4, 1, 1, "static", "pyramid", "unet"]
+    assert clip.frames.shape == (9, 16, 16, 3)
+    message = "9 frames in windows of 4 frames, overlap 1, schedule static, fuse pyramid, mode unet"
+    assert Note(message) in events
+    done = [(event.step, event.done, event.windows, event.total) for event in events if isinstance(event, WindowDone)]
+    assert done == [(step, window, 3, 2) for step in (1, 2) for window in (1, 2, 3)]
+    again = generate("a fox", **{**small, **{key: clip.recipe["config"][key] for key in CONTEXT}})
+    assert np.array_equal(again.frames, clip.frames)
+    assert not np.array_equal(generate("a fox", **small).frames, clip.frames)
+
+
+def test_a_clip_of_one_window_is_recorded_as_before(small):
+    events = []
+    clip = generate("a fox", **small, emit=events.append)
+    assert not {*CONTEXT, "loop"} & clip.recipe["config"].keys()
+    assert not any(isinstance(event, WindowDone | Note) for event in events)
+    in_one = generate("a fox", **small, context_length=9, context_overlap=2, context_mode="unet")
+    assert np.array_equal(in_one.frames, clip.frames)
+
+
+def test_more_frames_than_positions_turn_windows_on(small):
+    clip = generate("a fox", **{**small, "num_frames": 33, "steps": 1}, context_mode="unet")
+    assert clip.recipe["config"]["context_length"] == 16
+    assert len(clip.frames) == 33
+
+
+def test_a_loop_wraps_its_windows(small):
+    clip = generate("a fox", **small, loop=True, context_mode="unet")
+    config = clip.recipe["config"]
+    assert (config["loop"], config["context_schedule"], config["context_length"]) == (True, "looped", 9)
+    assert not np.array_equal(clip.frames, generate("a fox", **small).frames)
+
+
+@pytest.mark.parametrize("settings", [{"context_length": 33}, {"loop": True, "context_schedule": "uniform"}])
+def test_contradictions_are_found_before_weights_load(small, settings, monkeypatch):
+    monkeypatch.setattr("animdiff_cli.jobs.render.load_animator", None)
+    with pytest.raises(UsageError):
+        generate("a fox", **small, **settings)
