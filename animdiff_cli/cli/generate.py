@@ -50,6 +50,7 @@ def generate(
     context_schedule: long.ContextScheduleOpt = None,
     context_fuse: long.ContextFuseOpt = None,
     context_mode: long.ContextModeOpt = None,
+    noise_schedule: long.NoiseScheduleOpt = None,
     width: opt.WidthOpt = None,
     height: opt.HeightOpt = None,
     output: opt.OutputOpt = None,

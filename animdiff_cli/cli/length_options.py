@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from animdiff_cli.cli.options import LENGTH, option
-from animdiff_cli.core.choices import ContextFuse, ContextMode, ContextSchedule
+from animdiff_cli.core.choices import ContextFuse, ContextMode, ContextSchedule, InitialNoise
 
 LoopOpt = Annotated[
     bool | None, option("--loop/--no-loop", help="Render a loop: the last frame leads into the first.", panel=LENGTH)
@@ -54,6 +54,15 @@ ContextModeOpt = Annotated[
         "--context-mode",
         help="unet: run the UNet window by window; memory does not grow with length. plug: run it once for all frames,"
         " with windows in the temporal transformers alone; faster. auto: plug if memory allows.",
+        panel=LENGTH,
+    ),
+]
+NoiseScheduleOpt = Annotated[
+    InitialNoise | None,
+    option(
+        "--noise-schedule",
+        help="random: independent noise in every frame. free-noise: windows share their noise in shuffled order, so"
+        " that they agree on the scene.",
         panel=LENGTH,
     ),
 ]

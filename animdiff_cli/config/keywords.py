@@ -12,6 +12,7 @@ from animdiff_cli.core.choices import (
     Dtype,
     Easing,
     FreeInitFilter,
+    InitialNoise,
     LoraAlphaMode,
     LoraFormat,
     LrSchedule,
@@ -90,6 +91,8 @@ class GenerateSettings(TypedDict, total=False):
     """What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."""
     rescale_betas_zero_snr: bool | None
     """Rescale the betas to zero terminal SNR; null is that of the model."""
+    noise_schedule: InitialNoise
+    """Noise of a long clip: `random`, or `free-noise`, which windows share in shuffled order."""
     free_init: int
     """FreeInit: number of passes over the clip; 0 and 1 turn it off."""
     free_init_filter: FreeInitFilter

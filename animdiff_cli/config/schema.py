@@ -13,6 +13,7 @@ from animdiff_cli.core.choices import (
     ContextSchedule,
     Dtype,
     FreeInitFilter,
+    InitialNoise,
     LoraAlphaMode,
     MotionVersion,
     PredictionType,
@@ -94,6 +95,9 @@ class GenerateConfig(BaseModel):
     )
     rescale_betas_zero_snr: bool | None = Field(
         None, description="Rescale the betas to zero terminal SNR; null is that of the model."
+    )
+    noise_schedule: InitialNoise = Field(
+        "random", description="Noise of a long clip: `random`, or `free-noise`, which windows share in shuffled order."
     )
     free_init: int = Field(0, ge=0, le=20, description="FreeInit: number of passes over the clip; 0 and 1 turn it off.")
     free_init_filter: FreeInitFilter = Field(

@@ -18,6 +18,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.curves import series
 from animdiff_cli.core.where import Timeline
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import (
     Condition,
     MotionScaleCondition,
@@ -29,7 +30,7 @@ from animdiff_cli.diffusion.conditions import (
 from animdiff_cli.diffusion.decode import Vae, decode_chunks
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
-from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.noise import free_noise, initial_noise, seeded_generator
 from animdiff_cli.diffusion.predictors import guided, unet_predictor, windowed
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text import equally_long
@@ -95,7 +96,7 @@ def sample_latents(
     windows = clip_windows(config, spec)
     generator = seeded_generator(config.seed)
     if noise is None:
-        noise = draw_noise(generator, config)
+        noise = draw_noise(generator, config, windows)
     scheduler = make_scheduler(
         config.scheduler,
         config.beta_schedule,
@@ -119,7 +120,8 @@ def sample_latents(
             begin = noise
             if number:  # FreeInit
                 alpha_cumprod = float(scheduler.alphas_cumprod[-1])
-                begin = mixed_noise(latents, noise, draw_noise(generator, config), alpha_cumprod, low_pass(config))
+                fresh = draw_noise(generator, config, windows)
+                begin = mixed_noise(latents, noise, fresh, alpha_cumprod, low_pass(config))
             scheduler.set_timesteps(config.steps, device=latents_device)
             latents = begin.to(latents_device) * scheduler.init_noise_sigma
             on_step = partial(_on_step_of_pass, callbacks.on_step, number, passes)
@@ -131,9 +133,14 @@ def sample_latents(
         return latents
 
 
-def draw_noise(generator: torch.Generator, config: GenerateConfig) -> Tensor:
-    """Draw the noise of a clip, float32 [1, 4, F, H/8, W/8]."""
-    return initial_noise(generator, config.num_frames, config.height // 8, config.width // 8)
+def draw_noise(generator: torch.Generator, config: GenerateConfig, windows: Windows | None) -> Tensor:
+    """Draw the noise of a clip, float32 [1, 4, F, H/8, W/8]. That of FreeNoise wraps where its windows do."""
+    shape = config.num_frames, config.height // 8, config.width // 8
+    if windows is None or config.noise_schedule == "random":
+        return initial_noise(generator, *shape)
+    stride = windows.length - windows.overlap
+    wraps = windows.schedule == "looped"
+    return free_noise(generator, *shape, context_length=windows.length, stride=stride, loop=wraps)
 
 
 def low_pass(config: GenerateConfig) -> LowPass:

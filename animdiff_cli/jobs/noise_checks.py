@@ -5,6 +5,7 @@ from pathlib import Path
 from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.errors import UsageError
 
@@ -15,6 +16,17 @@ def check_noise_flags(resolved: Resolved[GenerateConfig]) -> None:
     passes = resolved.values["free_init"]
     if resolved.origins["free_init_filter"] == flag and isinstance(passes, int) and passes < 2:
         raise UsageError(f"`{flag}` has no effect without FreeInit", hint="add `--free-init 3`, or leave it out")
+
+
+def check_free_noise(resolved: Resolved[GenerateConfig], windows: Windows | None) -> None:
+    """Raise `UsageError` for `--noise-schedule free-noise` in a clip of one window, which shares noise with none."""
+    flag = flag_name("noise_schedule")
+    is_asked = resolved.origins["noise_schedule"] == flag and resolved.values["noise_schedule"] == "free-noise"
+    if windows is None and is_asked:
+        raise UsageError(
+            f"`{flag} free-noise` has no effect in a clip of one window",
+            hint=f"render more frames, `--frames 64`, or shorter windows, `--context-length 8`; or leave `{flag}` out",
+        )
 
 
 def check_free_init(config: GenerateConfig, model: Path) -> None:

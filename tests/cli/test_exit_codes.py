@@ -54,6 +54,7 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--fps", 100], "50"),
         (["--no-motion"], "one of them"),
         (["--negative", "blur", "--guidance-scale", 1], "--guidance-scale"),
+        (["--noise-schedule", "free-noise"], "--frames 64"),
         (["--free-init-filter", "ideal"], "--free-init 3"),
         (["--free-init", 2, "--set", "rescale_betas_zero_snr=true", "--set", "prediction_type=v_prediction"], "--free"),
         (["--prompt", "\udcff"], "UTF-8"),

@@ -7,8 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.noise import distinct_frames, free_noise, initial_noise, looped_order, shuffled_order
 from animdiff_cli.diffusion.noise import seeded_generator as seeded
+from animdiff_cli.diffusion.pipeline import draw_noise
 
 SHAPES = st.tuples(st.integers(1, 90), st.integers(1, 24), st.integers(1, 24)).map(
     lambda shape: (shape[0], shape[1], min(shape[1], shape[2]))  # frames, context length, stride
@@ -88,3 +91,15 @@ def test_windows_across_the_end_of_a_loop_hold_every_drawn_frame_once(num_frames
     order = looped_order(seeded(0), num_frames, 16, 4)
     windows = [[order[(start + k) % num_frames] for k in range(16)] for start in range(0, num_frames, 4)]
     assert all(sorted(window) == list(range(16)) for window in windows)
+
+
+@pytest.mark.parametrize(("schedule", "loop"), [("static", False), ("looped", True)])
+def test_a_render_draws_free_noise_for_its_windows(schedule, loop):
+    config = GenerateConfig(prompt="", model="toy", seed=1, num_frames=40, width=32, height=24)
+    free = config.model_copy(update={"noise_schedule": "free-noise"})
+    windows = Windows(40, 16, 4, schedule=schedule)
+    random = initial_noise(seeded(1), 40, 3, 4)
+    assert torch.equal(draw_noise(seeded(1), config, windows), random)
+    assert torch.equal(draw_noise(seeded(1), free, None), random)
+    shared = free_noise(seeded(1), 40, 3, 4, context_length=16, stride=12, loop=loop)
+    assert torch.equal(draw_noise(seeded(1), free, windows), shared)
