@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from animdiff_cli.cli.out import print_above
-from animdiff_cli.cli.progress import format_speed, format_training_step
+from animdiff_cli.cli.progress import ClipTimes, format_training_step
 from animdiff_cli.core.events import (
     Emit,
     Event,
@@ -58,7 +58,7 @@ class _Bars:
         self._progress = progress
         self._task: TaskID | None = None
         self._stage = ""
-        self._start_time = 0.0
+        self._clips = ClipTimes()
         self._first_train_step: tuple[int, float] | None = None  # step, time
 
     def __call__(self, event: Event) -> None:
@@ -67,9 +67,7 @@ class _Bars:
                 self._show(f"loading {what}")
             case StepDone(step, total, job, jobs):
                 self._show(f"denoising clip {job}/{jobs}" if jobs > 1 else "denoising", step, total)
-                if step == 1:
-                    self._start_time = time.monotonic()
-                self._tail(f"{step}/{total} {format_speed(event, time.monotonic() - self._start_time)}")
+                self._tail(f"{step}/{total} {self._clips.speed(event, time.monotonic())}")
             case WindowDone(done, windows, step, total, job, jobs):
                 stage = f"denoising clip {job}/{jobs}" if jobs > 1 else "denoising"
                 self._show(stage, step - 1 + done / windows, total)
@@ -100,7 +98,6 @@ class _Bars:
             self._clear()
             self._progress.start()
             self._task, self._stage = self._progress.add_task(printable(stage), total=total, tail=""), stage
-            self._start_time = time.monotonic()
         self._progress.update(self._task, completed=done)
 
     def _tail(self, text: str) -> None:

@@ -9,6 +9,7 @@ import typer
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import MODELS, OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_err, print_json, print_paths
+from animdiff_cli.core.text import counted
 
 
 class To(StrEnum):
@@ -105,11 +106,11 @@ def convert(
 def _print_summary(totals: dict[str, Any]) -> None:
     """Print the counts of tensors to stderr."""
     print_err(
-        f"{totals['kind']}, {totals['from']} to {totals['to']}: {totals['tensors']} tensors read,"
+        f"{totals['kind']}, {totals['from']} to {totals['to']}: {counted(totals['tensors'], 'tensor')} read,"
         f" {totals['written']} {'to write' if totals['dry_run'] else 'written'}"
     )
     for what in ("dropped", "added"):
         for reason, count in totals[what].items():
             print_err(f"  {count} {what}: {reason}")
     if broken := totals.get("not_finite"):
-        print_err(f"warning: {len(broken)} tensors contain NaN or infinity, first `{broken[0]}`")
+        print_err(f"warning: NaN or infinity in {counted(len(broken), 'tensor')}, first `{broken[0]}`")

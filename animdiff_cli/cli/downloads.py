@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from animdiff_cli.cli.out import print_above, print_err
 from animdiff_cli.core.events import BytesReceived, Downloaded, Downloading, Emit, Event, Note, ignore
-from animdiff_cli.core.text import format_duration, printable
+from animdiff_cli.core.text import counted, format_duration, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -40,7 +40,7 @@ class DownloadLines:
 
         match event:
             case Downloading(files, total):
-                print_err(f"fetching {files} file{'s' * (files > 1)}" + (f", {format_bytes(total)}" if total else ""))
+                print_err(f"fetching {counted(files, 'file')}" + (f", {format_bytes(total)}" if total else ""))
             case BytesReceived():
                 self._received(event)
             case Downloaded(name, total):

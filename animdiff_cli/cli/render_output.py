@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_summary
+from animdiff_cli.core.text import counted
 
 if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
@@ -25,7 +26,7 @@ def without_done(
         else:
             print_paths(*paths.values())
     if done and not quiet:
-        print_err(f"{len(done)} of {len(plan.configs)} clips exist already")
+        print_err(f"exist already: {len(done)} of {counted(len(plan.configs), 'clip')}")
     left = [(config, files) for config, files in zip(plan.configs, outputs.files, strict=True) if files]
     return (
         replace(plan, configs=tuple(config for config, _ in left)),
@@ -50,7 +51,7 @@ def render_clips(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, qu
 
 def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
     """Say what is kept after Ctrl-C, and what to type to render the rest."""
-    lines = [f"interrupted: {kept} of {len(plan.configs)} clips finished and kept"]
+    lines = [f"interrupted: {kept} of {counted(len(plan.configs), 'clip')} finished and kept"]
     if kept and not plan.seeds_drawn:
         lines.append("hint: to render the rest, run the same command with `--skip-existing`")
     return lines
@@ -89,9 +90,9 @@ def _summary(plan: "RenderPlan") -> str:
     from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 
     config = plan.configs[0]
-    clips = f"{len(plan.configs)} clip{'s' if len(plan.configs) > 1 else ''}"
+    clips = f"{counted(len(plan.configs), 'clip')}"
     motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
-    size = f"{config.num_frames} frames of {config.width}x{config.height}"
+    size = f"{counted(config.num_frames, 'frame')} of {config.width}x{config.height}"
     added = [
         f", {setting.label} {name}"
         for key, setting in WEIGHT_SETTINGS.items()
@@ -99,6 +100,5 @@ def _summary(plan: "RenderPlan") -> str:
         for name in (getattr(config, key) if setting.is_list else [getattr(config, key)])
         if name
     ]
-    return (
-        f"{clips} of {size}: {motion}{''.join(added)}, {config.steps} steps of {config.scheduler}, {plan.device.device}"
-    )
+    steps = f"{counted(config.steps, 'step')} of {config.scheduler}"
+    return f"{clips} of {size}: {motion}{''.join(added)}, {steps}, {plan.device.device}"

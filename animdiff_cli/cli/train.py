@@ -10,6 +10,7 @@ from animdiff_cli.cli import train_options as opt
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.out import print_json, print_paths, print_summary
 from animdiff_cli.cli.progress import show_progress
+from animdiff_cli.core.text import counted
 
 if TYPE_CHECKING:
     from animdiff_cli.config.layers import Layer
@@ -236,6 +237,6 @@ def _print_plan(plan: "TrainPlan", clips: int, *, as_json: bool, quiet: bool) ->
     print_paths(plan.result)
     if not quiet:
         config = plan.config
-        shape = f"{config.data.num_frames} frames, shorter side {config.data.size}"
-        steps = f"{config.steps} steps of {config.batch * config.accumulation} on {plan.device.device}"
-        print_summary(f"would train a {config.stage} on {clips} videos ({shape}), {steps}")
+        shape = f"{counted(config.data.num_frames, 'frame')}, shorter side {config.data.size}"
+        steps = f"{counted(config.steps, 'step')} of {config.batch * config.accumulation} on {plan.device.device}"
+        print_summary(f"would train a {config.stage} on {counted(clips, 'video')} ({shape}), {steps}")

@@ -58,3 +58,12 @@ def format_duration(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "frame"), counted(1500, "frame")
+    ('1 frame', '1500 frames')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS
 from animdiff_cli.errors import DeviceError
@@ -19,7 +20,7 @@ def out_of_memory_while_rendering(
 ) -> AbstractContextManager[None]:
     """Turn an allocation failure inside this context into a `DeviceError` that names settings to lower."""
     return out_of_memory_as_device_error(
-        f"rendering {num_frames} frames of {width}x{height} in {plan.dtype}",
+        f"rendering {counted(num_frames, 'frame')} of {width}x{height} in {plan.dtype}",
         plan.device,
         hint=_what_to_lower(plan, width, height, num_frames),
     )
@@ -48,8 +49,8 @@ def require_memory(plan: DevicePlan, width: int, height: int, num_frames: int, *
     memory = total_memory()
     if memory is not None and needed > memory:
         raise DeviceError(
-            f"{num_frames} frames of {width}x{height} need at least {needed / 1e9:.0f} GB of memory, and this machine"
-            f" has {memory / 1e9:.0f} GB",
+            f"{counted(num_frames, 'frame')} of {width}x{height} need at least {needed / 1e9:.0f} GB of memory, and"
+            f" this machine has {memory / 1e9:.0f} GB",
             hint=_what_to_lower(plan, width, height, num_frames),
         )
 

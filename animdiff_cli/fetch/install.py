@@ -5,6 +5,7 @@ from pathlib import Path
 
 from animdiff_cli.core.events import BytesReceived, Downloaded, Emit, Note
 from animdiff_cli.core.refs import ModelRef
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, IntegrityError, NetworkError, UsageError
 from animdiff_cli.fetch.disk import readable_failures, target_lock
 from animdiff_cli.fetch.items import FetchItem
@@ -139,7 +140,7 @@ class _Installation:
         staging.replace(path)
         unhashed = [remote for remote in resolved.files if not remote.sha256 and not remote.git_sha1]
         if unhashed and resolved.files[0].url:
-            self._report_trusted(path, f"of {len(unhashed)} files")
+            self._report_trusted(path, f"of {counted(len(unhashed), 'file')}")
         return digests
 
     def _obtain(self, remote: RemoteFile, cached: Path | None, target: Path) -> Digest:

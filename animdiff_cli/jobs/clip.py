@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animdiff_cli.core.formats import Format, format_of
+from animdiff_cli.core.text import counted
 from animdiff_cli.jobs.recipe import Recipe
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.spool import FrameSequence
@@ -47,7 +48,8 @@ class Clip:
         count, height, width, _ = self.source.shape
         config = self.recipe["config"]
         prompt = textwrap.shorten(config["prompt"], 60, placeholder="…")
-        return f"<Clip {count} frames, {width}×{height}, {config['fps']:g} fps, seed {config['seed']}: {prompt!r}>"
+        size = f"{counted(count, 'frame')}, {width}×{height}"
+        return f"<Clip {size}, {config['fps']:g} fps, seed {config['seed']}: {prompt!r}>"
 
     def _repr_html_(self) -> str:
         """Return the clip for a notebook: an animated WebP inside an `<img>`. The WebP contains the recipe."""

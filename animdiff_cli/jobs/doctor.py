@@ -14,6 +14,7 @@ from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import env_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import FORMATS
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
 from animdiff_cli.fetch.network import Network, is_offline
@@ -83,7 +84,7 @@ def _torch() -> Iterator[Finding]:
     machine = probe_machine()
     plan = plan_device(machine)
     if plan.kind == "cpu":
-        found = f"cpu, {torch.get_num_threads()} threads, {plan.dtype}"
+        found = f"cpu, {counted(torch.get_num_threads(), 'thread')}, {plan.dtype}"
         yield Finding(
             "device", "note", found, "full-size models are slow without a GPU; the bundled `pocket` model is fast"
         )
@@ -147,7 +148,7 @@ def _models() -> Iterator[Finding]:
         free = free_bytes(folder)
         _require_writable(folder)
         count = len(ModelDir(folder, is_own=True).weights)
-    found = f"{folder}: {count} model{'s' * (count != 1)}, {format_bytes(free)} free on the disk"
+    found = f"{folder}: {counted(count, 'model')}, {format_bytes(free)} free on the disk"
     if free < MIN_FREE_BYTES:
         remedy = "free some space, or choose another disk: `export ANIMDIFF_MODELS=…`"
         yield Finding("models", "note", found, remedy)
@@ -175,7 +176,7 @@ def _other_folders() -> Iterator[Finding]:
             continue
         count = len(ModelDir(folder).weights)
         remedy = None if count else "set it to the program's folder or its model folder"
-        yield Finding("other folder", "ok" if count else "note", f"{folder}: {count} models", remedy)
+        yield Finding("other folder", "ok" if count else "note", f"{folder}: {counted(count, 'model')}", remedy)
     cache = paths.hub_cache_dir()
     count = sum(1 for _ in cache.glob("models--*")) if cache.is_dir() else 0
     if count:
@@ -197,7 +198,7 @@ def _catalog() -> Iterator[Finding]:
             "catalog", "note", f"`{alias}` requires the unknown model `{name}`", f"edit {user_catalog_path()}"
         )
     else:
-        yield Finding("catalog", "ok", f"{len(catalog.entries)} models{from_user}")
+        yield Finding("catalog", "ok", f"{counted(len(catalog.entries), 'model')}{from_user}")
 
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:

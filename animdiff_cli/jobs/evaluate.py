@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from animdiff_cli.core.events import Emit, Event, Loading, Measuring, Note, ignore
 from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.jobs.clip_files import find_clips, find_images
 from animdiff_cli.metrics.camera import CameraMotion, flow_values
@@ -245,7 +246,7 @@ def _prompts(
         return tuple(prompts) * len(clips)
     if prompts and len(prompts) != len(clips):
         raise UsageError(
-            f"{len(prompts)} prompts for {len(clips)} clip{'s' if len(clips) > 1 else ''}",
+            f"{counted(len(prompts), 'prompt')} for {counted(len(clips), 'clip')}",
             hint="give one `--prompt` for all clips, or one per clip",
         )
     return tuple(prompts) or tuple(_setting(recipe, "prompt", str) for recipe in recipes)

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from animdiff_cli.core.events import Emit, Note
+from animdiff_cli.core.text import counted
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
 from animdiff_cli.jobs.train_plan import TrainPlan
@@ -68,8 +69,9 @@ def offload_encoders(components: Components) -> None:
 
 def out_of_memory_while_training(plan: TrainPlan, *, gradient_checkpointing: bool) -> AbstractContextManager[None]:
     """Turn an out-of-memory error inside the context into a `DeviceError` with options that lower memory."""
+    frames = counted(plan.config.data.num_frames, "frame")
     return out_of_memory_as_device_error(
-        f"training on {plan.config.batch} clips of {plan.config.data.num_frames} frames at a time",
+        f"training on {counted(plan.config.batch, 'clip')} of {frames} at a time",
         plan.device.device,
         hint=remedies(plan.config, plan.device.torch_dtype, gradient_checkpointing=gradient_checkpointing),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit, Note, Writing, Written
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.core.text import json_line
+from animdiff_cli.core.text import counted, json_line
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.jobs.recipe import PACKAGES
@@ -78,7 +78,11 @@ class SampleWriter:
         lora, stills = self.models.lora, self.settings[: self.plan.config.leak_stills]
         if not isinstance(self.models.stage, MotionLoraStage) or lora is None or not stills:
             return None
-        self.emit(Note(f"rendering {len(stills)} stills with and without the MotionLoRA to measure appearance leak"))
+        self.emit(
+            Note(
+                f"rendering {counted(len(stills), 'still')} with and without the MotionLoRA to measure appearance leak"
+            )
+        )
         with self._as_exported():
             after = [self.sampler.frames(config, 1)[0] for config in stills]
             with lora.switched(enabled=False):

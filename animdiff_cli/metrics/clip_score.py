@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.diffusion.build import silence_libraries
 from animdiff_cli.diffusion.source import read_config
 from animdiff_cli.diffusion.text_encoders import MAX_TOKENS, Report, check_tokenizer, report_truncation
@@ -145,7 +146,7 @@ def _check_missing(missing: Iterable[str], folder: Path) -> None:
     keys = sorted(missing)
     if keys:
         raise IntegrityError(
-            f"{folder} lacks {len(keys)} weights that its config requires, first `{keys[0]}`",
+            f"{folder} lacks {counted(len(keys), 'weight')} that its config requires, first `{keys[0]}`",
             hint="fetch the encoder again",
         )
 

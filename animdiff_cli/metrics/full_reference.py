@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import UsageError
 from animdiff_cli.metrics.temporal import luma
 from animdiff_cli.outputs.ffmpeg import Frames
@@ -81,4 +82,4 @@ def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _describe(frames: Frames) -> str:
     count, height, width = frames.shape[:3]
-    return f"{count} frame{'s' if count > 1 else ''} of {width}x{height} pixels"
+    return f"{counted(count, 'frame')} of {width}x{height} pixels"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from animdiff_cli import paths
 from animdiff_cli.core.formats import MEDIA_TYPES
-from animdiff_cli.core.text import printable
+from animdiff_cli.core.text import counted, printable
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import check_output_path, readable_output_failures, temporary_folder
@@ -54,7 +54,7 @@ def render(clips: Sequence[ClipResult], media: Sequence[str], notes: Sequence[st
     metrics = computed_metrics(clips, details=True)
     pairs = enumerate(zip(clips, media, strict=True))
     cards = "\n".join(_card(number, clip, element, metrics) for number, (clip, element) in pairs)
-    count = f"{len(clips)} clip{'s' if len(clips) != 1 else ''}"
+    count = f"{counted(len(clips), 'clip')}"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -124,7 +124,7 @@ def _card(number: int, clip: ClipResult, element: str, metrics: Sequence[Metric]
 <figure>{element}</figure>
 <div>
 <h2>{_escape(clip.path)}</h2>
-{prompt}<p class="facts">{clip.num_frames} frames of {clip.width}×{clip.height}{rate}</p>
+{prompt}<p class="facts">{counted(clip.num_frames, "frame")} of {clip.width}×{clip.height}{rate}</p>
 <table>{rows}</table>
 <p class="facts">camera: {_escape(_camera(clip))}</p>
 {_step_chart(clip.steps)}

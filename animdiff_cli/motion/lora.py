@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from animdiff_cli.core.choices import LoraAlphaMode
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.module import MotionModule
 from animdiff_cli.motion.spec import MotionSpec
@@ -59,7 +60,7 @@ def _refuse_missing(path: Path, spec: MotionSpec, missing: Sequence[str]) -> Non
             hint="use it with a v2 module: `--motion-module mm-v2`",
         )
     raise UsageError(
-        f"{path.name} changes {len(missing)} modules that this {spec.version} motion module does not have, first"
-        f" `{missing[0]}`",
+        f"{path.name} changes {counted(len(missing), 'module')} that this {spec.version} motion module does not have,"
+        f" first `{missing[0]}`",
         hint="`animdiff inspect` tells which motion module it was made for",
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.lazy import LazyTensor
 
@@ -40,7 +41,7 @@ def refuse_keys(keys: Iterable[str], source: str, why: str) -> NoReturn:
     """Raise `IntegrityError` for keys that cannot be converted, naming the first."""
     refused = sorted(keys)
     raise IntegrityError(
-        f"{source}: {len(refused)} keys refused, first `{refused[0][:120]}`: {why}",
+        f"{source}: {counted(len(refused), 'key')} refused, first `{refused[0][:120]}`: {why}",
         hint="see what the file is: `animdiff inspect FILE`",
     )
 

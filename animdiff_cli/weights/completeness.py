@@ -6,6 +6,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.canonical import refuse_keys
 from animdiff_cli.weights.lazy import LazyTensor, is_float
@@ -17,7 +18,8 @@ def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str
     expected = network_shapes(part, tensors, config, source)
     if missing := sorted(expected.keys() - tensors.keys()):
         raise IntegrityError(
-            f"{source} lacks {len(missing)} weights, first `{part}.{missing[0]}`", hint="download the model again"
+            f"{source} lacks {counted(len(missing), 'weight')}, first `{part}.{missing[0]}`",
+            hint="download the model again",
         )
     if unknown := tensors.keys() - expected.keys():
         refuse_keys((f"{part}.{name}" for name in unknown), source, "the network has no such weight")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from animdiff_cli.core.choices import Base, Family
+from animdiff_cli.core.text import counted
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
 from animdiff_cli.weights.lora_names import BUNDLED, LoraName, family, parse_key
@@ -100,7 +101,7 @@ def lora(file: WeightFile) -> KindDetails:
     convolutions = any(_is_convolution(file.tensors[key].shape) for key, (_, name) in parsed.items())
     bundled = [key.removeprefix(BUNDLED).partition(".")[0] for key in file.tensors if key.startswith(BUNDLED)]
     unknown = len(file.tensors) - len(parsed) - len(bundled)
-    notes: tuple[str, ...] = (f"{unknown} keys of no known LoRA layout",) if unknown else ()
+    notes: tuple[str, ...] = (f"{counted(unknown, 'key')} of no known LoRA layout",) if unknown else ()
     notes += (f"with textual inversions: {', '.join(dict.fromkeys(bundled))}",) if bundled else ()
     kind = family(_family_roles(file), convolutions=convolutions)
     base = _recorded_base(file, _lora_base(file, names))
@@ -115,7 +116,7 @@ def embedding(file: WeightFile) -> KindDetails:
     tokens = max((shape[0] if len(shape) > 1 else 1 for shape in matrices.values()), default=0)
     is_original = any(key == "emb_params" or key.startswith("string_to_param.") for key in matrices)
     layout = "original" if is_original else "diffusers"
-    return KindDetails(layout, base, notes=(f"{tokens} tokens",))
+    return KindDetails(layout, base, notes=(f"{counted(tokens, 'token')}",))
 
 
 def is_bare_embedding(file: WeightFile) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from animdiff_cli.core.choices import LoraAlphaMode
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.canonical import refuse_keys
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
@@ -41,9 +42,9 @@ class CheckedLora:
         notes = []
         if self.missing:
             count, total = len(self.missing), len(self.missing) + len(self.lora.modules)
-            notes.append(f"{count} of its {total} modules are not in the model, such as `{self.missing[0]}`")
+            notes.append(f"not in the model: {count} of its {counted(total, 'module')}, such as `{self.missing[0]}`")
         if unknown := self.lora.unknown:
-            notes.append(f"{len(unknown)} keys of no known layout are left out, such as `{unknown[0][:120]}`")
+            notes.append(f"left out: {counted(len(unknown), 'key')} of no known layout, such as `{unknown[0][:120]}`")
         return f"{self.lora.source}: {'; '.join(notes)}" if notes else None
 
 
@@ -108,7 +109,8 @@ def check_lora(lora: LoraWeights, shapes: Shapes, target: str) -> CheckedLora:
     if not found:
         example = f", such as `{missing[0]}`" if missing else ""
         raise UsageError(
-            f"{lora.source} changes nothing in {target}, which has none of its {len(missing)} modules{example}",
+            f"{lora.source} changes nothing in {target}, which has none of its"
+            f" {counted(len(missing), 'module')}{example}",
             hint="see what it was made for: `animdiff inspect FILE`",
         )
     return CheckedLora(replace(lora, modules=found), missing)

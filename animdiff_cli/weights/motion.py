@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import IntegrityError
 
 POSITION_SUFFIX = ".pos_encoder.pe"
@@ -70,7 +71,7 @@ def to_official(tensors: Mapping[str, T]) -> dict[str, T]:
     if not renamed:
         example = next(iter(tensors), "nothing")
         raise IntegrityError(
-            f"no motion-module weights among {len(tensors)} tensors (first: `{example}`)",
+            f"no motion-module weights among {counted(len(tensors), 'tensor')} (first: `{example}`)",
             hint="name a motion module such as v3_sd15_mm.ckpt, not a checkpoint or LoRA",
         )
     return _repeat_positions(renamed)

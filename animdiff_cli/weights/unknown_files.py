@@ -3,6 +3,7 @@
 import re
 from typing import NoReturn
 
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.files import WeightFile
 
@@ -52,6 +53,7 @@ def raise_unknown_file(file: WeightFile) -> NoReturn:
     needs = next(needs for name, _, needs in NEAREST if name == kind)
     guess = f"most similar to a {kind}, but without {needs}" if shares[kind] else "no key resembles a known kind"
     raise IntegrityError(
-        f"{file.path.name} is not a known kind of weight file ({len(keys)} tensors, such as `{example}`): {guess}",
+        f"{file.path.name} is not a known kind of weight file ({counted(len(keys), 'tensor')}, such as `{example}`):"
+        f" {guess}",
         hint="known kinds: motion modules, checkpoints, LoRAs, VAEs, ControlNets, SparseCtrl, IP-Adapters, embeddings",
     )

@@ -20,7 +20,7 @@ def test_ctrl_c_in_a_step_stops_a_render_with_exit_code_130_and_no_output(animdi
     result = animdiff(*toy, "--steps", "9", "--prompt", "a fox", "-o", "night/fox.gif")
     assert (result.exit_code, result.stdout) == (130, "")
     assert "step 1/9" in result.stderr and "step 9/9" not in result.stderr and "Traceback" not in result.stderr
-    assert "interrupted: 0 of 1 clips finished and kept" in result.stderr and "--skip-existing" not in result.stderr
+    assert "interrupted: 0 of 1 clip finished and kept" in result.stderr and "--skip-existing" not in result.stderr
     assert files() == []
     assert calls == [1, 2, 3]
 

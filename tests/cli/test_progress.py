@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from animdiff_cli.cli.progress import PlainLines, format_speed
+from animdiff_cli.cli.progress import ClipTimes, PlainLines, format_speed
 from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, Writing
 
 #: emits the events of a render and prints the output path when its file is complete
@@ -139,3 +139,14 @@ def test_the_time_left_counts_all_clips():
     assert format_speed(StepDone(5, 20, 1, 3), 4.0) == "1.0 it/s, 55 s left"
     assert format_speed(StepDone(20, 20, 1, 3), 19.0) == "1.0 it/s, 40 s left"
     assert format_speed(StepDone(20, 20, 3, 3), 19.0) == "1.0 it/s"
+
+
+def test_the_time_left_counts_decoding_as_estimated_and_then_as_measured():
+    clips = ClipTimes()
+    assert clips.speed(StepDone(1, 10, 1, 2), 100.0) == ""
+    # 2 s per step: 15 more steps and twice 1.5 steps of decoding
+    assert clips.speed(StepDone(5, 10, 1, 2), 108.0) == "2.0 s/it, 36 s left"
+    assert clips.speed(StepDone(10, 10, 1, 2), 118.0) == "2.0 s/it, 26 s left"
+    clips.speed(StepDone(1, 10, 2, 2), 130.0)  # 10 s of decoding and writing, and one step
+    assert clips.speed(StepDone(5, 10, 2, 2), 138.0) == "2.0 s/it, 20 s left"
+    assert clips.speed(StepDone(10, 10, 2, 2), 148.0) == "2.0 s/it, 10 s left"

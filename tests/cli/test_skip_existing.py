@@ -21,7 +21,7 @@ def test_only_what_is_missing_is_rendered(night, files, here):
     before = (here / "1.gif").stat().st_mtime_ns
     again = night()
     assert (again.exit_code, again.stdout) == (0, "1.gif\n2.gif\n")
-    assert "1 of 2 clips exist already" in again.stderr
+    assert "exist already: 1 of 2 clips" in again.stderr
     assert (here / "1.gif").stat().st_mtime_ns == before
     nothing = night("--json")
     assert [json.loads(line)["skipped"] for line in nothing.stdout.splitlines()] == [True, True]

@@ -120,7 +120,7 @@ def test_a_lora_of_another_width_is_refused_by_shape(plan):
 def test_a_lora_that_would_change_nothing_is_an_error(plan, numbers):
     stem = "lora_unet_down_blocks_0_attentions_7_proj_in"
     tensors = {f"{stem}.lora_down.weight": numbers(4, 32), f"{stem}.lora_up.weight": numbers(32, 4)}
-    with pytest.raises(UsageError, match="changes nothing in the image model toy, which has none of its 1 modules"):
+    with pytest.raises(UsageError, match="changes nothing in the image model toy, which has none of its 1 module"):
         plan(tensors, "loras")
 
 
@@ -170,7 +170,7 @@ def test_a_vae_with_a_gap_is_refused(small, toy_model, tmp_path):
     weights = load_file(toy_model / "vae" / "diffusion_pytorch_model.safetensors")
     del weights["decoder.conv_norm_out.weight"]
     save_file(weights, tmp_path / "gap.safetensors")
-    with pytest.raises(IntegrityError, match=r"lacks 1 weights, first `vae\.decoder\.conv_norm_out\.weight`"):
+    with pytest.raises(IntegrityError, match=r"lacks 1 weight, first `vae\.decoder\.conv_norm_out\.weight`"):
         generate("a fox", **small, vae=tmp_path / "gap.safetensors")
 
 

@@ -77,7 +77,7 @@ def test_nan_in_the_weights_is_a_warning(motion_file, tmp_path):
     save_file(weights, tmp_path / "nan.safetensors")
     result = animdiff("convert", tmp_path / "nan.safetensors", "--to", "comfy")
     assert result.exit_code == 0
-    assert f"warning: 1 tensors contain NaN or infinity, first `{key}`" in result.stderr
+    assert f"warning: NaN or infinity in 1 tensor, first `{key}`" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_an_unknown_key_refuses_the_conversion(one_file, sd15_folder, tmp_path):
     weights = load_file(one_file(sd15_folder)) | {"model.diffusion_model.middle_block.9.strange": torch.ones(2)}
     save_file(weights, tmp_path / "strange.safetensors")
     with pytest.raises(
-        IntegrityError, match=r"1 keys refused, first `model\.diffusion_model\.middle_block\.9\.strange`"
+        IntegrityError, match=r"1 key refused, first `model\.diffusion_model\.middle_block\.9\.strange`"
     ):
         plan_conversion(str(tmp_path / "strange.safetensors"), "diffusers", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -128,7 +128,7 @@ def test_an_unknown_key_refuses_the_conversion(one_file, sd15_folder, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda w: w.pop("model.diffusion_model.out.2.bias"), r"lacks 1 weights, first `unet\.conv_out\.bias`"),
+        (lambda w: w.pop("model.diffusion_model.out.2.bias"), r"lacks 1 weight, first `unet\.conv_out\.bias`"),
         (lambda w: w.pop("model.diffusion_model.input_blocks.0.0.weight"), "its unet is incomplete"),
         (lambda w: w.update({"model.diffusion_model.out.2.bias": torch.ones(5)}), r"conv_out\.bias` has shape \(5,\)"),
         (

@@ -109,7 +109,7 @@ def test_an_incomplete_pair_is_named(kohya_lora, tmp_path):
 
 def test_a_key_of_no_layout_refuses_the_lora(kohya_lora, tmp_path):
     save_file(load_file(kohya_lora) | {"lora_unet_warp_core.lora_up.weight": torch.ones(1)}, tmp_path / "s.safetensors")
-    with pytest.raises(IntegrityError, match="1 keys refused, first `lora_unet_warp_core"):
+    with pytest.raises(IntegrityError, match="1 key refused, first `lora_unet_warp_core"):
         plan_conversion(str(tmp_path / "s.safetensors"), "peft", output=tmp_path / "x.safetensors")
 
 

@@ -133,7 +133,7 @@ SITE = "up_blocks.1.motion_modules.0.temporal_transformer"
             r"lacks 1 of .*up_blocks\.1\.motion_modules\.0",
         ),
         (lambda w: w.update({f"{SITE}.proj_in.weight": torch.ones(64, 8)}), r"proj_in\.weight` has shape \(64, 8\)"),
-        (lambda w: w.update({"img_encoder.conv.weight": torch.ones(1)}), r"1 keys refused, first `img_encoder"),
+        (lambda w: w.update({"img_encoder.conv.weight": torch.ones(1)}), r"1 key refused, first `img_encoder"),
     ],
 )
 def test_missing_and_unknown_weights_are_named_and_nothing_is_written(motion_file, tmp_path, spoil, why):

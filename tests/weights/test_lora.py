@@ -60,7 +60,7 @@ def test_matching_modules_are_merged_and_missing_ones_are_listed(family):
     style = LoraWeights("s", {"unet.a": module_tensors(shapes), "unet.gone": module_tensors(shapes)}, {}, 0.5)
     checked = check_lora(style, {"unet.a.weight": shape}, "the model")
     assert (list(checked.lora.modules), checked.missing) == (["unet.a"], ("unet.gone",))
-    assert checked.note == "s: 1 of its 2 modules are not in the model, such as `unet.gone`"
+    assert checked.note == "s: not in the model: 1 of its 2 modules, such as `unet.gone`"
     weight = torch.nn.Parameter(torch.zeros(shape))
     merge_loras_in_place({"unet.a.weight": weight}, [checked.lora])
     assert torch.allclose(weight, 0.5 * lora_delta(module_tensors(shapes), None, shape, 0, shape[0]))
@@ -157,7 +157,7 @@ def test_full_changes_biases_norms_and_scalars_are_merged(tmp_path, numbers):
         f"{stem}.proj_out.weight": (6, 5),
     }
     checked = check_lora(open_lora(file, 0.8, strict=False), shapes, "the model")
-    assert not checked.missing and checked.note.startswith("x.safetensors: 1 keys of no known layout")
+    assert not checked.missing and checked.note.startswith("x.safetensors: left out: 1 key of no known layout")
     weights = {name: torch.zeros(shape) for name, shape in shapes.items()}
     merge_loras_in_place(weights, [checked.lora])
     product = 0.5 * 0.5 * tensors[f"{K}.lora_up.weight"] @ tensors[f"{K}.lora_down.weight"]

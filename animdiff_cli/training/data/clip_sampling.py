@@ -11,6 +11,7 @@ import numpy as np
 
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.shots import Window, shot_windows, still_window
+from animdiff_cli.core.text import counted
 from animdiff_cli.training.data.media import Timeline
 
 #: largest deviation of a frame from its ideal time, as a share of a frame's duration
@@ -115,7 +116,11 @@ def why_unusable(timeline: Timeline, spacing: FrameSpacing, *, avoid_cuts: bool 
     scenes = timeline.scenes(avoid_cuts=avoid_cuts)
     longest = max(len(scene) for scene in scenes)
     needed = 1 + round((spacing.num_frames - 1) * period * timeline.rate)
-    has = f"has {longest} frames" if len(scenes) == 1 else f"has at most {longest} frames between two cuts"
+    has = (
+        f"has {counted(longest, 'frame')}"
+        if len(scenes) == 1
+        else f"has at most {counted(longest, 'frame')} between two cuts"
+    )
     return f"too short: it {has}, but a clip of {spacing.num_frames} needs {needed}{_remedy(longest, spacing)}"
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.core.events import Emit, Note, Prepared, ignore
 from animdiff_cli.core.sizes import bucket_for
+from animdiff_cli.core.text import counted
 from animdiff_cli.errors import NotFound
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
 from animdiff_cli.training.data import decode, pictures
@@ -142,10 +143,10 @@ def scan(config: DataConfig, emit: Emit = ignore) -> Dataset:
     _report_captions(config, items, found.unreadable, emit)
     transparent = sum(item.timeline.transparent for item in items)
     if transparent:
-        emit(Note(f"{transparent} of {len(items)} videos have transparent parts, which become white"))
+        emit(Note(f"transparent parts become white, in {transparent} of {counted(len(items), 'video')}"))
     small = sum(min(item.timeline.width, item.timeline.height) < config.size for item in items)
     if small:
-        emit(Note(f"{small} of {len(items)} videos are smaller than {config.size} pixels and are enlarged"))
+        emit(Note(f"videos smaller than {config.size} pixels are enlarged: {small} of {len(items)}"))
     return Dataset(config, tuple(items), tuple(skipped))
 
 
@@ -212,7 +213,7 @@ def _report_captions(config: DataConfig, items: Sequence[ClipSource], unreadable
     uncaptioned = sum(not item.media.caption for item in items)
     if uncaptioned and not config.caption:
         remedy = "add `--caption`, or `name.txt` beside `name.mp4`"
-        emit(Note(f"{uncaptioned} of {len(items)} videos have no caption and train with an empty one: {remedy}"))
+        emit(Note(f"videos without a caption train with an empty one, {uncaptioned} of {len(items)}: {remedy}"))
     if config.caption and not uncaptioned:
         emit(Note("every video has its own caption, so `--caption` has no effect"))
 

@@ -147,7 +147,9 @@ def test_captions_fall_back_to_the_caption_option(videos, config, counting, writ
     assert [data.caption(index) for index in range(2)] == ["a red fox", "an animal"]
     assert not any("caption" in message for message in notes.messages)
     scan(config(), notes)
-    assert any(message.startswith("1 of 2 videos have no caption") for message in notes.messages)
+    assert any(
+        message.startswith("videos without a caption train with an empty one, 1 of 2:") for message in notes.messages
+    )
     (videos / "b.txt").write_text("a blue fox")
     scan(config(caption="an animal"), notes)
     assert any("`--caption` has no effect" in message for message in notes.messages)
@@ -186,7 +188,7 @@ def test_small_footage_is_enlarged_and_reported(videos, config, counting, write_
     write_video(counting(40), videos / "a.mp4")
     data = scan(config(size=128), notes)
     assert data.frames(0, 0).shape == (8, 128, 256, 3)
-    assert "1 of 1 videos are smaller than 128 pixels and are enlarged" in notes.messages
+    assert "videos smaller than 128 pixels are enlarged: 1 of 1" in notes.messages
 
 
 def test_an_empty_folder_is_refused(videos, config):
@@ -274,4 +276,4 @@ def test_what_changes_captions_and_colors_is_reported(config, counting, tmp_path
     Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(folder / "logo.png")
     scan(config(shot="zoom-in"), notes)
     assert "one caption file is not UTF-8 and not used, such as 0.txt: save as UTF-8 text" in notes.messages
-    assert "1 of 3 videos have transparent parts, which become white" in notes.messages
+    assert "transparent parts become white, in 1 of 3 videos" in notes.messages
