@@ -30,17 +30,18 @@ from animdiff_cli.core.choices import (
 Ref = str | PathLike[str]
 
 
-class ScaledWeights(TypedDict, total=False):
-    """Weights and how strongly they are applied. As text: `"zoom-in@0.8"`."""
-
-    ref: Required[Ref]
-    scale: float
-
-
 #: a number, or numbers by position: `"0:1,50%:2"` or `{0: 1, "50%": 2}`
 Amount = float | str | Mapping[int | str, float]
 #: a text, or texts by position: `{0: "day", "50%": "night"}`
 Texts = str | Mapping[int | str, str]
+
+
+class ScaledWeights(TypedDict, total=False):
+    """Weights and how strongly they are applied. As text: `"zoom-in@0.8"`."""
+
+    ref: Required[Ref]
+    scale: Amount
+
 
 #: weights, with a scale as `"zoom-in@0.8"` or as a mapping
 ScaledRef = Ref | ScaledWeights

@@ -1,11 +1,12 @@
 """The record of a render: every value that decides which frames come out."""
 
-from typing import Annotated, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from animdiff_cli.config.varying import Varying
-from animdiff_cli.config.weight_settings import ScaledRef, WeightRef
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
     BetaSchedule,
     ContextFuse,
@@ -22,6 +23,7 @@ from animdiff_cli.core.choices import (
     TimestepSpacing,
 )
 from animdiff_cli.core.curves import Curve, Track, largest
+from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.errors import UsageError
 
@@ -149,10 +151,19 @@ class GenerateConfig(BaseModel):
     @model_validator(mode="after")
     def _check_positions(self) -> Self:
         """Raise `UsageError` for a track with keys outside of the clip, out of order, or twice."""
+        for key, track in self._tracks():
+            try:
+                track.check(self.timeline)
+            except UsageError as error:
+                raise UsageError(f"`{key}`: {error}", hint=error.hint) from error
+        return self
+
+    def _tracks(self) -> Iterator[tuple[str, Track[Any]]]:
+        """Yield every track with its key, also the scales of weights."""
         for key, value in self:
             if isinstance(value, Track):
-                try:
-                    value.check(self.timeline)
-                except UsageError as error:
-                    raise UsageError(f"`{key}`: {error}", hint=error.hint) from error
-        return self
+                yield key, value
+            elif key in WEIGHT_SETTINGS and WEIGHT_SETTINGS[key].is_scaled:
+                for text in value if isinstance(value, tuple) else [value]:
+                    if text and isinstance(scale := parse_ref(text, scaled=True).scale, Curve):
+                        yield key, scale

@@ -95,7 +95,8 @@ class Setting:
         if self.is_list:
             return "a list of references" if self.reference else "a list of texts"
         words = f"one of {', '.join(self.choices)}" if self.choices else f"{_TYPE_NAMES[self.value_type]}{self._range}"
-        words = f"{words}, or {self.varying.form}" if self.varying else words
+        if self.varying:
+            return f"{words}, {self.varying.form}, or null" if self.is_optional else f"{words}, or {self.varying.form}"
         return f"{words} or null" if self.is_optional else words
 
     @property
@@ -150,7 +151,7 @@ def _setting(key: str, field: FieldInfo) -> Setting:
     if is_tuple:
         value_type, _, entry_metadata = _taken_apart(get_args(value_type)[0])
         metadata += entry_metadata
-    for mark in field.metadata:
+    for mark in (*field.metadata, *metadata):
         if isinstance(mark, Varying):
             value_type, _, bounds = _taken_apart(mark.value)
             metadata += bounds

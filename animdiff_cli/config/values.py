@@ -10,6 +10,7 @@ from animdiff_cli.config.settings import Setting, groups_of, settings_of, split_
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.yamlfile import parse_yaml
 from animdiff_cli.core.curves import is_curve_text
+from animdiff_cli.core.refs import split_refs
 from animdiff_cli.core.sizes import nearest_sizes
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
@@ -55,7 +56,7 @@ def from_text(model: type[BaseModel], key: str, text: str) -> object:
     if setting.reference and f"{stripped[:1]}{stripped[-1:]}" in (("[]", "{}") if setting.record else ("[]",)):
         return parse_yaml(stripped, f"`{key}`")
     if setting.is_list:
-        entries = text.split(",") if setting.reference else [text]
+        entries = split_refs(text) if setting.reference else [text]
         return () if is_null else tuple(entry.strip() for entry in entries)
     return None if is_null and setting.is_optional else text
 

@@ -8,8 +8,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from animdiff_cli.config.settings import Reference, TextRecord
+from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import Kind
-from animdiff_cli.core.refs import parse_ref, require_no_credentials
+from animdiff_cli.core.curves import Curve
+from animdiff_cli.core.refs import parse_ref, require_no_credentials, scale_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class WeightEntry(TextRecord):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ref: str = Field(min_length=1, description="`ref` names the weights: an alias, a file or an address.")
-    scale: float | None = Field(None, allow_inf_nan=False, description="How strongly to apply the weights; null is 1.")
+    scale: Annotated[float | Curve, Varying(Annotated[float, Field(allow_inf_nan=False)])] | None = Field(
+        None, description="How strongly to apply the weights; null is 1."
+    )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -67,7 +71,7 @@ class WeightEntry(TextRecord):
         """
         reads_as_scaled = parse_ref(self.ref, scaled=True).scale is not None
         scale = 1.0 if self.scale is None and reads_as_scaled else self.scale
-        return self.ref if scale is None else f"{self.ref}@{scale!r}"
+        return self.ref if scale is None else f"{self.ref}@{scale_text(scale)}"
 
 
 def _entry_as_text(value: object) -> object:

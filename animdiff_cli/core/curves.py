@@ -123,6 +123,11 @@ class Curve(Track[float]):
         return [blend.before + blend.fraction * (blend.after - blend.before) for blend in self.blends(timeline)]
 
     @property
+    def strongest(self) -> float:
+        """The number at any key that is farthest from 0."""
+        return max((value for _, value in self.keys), key=abs)
+
+    @property
     def largest(self) -> float:
         """The largest number at any key."""
         return max(value for _, value in self.keys)

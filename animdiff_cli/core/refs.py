@@ -9,8 +9,8 @@
 | a path                           | contains a separator, starts with `.` or `~`, has |
 |                                  | a drive letter, or ends in a weight file suffix   |
 
-Where a scale is allowed, the last `@number` is the scale: `zoom-in@0.8`. `civitai:` references always have a
-version, so their scale follows the second `@`.
+Where a scale is allowed, the last `@number` is the scale: `zoom-in@0.8`. So is a curve, as in `zoom-in@0:0,50%:1`.
+`civitai:` references always have a version, so their scale follows the second `@`.
 """
 
 import math
@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NoReturn
 
+from animdiff_cli.core.curves import Curve, is_curve_text
 from animdiff_cli.core.urls import credentials_in, is_valid_url
+from animdiff_cli.core.where import POSITION
 from animdiff_cli.errors import UsageError
 
 Source = Literal["alias", "hf", "civitai", "url", "path"]
@@ -48,13 +50,13 @@ class ModelRef:
     target: str  # alias, `org/repo`, Civitai model ID, URL or path
     file: str | None = None  # in a Hugging Face repository; None: the whole repository
     revision: str | None = None  # commit, tag or branch; version ID on Civitai
-    scale: float | None = None  # None if not given
+    scale: float | Curve | None = None  # None if not given
 
     def __str__(self) -> str:
         prefix = f"{self.source}:" if self.source in ("hf", "civitai") else ""
         file = f"/{self.file}" if self.file else ""
         revision = f"@{self.revision}" if self.revision else ""
-        scale = "" if self.scale is None else f"@{self.scale!r}"
+        scale = "" if self.scale is None else f"@{scale_text(self.scale)}"
         return f"{prefix}{self.target}{file}{revision}{scale}"
 
 
@@ -76,7 +78,31 @@ def parse_ref(text: str, *, scaled: bool = False) -> ModelRef:
     return replace(_classify(body), scale=scale)
 
 
-def _split_scale(text: str) -> tuple[str, float | None]:
+def scale_text(scale: float | Curve) -> str:
+    """Return the text of a scale, which `parse_ref` reads as the same scale."""
+    return str(scale) if isinstance(scale, Curve) else repr(scale)
+
+
+def constant_scale(ref: ModelRef, purpose: str) -> float:
+    """Return the scale of a reference, 1 if it has none. Raises UsageError for a curve: `purpose` needs one number."""
+    if isinstance(ref.scale, Curve):
+        raise UsageError(f"{purpose} needs one scale, got the curve `{ref.scale}`", hint="write one, as in `REF@0.8`")
+    return 1.0 if ref.scale is None else ref.scale
+
+
+def split_refs(text: str) -> list[str]:
+    """Split references at commas, except at those inside a curve.
+
+    >>> split_refs("crayon@0:0,50%:1, ink@0.5")
+    ['crayon@0:0,50%:1', 'ink@0.5']
+    """
+    return [ref.strip() for ref in re.split(rf",(?!\s*{POSITION}\s*:\s*[-+.\d])", text)]
+
+
+def _split_scale(text: str) -> tuple[str, float | Curve | None]:
+    rest, at, curve = text.rpartition("@")
+    if at and is_curve_text(curve) and not _civitai_version_only(text):
+        return rest, Curve.parse(curve, _curve_scale)
     match = _SCALE.fullmatch(text)
     if match is None or _civitai_version_only(text):
         return text, None
@@ -84,6 +110,13 @@ def _split_scale(text: str) -> tuple[str, float | None]:
     if not math.isfinite(scale):
         raise UsageError(f"the scale `{match['scale']}` is too large", hint="typical scales are between 0 and 1")
     return match["rest"], scale
+
+
+def _curve_scale(text: str) -> float:
+    match = _SCALE.fullmatch(f"ref@{text}")
+    if match is None or not math.isfinite(float(match["scale"])):
+        raise UsageError(f"`{text}` is not a scale", hint="write numbers, as in `REF@0:0,50%:1`")
+    return float(match["scale"])
 
 
 def _civitai_version_only(text: str) -> bool:

@@ -20,6 +20,8 @@ from animdiff_cli.errors import UsageError
 GRAMMAR = "a frame `12`, a frame from the end `-1`, per cent `50%` or seconds `1.5s`"
 
 _WHERE = r"-?\d{1,9}|\d{1,9}(?:\.\d{0,9})?[%s]|\.\d{1,9}[%s]"
+#: pattern of a position or a range
+POSITION = rf"(?:{_WHERE})(?:-(?:{_WHERE}))?"
 _RANGE = re.compile(rf"\s*(?P<first>{_WHERE})(?:-(?P<last>{_WHERE}))?\s*", re.ASCII)
 
 

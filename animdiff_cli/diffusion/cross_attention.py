@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
+from animdiff_cli.motion.beside import is_changed_beside
 from animdiff_cli.motion.unet import UNet
 
 
@@ -95,6 +96,8 @@ def _is_plain(attention: Attention) -> bool:
     extras = (attention.spatial_norm, attention.group_norm, attention.norm_cross, attention.norm_q, attention.norm_k)
     plain = not any(extras) and not attention.residual_connection and attention.rescale_output_factor == 1
     known = (AttnProcessor, AttnProcessor2_0, SharedTextProcessor)
+    if is_changed_beside(attention.to_k) or is_changed_beside(attention.to_v):
+        return False  # keys and values differ by frame or step
     return plain and type(attention.processor) in known and attention.add_k_proj is None
 
 

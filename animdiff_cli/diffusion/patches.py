@@ -1,7 +1,7 @@
 """Patches of an image model, applied before it renders: another VAE, LoRAs, a domain adapter, textual inversions.
 
 The order is that of the official code: VAE, LoRAs, domain adapter, all merged into the weights. MotionLoRAs change
-the motion module and are merged there (`motion/lora.py`).
+the motion module and are merged there (`motion/lora.py`). LoRAs whose scale is a curve are applied beside the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli.core.choices import LoraAlphaMode
+from animdiff_cli.core.curves import Curve
 from animdiff_cli.core.model_parts import TOKENIZERS, networks_of
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
@@ -27,6 +28,7 @@ from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
+from animdiff_cli.weights.lora_beside import ScheduledLora, split_scheduled
 from animdiff_cli.weights.model_configs import shipped_config
 
 
@@ -35,7 +37,7 @@ class ScaledWeights:
     """A weight file and its scale."""
 
     path: Path
-    scale: float = 1.0
+    scale: float | Curve = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class ModelPatches:
     """All patches of one image model, opened and checked; weights are not read yet."""
 
     loras: tuple[LoraWeights, ...] = ()  # in order of application
+    scheduled: tuple[ScheduledLora, ...] = ()  # applied beside the weights
     vae: VaeFile | None = None
     embeddings: tuple[Embedding, ...] = ()
     notes: tuple[str, ...] = ()  # for the user
@@ -65,14 +68,18 @@ def open_patches(
     shapes = model_shapes(model) if loras or domain_adapter else {}
     files = [open_kind(lora.path, "lora", base=base, model=model)[0] for lora in loras]
     checked = [
-        check_lora(open_lora(file, lora.scale, alpha_mode, strict=False), shapes, f"the image model {model.name}")
-        for file, lora in zip(files, loras, strict=True)
+        check_lora(open_lora(file, alpha_mode=alpha_mode, strict=False), shapes, f"the image model {model.name}")
+        for file in files
     ]
+    scales = [lora.scale for lora in loras]
     if domain_adapter:
-        checked.append(_open_adapter(domain_adapter, shapes, base, model, alpha_mode))
+        checked.append(_open_adapter(domain_adapter.path, shapes, base, model, alpha_mode))
+        scales.append(domain_adapter.scale)
+    merged, scheduled = split_scheduled(zip((one.lora for one in checked), scales, strict=True))
     opened, repeated = _open_embeddings(embeddings, files, base, model)
     return ModelPatches(
-        loras=tuple(one.lora for one in checked),
+        loras=merged,
+        scheduled=scheduled,
         vae=open_vae(vae, _own_vae(model), base, model) if vae else None,
         embeddings=opened,
         notes=(*open_model(model).notes, *(one.note for one in checked if one.note), *repeated),
@@ -118,17 +125,15 @@ def _open_embeddings(
     return tuple(opened), notes
 
 
-def _open_adapter(
-    adapter: ScaledWeights, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode
-) -> CheckedLora:
+def _open_adapter(path: Path, shapes: Shapes, base: str | None, model: Path, alpha_mode: LoraAlphaMode) -> CheckedLora:
     """Open a domain adapter. In a converted layout it cannot be distinguished from a LoRA of the UNet's attentions."""
-    file, _ = open_kind(adapter.path, "domain-adapter", also=("lora",), base=base, model=model)
-    opened = open_lora(file, adapter.scale, alpha_mode, strict=False)
+    file, _ = open_kind(path, "domain-adapter", also=("lora",), base=base, model=model)
+    opened = open_lora(file, alpha_mode=alpha_mode, strict=False)
     if strange := [module for module in opened.modules if not _is_attention(module)]:
         raise UsageError(
-            f"{adapter.path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, an adapter only the"
+            f"{path.name} is a LoRA, not a domain adapter: it changes `{strange[0]}`, an adapter only the"
             " attentions of the UNet",
-            hint=f"use it as `--lora {adapter.path}`",
+            hint=f"use it as `--lora {path}`",
         )
     return check_lora(opened, shapes, f"the image model {model.name}")
 

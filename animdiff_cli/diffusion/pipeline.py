@@ -21,6 +21,7 @@ from animdiff_cli.core.where import Timeline
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import (
     Condition,
+    LoraCondition,
     MotionScaleCondition,
     PromptCondition,
     SdxlCondition,
@@ -37,6 +38,7 @@ from animdiff_cli.diffusion.text import equally_long
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
 from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.motion import plugged
+from animdiff_cli.motion.beside import BesideLora
 from animdiff_cli.motion.unet import UNet
 
 
@@ -54,6 +56,7 @@ class Pipeline:
     vae: Vae
     encode: EncodePrompt
     conditions: tuple[Condition, ...] = ()  # beside the prompt
+    loras: tuple[BesideLora, ...] = ()  # those whose scale varies
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,7 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
         conditions.append(SdxlCondition(torch.cat(pooled), sizes))
+    conditions += [LoraCondition(lora, series(lora.scale, timeline)) for lora in pipe.loras]
     if config.motion_scale != 1:
         conditions.append(MotionScaleCondition(series(config.motion_scale, timeline)))
     return [*conditions, *pipe.conditions]

@@ -30,6 +30,7 @@ from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, MotionSpec, load_motion_module, plug
+from animdiff_cli.motion.beside import BesideLora, read_for_motion, read_for_unet
 from animdiff_cli.motion.lora import merge_motion_loras
 from animdiff_cli.outputs.spool import FrameSpool
 
@@ -43,6 +44,7 @@ class Animator:
     hashes: Future[WeightHashes]  # computed while the weights load and the first steps run
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
     conditions: tuple[Condition, ...] = ()  # beside the prompt
+    loras: tuple[BesideLora, ...] = ()  # those whose scale varies
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -106,7 +108,7 @@ class Animator:
     def pipeline(self) -> Pipeline:
         """The networks as `diffusion.pipeline` takes them."""
         parts = self.components
-        return Pipeline(parts.unet, parts.vae, self._encode, self.conditions)
+        return Pipeline(parts.unet, parts.vae, self._encode, self.conditions, self.loras)
 
     def _encode(self, prompt: str | None, *, clip_skip: int, syntax: PromptSyntax) -> PromptEmbeds:
         expand = partial(expand_embeddings, embeddings=self.embeddings)
@@ -155,7 +157,10 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     )
     if motion:
         motion = plug(components.unet, motion)
-    return Animator(components, motion, hashes, checked.patches.embeddings)
+    loras = [read_for_unet(lora, components.unet) for lora in patches.scheduled]
+    if motion:
+        loras += [read_for_motion(lora, motion) for lora in checked.scheduled_motion_loras]
+    return Animator(components, motion, hashes, checked.patches.embeddings, loras=tuple(loras))
 
 
 def _load_motion(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> MotionModule:

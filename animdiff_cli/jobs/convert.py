@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animdiff_cli import paths
-from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.core.refs import ModelRef, constant_scale, parse_ref
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.files.os_errors import check_output_path, readable_output_failures
@@ -167,7 +167,7 @@ def _open_lora(text: str, info: WeightsInfo, target: Path) -> LoraWeights:
             f"{file.path.name} was made for {lora.base}, {target.name} is {info.base}",
             hint=f"use a LoRA for {info.base}",
         )
-    return open_lora(file, 1.0 if ref.scale is None else ref.scale)
+    return open_lora(file, constant_scale(ref, "merging"))
 
 
 def _default_output(path: Path, source: str, converted: ConvertedWeights, to: str) -> Path:

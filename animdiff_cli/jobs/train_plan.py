@@ -11,7 +11,7 @@ from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.config.train_layers import COMMANDS, resolve_training
 from animdiff_cli.core.choices import Dtype, MotionVersion, Stage
 from animdiff_cli.core.naming import slug
-from animdiff_cli.core.refs import WEIGHT_SUFFIXES, parse_ref
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES, constant_scale, parse_ref
 from animdiff_cli.diffusion.build import check_model, is_sdxl
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.schedulers import check_prediction
@@ -198,7 +198,7 @@ def _adapter(text: str | None) -> tuple[Path, float] | None:
     if text is None:
         return None
     ref = parse_ref(text, scaled=True)
-    return locate(ref, "domain-adapter").path, 1.0 if ref.scale is None else ref.scale
+    return locate(ref, "domain-adapter").path, constant_scale(ref, "training")
 
 
 def _default_out(config: TrainConfig) -> Path:

@@ -21,6 +21,7 @@ from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lora import LoraWeights
+from animdiff_cli.weights.lora_beside import ScheduledLora, split_scheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class CheckedWeights:
     motion: WeightFile | None
     motion_spec: MotionSpec | None
     motion_loras: tuple[LoraWeights, ...]
+    scheduled_motion_loras: tuple[ScheduledLora, ...] = ()
 
 
 def find_weights(config: GenerateConfig) -> Weights:
@@ -89,12 +91,12 @@ def check_weights(weights: Weights) -> CheckedWeights:
         embeddings=weights.embeddings,
         alpha_mode=weights.lora_alpha_mode,
     )
-    loras = tuple(
-        open_motion_lora(lora.path, spec, lora.scale, alpha_mode=weights.lora_alpha_mode)
+    merged, scheduled = split_scheduled(
+        (open_motion_lora(lora.path, spec, alpha_mode=weights.lora_alpha_mode), lora.scale)
         for lora in weights.motion_loras
         if spec
     )
-    return CheckedWeights(weights, patches, motion, spec, loras)
+    return CheckedWeights(weights, patches, motion, spec, merged, scheduled)
 
 
 def _open_motion(weights: Weights) -> tuple[WeightFile, MotionSpec]:

@@ -20,15 +20,14 @@ from animdiff_cli.weights.lora_merge import merge_loras_in_place
 from animdiff_cli.weights.motion import diffusers_name
 
 
-def open_motion_lora(
-    path: Path, spec: MotionSpec, scale: float = 1.0, *, alpha_mode: LoraAlphaMode = "alpha"
-) -> LoraWeights:
-    """Open a MotionLoRA in the official, diffusers, peft or kohya layout and check it; reads no numbers.
+def open_motion_lora(path: Path, spec: MotionSpec, *, alpha_mode: LoraAlphaMode = "alpha") -> LoraWeights:
+    """Open a MotionLoRA in the official, diffusers, peft or kohya layout, at scale 1, and check it; reads no numbers.
 
     Raises `UsageError` if the file is of another kind, or changes a part the module does not have.
     """
     file, _ = open_kind(path, "motion-lora")
-    checked = check_lora(open_lora(file, scale, alpha_mode), motion_shapes(spec), f"this {spec.version} motion module")
+    lora = open_lora(file, alpha_mode=alpha_mode)
+    checked = check_lora(lora, motion_shapes(spec), f"this {spec.version} motion module")
     if checked.missing:
         _refuse_missing(path, spec, checked.missing)
     return checked.lora

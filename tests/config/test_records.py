@@ -107,8 +107,16 @@ def test_assignments_apply_in_the_order_they_are_typed():
     ("layer", "message", "hint"),
     [
         (file("loras: [{ref: a, scal: 1}]"), "look.yaml: unknown key `loras.0.scal`", "did you mean `scale`?"),
-        (file("loras: [a, {ref: b, scale: much}]"), "`loras.1.scale` must be a number or null, got `much`", "strongly"),
-        (file("loras: [{ref: a, scale: true}]"), "`loras.0.scale` must be a number or null, got `true`", "strongly"),
+        (
+            file("loras: [a, {ref: b, scale: much}]"),
+            "`loras.1.scale` must be a number, a curve as in `0:1,50%:2`, or null, got `much`",
+            "strongly",
+        ),
+        (
+            file("loras: [{ref: a, scale: true}]"),
+            "`loras.0.scale` must be a number, a curve as in `0:1,50%:2`, or null, got `true`",
+            "strongly",
+        ),
         (file("loras: [{scale: 1}]"), "`loras.0` has no `ref`", "names the weights"),
         (file("domain_adapter: {scale: 1}"), "`domain_adapter` has no `ref`", "names the weights"),
         (file("vae: {ref: a}"), "`vae` must be text or null", "quotes"),
@@ -117,7 +125,11 @@ def test_assignments_apply_in_the_order_they_are_typed():
         (typed("loras=a", "loras.x=b"), "unknown key `loras.x`", "`loras.0`"),
         (typed("loras=a", "loras.0.size=1"), "unknown key `loras.0.size`", "keys are ref, scale"),
         (typed("loras=a", "loras.0.scale.x=1"), "unknown key `loras.0.scale.x`", "scale"),
-        (typed("loras=a", "loras.0.scale=big"), "`loras.0.scale` must be a number or null, got `big`", "strongly"),
+        (
+            typed("loras=a", "loras.0.scale=big"),
+            "`loras.0.scale` must be a number, a curve as in `0:1,50%:2`, or null, got `big`",
+            "strongly",
+        ),
         (typed("domain_adapter.scale=0.5"), "cannot set `domain_adapter.scale` while `domain_adapter` is null", "name"),
         (typed("steps.x=1"), "unknown key `steps.x`", "`steps`"),
         (typed("embeddings=a", "embeddings.0.ref=b"), "unknown key `embeddings.0.ref`", "`embeddings.0`"),

@@ -1,10 +1,12 @@
 """References parse unambiguously and round-trip through `str`."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.core.refs import ModelRef, parse_ref, path_hint
+from animdiff_cli.core.refs import ModelRef, constant_scale, parse_ref, path_hint, split_refs
 from animdiff_cli.errors import UsageError
 
 PART = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,12}", fullmatch=True).filter(lambda part: ".." not in part)
@@ -186,3 +188,34 @@ def test_any_text_is_a_reference_or_a_usage_error(text):
 def test_a_missing_path_in_another_syntax_gets_the_right_one_as_a_hint(path, typed):
     hint = path_hint(path)
     assert hint is None if typed is None else typed in (hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "curve"),
+    [
+        ("zoom-in@0:0,50%:1", "zoom-in", "0:0.0,50%:1.0"),
+        ("zoom-in@steps:0:1,-1:0.5", "zoom-in", "steps:0:1.0,-1:0.5"),
+        ("civitai:1@2@0:.5,1.5s:-1", "civitai:1@2", "0:0.5,1.5s:-1.0"),
+        ("hf:org/repo/file@main@0-8:1", "hf:org/repo/file@main", "0:1.0,8:1.0"),
+        ("./a@b.safetensors@100%:2", "./a@b.safetensors", "100%:2.0"),
+    ],
+)
+def test_a_scale_may_be_a_curve(text, rest, curve):
+    ref = parse_ref(text, scaled=True)
+    assert str(ref.scale) == curve
+    assert replace(ref, scale=None) == parse_ref(rest)
+    assert parse_ref(str(ref), scaled=True) == ref
+    with pytest.raises(UsageError, match="training needs one scale, got the curve"):
+        constant_scale(ref, "training")
+
+
+@pytest.mark.parametrize("text", ["zoom-in@0:nan", "zoom-in@0:1,50%", "zoom-in@0:1,1:1e999", "zoom-in@0:1,0:2"])
+def test_a_curve_that_cannot_be_read_is_refused(text):
+    with pytest.raises(UsageError) as refusal:
+        parse_ref(text, scaled=True)
+    assert refusal.value.hint
+
+
+def test_commas_of_a_curve_do_not_part_references():
+    text = "a@0:0,50%:1,-1:0, ./b.safetensors@0.5,c@steps:0:1,5:0,hf:org/repo/d"
+    assert split_refs(text) == ["a@0:0,50%:1,-1:0", "./b.safetensors@0.5", "c@steps:0:1,5:0", "hf:org/repo/d"]
