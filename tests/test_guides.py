@@ -46,6 +46,18 @@ def test_the_commands_of_the_rendering_guide_run(tmp_path, monkeypatch):
         assert result.exit_code == (3 if "--model ./" in line or "toonyou" in line else 0), (line, result.output)
 
 
+def test_the_commands_of_the_guide_to_curves_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "curves.md").read_text()
+    Path("curves.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
+    for number, line in enumerate(lines):
+        words = [*shlex.split(line)[2:], "--frames", "4", "--steps", "3", "--device", "cpu", "-o", f"{number}.gif"]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, (line, result.output)
+    assert [path.name for path in sorted(Path().glob("*.gif"))] == [f"{number}.gif" for number in range(len(lines))]
+
+
 def test_every_scene_is_recorded_in_the_guide():
     recorded = {match["name"]: match["text"] for match in BLOCK.finditer(GUIDE.read_text())}
     assert list(recorded) == [name for name, _ in SCENES]
