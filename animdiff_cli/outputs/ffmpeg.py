@@ -36,13 +36,24 @@ MAX_LOG_BYTES = 256 << 20
 #: memory for ffmpeg's stdout that is kept whole
 MAX_METADATA_BYTES = 16 << 20
 
+_PLAYLIST = "not a video; playlists are not followed, so give the video itself"
+#: (start of a file that is no video, in lower case, reason to report)
+TEXTS = (
+    (b"#extm3u", _PLAYLIST),
+    (b"ffconcat", _PLAYLIST),
+    (b"[playlist]", _PLAYLIST),
+    (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull` in its repository"),
+    (b"<", "a web page or XML file, not a video"),
+)
+
 #: (text in ffmpeg's log for a file it cannot decode, reason to report); the first match counts
 DECODE_ERRORS = (
-    ("not on whitelist", "not a video; playlists are not followed, so give the video itself"),
+    ("not on whitelist", _PLAYLIST),
     ("exceeds specified max pixel count", f"its frames have more than {MAX_PIXELS // 10**6} million pixels"),
     ("matches no streams", "it has no video stream"),
     ("No such file or directory", "there is no such file"),
     ("Permission denied", "permission denied"),
+    ("misdetection possible", "not a video, or damaged"),  # recognized by its name only
     ("moov atom not found", "incomplete or damaged: its index is missing"),
     ("Invalid data found when processing input", "not a video, or damaged"),
     ("End of file", "not a video, or damaged"),
@@ -84,8 +95,14 @@ def encode(frames: Iterable[Frames], size: tuple[int, int], rate: Fraction, argu
     return out
 
 
-def safe_input(url: str, decoder: str | None = None) -> list[str]:
-    """Return the arguments of an input file that opens no other file, no address and no oversized frame."""
+def safe_input(path: Path, span: tuple[int, int] | None = None, decoder: str | None = None) -> list[str]:
+    """Return the arguments of an input file that opens no other file, no address and no oversized frame.
+
+    `span` are the bytes [start, end) of an archive: ffmpeg seeks inside it without unpacking it. Raises `DecodeError`
+    for a text, such as a playlist.
+    """
+    _refuse_text(path, span[0] if span else 0)
+    url = f"subfile,,start,{span[0]},end,{span[1]},,:{file_url(path)}" if span else file_url(path)
     allowed = ["-protocol_whitelist", "file,subfile", "-format_whitelist", ",".join(CONTAINERS)]
     limits = ["-max_pixels", str(MAX_PIXELS), "-threads", "2"]
     return [*allowed, *limits, *(["-c:v", decoder] if decoder else []), "-i", url]
@@ -100,7 +117,7 @@ def read_metadata(path: Path) -> str:
         if len(text) > MAX_METADATA_BYTES:
             raise DecodeError("its metadata is too large")
 
-    stream_output([*safe_input(file_url(path)), "-f", "ffmetadata"], 1 << 16, add, partial=True)
+    stream_output([*safe_input(path), "-f", "ffmetadata"], 1 << 16, add, partial=True)
     return text.decode(errors="replace")
 
 
@@ -146,6 +163,16 @@ def list_encoders() -> tuple[str, frozenset[str]]:
 def file_url(path: Path) -> str:
     """Return `path` as a URL for ffmpeg, which would parse `-x.mp4` as an option and `a:b.mp4` as a protocol."""
     return f"file:{path.absolute()}"
+
+
+def _refuse_text(path: Path, start: int) -> None:
+    head = b""
+    with suppress(OSError), path.open("rb") as file:  # ffmpeg reports the error
+        file.seek(start)
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for text, reason in TEXTS:
+        if head.startswith(text):
+            raise DecodeError(reason)
 
 
 def _program() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import GifImagePlugin, Image, UnidentifiedImageError
 
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.os_errors import REASONS
@@ -36,8 +36,8 @@ def open_image(source: Path | IO[bytes], formats: tuple[str, ...] = FORMATS) -> 
         with warnings.catch_warnings(action="ignore"):
             if isinstance(source, Path):
                 _check_file(source)
-            with Image.open(source, formats=formats) as image:
-                _check_size(image)
+            with _open(source, formats) as image:
+                _check_size(image.size)
                 yield image
     except AnimdiffError:
         raise
@@ -74,9 +74,37 @@ def _check_file(path: Path) -> None:
         raise DecodeError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise DecodeError(f"{image.width}×{image.height} pixels, more than {MAX_PIXELS // 10**6} million")
+class _Gif(GifImagePlugin.GifImageFile):
+    """A GIF whose canvas is checked before it grows: a frame may exceed it, and Pillow allocates memory at once."""
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._checked_size
+
+    @_size.setter
+    def _size(self, size: tuple[int, int]) -> None:
+        _check_size(size)
+        self._checked_size = size
+
+
+def _open(source: Path | IO[bytes], formats: tuple[str, ...]) -> Image.Image:
+    if "GIF" in formats and _starts_like_a_gif(source):
+        return _Gif(source)
+    return Image.open(source, formats=formats)
+
+
+def _starts_like_a_gif(source: Path | IO[bytes]) -> bool:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _starts_like_a_gif(file)
+    head = source.read(4)
+    source.seek(0)
+    return head == b"GIF8"
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DecodeError(f"{size[0]}×{size[1]} pixels, more than {MAX_PIXELS // 10**6} million")
 
 
 def _reason(error: Exception) -> str:

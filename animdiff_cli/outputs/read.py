@@ -12,7 +12,7 @@ from PIL import ImageSequence
 from animdiff_cli.core.formats import ANIMATION_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from animdiff_cli.core.naming import natural_key
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, file_url, safe_input, stream_output
+from animdiff_cli.outputs.ffmpeg import DecodeError, Frames, safe_input, stream_output
 from animdiff_cli.outputs.open_image import flatten, frame_count, open_image
 
 #: a clip is held in memory, twice while it is read; this is 680 frames of 512 by 512 pixels
@@ -127,8 +127,8 @@ def _read_animation(path: Path) -> DecodedClip:
 
 def _read_video(path: Path) -> DecodedClip:
     head, raw = bytearray(), bytearray()
-    source = safe_input(file_url(path))
     try:
+        source = safe_input(path)
         one_frame = ["-map", "0:v:0", "-frames:v", "1", "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe"]
         stream_output([*source, *one_frame], 200, head.extend, partial=True)
         header = _STREAM.match(head[:200])

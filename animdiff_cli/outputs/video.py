@@ -32,6 +32,8 @@ MP4 = Codec("mp4", ("-c:v", "libx264", "-crf", "17", "-preset", "medium", "-movf
 WEBM = Codec(
     "webm", ("-c:v", "libvpx-vp9", "-crf", "20", "-b:v", "0", "-deadline", "good", "-cpu-used", "3", "-row-mt", "1")
 )
+#: by default one thread per core, and the bytes of the file differ with their number
+THREADS = "4"
 
 
 def write_mp4(frames: FrameSequence, fps: float, path: Path, recipe: str) -> None:
@@ -52,8 +54,8 @@ def _write(frames: FrameSequence, fps: float, path: Path, recipe: str, codec: Co
         tags = file_url(folder / "tags")
         metadata = ["-f", "ffmetadata", "-i", tags, "-map", "0:v", "-map_metadata", "1", "-vf", BT709]
         # without `bitexact`, WebM gets a random track id and differs on every run
-        arguments = [*metadata, *codec.options, "-fflags", "+bitexact", "-f", codec.container, file_url(path)]
-        encode(even, (width + width % 2, height + height % 2), frame_rate(fps), arguments)
+        output = ["-threads", THREADS, "-fflags", "+bitexact", "-f", codec.container, file_url(path)]
+        encode(even, (width + width % 2, height + height % 2), frame_rate(fps), [*metadata, *codec.options, *output])
 
 
 def _pad_to_even(frame: Frames) -> Frames:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from animdiff_cli.core.formats import FORMATS
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
-from animdiff_cli.outputs import ffmpeg, read, write_clip
+from animdiff_cli.outputs import ffmpeg, open_image, read, write_clip
 from animdiff_cli.outputs.read import is_animation, read_clip, read_image, read_images
 from animdiff_cli.outputs.write import WRITERS
 
@@ -116,15 +116,17 @@ def test_postscript_with_the_name_of_an_image_is_not_run(name, tmp_path, monkeyp
     assert not is_animation(tmp_path / name)
 
 
-def gif(width, height, num_frames):
-    """Return a GIF of one pixel per frame on a canvas of any size."""
+def gif(width, height, frame_widths, disposal=1):
+    """Return a GIF on a canvas of any size, with frames of one row; one pixel of each is stored."""
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
-    frame = b"\x21\xf9\x04\x04\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0"
-    return head + num_frames * frame + b";"
+    control = b"\x21\xf9\x04" + bytes([disposal << 2 | 1]) + b"\x0a\0\0\0"
+    size = (struct.pack("<HHHHB", 0, 0, frame_width, 1, 0) for frame_width in frame_widths)
+    return head + b"".join(control + b"\x2c" + frame + b"\x02\x02\x44\x01\0" for frame in size) + b";"
 
 
 @pytest.mark.parametrize(
-    ("size", "reason"), [((65535, 2700, 3), "more than 67 million"), ((1024, 1024, 680), "at most 170 frames")]
+    ("size", "reason"),
+    [((65535, 2700, 3 * [1]), "more than 67 million"), ((1024, 1024, 680 * [1]), "at most 170 frames")],
 )
 def test_a_small_file_that_claims_many_pixels_is_refused_before_decoding(size, reason, tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
@@ -133,12 +135,40 @@ def test_a_small_file_that_claims_many_pixels_is_refused_before_decoding(size, r
         read_clip(tmp_path / "a.gif")
 
 
-@pytest.mark.parametrize("playlist", ["ffconcat version 1.0\nfile a.mp4\n", "#EXTM3U\n#EXTINF:1,\na.mp4\n"])
+@pytest.mark.parametrize("disposal", [1, 2, 3])
+def test_a_canvas_that_would_grow_above_the_limit_is_refused_before_it_is_allocated(disposal, tmp_path, monkeypatch):
+    monkeypatch.setattr(open_image, "MAX_PIXELS", 1000)
+    path = tmp_path / "a.gif"
+    for widths in ([1, 1001], [1001, 1]):
+        path.write_bytes(gif(8, 1, widths, disposal))
+        with pytest.raises(UsageError, match=r"1001×1 pixels, more than"):
+            read_clip(path)
+    path.write_bytes(gif(8, 1, [1, 1], disposal))
+    assert read_clip(path).frames.shape == (2, 1, 8, 3)
+
+
+PLAYLIST = "playlists are not followed"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ffconcat version 1.0\nfile a.mp4\n", PLAYLIST),
+        ("#EXTM3U\n#EXTINF:1,\na.mp4\n", PLAYLIST),
+        ("\ufeff\n#extm3u\n", PLAYLIST),
+        ("[playlist]\nFile1=a.mp4\n", PLAYLIST),
+        ('<?xml version="1.0"?>\n<MPD></MPD>', "web page or XML"),
+        ("<!DOCTYPE html>", "web page or XML"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
+        ("a fox runs", "not a video, or damaged"),
+        ("", "not a video, or damaged"),
+    ],
+)
 @pytest.mark.parametrize("name", ["list.mp4", "list.mkv"])
-def test_a_playlist_with_the_name_of_a_video_is_not_followed(name, playlist, tmp_path, make_clip):
+def test_a_text_with_the_name_of_a_video_is_named_and_not_followed(name, text, reason, tmp_path, make_clip):
     write_clip(make_clip(), 8, tmp_path / "a.mp4", "mp4", {})
-    (tmp_path / name).write_text(playlist)
-    with pytest.raises(UsageError, match=r"cannot read the clip"):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=f"cannot read the clip .*{reason}"):
         read_clip(tmp_path / name)
 
 

@@ -186,3 +186,17 @@ def test_a_non_contiguous_view_is_written_like_its_copy(tmp_path, make_clip, dec
 def test_the_same_clip_and_recipe_give_the_same_bytes(format, tmp_path, make_clip):
     one, other = (write_clip(make_clip(), 8, tmp_path / name, format, {"prompt": "a fox"}) for name in "ab")
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="has one core")
+@pytest.mark.parametrize("format", ["mp4", "webm"])
+def test_the_number_of_cores_does_not_change_the_bytes(format, tmp_path):
+    cores = os.sched_getaffinity(0)
+    clip = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
+    written = [write_clip(clip, 8, tmp_path / "all", format, {}).read_bytes()]
+    try:
+        os.sched_setaffinity(0, [min(cores)])
+        written.append(write_clip(clip, 8, tmp_path / "one", format, {}).read_bytes())
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert written[0] == written[1]

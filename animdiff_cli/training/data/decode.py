@@ -4,12 +4,11 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from math import isfinite
-from pathlib import Path
 from threading import Event
 
 import numpy as np
 
-from animdiff_cli.outputs.ffmpeg import MAX_PIXELS, DecodeError, Frames, file_url, safe_input, stream_output
+from animdiff_cli.outputs.ffmpeg import MAX_PIXELS, DecodeError, Frames, safe_input, stream_output
 from animdiff_cli.training.data.media import Media, Timeline
 from animdiff_cli.training.data.scene_detection import HEIGHT, WIDTH, FrameChanges, find_cuts
 
@@ -54,7 +53,7 @@ def _probe(media: Media, decoder: str | None, changes: FrameChanges, stop: Event
     # `showinfo` runs before scaling, after ffmpeg has rotated the frame upright
     filters = f"showinfo=checksum=0,scale={WIDTH}:{HEIGHT}:flags=area"
     # several files are probed in parallel, so one thread each
-    arguments = [*_input(media, decoder), *_output(filters, "rgba")]
+    arguments = [*safe_input(media.path, media.span, decoder), *_output(filters, "rgba")]
     log = stream_output(["-threads", "1", *arguments], WIDTH * HEIGHT * 4, add_frame)
     frames = _frame_lines(log)
     if not frames:
@@ -108,7 +107,8 @@ def _read_from(
 
     seek = ["-ss", f"{start:.6f}"] if start else []
     output = [*_output(filters, "rgba" if timeline.transparent else "rgb24"), "-frames:v", str(len(wanted))]
-    log = stream_output([*seek, *_input(media, timeline.decoder), *output], width * height * channels, add_frame)
+    source = safe_input(media.path, media.span, timeline.decoder)
+    log = stream_output([*seek, *source, *output], width * height * channels, add_frame)
     # after seeking, times count from `start`
     times = [start + time for time in _times(log)]
     expected = [timeline.times[index] for index in wanted]
@@ -134,15 +134,6 @@ def _over_white(frame: Frames, *, premultiplied: bool) -> Frames:
     colors = values if premultiplied else (values * alpha + 127) // 255
     opaque: Frames = np.minimum(colors + (255 - alpha), 255).astype(np.uint8)
     return opaque
-
-
-def _input(media: Media, decoder: str | None) -> list[str]:
-    return safe_input(file_url(media.path) if media.span is None else _subfile(media.path, media.span), decoder)
-
-
-def _subfile(archive: Path, span: tuple[int, int]) -> str:
-    """Return the URL of a byte range: ffmpeg seeks inside it without unpacking the archive."""
-    return f"subfile,,start,{span[0]},end,{span[1]},,:{file_url(archive)}"
 
 
 def _output(filters: str, pixels: str) -> list[str]:
