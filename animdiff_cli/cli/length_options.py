@@ -66,3 +66,25 @@ NoiseScheduleOpt = Annotated[
         panel=LENGTH,
     ),
 ]
+ContinueFromOpt = Annotated[
+    str | None,
+    option(
+        "--continue-from",
+        help="Clip to continue, a file or a folder of frames. --frames are then new frames; the clip gives size and"
+        " rate.",
+        panel=LENGTH,
+        metavar="<clip>",
+    ),
+]
+ContinueFramesOpt = Annotated[
+    int | None,
+    option(
+        "--continue-frames",
+        help="Last frames of that clip to keep beside the new ones. Default: half a window.",
+        panel=LENGTH,
+    ),
+]
+ContinueNewOnlyOpt = Annotated[
+    bool | None,
+    option("--continue-new-only", help="Write the new frames without those of the continued clip.", panel=LENGTH),
+]

@@ -105,7 +105,7 @@ class GenerateSettings(TypedDict, total=False):
     free_init_order: int
     """FreeInit: order of the Butterworth filter."""
     num_frames: int
-    """Number of frames."""
+    """Number of frames; with `continue_from`, of new frames."""
     loop: bool
     """Render a loop: the last frame leads into the first."""
     context_length: int | None
@@ -122,6 +122,12 @@ class GenerateSettings(TypedDict, total=False):
     """What is windowed: the whole UNet (`unet`) or the temporal transformers alone (`plug`), which is faster and
     needs memory for every frame; `auto` uses `plug` if memory allows.
     """
+    continue_from: str | None
+    """Clip to continue: a file or a folder of frames."""
+    continue_frames: int | None
+    """Last frames of that clip to keep in the window; null is half a window."""
+    continue_new_only: bool
+    """Write the new frames without those of the continued clip."""
     fps: float
     """Frames per second of the written clip."""
     width: int

@@ -112,7 +112,7 @@ class GenerateConfig(BaseModel):
         0.25, gt=0, le=1, description="FreeInit: temporal frequencies to keep, as a fraction of the highest."
     )
     free_init_order: int = Field(4, ge=1, le=20, description="FreeInit: order of the Butterworth filter.")
-    num_frames: int = Field(16, ge=1, le=4096, description="Number of frames.")
+    num_frames: int = Field(16, ge=1, le=4096, description="Number of frames; with `continue_from`, of new frames.")
     loop: bool = Field(False, description="Render a loop: the last frame leads into the first.")
     context_length: int | None = Field(
         None, ge=2, le=1024, description="Frames of a window; null: one window for a clip that fits into the module."
@@ -132,6 +132,16 @@ class GenerateConfig(BaseModel):
         description="What is windowed: the whole UNet (`unet`) or the temporal transformers alone (`plug`), which is"
         " faster and needs memory for every frame; `auto` uses `plug` if memory allows.",
     )
+    continue_from: str | None = Field(
+        None, min_length=1, max_length=MAX_PROMPT, description="Clip to continue: a file or a folder of frames."
+    )
+    continue_frames: int | None = Field(
+        None,
+        ge=1,
+        le=1023,
+        description="Last frames of that clip to keep in the window; null is half a window.",
+    )
+    continue_new_only: bool = Field(False, description="Write the new frames without those of the continued clip.")
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
     width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")

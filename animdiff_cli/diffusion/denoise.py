@@ -25,7 +25,8 @@ def denoise(
 ) -> Tensor:
     """Denoise `latents` [1, 4, F, h, w] along `scheduler.timesteps`, which `set_timesteps` has set.
 
-    Latents keep their dtype between steps whatever the UNet computes in. `conditions` amend them after every step.
+    Latents keep their dtype between steps whatever the UNet computes in. `conditions` change them before the
+    first step and after every step.
     Raises `ValueError` for more than one clip.
     """
     if len(latents) != 1:
@@ -33,6 +34,8 @@ def denoise(
     accepts_generator = "generator" in inspect.signature(scheduler.step).parameters
     step_kwargs = {"generator": generator} if accepts_generator else {}
     total = len(scheduler.timesteps)
+    for condition in conditions:
+        latents = condition.begin(latents, scheduler)
     for step, timestep in enumerate(scheduler.timesteps):
         prediction = predict(scheduler.scale_model_input(latents, timestep), timestep, step)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **step_kwargs)[0]

@@ -74,14 +74,21 @@ SILENT = Callbacks()
 
 
 def render(
-    pipe: Pipeline, config: GenerateConfig, callbacks: Callbacks = SILENT, *, noise: Tensor | None = None
+    pipe: Pipeline,
+    config: GenerateConfig,
+    callbacks: Callbacks = SILENT,
+    *,
+    noise: Tensor | None = None,
+    num_known: int = 0,
 ) -> Iterator[NDArray[np.uint8]]:
     """Render one clip: yield its frames in chunks, uint8 [f, H, W, 3]. Takes `noise` as `sample_latents` does.
+
+    The first `num_known` frames are sampled and left out.
 
     Raises `DeviceError` if latents overflow.
     """
     latents = sample_latents(pipe, config, callbacks, noise=noise)
-    return decode_chunks(pipe.vae, latents, on_decoded=callbacks.on_decoded, report=callbacks.report)
+    return decode_chunks(pipe.vae, latents[:, :, num_known:], on_decoded=callbacks.on_decoded, report=callbacks.report)
 
 
 @torch.no_grad()

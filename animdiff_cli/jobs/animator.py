@@ -1,7 +1,7 @@
 """An image model with its motion module plugged in, loaded once and ready to render clips."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
@@ -14,10 +14,12 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, WindowDone, ignore
 from animdiff_cli.diffusion.build import Components, load_components
-from animdiff_cli.diffusion.conditions import Condition
+from animdiff_cli.diffusion.conditions import Condition, KnownFrames
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
+from animdiff_cli.diffusion.encode import encode
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
+from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
@@ -26,6 +28,7 @@ from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report
 from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
+from animdiff_cli.jobs.continuation import Continuation, read_continuation
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.weights import CheckedWeights
@@ -87,7 +90,8 @@ class Animator:
 
         Raises `DeviceError` if memory runs out or numbers overflow.
         """
-        config = self._resolved(config)
+        continued = read_continuation(config, self._spec)
+        config = self._resolved(continued.sampled(config) if continued else config)
         _check_noise(noise, config)
         if windows := clip_windows(config, self._spec):
             emit(Note(f"{config.num_frames} frames in {windows}, mode {config.context_mode}"))
@@ -101,8 +105,24 @@ class Animator:
             report=_reported_once(emit),
         )
         with out_of_memory_while_rendering(plan, config.width, config.height, config.num_frames):
-            frames = FrameSpool(render(self.pipeline, config, callbacks, noise=noise))
-        return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind))
+            if continued:
+                frames = self._continue(continued, config, callbacks, noise)
+                config = continued.recorded(config)
+            else:
+                frames = FrameSpool(render(self.pipeline, config, callbacks, noise=noise))
+        inputs = continued.hashes() if continued else None
+        return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind, inputs))
+
+    def _continue(
+        self, continued: Continuation, config: GenerateConfig, callbacks: Callbacks, noise: Tensor | None
+    ) -> FrameSpool:
+        """Render new frames beside the last ones of a clip, which keep their pixels."""
+        known = encode(self.components.vae, continued.known)
+        # another noise than that of the new frames
+        own = initial_noise(seeded_generator((config.seed + 1) % 2**64), *known.shape[2:])
+        pipeline = replace(self.pipeline, conditions=(*self.conditions, KnownFrames(known, own)))
+        new = render(pipeline, config, callbacks, noise=noise, num_known=continued.num_known)
+        return FrameSpool(continued.joined(new, config))
 
     @property
     def pipeline(self) -> Pipeline:

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
@@ -46,12 +47,18 @@ ALWAYS_RECORDED = frozenset(
 PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 
 
-def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> Recipe:
-    """Describe a render. Contains no time and no machine name: the same frames carry the same recipe."""
+def make_recipe(
+    config: GenerateConfig, weights: WeightHashes, device: str, inputs: WeightHashes | None = None
+) -> Recipe:
+    """Describe a render. Contains no time and no machine name: the same frames carry the same recipe.
+
+    `inputs` are the hashes of files that are read beside the weights, by setting.
+    """
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     return {
         "config": recorded_settings(config),
         "weights": {key: dict(files) for key, files in weights.items()},
+        **({"inputs": {key: dict(files) for key, files in inputs.items()}} if inputs else {}),
         "device": device,
         "versions": versions,
     }
@@ -60,6 +67,8 @@ def make_recipe(config: GenerateConfig, weights: WeightHashes, device: str) -> R
 def recorded_settings(config: GenerateConfig) -> dict[str, Any]:
     """Return the settings that a recipe contains, as JSON values."""
     settings = config.model_dump(mode="json")
+    if config.continue_from:
+        settings["continue_from"] = Path(config.continue_from).name
     changed = config.model_dump(mode="json", exclude_defaults=True)
     return {key: value for key, value in settings.items() if key in ALWAYS_RECORDED or key in changed}
 
@@ -69,13 +78,15 @@ def check_recipe(recipe: Mapping[str, Any], source: str) -> Recipe:
 
     Raises `UsageError` naming the part that is not what `make_recipe` writes.
     """
-    weights = recipe.get("weights", {})
-    of_dicts = isinstance(weights, dict) and all(isinstance(files, dict) for files in weights.values())
+    hashes = [recipe.get(part, {}) for part in ("weights", "inputs")]
+    of_dicts = all(
+        isinstance(part, dict) and all(isinstance(files, dict) for files in part.values()) for part in hashes
+    )
     if not isinstance(recipe.get("config"), dict) or not recipe["config"]:
         raise UsageError(f"the recipe in {source} has no settings", hint="give a clip that animdiff rendered")
-    if not of_dicts or not all(isinstance(digest, str) for digest in _flat(weights).values()):
+    if not of_dicts or not all(isinstance(digest, str) for part in hashes for digest in _flat(part).values()):
         raise UsageError(
-            f"the recipe in {source} is damaged: `weights` must hold the sha256 of each file by setting",
+            f"the recipe in {source} is damaged: `weights` and `inputs` must hold the sha256 of each file by setting",
             hint="give the file as animdiff wrote it",
         )
     return dict(recipe)

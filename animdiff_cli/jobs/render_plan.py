@@ -21,6 +21,7 @@ from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
+from animdiff_cli.jobs.continuation import differing_input, found_beside, sampled_config, with_size_of_clip
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_free_init, check_free_noise, check_noise_flags
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
@@ -61,7 +62,7 @@ def plan_renders(
     Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_missing`; if it does
     not fetch them, the plan lists them and checks no weights. Raises `AnimdiffError` for every mistake.
     """
-    resolved = with_named_embeddings(resolve(GenerateConfig, with_recommended(layers)), prompts)
+    resolved = with_named_embeddings(resolve(GenerateConfig, with_recommended(with_size_of_clip(layers))), prompts)
     require_model(_text(resolved, "model"))
     missing = find_missing(resolved.values)  # reports an unknown model before anything else
     _check_image_model(resolved)
@@ -81,10 +82,12 @@ def plan_from_recipe(
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
     recipe = check_recipe(read_recipe(path), str(path))
-    layers = [Layer(f"recipe of {path.name}", recipe["config"]), *changes]
+    layers = [Layer(f"recipe of {path.name}", found_beside(path, recipe["config"])), *changes]
     resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
     missing = find_missing(resolved.values)
-    return replace(_plan(resolved, prompts, seeds, repeat, device, missing, on_missing), source_recipe=recipe)
+    plan = _plan(resolved, prompts, seeds, repeat, device, missing, on_missing)
+    notes = (*plan.notes, *differing_input(recipe, plan.configs[0]))
+    return replace(plan, source_recipe=recipe, notes=notes)
 
 
 def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
@@ -107,7 +110,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     check_prompts([config])
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
-    clip_windows(config, plan.weights.motion_spec)
+    clip_windows(sampled_config(config, plan.weights.motion_spec), plan.weights.motion_spec)
     _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
 
@@ -134,7 +137,8 @@ def _plan(
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]))
-    check_free_noise(resolved, clip_windows(configs[0], weights.motion_spec))
+    sampled = sampled_config(configs[0], weights.motion_spec)
+    check_free_noise(resolved, clip_windows(sampled, weights.motion_spec))
     reject_unused_embeddings(resolved, configs)
     _check_prediction(configs[0], weights.files.model)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)

@@ -18,6 +18,7 @@ REPLACED: Mapping[str, object] = {
     "beta_schedule": "auto",
     "beta_end": None,
     "dtype": "auto",
+    "continue_frames": None,
     "prediction_type": None,
     "rescale_betas_zero_snr": None,
     **dict.fromkeys(CONTEXT_SETTINGS),

@@ -1,6 +1,7 @@
 """Conditions: what steers a clip. One file per kind, each a `Condition`."""
 
 from animdiff_cli.diffusion.conditions.condition import Condition, StepEnd, UNetCall, prepared
+from animdiff_cli.diffusion.conditions.known_frames import KnownFrames
 from animdiff_cli.diffusion.conditions.lora import LoraCondition
 from animdiff_cli.diffusion.conditions.motion_scale import MotionScaleCondition
 from animdiff_cli.diffusion.conditions.prompt import PromptCondition
@@ -8,6 +9,7 @@ from animdiff_cli.diffusion.conditions.sdxl import SdxlCondition, size_ids
 
 __all__ = [
     "Condition",
+    "KnownFrames",
     "LoraCondition",
     "MotionScaleCondition",
     "PromptCondition",

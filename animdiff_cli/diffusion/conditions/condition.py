@@ -1,4 +1,4 @@
-"""The protocol of a condition: prepare once per clip, contribute to each UNet call, amend latents after each step."""
+"""The protocol of a condition: prepare once per clip, begin, contribute to each UNet call, amend after each step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -47,6 +47,10 @@ class Condition:
         Returns a context whose value is the condition to use inside it.
         """
         return nullcontext(self)
+
+    def begin(self, latents: Tensor, scheduler: Any) -> Tensor:
+        """Return the clip's latents [1, 4, F, h, w] before the first step, changed or not."""
+        return latents
 
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
         """Return keyword arguments for this UNet call, sliced to `call.frames`.

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from animdiff_cli.errors import DeviceError
+from animdiff_cli.diffusion.encode import VaeEncoder, posterior_moments
 from animdiff_cli.files.os_errors import readable_output_failures
 from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.training.data.dataset import ClipDataset
@@ -24,23 +22,7 @@ from animdiff_cli.weights.files import read_tensors, write_tensors
 
 #: increment when the same inputs would be encoded differently
 VERSION = 1
-#: pixels per VAE call: 4 frames of 512²
-CHUNK = 4 * 512 * 512
 OnEntry = Callable[[int, int], None]  # (entries done, entries in total)
-
-
-class VaeEncoder(Protocol):
-    """The part of diffusers' `AutoencoderKL` that encoding uses."""
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def encode(self, x: Tensor) -> Any: ...
-
-    def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +67,10 @@ class LatentCache:
         return self.folder / f"{name}.safetensors"
 
 
-@torch.no_grad()
 def encode_clip(vae: VaeEncoder, frames: Frames) -> Moments:
-    """Encode frames uint8 `[F, H, W, 3]` in chunks. Switches the VAE to float32 if it overflows in less."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    chunk_frames = max(1, CHUNK // (pixels.shape[2] * pixels.shape[3]))
-    moments = [_encode(vae, chunk) for chunk in torch.split(pixels, chunk_frames)]
-    return Moments(torch.cat([mean for mean, _ in moments]), torch.cat([std for _, std in moments]))
+    """Encode frames uint8 `[F, H, W, 3]`. Raises as `posterior_moments`."""
+    mean, std = posterior_moments(vae, frames)
+    return Moments(mean.half(), std.half())
 
 
 def sha256_of_module(module: torch.nn.Module) -> str:
@@ -106,18 +85,3 @@ def sha256_of_module(module: torch.nn.Module) -> str:
 def sha256_of_values(*values: object) -> str:
     """Hash values by their `repr`."""
     return hashlib.sha256(repr(values).encode()).hexdigest()
-
-
-def _encode(vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    mean, std = _posterior(vae, pixels)
-    if not (mean.isfinite().all() and std.isfinite().all()) and vae.dtype != torch.float32:
-        vae.to(torch.float32)
-        mean, std = _posterior(vae, pixels)
-    if not mean.isfinite().all():
-        raise DeviceError("the VAE's latents contain NaN or infinity", hint="its weights are damaged: fetch them again")
-    return mean.half().cpu(), std.half().cpu()
-
-
-def _posterior(vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    posterior = vae.encode((pixels.to(vae.device).float() / 127.5 - 1).to(vae.dtype)).latent_dist
-    return posterior.mean.float(), posterior.std.float()
