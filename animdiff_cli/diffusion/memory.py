@@ -1,8 +1,10 @@
 """Out-of-memory failures as a `DeviceError` with a hint, some of them found before anything is loaded."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,18 +13,27 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS
 from animdiff_cli.errors import DeviceError
 
+#: feature maps [block_out_channels[0], h, w] that a UNet holds at once per image of its batch. With attention in the
+#: first level: skip connections and the feed-forward of the last spatial transformer. Without: skip connections and a
+#: ResNet, and as much again per image of a context window, for the feed-forward of the temporal transformer. Counted
+#: from the tensors of SD1.5 (26.1) and SDXL (15.8 with windows of an eighth of the clip, 30.2 with one window).
+MAPS, MAPS_WITHOUT_ATTENTION = 27, 16
+
 #: messages of torch's out-of-memory errors that have no exception class
 _MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
 
 
 def out_of_memory_while_rendering(
-    plan: DevicePlan, width: int, height: int, num_frames: int
+    plan: DevicePlan, width: int, height: int, num_frames: int, *, all_frames_at_once: bool = False
 ) -> AbstractContextManager[None]:
-    """Turn an allocation failure inside this context into a `DeviceError` that names settings to lower."""
+    """Turn an allocation failure inside this context into a `DeviceError` that names settings to lower.
+
+    `all_frames_at_once`: context windows are inside the UNet.
+    """
     return out_of_memory_as_device_error(
         f"rendering {counted(num_frames, 'frame')} of {width}x{height} in {plan.dtype}",
         plan.device,
-        hint=_what_to_lower(plan, width, height, num_frames),
+        hint="use `--context-mode unet`" if all_frames_at_once else _what_to_lower(plan, width, height, num_frames),
     )
 
 
@@ -55,10 +66,41 @@ def require_memory(plan: DevicePlan, width: int, height: int, num_frames: int, *
         )
 
 
+def activation_bytes(
+    unet_config: Mapping[str, Any], size: tuple[int, int], dtype: torch.dtype, *, images: int, window: int
+) -> int:
+    """Return the memory of a UNet's activations for a batch of latents of `size`, with temporal layers in windows.
+
+    `window` is the number of images of the batch that one context window holds.
+    """
+    has_attention = "CrossAttn" in unet_config["down_block_types"][0]
+    maps = MAPS * images if has_attention else MAPS_WITHOUT_ATTENTION * (images + window)
+    return maps * int(unet_config["block_out_channels"][0]) * size[0] * size[1] * dtype.itemsize
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that torch can still allocate on a device, on a CPU without swapping; None if unknown."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux
+        return _pages("SC_AVPHYS_PAGES")
+
+
 def total_memory() -> int | None:
     """Return the bytes of physical memory; None if the system does not report them."""
+    return _pages("SC_PHYS_PAGES")
+
+
+def _pages(name: str) -> int | None:
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
 

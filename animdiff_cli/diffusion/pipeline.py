@@ -100,10 +100,10 @@ def sample_latents(
     `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule and
     prediction type of `config` must be resolved: a name other than `auto`, and null only for `epsilon`.
     """
+    config = resolve_windows(config, pipe.unet)
     attached = plugged(pipe.unet)
-    spec = attached.motion.spec if attached else None
-    config = resolve_windows(config, spec)
-    windows = clip_windows(config, spec)
+    windows = clip_windows(config, attached.motion.spec if attached else None)
+    around, inside = (windows if config.context_mode == mode else None for mode in ("unet", "plug"))
     generator = seeded_generator(config.seed)
     if noise is None:
         noise = draw_noise(generator, config, windows)
@@ -120,12 +120,12 @@ def sample_latents(
     calls = len(scheduler.timesteps)
     timeline = replace(config.timeline, calls=calls)
     conditions = encode_conditions(pipe, config, timeline)
-    latents_device = torch.device("cpu") if windows else pipe.unet.device
+    latents_device = torch.device("cpu") if around else pipe.unet.device
     with prepared(conditions, pipe.unet) as ready:
+        rows = 2 if config.has_guidance else 1
+        predict = unet_predictor(pipe.unet, ready, rows=rows, windows=inside, num_steps=calls)
         if config.has_guidance:
-            predict = guided(unet_predictor(pipe.unet, ready, rows=2), series(config.guidance_scale, timeline))
-        else:
-            predict = unet_predictor(pipe.unet, ready)
+            predict = guided(predict, series(config.guidance_scale, timeline))
         for number in range(passes):
             begin = noise
             if number:  # FreeInit
@@ -136,9 +136,9 @@ def sample_latents(
             latents = begin.to(latents_device) * scheduler.init_noise_sigma
             on_step = partial(_on_step_of_pass, callbacks.on_step, number, passes)
             denoiser = predict
-            if windows:
+            if around:
                 on_window = partial(callbacks.on_window, number * calls, passes * calls)
-                denoiser = windowed(predict, windows, calls, pipe.unet.device, on_window=on_window)
+                denoiser = windowed(predict, around, calls, pipe.unet.device, on_window=on_window)
             latents = denoise(denoiser, scheduler, latents, generator=generator, conditions=ready, on_step=on_step)
         return latents
 

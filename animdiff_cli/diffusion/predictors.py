@@ -31,12 +31,19 @@ class Predictor(Protocol):
         """
 
 
-def unet_predictor(unet: UNet, conditions: Sequence[Condition], *, rows: int = 1) -> Predictor:
+def unet_predictor(
+    unet: UNet,
+    conditions: Sequence[Condition],
+    *,
+    rows: int = 1,
+    windows: Windows | None = None,
+    num_steps: int = 1,
+) -> Predictor:
     """Predict by one call of `unet` for all given frames, with every condition's contribution.
 
     With a motion module plugged in, the frames move together; without one they are F stills. Returns
-    [rows, 4, F, h, w]: one prediction per row of the conditions. Raises `UsageError` if the motion module supports
-    fewer frames.
+    [rows, 4, F, h, w]: one prediction per row of the conditions. With `windows`, temporal transformers see the frames
+    of the whole clip a window at a time. Raises `UsageError` if the motion module supports fewer frames.
     """
 
     def predict(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
@@ -48,7 +55,8 @@ def unet_predictor(unet: UNet, conditions: Sequence[Condition], *, rows: int = 1
         if (extra_channels := unet_kwargs.pop("extra_channels", None)) is not None:
             batch = torch.cat([batch, extra_channels], dim=1)
         attached = plugged(unet)
-        with attached.motion.frames(num_frames) if attached else nullcontext():
+        of_step = windows.at(step, num_steps) if windows else ()
+        with attached.motion.frames(num_frames, of_step) if attached else nullcontext():
             output = unet(batch.to(unet.dtype), timestep, **unet_kwargs, return_dict=False)[0]
         predicted: Tensor = output.to(latents.dtype)
         return predicted.view(rows, num_frames, *predicted.shape[1:]).transpose(1, 2)

@@ -2,7 +2,9 @@
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.windows import Windows, plan_windows
-from animdiff_cli.motion import MotionSpec
+from animdiff_cli.diffusion.memory import activation_bytes, free_memory
+from animdiff_cli.motion import MotionSpec, plugged
+from animdiff_cli.motion.unet import UNet
 
 
 def clip_windows(config: GenerateConfig, spec: MotionSpec | None) -> Windows | None:
@@ -25,11 +27,27 @@ def clip_windows(config: GenerateConfig, spec: MotionSpec | None) -> Windows | N
     )
 
 
-def resolve_windows(config: GenerateConfig, spec: MotionSpec | None) -> GenerateConfig:
-    """Replace context settings that are null or `auto` by the chosen values, if the clip has windows."""
-    windows = clip_windows(config, spec)
+def resolve_windows(config: GenerateConfig, unet: UNet) -> GenerateConfig:
+    """Replace context settings that are null or `auto` by the chosen values, if the clip has windows.
+
+    `auto` becomes `plug` if the activations of all frames fit into the memory that is free now.
+    """
+    attached = plugged(unet)
+    windows = clip_windows(config, attached.motion.spec if attached else None)
     if windows is None:
         return config
+    mode = config.context_mode
+    if mode == "auto":
+        rows = 2 if config.has_guidance else 1
+        needed = activation_bytes(
+            unet.config,
+            (config.height // 8, config.width // 8),
+            unet.dtype,
+            images=rows * config.num_frames,
+            window=rows * windows.length,
+        )
+        free = free_memory(unet.device)
+        mode = "plug" if free is not None and needed <= free else "unet"
     return config.model_copy(
         update={
             "context_length": windows.length,
@@ -37,6 +55,6 @@ def resolve_windows(config: GenerateConfig, spec: MotionSpec | None) -> Generate
             "context_stride": windows.stride,
             "context_schedule": windows.schedule,
             "context_fuse": windows.fuse,
-            "context_mode": "unet" if config.context_mode == "auto" else config.context_mode,
+            "context_mode": mode,
         }
     )

@@ -93,7 +93,8 @@ class Animator:
         continued = read_continuation(config, self._spec)
         config = self._resolved(continued.sampled(config) if continued else config)
         _check_noise(noise, config)
-        if windows := clip_windows(config, self._spec):
+        windows = clip_windows(config, self._spec)
+        if windows:
             emit(Note(f"{config.num_frames} frames in {windows}, mode {config.context_mode}"))
         plan = self.components.plan
         callbacks = Callbacks(
@@ -104,7 +105,10 @@ class Animator:
             on_decoded=lambda done, total: emit(FramesDecoded(done, total)),
             report=_reported_once(emit),
         )
-        with out_of_memory_while_rendering(plan, config.width, config.height, config.num_frames):
+        at_once = windows is not None and config.context_mode == "plug"
+        with out_of_memory_while_rendering(
+            plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
+        ):
             if continued:
                 frames = self._continue(continued, config, callbacks, noise)
                 config = continued.recorded(config)
@@ -151,7 +155,7 @@ class Animator:
                 config.rescale_betas_zero_snr, self.components.rescale_betas_zero_snr, False
             ),
         }
-        return resolve_windows(config.model_copy(update=changes), self._spec)
+        return resolve_windows(config.model_copy(update=changes), self.components.unet)
 
 
 def _recorded(value: Any, own: Any, usual: Any) -> Any:

@@ -97,24 +97,16 @@ def _torch() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from animdiff_cli.diffusion.memory import total_memory
+    import torch
+
+    from animdiff_cli.diffusion.memory import free_memory, total_memory
 
     total = total_memory()
     if total is None:
         return
     found = format_bytes(total)
-    free = _available()
+    free = free_memory(torch.device("cpu"))
     yield Finding("memory", "ok", f"{format_bytes(free)} free of {found}" if free is not None else found)
-
-
-def _available() -> int | None:
-    """Return the bytes available without swapping; None except on Linux."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
 
 
 def _ffmpeg() -> Iterator[Finding]:

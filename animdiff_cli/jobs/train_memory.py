@@ -9,12 +9,12 @@ import torch
 from animdiff_cli.core.events import Emit, Note
 from animdiff_cli.core.text import counted
 from animdiff_cli.diffusion.build import Components
-from animdiff_cli.diffusion.memory import out_of_memory_as_device_error
+from animdiff_cli.diffusion.memory import free_memory, out_of_memory_as_device_error
 from animdiff_cli.jobs.train_plan import TrainPlan
 from animdiff_cli.jobs.train_stages import TrainingModels
 from animdiff_cli.training.data.dataset import ClipDataset
 from animdiff_cli.training.distributed import DistributedContext
-from animdiff_cli.training.estimate import estimate, free_bytes, remedies
+from animdiff_cli.training.estimate import estimate, remedies
 from animdiff_cli.training.gradient_checkpointing import enable_gradient_checkpointing
 
 #: gradient checkpointing is turned on if a step without it would use more than this share of the free memory
@@ -27,7 +27,7 @@ def set_up_memory(
     """Report the memory of a step; enable gradient checkpointing if requested or needed. Return whether it is on."""
     shards = distributed.world_size if distributed.is_sharded else 1
     config, dtype = plan.config, plan.device.torch_dtype
-    free = free_bytes(plan.device.device)
+    free = free_memory(plan.device.device)
     if free is not None:
         free += models.frozen_bytes  # these are loaded already, and are part of the estimate
     area = max(height * width for height, width in (item.bucket for item in clips.items)) // 64

@@ -4,7 +4,7 @@ Paper: AnimateDiff (ICLR 2024), section 4.2 and figure 3. Submodules have the of
 `MotionModule.state_dict()` is the official layout.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from animdiff_cli.core.choices import MotionVersion
+from animdiff_cli.core.windows import WeightedWindow
 from animdiff_cli.motion.attention import temporal_attention
 from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.motion.unet import UNet
+from animdiff_cli.motion.windows import WindowTensors, fuse, to_tensors
 from animdiff_cli.weights.positional_encoding import sinusoid
 
 NORM_GROUPS = 32
@@ -128,30 +130,49 @@ class TemporalTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
 
-    def forward(self, hidden: Tensor, num_frames: int, scale: float | Tensor = 1.0) -> Tensor:
-        """Mix information along the frames of each clip.
+    def forward(
+        self,
+        hidden: Tensor,
+        num_frames: int,
+        scale: float | Tensor = 1.0,
+        windows: Sequence[WindowTensors] = (),
+    ) -> Tensor:
+        """Mix information along the frames of each clip, or of each of its windows.
 
         `hidden`: [B*F, D, H, W], the frames of a clip contiguous. Reshapes are views on channels-last activations.
         `scale` of the motion that is added: one number, or a tensor [F].
         """
         if isinstance(scale, float) and scale == 0:
             return hidden
+        if windows:
+            images = hidden.permute(0, 2, 3, 1)
+            tokens = fuse(images.view(-1, num_frames, *images.shape[1:]), windows, self._mix_window)
+        else:
+            tokens = self._mix(hidden, num_frames)
+        motion: Tensor = self.proj_out(tokens).reshape(-1, *hidden.shape[2:], hidden.shape[1]).permute(0, 3, 1, 2)
+        if isinstance(scale, Tensor):
+            scale = scale.to(motion).repeat(len(motion) // num_frames)[:, None, None, None]
+        elif scale == 1:
+            return hidden + motion
+        return hidden + scale * motion
+
+    def _mix(self, hidden: Tensor, num_frames: int) -> Tensor:
+        """Return the tokens of frames after they attended to each other, [B, F, P, D]."""
         height, width = hidden.shape[2:]
         if self.norm_across_frames:
             stacked = norm_input(self.norm, fold_clip(hidden, num_frames))
             normed = unfold_clip(self.norm(stacked), num_frames)
         else:
             normed = self.norm(norm_input(self.norm, hidden))
-        tokens = normed.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, hidden.shape[1])
+        tokens: Tensor = normed.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, hidden.shape[1])
         tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens)
-        motion: Tensor = self.proj_out(tokens).reshape(-1, height, width, hidden.shape[1]).permute(0, 3, 1, 2)
-        if isinstance(scale, Tensor):
-            scale = scale.to(motion).repeat(len(motion) // num_frames)[:, None, None, None]
-        elif scale == 1:
-            return hidden + motion
-        return hidden + scale * motion
+        return tokens
+
+    def _mix_window(self, frames: Tensor) -> Tensor:
+        """`_mix` of frames [B, L, H, W, D]."""
+        return self._mix(frames.flatten(0, 1).permute(0, 3, 1, 2), frames.shape[1])
 
 
 class _Slot(nn.Module):
@@ -173,6 +194,7 @@ class PlugState:
     """How plugged UNets run now. A motion module and the copies that `plug` makes of it share one."""
 
     num_frames: int | None = None
+    windows: tuple[WindowTensors, ...] = ()
     enabled: bool = True
     scale: float | Tensor = 1.0  # of what temporal transformers add: one number, or a tensor [F]
     thread: dict[str, int] = field(default_factory=dict)  # "ident" of the thread that is inside `frames`
@@ -196,22 +218,24 @@ class MotionModule(nn.Module):
         return cls(MotionSpec.for_unet(unet.config, version))
 
     @contextmanager
-    def frames(self, num_frames: int) -> Iterator["MotionModule"]:
+    def frames(self, num_frames: int, windows: Sequence[WeightedWindow] = ()) -> Iterator["MotionModule"]:
         """Set the number of frames per clip for UNet calls inside this context.
 
-        Raises `UsageError` if the module supports fewer frames, `RuntimeError` if another thread is inside `frames`:
-        give each thread a copy of the UNet.
+        With `windows`, the frames of each window attend to each other, and results are averaged by shares. Raises
+        `UsageError` if the module supports fewer frames, `RuntimeError` if another thread is inside `frames`: give each
+        thread a copy of the UNet.
         """
-        self.check_frames(num_frames)
-        before = self.state.num_frames
+        self.check_frames(len(windows[0].frames) if windows else num_frames)
+        before = self.state.num_frames, self.state.windows
         if self.state.thread.setdefault("ident", get_ident()) != get_ident():
             raise RuntimeError("another thread uses this motion module: give each thread `copy.deepcopy(unet)`")
         self.state.num_frames = num_frames
+        self.state.windows = to_tensors(windows, next(self.parameters()).device)
         try:
             yield self
         finally:
-            self.state.num_frames = before
-            if before is None:
+            self.state.num_frames, self.state.windows = before
+            if self.state.num_frames is None:
                 self.state.thread.clear()
 
     @contextmanager

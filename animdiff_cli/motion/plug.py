@@ -18,6 +18,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.motion.module import MotionModule, TemporalTransformer, fold_clip, norm_input, unfold_clip
 from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.motion.unet import UNet
+from animdiff_cli.motion.windows import windowed_group_norm
 
 _ATTRIBUTE = "_animdiff_plugged"
 
@@ -141,28 +142,39 @@ class _MotionHook:
             raise RuntimeError(
                 f"the UNet computes in {hidden.dtype} and its motion module in {dtype}: `unplug`, cast, `plug` again"
             )
-        moved: Tensor = self.transformer(hidden, num_frames, self.motion.state.scale)
+        state = self.motion.state
+        moved: Tensor = self.transformer(hidden, num_frames, state.scale, state.windows)
         return moved
 
 
 @dataclass(frozen=True, slots=True)
 class _FoldHook:
-    """Before a norm of the image model: stack the frames of a clip, so that statistics span all of them."""
+    """Before a norm of the image model: stack the frames of a clip, so that statistics span all of them.
+
+    Windows have statistics of their own, so that a clip that changes does not change its other parts.
+    """
 
     motion: MotionModule
 
     def __call__(self, norm: nn.Module, args: tuple[Tensor]) -> Tensor | None:
-        return norm_input(norm, fold_clip(args[0], self.motion.num_frames)) if self.motion.state.enabled else None
+        if not self.motion.state.enabled or self.motion.state.windows:
+            return None
+        return norm_input(norm, fold_clip(args[0], self.motion.num_frames))
 
 
 @dataclass(frozen=True, slots=True)
 class _UnfoldHook:
-    """After such a norm: take the frames apart again."""
+    """After such a norm: take the frames apart again, or replace its output by that of windows."""
 
     motion: MotionModule
 
-    def __call__(self, _norm: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
-        return unfold_clip(output, self.motion.num_frames) if self.motion.state.enabled else None
+    def __call__(self, norm: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> Tensor | None:
+        state = self.motion.state
+        if not state.enabled:
+            return None
+        if state.windows:
+            return windowed_group_norm(norm, args[0], self.motion.num_frames, state.windows)
+        return unfold_clip(output, self.motion.num_frames)
 
 
 def _image_norms(unet: UNet) -> Iterator[nn.GroupNorm]:

@@ -5,7 +5,6 @@ true size with memory-efficient attention; `tests/training` measures them again.
 are small in comparison and left out.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,16 +86,6 @@ def remedies(config: TrainConfig, dtype: torch.dtype, *, gradient_checkpointing:
     if not any(options):
         return "no option lowers it further: use a device with more memory, or a smaller image model"
     return f"lower it with {', or '.join(option for option in options if option)}"
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of a device; None if unknown."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def saved_activations(unet_config: Mapping[str, Any], stage: Stage, *, gradient_checkpointing: bool) -> float:

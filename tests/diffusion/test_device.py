@@ -82,6 +82,15 @@ def test_running_out_of_memory_says_what_to_lower(message):
     assert "--width 384 --height 384" in caught.value.hint
 
 
+def test_windows_inside_the_unet_are_what_to_change_first():
+    with (
+        pytest.raises(DeviceError) as caught,
+        out_of_memory_while_rendering(DevicePlan("cuda", 0, "fp16"), 512, 512, 256, all_frames_at_once=True),
+    ):
+        raise RuntimeError("CUDA out of memory")
+    assert caught.value.hint == "use `--context-mode unet`"
+
+
 def test_an_allocation_no_machine_can_make_is_out_of_memory():
     import torch
 

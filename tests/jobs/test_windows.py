@@ -32,6 +32,24 @@ def test_a_clip_in_windows(small):
     assert not np.array_equal(generate("a fox", **small).frames, clip.frames)
 
 
+@pytest.mark.parametrize(("free", "mode"), [(2**40, "plug"), (2**12, "unet"), (None, "unet")])
+def test_memory_decides_where_windows_are(small, free, mode, monkeypatch):
+    monkeypatch.setattr("animdiff_cli.diffusion.windows.free_memory", lambda device: free)
+    clip = generate("a fox", **small, context_length=4)
+    assert clip.recipe["config"]["context_mode"] == mode
+    assert np.array_equal(generate("a fox", **small, context_length=4, context_mode=mode).frames, clip.frames)
+
+
+def test_windows_around_the_unet_and_inside_it_differ(small):
+    """One window per clip is the same computation; overlapping windows are averaged once, or at every layer."""
+    around, inside = (generate("a fox", **small, context_length=4, context_mode=mode) for mode in ("unet", "plug"))
+    assert not np.array_equal(around.frames, inside.frames)
+    assert np.abs(around.frames.astype(int) - inside.frames).mean() < 8
+    apart = {**small, "num_frames": 8, "context_length": 4, "context_schedule": "batched"}
+    around, inside = (generate("a fox", **apart, context_mode=mode) for mode in ("unet", "plug"))
+    assert np.abs(around.frames.astype(int) - inside.frames).mean() < 0.1
+
+
 def test_a_clip_of_one_window_is_recorded_as_before(small):
     events = []
     clip = generate("a fox", **small, emit=events.append)
