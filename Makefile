@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/animdiff generate --model pocket --prompt "a red rocket in the night sky" --seed 7
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 test-full: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m full
