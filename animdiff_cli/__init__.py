@@ -6,8 +6,11 @@
 ((16, 128, 128, 3), PosixPath('rocket.gif'))
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from animdiff_cli.core.threads import prepare_threads
 
 if TYPE_CHECKING:
     from animdiff_cli.errors import AnimdiffError
@@ -66,6 +69,8 @@ def __getattr__(name: str) -> object:
         return version("animdiff")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if "torch" not in sys.modules:
+        prepare_threads(None)
     return getattr(import_module(_HOMES[name]), name)
 
 

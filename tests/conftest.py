@@ -1,5 +1,9 @@
 """Shared fixtures: real classes at toy size."""
 
+from animdiff_cli.core.threads import prepare_threads
+
+prepare_threads(None)  # before torch is imported
+
 import gc
 
 import pytest

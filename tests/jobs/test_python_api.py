@@ -1,6 +1,7 @@
 """The public functions: typed settings, many clips with one load, and a clip in a notebook."""
 
 import base64
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import animdiff_cli
 from animdiff_cli import convert, fetch_weights, generate, load, train
 from animdiff_cli.core.events import Note
+from animdiff_cli.core.threads import CHOSEN
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import read_recipe
@@ -23,6 +25,16 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_package_has_a_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", animdiff_cli.__version__)
+
+
+def test_threads_are_prepared_before_the_first_name_is_imported():
+    code = "import os, animdiff_cli as a; print('GOMP_SPINCOUNT' in os.environ, a.AnimdiffError, dict(os.environ))"
+    environ = {key: value for key, value in os.environ.items() if key not in CHOSEN}
+    for chosen in ({}, {"OMP_WAIT_POLICY": "ACTIVE"}):
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environ | chosen, cwd=ROOT
+        )
+        assert run.stdout.startswith("False") and ("GOMP_SPINCOUNT" in run.stdout) == (not chosen)
 
 
 @pytest.fixture(scope="session")
