@@ -91,7 +91,7 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
     expected_shapes("text_encoder", shipped_config("sd15", "text_encoder"))  # imports diffusers and transformers
     model, module = files
     plan = DevicePlan("cpu", 0, "fp32" if dtype == "fp32" else "bf16")
-    before, began, worked = _status("VmRSS"), time.perf_counter(), time.process_time()
+    before, began, worked = status_bytes("VmRSS"), time.perf_counter(), time.process_time()
     if what == "read":
         kept: Any = [_read(path) for path in (*model_files(model), module)]
         size = sum(tensor.numel() for tensor in kept)
@@ -102,7 +102,7 @@ def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
         parts = (kept.unet, kept.vae, kept.text_encoder, kept.text_encoder_2, motion)
         size = sum(t.numel() * t.element_size() for part in parts if part for t in part.state_dict().values())
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    peak = _status("VmHWM")
+    peak = status_bytes("VmHWM")
     return {
         "seconds": seconds,
         "cpu_seconds": worked,
@@ -125,7 +125,7 @@ def _read(path: Path) -> Any:
     return buffer
 
 
-def _status(name: str) -> int:
+def status_bytes(name: str) -> int:
     """Return the memory of this process in bytes: `VmRSS` or `VmHWM` (peak). getrusage includes the parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
