@@ -8,6 +8,7 @@ import typer
 
 from animdiff_cli.cli import generate_options as opt
 from animdiff_cli.cli import length_options as long
+from animdiff_cli.cli import prompt_options as text
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, PresetOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.progress import show_progress
@@ -28,9 +29,15 @@ def generate(
     domain_adapter: opt.DomainAdapterOpt = None,
     vae: opt.VaeOpt = None,
     embedding: opt.EmbeddingOpt = None,
-    prompt: opt.PromptOpt = None,
-    negative: opt.NegativeOpt = None,
-    prompt_syntax: opt.PromptSyntaxOpt = None,
+    prompt: text.PromptOpt = None,
+    negative: text.NegativeOpt = None,
+    prompt_at: text.PromptAtOpt = None,
+    negative_at: text.NegativeAtOpt = None,
+    prompt_file: text.PromptFileOpt = None,
+    prompt_interpolation: text.PromptInterpolationOpt = None,
+    prompt_hold: text.PromptHoldOpt = None,
+    wildcards: text.WildcardsOpt = None,
+    prompt_syntax: text.PromptSyntaxOpt = None,
     seed: opt.SeedOpt = None,
     repeat: opt.RepeatOpt = 1,
     steps: opt.StepsOpt = None,
@@ -79,7 +86,7 @@ def generate(
     """
     from animdiff_cli.config.load import flag_names
 
-    _check_prompts(prompt or [])
+    options = text.read_prompt_options(prompt or [], prompt_at or [], negative_at or [], prompt_file, wildcards)
     given = given_flags(ctx, flag_names())
     if no_motion:
         if motion_module:
@@ -91,7 +98,7 @@ def generate(
     on_missing = on_missing_weights(
         allowed=allowed, dry_run=dry_run, ask=from_ is not None and not fetch, quiet=quiet, as_json=json_
     )
-    jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat}
+    jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat, "options": options}
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
@@ -109,15 +116,6 @@ def generate(
         return
     with show_progress(quiet=quiet) as emit:
         render_clips(plan, outputs, emit, quiet=quiet, as_json=json_)
-
-
-def _check_prompts(prompts: list[str]) -> None:
-    """Raise `UsageError` for an empty prompt, which is often an unset shell variable, and for `-`."""
-    for prompt in prompts:
-        if not prompt.strip():
-            raise UsageError("--prompt is empty", hint="to render without a prompt, type `--set prompt=`")
-        if prompt.strip() == "-":
-            raise UsageError("--prompt does not read stdin", hint='type `--prompt "$(cat)"`')
 
 
 def _plan(

@@ -5,7 +5,7 @@ from typing import Annotated, get_args
 
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
-from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, PromptSyntax, Scheduler
+from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
@@ -89,21 +89,6 @@ EmbeddingOpt = Annotated[
         panel=MODELS,
         autocompletion=complete.models("embedding"),
         metavar="<ref>",
-    ),
-]
-PromptOpt = Annotated[
-    list[str] | None,
-    option("--prompt", "-p", help="Text prompt. Repeatable.", panel=SAMPLING, metavar="<text>"),
-]
-NegativeOpt = Annotated[
-    str | None, option("--negative", "-n", help="Negative prompt.", panel=SAMPLING, metavar="<text>")
-]
-PromptSyntaxOpt = Annotated[
-    PromptSyntax | None,
-    option(
-        "--prompt-syntax",
-        help="How weights in prompts are written: `(word:1.2)`, as `word++`, or not at all. Default: a1111.",
-        panel=SAMPLING,
     ),
 ]
 SeedOpt = Annotated[

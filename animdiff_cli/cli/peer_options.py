@@ -22,6 +22,10 @@ HERE: Mapping[str, tuple[str, ...]] = {
         *("max-train-steps", "train-steps", "num-train-steps"),
     ),
     "--batch": ("batch-size", "train-batch-size", "bs"),
+    "--prompt-at": ("prompt-map", "prompt-travel", "prompt-schedule"),
+    "--prompt-file": ("head-prompt", "tail-prompt", "prompts-file"),
+    "--prompt-hold": ("prompt-fixed-ratio",),
+    "--prompt-syntax": ("prompt-weighter", "prompt-weighting"),
     "--repeat": ("batch-size", "n-samples", "num-samples", "num-images-per-prompt", "num-videos", "count", "n-iter"),
     "--model": (
         *("ckpt", "checkpoint", "base-model", "base", "pretrained-model-path", "pretrained-model-name-or-path"),
@@ -73,7 +77,6 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "control by pictures": ("controlnet", "control-image", "sparsectrl", "ip-adapter", "ip-adapter-scale"),
     "upscaling": ("upscale", "upscaler", "hires", "hires-fix", "highres-fix", "tile", "tiled"),
     "interpolation": ("interpolate", "rife", "film", "interpolation"),
-    "prompts that change over time": ("prompt-map", "prompt-travel", "prompt-schedule", "head-prompt", "tail-prompt"),
     "a mode for little memory": (
         *("low-vram", "lowvram", "medvram", "offload", "cpu-offload", "sequential-offload", "vae-slicing"),
         *("vae-tiling", "xformers", "without-xformers", "attention-slicing"),

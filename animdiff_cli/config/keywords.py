@@ -20,6 +20,7 @@ from animdiff_cli.core.choices import (
     NoiseSchedule,
     Optimizer,
     PredictionType,
+    PromptInterpolation,
     PromptSyntax,
     Scheduler,
     Shot,
@@ -50,8 +51,12 @@ ScaledRef = Ref | ScaledWeights
 class GenerateSettings(TypedDict, total=False):
     """Settings of a render."""
 
-    negative_prompt: str
+    negative_prompt: Texts
     """Negative prompt; used when guidance is on."""
+    prompt_interpolation: PromptInterpolation
+    """How one text leads into the next: `linear`, or `slerp` on an arc for each token."""
+    prompt_hold: float
+    """Share of the way to the next text for which a text is held; 1 changes at once."""
     prompt_syntax: PromptSyntax
     """How weights are written: `(word:1.2)`, `[word]` and `BREAK`, `word++` of compel, or not at all."""
     model: Ref

@@ -18,11 +18,12 @@ from animdiff_cli.core.choices import (
     LoraAlphaMode,
     MotionVersion,
     PredictionType,
+    PromptInterpolation,
     PromptSyntax,
     Scheduler,
     TimestepSpacing,
 )
-from animdiff_cli.core.curves import Curve, Track, largest
+from animdiff_cli.core.curves import Curve, TextTrack, Track, largest
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.errors import UsageError
@@ -32,6 +33,7 @@ MAX_PROMPT = 10_000  # characters
 MAX_ENTRIES = 100  # of a list
 #: how a long clip is divided into windows
 CONTEXT_SETTINGS = tuple(f"context_{name}" for name in ("length", "overlap", "stride", "schedule", "fuse", "mode"))
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
 Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
@@ -43,8 +45,16 @@ class GenerateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str = Field(max_length=MAX_PROMPT, description="Text prompt.")
-    negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Negative prompt; used when guidance is on.")
+    prompt: Annotated[str | TextTrack, Varying(Prompt)] = Field(description="Text prompt.")
+    negative_prompt: Annotated[str | TextTrack, Varying(Prompt)] = Field(
+        "", description="Negative prompt; used when guidance is on."
+    )
+    prompt_interpolation: PromptInterpolation = Field(
+        "linear", description="How one text leads into the next: `linear`, or `slerp` on an arc for each token."
+    )
+    prompt_hold: float = Field(
+        0.0, ge=0, le=1, description="Share of the way to the next text for which a text is held; 1 changes at once."
+    )
     prompt_syntax: PromptSyntax = Field(
         "a1111",
         description="How weights are written: `(word:1.2)`, `[word]` and `BREAK`, `word++` of compel, or not at all.",

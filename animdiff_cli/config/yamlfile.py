@@ -66,11 +66,11 @@ def read_yaml(path: Path) -> Any:
 
     Raises NotFound for a missing file, UsageError with the line for invalid YAML.
     """
-    return parse_yaml(read_yaml_text(path), str(path))
+    return parse_yaml(read_text_file(path), str(path))
 
 
-def read_yaml_text(path: Path) -> str:
-    """Return the text of a YAML file. Raises as `read_yaml`."""
+def read_text_file(path: Path) -> str:
+    """Return the text of a file. Raises as `read_yaml`."""
     try:
         return read_bytes(path, allow_pipe=True).decode("utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
@@ -81,7 +81,7 @@ def read_yaml_text(path: Path) -> str:
         reason = REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
         raise UsageError(f"cannot read `{path}`: {reason}", hint="check the path and its permissions") from error
     except ValueError as error:
-        raise UsageError(f"cannot read `{path}`: {error}", hint="give a YAML file") from error
+        raise UsageError(f"cannot read `{path}`: {error}", hint="give a text file") from error
 
 
 def parse_yaml(text: str, source: str) -> Any:

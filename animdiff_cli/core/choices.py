@@ -53,6 +53,8 @@ PromptSyntax = Literal["a1111", "compel", "plain"]
 ContextSchedule = Literal["static", "uniform", "looped", "batched"]
 ContextFuse = Literal["flat", "pyramid", "relative", "overlap-linear", "gauss-sigma"]
 ContextMode = Literal["auto", "plug", "unet"]
+#: how one text of a clip leads into the next
+PromptInterpolation = Literal["linear", "slerp"]
 LoraAlphaMode = Literal["alpha", "official"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
 Optimizer = Literal["adamw", "adamw8bit"]

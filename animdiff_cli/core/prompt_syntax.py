@@ -7,13 +7,12 @@ from types import MappingProxyType
 from animdiff_cli.core.choices import PromptSyntax
 
 _TEXT = "is not supported yet and is read as plain text"
+_LINES = "is read as plain text: put such lines into a file for `--prompt-file`"
 _Rows = tuple[tuple[re.Pattern[str], str, str], ...]
 
 #: (pattern, what it means in other programs, what is done with it), in the order of the notes
 _ALWAYS: _Rows = (
-    (re.compile(r"\{[^{}\n]*\|[^{}\n]*\}"), "a choice of words", _TEXT),
-    (re.compile(r"(?<![A-Za-z0-9_])__[A-Za-z0-9*][\w./*-]*?__(?![A-Za-z0-9_])"), "a wildcard", _TEXT),
-    (re.compile(r"^[ \t]*[\"']?\d+[\"']?\s*:\s*(?![\d/])[^\n:]+", re.MULTILINE), "a prompt for a frame", _TEXT),
+    (re.compile(r"^[ \t]*[\"']?\d+[\"']?\s*:\s*(?![\d/])[^\n:]+", re.MULTILINE), "a prompt for a frame", _LINES),
 )
 _NOT_A1111: _Rows = (
     (

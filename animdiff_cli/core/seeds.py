@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from animdiff_cli.core.prompt_travel import Prompt
 from animdiff_cli.errors import UsageError
 
 SEEDS = 2**64
@@ -20,11 +21,12 @@ MAX_CLIPS = 10_000  # of one command
 class Job:
     """One clip to render."""
 
-    prompt: str
+    prompt: Prompt
     seed: int
+    negative: Prompt = ""
 
 
-def expand_jobs(prompts: Sequence[str], seeds: Sequence[int], repeat: int, source: random.Random) -> list[Job]:
+def expand_jobs(prompts: Sequence[Prompt], seeds: Sequence[int], repeat: int, source: random.Random) -> list[Job]:
     """Return one job for every prompt and seed, in the given order of prompts.
 
     `repeat` expands each seed s into s, s+1, … s+repeat-1, wrapping at 2**64. Duplicate seeds are dropped. Without
@@ -32,7 +34,7 @@ def expand_jobs(prompts: Sequence[str], seeds: Sequence[int], repeat: int, sourc
     Raises UsageError.
 
     >>> expand_jobs(["a fox", "a fish"], [7], 1, random.Random())
-    [Job(prompt='a fox', seed=7), Job(prompt='a fish', seed=7)]
+    [Job(prompt='a fox', seed=7, negative=''), Job(prompt='a fish', seed=7, negative='')]
     """
     if not prompts:
         raise UsageError("no prompt given", hint='for example `--prompt "a red rocket in the night sky"`')

@@ -23,6 +23,7 @@ def encode_compel(encoders: TextEncoders, prompt: str, clip_skip: int) -> Prompt
     from compel import Compel  # type: ignore[import-untyped]  # compel ships no types
 
     pairs = encoder_pairs(encoders)
+    prompt = re.sub(r"\\([{}_])", r"\1", prompt)
     first_tokens = re.sub(rf" {CONTINUED}", "", prompt)  # one token per inversion, so that `word++` weighs all of it
     layers, pooled = [], None
     for tokenizer, encoder in pairs:

@@ -24,17 +24,19 @@ from animdiff_cli.diffusion.conditions import (
     LoraCondition,
     MotionScaleCondition,
     PromptCondition,
+    PromptTravelCondition,
     SdxlCondition,
     prepared,
     size_ids,
 )
 from animdiff_cli.diffusion.decode import Vae, decode_chunks
 from animdiff_cli.diffusion.denoise import denoise
+from animdiff_cli.diffusion.frame_texts import FrameTexts
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
 from animdiff_cli.diffusion.noise import free_noise, initial_noise, seeded_generator
 from animdiff_cli.diffusion.predictors import guided, unet_predictor, windowed
+from animdiff_cli.diffusion.prompt_rows import encode_rows
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
-from animdiff_cli.diffusion.text import equally_long
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
 from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.motion import plugged
@@ -177,19 +179,17 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline
     """
     timeline = timeline or config.timeline
     encode = partial(pipe.encode, clip_skip=config.clip_skip, syntax=config.prompt_syntax)
-    prompts = [config.negative_prompt or None, config.prompt] if config.has_guidance else [config.prompt]
-    encoded = equally_long({prompt: encode(prompt) for prompt in prompts}, empty=partial(encode, ""))
-    texts = [encoded[prompt] for prompt in prompts]
+    rows = encode_rows(encode, config, timeline)
+    share = all(condition.keeps_rows_equal for condition in pipe.conditions)
     conditions: list[Condition] = [
-        PromptCondition(
-            torch.cat([text.embeds for text in texts]),
-            share_early_layers=all(condition.keeps_rows_equal for condition in pipe.conditions),
-        )
+        PromptTravelCondition(rows.embeds, share)
+        if isinstance(rows.embeds, FrameTexts)
+        else PromptCondition(rows.embeds, share)
     ]
-    if pooled := [text.pooled for text in texts if text.pooled is not None]:
+    if rows.pooled is not None:
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
-        conditions.append(SdxlCondition(torch.cat(pooled), sizes))
+        conditions.append(SdxlCondition(rows.pooled, sizes))
     conditions += [LoraCondition(lora, series(lora.scale, timeline)) for lora in pipe.loras]
     if config.motion_scale != 1:
         conditions.append(MotionScaleCondition(series(config.motion_scale, timeline)))

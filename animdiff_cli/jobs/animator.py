@@ -29,6 +29,7 @@ from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.continuation import Continuation, read_continuation
+from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.weights import CheckedWeights
@@ -51,12 +52,17 @@ class Animator:
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
-        self, prompt: str, *, noise: Tensor | None = None, emit: Emit = ignore, **settings: Unpack[GenerateSettings]
+        self,
+        prompt: GivenPrompt,
+        *,
+        noise: Tensor | None = None,
+        emit: Emit = ignore,
+        **settings: Unpack[GenerateSettings],
     ) -> Clip:
         """Render one clip with the loaded weights.
 
         Args:
-            prompt: Text prompt.
+            prompt: Text prompt, or texts at positions of the clip as in `{0: "day", "50%": "night"}`.
             noise: Initial noise of unit variance, [1, 4, F, H/8, W/8], in place of the noise drawn from the seed.
             emit: Called with every progress event of `animdiff_cli.core.events`.
             settings: Settings that differ from those the weights were loaded with, for this clip only. Without `seed`

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animdiff_cli.core.formats import Format, format_of
+from animdiff_cli.core.prompt_travel import describe_prompt
 from animdiff_cli.core.text import counted
 from animdiff_cli.jobs.recipe import Recipe
 from animdiff_cli.outputs import write_clip
@@ -47,7 +48,7 @@ class Clip:
         """Return one line: frames, size, rate, seed and prompt."""
         count, height, width, _ = self.source.shape
         config = self.recipe["config"]
-        prompt = textwrap.shorten(config["prompt"], 60, placeholder="…")
+        prompt = textwrap.shorten(describe_prompt(config["prompt"]), 60, placeholder="…")
         size = f"{counted(count, 'frame')}, {width}×{height}"
         return f"<Clip {size}, {config['fps']:g} fps, seed {config['seed']}: {prompt!r}>"
 
@@ -56,7 +57,7 @@ class Clip:
         _, height, width, _ = self.source.shape
         with tempfile.TemporaryDirectory(prefix="animdiff-") as folder:
             data = b64encode(self.save(Path(folder) / "clip.webp").read_bytes()).decode("ascii")
-        prompt = escape(self.recipe["config"]["prompt"])
+        prompt = escape(describe_prompt(self.recipe["config"]["prompt"]))
         return (
             f'<img src="data:image/webp;base64,{data}" width="{width}" height="{height}"'
             f' alt="{prompt}" title="{prompt}">'

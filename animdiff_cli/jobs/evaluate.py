@@ -165,7 +165,7 @@ def run_evaluation(plan: EvaluationPlan, emit: Emit = ignore) -> Evaluation:
     if scorer:
         for path, prompt in zip(plan.clips, plan.prompts, strict=True):
             if prompt is None:
-                record(Note(f"{path} has no prompt in its recipe, so text is not computed: add `--prompt`"))
+                record(Note(f"{path} has no single prompt in its recipe, so text is not computed: add `--prompt`"))
     return Evaluation(tuple(results), tuple(notes))
 
 

@@ -1,6 +1,7 @@
 """The Python API of `animdiff generate`: render one clip, or load the weights once for many."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Unpack
 
 from animdiff_cli.config.keywords import GenerateSettings
@@ -10,13 +11,15 @@ from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.missing_weights import fetch_missing
+from animdiff_cli.jobs.prompts import GivenPrompt, PromptOptions
 from animdiff_cli.jobs.render import load_planned, render
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_renders
 
 
 def generate(
-    prompt: str,
+    prompt: GivenPrompt,
     *,
+    wildcards: str | Path | None = None,
     preset: str | None = None,
     device: str = "auto",
     fetch: bool = True,
@@ -26,7 +29,8 @@ def generate(
     """Render one clip. To render several with the same weights, use `load`.
 
     Args:
-        prompt: Text prompt.
+        prompt: Text prompt, or texts at positions of the clip as in `{0: "day", "50%": "night"}`.
+        wildcards: Folder with a file `colour.txt` for `__colour__` in prompts.
         preset: Preset to start from; `settings` override it.
         device: `auto`, `cuda`, `cuda:N`, `mps` or `cpu`.
         fetch: Download missing weights. If False, missing weights raise `NotFound`.
@@ -42,11 +46,12 @@ def generate(
             a failed download, `IntegrityError` for unsafe or damaged weights, `DeviceError` if memory runs out.
 
     """
-    return next(render(_plan(prompt, preset, device, fetch, emit, settings), emit))
+    return next(render(_plan(prompt, wildcards, preset, device, fetch, emit, settings), emit))
 
 
 def load(
     *,
+    wildcards: str | Path | None = None,
     preset: str | None = None,
     device: str = "auto",
     fetch: bool = True,
@@ -61,7 +66,7 @@ def load(
     >>> animator = load(model="pocket", steps=10)  # doctest: +SKIP
     >>> clips = [animator.generate("a red rocket", seed=seed) for seed in range(4)]  # doctest: +SKIP
     """
-    return load_planned(_plan(PLACEHOLDER, preset, device, fetch, emit, settings), emit)
+    return load_planned(_plan(PLACEHOLDER, wildcards, preset, device, fetch, emit, settings), emit)
 
 
 #: stands for the prompts of `load`, which are not known yet
@@ -69,12 +74,19 @@ PLACEHOLDER = "any"
 
 
 def _plan(
-    prompt: str, preset: str | None, device: str, fetch: bool, emit: Emit, settings: Mapping[str, object]
+    prompt: GivenPrompt,
+    wildcards: str | Path | None,
+    preset: str | None,
+    device: str,
+    fetch: bool,
+    emit: Emit,
+    settings: Mapping[str, object],
 ) -> RenderPlan:
     layers = [load_preset(preset).layer()] if preset else []
     return plan_renders(
         [*layers, keyword_layer(settings)],
         prompts=[prompt],
+        options=PromptOptions(wildcards=Path(wildcards) if wildcards else None),
         device=device,
         on_missing=fetch_missing(emit, allowed=fetch),
     )

@@ -11,6 +11,7 @@ from animdiff_cli import paths
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import Format, format_of, parse_format
 from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
+from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs import check_output, free_path, numbered, output_paths
 from animdiff_cli.outputs.provenance import RECIPE_FILE
@@ -118,7 +119,9 @@ def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Path]:
 def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now: datetime) -> list[Path]:
     return [
         place.folder
-        / output_name(config.prompt, config.seed, now, model=Path(config.model).stem, index=index, template=template)
+        / output_name(
+            texts_of(config.prompt)[0], config.seed, now, model=Path(config.model).stem, index=index, template=template
+        )
         for index, config in enumerate(configs, start=1)
     ]
 

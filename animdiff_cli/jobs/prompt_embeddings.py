@@ -8,21 +8,22 @@ from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.embedding_words import contains_word, embedding_names
+from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.core.refs import ModelRef, parse_ref
+from animdiff_cli.core.seeds import Job
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.jobs.prompts import effective_prompts
+from animdiff_cli.jobs.prompts import effective_texts
 from animdiff_cli.registry.store import locate
 
 ORIGIN = "`embedding:` in a prompt"
 
 
-def with_named_embeddings(resolved: Resolved[GenerateConfig], prompts: Sequence[str]) -> Resolved[GenerateConfig]:
+def with_named_embeddings(resolved: Resolved[GenerateConfig], jobs: Sequence[Job]) -> Resolved[GenerateConfig]:
     """Add the embeddings that prompts reference as `embedding:NAME` to the setting `embeddings`, and so to the recipe.
 
-    `prompts` are used as well as those of the settings. An embedding that is listed already is not added.
+    An embedding that is listed already is not added.
     """
-    own = [resolved.values.get("prompt"), resolved.values.get("negative_prompt")]
-    texts = [*prompts, *(text for text in own if isinstance(text, str))]
+    texts = [text for job in jobs for prompt in (job.prompt, job.negative) for text in texts_of(prompt)]
     listed = resolved.values["embeddings"]
     assert isinstance(listed, tuple)
     words = {_word(text) for text in listed}
@@ -37,7 +38,7 @@ def reject_unused_embeddings(resolved: Resolved[GenerateConfig], configs: Sequen
     """Raise `UsageError` for `--embedding` whose word is in no prompt. Presets may list embeddings for later use."""
     if resolved.origins["embeddings"] != flag_name("embeddings"):
         return
-    prompts = [prompt for config in configs for prompt in effective_prompts(config)]
+    prompts = [prompt for config in configs for prompt in effective_texts(config)]
     for text in configs[0].embeddings:
         word = _located_word(parse_ref(text))
         if word and not any(contains_word(prompt, word) for prompt in prompts):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import SystemRandom
 from typing import Any, cast
 
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
@@ -12,7 +11,7 @@ from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.core.seeds import Job, expand_jobs
+from animdiff_cli.core.seeds import Job
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.memory import require_memory
@@ -25,13 +24,22 @@ from animdiff_cli.jobs.continuation import differing_input, found_beside, sample
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_free_init, check_free_noise, check_noise_flags
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
-from animdiff_cli.jobs.prompts import check_prompts
+from animdiff_cli.jobs.prompts import (
+    GivenPrompt,
+    PromptOptions,
+    check_prompts,
+    plan_jobs,
+    reject_unused_interpolation,
+    with_negative_travel,
+)
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.spool import check_spool
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
+
+NO_OPTIONS = PromptOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,16 @@ class RenderPlan:
     source_recipe: Mapping[str, Any] | None = None  # of the clip that is rendered again
     notes: tuple[str, ...] = ()  # on prompts
     missing: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
+    wildcards: Path | None = None  # for prompts of clips that are planned later
 
 
 def plan_renders(
     layers: Sequence[Layer],
     *,
-    prompts: Sequence[str] = (),
+    prompts: Sequence[GivenPrompt] = (),
     seeds: Sequence[int] = (),
     repeat: int = 1,
+    options: PromptOptions = NO_OPTIONS,
     device: str = "auto",
     on_missing: OnMissing = refuse_missing,
 ) -> RenderPlan:
@@ -62,30 +72,40 @@ def plan_renders(
     Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_missing`; if it does
     not fetch them, the plan lists them and checks no weights. Raises `AnimdiffError` for every mistake.
     """
-    resolved = with_named_embeddings(resolve(GenerateConfig, with_recommended(with_size_of_clip(layers))), prompts)
+    resolved = with_negative_travel(
+        resolve(GenerateConfig, with_recommended(with_size_of_clip(layers))), options.negative
+    )
     require_model(_text(resolved, "model"))
+    jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
+    resolved = with_named_embeddings(resolved, jobs)
     missing = find_missing(resolved.values)  # reports an unknown model before anything else
     _check_image_model(resolved)
     _require_motion_choice(resolved)
-    return _plan(resolved, prompts, seeds, repeat, device, missing, on_missing)
+    drawn = not seeds and "seed" not in resolved.values
+    plan = _plan(resolved, jobs, device, missing, on_missing, drawn=drawn)
+    return replace(plan, wildcards=options.wildcards)
 
 
 def plan_from_recipe(
     path: Path,
     changes: Sequence[Layer] = (),
     *,
-    prompts: Sequence[str] = (),
+    prompts: Sequence[GivenPrompt] = (),
     seeds: Sequence[int] = (),
     repeat: int = 1,
+    options: PromptOptions = NO_OPTIONS,
     device: str = "auto",
     on_missing: OnMissing = refuse_missing,
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
     recipe = check_recipe(read_recipe(path), str(path))
     layers = [Layer(f"recipe of {path.name}", found_beside(path, recipe["config"])), *changes]
-    resolved = with_named_embeddings(resolve(GenerateConfig, layers), prompts)
+    resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
+    jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
+    resolved = with_named_embeddings(resolved, jobs)
     missing = find_missing(resolved.values)
-    plan = _plan(resolved, prompts, seeds, repeat, device, missing, on_missing)
+    drawn = not seeds and "seed" not in resolved.values
+    plan = _plan(resolved, jobs, device, missing, on_missing, drawn=drawn)
     notes = (*plan.notes, *differing_input(recipe, plan.configs[0]))
     return replace(plan, source_recipe=recipe, notes=notes)
 
@@ -97,15 +117,16 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     """
     assert plan.weights is not None
     loaded = plan.resolved.values
-    resolved = with_named_embeddings(resolve(GenerateConfig, [Layer("load", loaded), changes]), ())
+    resolved = resolve(GenerateConfig, [Layer("load", loaded), changes])
+    (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
+    resolved = with_named_embeddings(resolved, [job])
     for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):
         if resolved.values[key] != loaded[key]:
             raise UsageError(
                 f"`{key}` decides which weights are loaded, and cannot change afterwards",
                 hint=f"pass it to `load`: `load({key}=…)`",
             )
-    (job,) = _jobs(resolved, (), (), 1)
-    config = resolved.build(prompt=job.prompt, seed=job.seed)
+    config = _config(resolved, job)
     _check_prediction(config, plan.weights.files.model)
     check_prompts([config])
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
@@ -117,23 +138,22 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
 
 def _plan(
     resolved: Resolved[GenerateConfig],
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    repeat: int,
+    jobs: Sequence[Job],
     device: str,
     missing: Sequence[str],
     on_missing: OnMissing,
+    *,
+    drawn: bool,
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
     check_noise_flags(resolved)
     _reject_unused_windows(resolved)
-    jobs = _jobs(resolved, prompts, seeds, repeat)
-    configs = tuple(resolved.build(prompt=job.prompt, seed=job.seed) for job in jobs)
+    configs = tuple(_config(resolved, job) for job in jobs)
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)
     notes = check_prompts(configs)
-    drawn = not seeds and "seed" not in resolved.values
+    reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]))
@@ -147,11 +167,8 @@ def _plan(
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 
 
-def _jobs(resolved: Resolved[GenerateConfig], prompts: Sequence[str], seeds: Sequence[int], repeat: int) -> list[Job]:
-    prompt, seed = _text(resolved, "prompt"), resolved.values.get("seed")
-    prompts = prompts or ([prompt] if prompt is not None else [])
-    seeds = seeds or ([seed] if isinstance(seed, int) else [])
-    return expand_jobs(prompts, seeds, repeat, SystemRandom())
+def _config(resolved: Resolved[GenerateConfig], job: Job) -> GenerateConfig:
+    return resolved.build(prompt=job.prompt, negative_prompt=job.negative, seed=job.seed)
 
 
 def _check_image_model(resolved: Resolved[GenerateConfig]) -> None:
@@ -172,9 +189,9 @@ def _require_motion_choice(resolved: Resolved[GenerateConfig]) -> None:
 
 def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
     """Raise `UsageError` for `--negative` without guidance. Presets may have a negative prompt for later use."""
-    flag = flag_name("negative_prompt")
+    flag = resolved.origins["negative_prompt"]
     guidance = largest(cast("float | Curve", resolved.values["guidance_scale"]))
-    if resolved.origins["negative_prompt"] == flag and guidance <= 1:
+    if flag in (flag_name("negative_prompt"), "--negative-at") and guidance <= 1:
         raise UsageError(
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",

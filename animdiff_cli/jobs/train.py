@@ -16,6 +16,7 @@ from animdiff_cli.config.layers import Layer, keyword_layer
 from animdiff_cli.config.train_config import FREE_ON_RESUME
 from animdiff_cli.core.choices import Stage
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
+from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.core.text import json_page
 from animdiff_cli.diffusion.build import Components, load_components, model_files
 from animdiff_cli.diffusion.conditions.sdxl import size_ids
@@ -243,7 +244,7 @@ def _fill_caches(
     """Encode the clips and texts of the remaining steps and of the samples. Processes divide the clips."""
     config, distributed, emit = plan.config, trainer.distributed, trainer.emit
     if distributed.is_main_process:
-        negatives = {settings.negative_prompt for settings in samples.settings}
+        negatives = {text for settings in samples.settings for text in texts_of(settings.negative_prompt)}
         captions = [item.caption for item in clips.items]
         texts = [*captions, None, *sample_prompts(plan, clips), *sorted(negatives)]
         trainer.loader.texts.fill(texts, components, lambda message: emit(Note(message)))

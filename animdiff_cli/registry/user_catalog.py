@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from animdiff_cli.config.yamlfile import parse_yaml, read_yaml_text
+from animdiff_cli.config.yamlfile import parse_yaml, read_text_file
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import readable_failures
@@ -60,7 +60,7 @@ def _editing(path: Path) -> Iterator[str]:
     with readable_failures("write", path, hint="choose another folder: `export ANIMDIFF_CONFIG=…`"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            yield read_yaml_text(path) if path.exists() else HEADER
+            yield read_text_file(path) if path.exists() else HEADER
 
 
 def _appended(text: str, entry: CatalogEntry, path: Path) -> str:

@@ -126,7 +126,7 @@ def test_each_clip_can_have_its_own_prompt(animdiff, clip, here):
 def test_a_clip_without_a_prompt_is_reported(animdiff, here, toy_clip):
     write_clip(moving(), 8, here / "hen.gif", "gif", {})
     result = animdiff("evaluate", "hen.gif", "--clip", toy_clip)
-    assert "hen.gif has no prompt in its recipe" in result.stderr
+    assert "hen.gif has no single prompt in its recipe" in result.stderr
     assert result.stdout.splitlines()[-1].split()[1] == "–"
 
 

@@ -33,7 +33,7 @@ check, typed = partial(check_value, GenerateConfig), partial(from_text, Generate
         ("guidance_scale", float("inf"), "a number from 0", "`7.5`"),
         ("width", 130, "a multiple of 8, got `130`", "try `128` or `136`"),
         ("height", 3, "a multiple of 8, got `3`", "try `8`"),
-        ("prompt", 7, "`prompt` must be text, got `7`", "quotes"),
+        ("prompt", 7, "`prompt` must be text, or by position as in `{0: one text, 50%: another}`, got `7`", "quotes"),
         ("scheduler", "dpm++2", "one of ddim, ", "did you mean `dpm++2m`?"),
         ("dtype", "int4", "one of auto, fp32, fp16, bf16, got `int4`", "for example `auto`"),
         ("motion_module", 3, "text or null", "quotes"),

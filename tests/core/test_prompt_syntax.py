@@ -6,8 +6,6 @@ from animdiff_cli.core.prompt_syntax import unsupported_syntax
 @pytest.mark.parametrize(
     ("prompt", "named"),
     [
-        ("a {red|blue} ball", "`{red|blue}`: a choice of words is not supported yet"),
-        ("a __colour__ ball", "`__colour__`: a wildcard is not supported yet"),
         ("a [fox:dog:0.5]", "`[fox:dog:0.5]`: prompt editing is not supported yet and is read as text of less weight"),
         ("a [fox|dog]", "`[fox|dog]`: prompt editing"),
         ("a fox AND a dog", "`AND`: a prompt in parts"),
@@ -29,7 +27,6 @@ def test_each_kind_of_syntax_is_named_once(prompt, named):
     [
         ("a (red:1.3) ball", "`(red:1.3)`: a weighted prompt is written `(words)1.2` for compel"),
         ("a ball BREAK in a meadow", "`BREAK`: a prompt in parts"),
-        ("a red++ {a|b} fox", "`{a|b}`: a choice of words"),
     ],
 )
 def test_compel_has_notes_of_its_own(prompt, named):
@@ -61,7 +58,7 @@ def test_a_lora_in_a_prompt_is_answered_with_the_flag(prompt, flag):
         "a fox (in the snow), 16:9, f/1.8",
         "16:9 portrait of a fox",
         "A FOX AND A DOG",
-        "snake_case and __init",
+        "snake_case and __init, a {red|blue} ball, __colour__",
         "time is 10:30, ratio (16:9 or so)",
         "a (red:1.3) ball, ((snow)) [night] BREAK a fox, well-known -- C+",
         "a <b> c, {x}, [y], a|b",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.frame_texts import FrameTexts
 from animdiff_cli.motion import MotionModule
 
 #: original height and width, top and left of the crop, target height and width, in pixels
@@ -28,14 +29,19 @@ def added_cond_kwargs(pooled: Tensor, sizes: Tensor, num_frames: int) -> dict[st
 
 @dataclass(frozen=True, slots=True)
 class SdxlCondition(Condition):
-    """Pooled prompts [rows, P] and one set of size ids for all frames."""
+    """Pooled prompts, [rows, P] or as tokens of `FrameTexts`, and one set of size ids for all frames."""
 
     keeps_rows_equal: ClassVar[bool] = True  # `shared_cfg` leaves SDXL alone
 
-    pooled: Tensor
+    pooled: Tensor | FrameTexts
     size_ids: SizeIds
 
     def contribute(self, call: UNetCall) -> Mapping[str, dict[str, Tensor]]:
         """Return `added_cond_kwargs`, one row per image."""
-        sizes = torch.tensor([self.size_ids], dtype=torch.float32, device=self.pooled.device)
-        return added_cond_kwargs(self.pooled, sizes.repeat(len(self.pooled), 1), len(call.frames))
+        frames = len(call.frames)
+        if isinstance(self.pooled, FrameTexts):
+            pooled, frames = self.pooled.at(call.frames).squeeze(1), 1
+        else:
+            pooled = self.pooled
+        sizes = torch.tensor([self.size_ids], dtype=torch.float32, device=pooled.device)
+        return added_cond_kwargs(pooled, sizes.repeat(len(pooled), 1), frames)
