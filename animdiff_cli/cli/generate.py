@@ -1,6 +1,7 @@
 """`animdiff generate`: render clips from prompts."""
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import typer
 from animdiff_cli.cli import generate_options as opt
 from animdiff_cli.cli import length_options as long
 from animdiff_cli.cli import prompt_options as text
+from animdiff_cli.cli.cost_output import print_windows, run_probe
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, PresetOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.progress import show_progress
@@ -77,6 +79,8 @@ def generate(
     offline: opt.OfflineOpt = False,
     fetch: opt.FetchOpt = None,
     dry_run: opt.DryRunOpt = False,
+    probe: opt.ProbeOpt = False,
+    context_show: opt.ContextShowOpt = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
@@ -84,6 +88,7 @@ def generate(
 
     Every prompt is rendered with every seed. If a file exists, -2, -3 and so on is added to the name.
     """
+    began = time.monotonic()
     from animdiff_cli.config.load import flag_names
 
     options = text.read_prompt_options(prompt or [], prompt_at or [], negative_at or [], prompt_file, wildcards)
@@ -96,10 +101,17 @@ def generate(
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
     allowed = fetch is not False and not offline
     on_missing = on_missing_weights(
-        allowed=allowed, dry_run=dry_run, ask=from_ is not None and not fetch, quiet=quiet, as_json=json_
+        allowed=allowed,
+        dry_run=dry_run or context_show,
+        ask=from_ is not None and not fetch,
+        quiet=quiet,
+        as_json=json_,
     )
     jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat, "options": options}
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
+    if context_show:
+        print_windows(plan, as_json=json_)
+        return
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
     is_done = None
@@ -111,8 +123,11 @@ def generate(
     plan, outputs = without_done(plan, outputs, quiet=quiet, as_json=json_)
     if not plan.configs:
         return
-    if dry_run:
-        print_plan(plan, outputs, online=bool(fetch), as_json=json_, quiet=quiet)
+    if dry_run or probe:
+        seconds = time.monotonic() - began
+        if probe:
+            run_probe(plan, quiet=quiet)
+        print_plan(plan, outputs, online=bool(fetch), planning_seconds=seconds, as_json=json_, quiet=quiet)
         return
     with show_progress(quiet=quiet) as emit:
         render_clips(plan, outputs, emit, quiet=quiet, as_json=json_)

@@ -194,3 +194,12 @@ FetchOpt = Annotated[
     ),
 ]
 DryRunOpt = Annotated[bool, option("--dry-run", help="Print what would be rendered and exit.", panel=SOURCES)]
+ProbeOpt = Annotated[
+    bool,
+    option(
+        "--probe",
+        help="Time one UNet call of this clip on this machine, then print what `--dry-run` prints.",
+        panel=SOURCES,
+    ),
+]
+ContextShowOpt = Annotated[bool, option("--context-show", help="Draw the context windows and exit.", panel=SOURCES)]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from animdiff_cli.cli.cost_output import cost_lines, cost_record
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_summary
 from animdiff_cli.core.text import counted
@@ -65,17 +66,24 @@ def _print_clip(clip: "FinishedClip", *, as_json: bool) -> None:
         print_paths(*paths.values())
 
 
-def print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_json: bool, quiet: bool) -> None:
-    """Print what a dry run would render: the files on stdout, a summary on stderr.
+def print_plan(
+    plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, planning_seconds: float, as_json: bool, quiet: bool
+) -> None:
+    """Print what a dry run would render: the files on stdout, a summary with its cost on stderr.
 
-    `online`: request the sizes of missing weights that the catalog does not have.
+    `online`: request the sizes of missing weights that the catalog does not have. `planning_seconds`: what the command
+    has taken so far, as a render will.
     """
+    from animdiff_cli.jobs.estimate import estimate
+
+    estimated = estimate(plan)
+    cost = cost_record(estimated) if estimated else None
     missing = missing_sizes(plan.missing, online=online)
     for config, files in zip(plan.configs, outputs.files, strict=True):
         paths = {format: str(path) for format, path in files.items()}
         if as_json:
-            settings = config.model_dump(mode="json")
-            print_json({"outputs": paths, "device": str(plan.device.device), "fetch": missing, "config": settings})
+            settings, device = config.model_dump(mode="json"), str(plan.device.device)
+            print_json({"outputs": paths, "device": device, "fetch": missing, "cost": cost, "config": settings})
         else:
             print_paths(*paths.values())
     if not quiet:
@@ -84,6 +92,8 @@ def print_plan(plan: "RenderPlan", outputs: "OutputPaths", *, online: bool, as_j
         for note in plan.notes:
             print_summary(f"note: {note}")
         print_summary(f"would render {_summary(plan)}")
+        for line in cost_lines(estimated, planning_seconds) if estimated else []:
+            print_summary(line)
 
 
 def _summary(plan: "RenderPlan") -> str:

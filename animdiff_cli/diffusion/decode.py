@@ -11,6 +11,7 @@ from torch import Tensor
 from animdiff_cli.diffusion.text_encoders import Report, ignore_report
 from animdiff_cli.errors import DeviceError, IntegrityError
 
+CHUNK_SIZE = 4  # frames that are decoded at once
 OnDecoded = Callable[[int, int], None]  # (frames done, frames in total)
 
 
@@ -40,7 +41,7 @@ def decode_chunks(
     vae: Vae,
     latents: Tensor,
     *,
-    chunk_size: int = 4,
+    chunk_size: int = CHUNK_SIZE,
     on_decoded: OnDecoded = lambda done, total: None,
     report: Report = ignore_report,
 ) -> Iterator[NDArray[np.uint8]]:

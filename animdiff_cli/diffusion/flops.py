@@ -35,7 +35,7 @@ class UNetCost:
         return self.call_in_windows(num_frames, [num_frames])
 
     def call_in_windows(self, num_frames: int, windows: Sequence[int]) -> int:
-        """Count one call for `num_frames` frames, whose temporal attentions run in windows of these lengths."""
+        """Count one call for `num_frames` frames, whose temporal transformers run in windows of these lengths."""
         image = sum(self._image_layer(layer) for layer in self._layers() if layer.kind != "temporal")
         images = num_frames * self.rows * (image + self._embedding() + self._ends())
         saved = num_frames * self._before_text() if self.rows == 2 and self.shares_rows else 0
@@ -75,9 +75,13 @@ class UNetCost:
         if layer.kind != "temporal" or self.motion is None:
             return 0
         channels, pixels = layer.out_channels, self._pixels(layer.level)
-        alone = num_frames * (2 * _linear(channels, channels) + _feed_forward(channels))
-        together = sum(_self_attention(length, channels) for length in windows)
-        return pixels * (alone + self.motion.num_attentions * together)
+        attentions = self.motion.num_attentions
+        mixed = sum(
+            length * (_linear(channels, channels) + _feed_forward(channels))
+            + attentions * _self_attention(length, channels)
+            for length in windows
+        )
+        return pixels * (num_frames * _linear(channels, channels) + mixed)
 
     def _embedding(self) -> int:
         """Count the embedding of the timestep, and of the pooled prompt and sizes in SDXL."""

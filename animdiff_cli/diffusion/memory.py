@@ -1,6 +1,7 @@
 """Out-of-memory failures as a `DeviceError` with a hint, some of them found before anything is loaded."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ MAPS, MAPS_WITHOUT_ATTENTION = 27, 16
 
 #: messages of torch's out-of-memory errors that have no exception class
 _MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
+
+#: feature maps of the second level, upsampled to whole pixels, that a VAE decoder holds at once
+DECODER_MAPS = 3
 
 
 def out_of_memory_while_rendering(
@@ -78,6 +82,13 @@ def activation_bytes(
     return maps * int(unet_config["block_out_channels"][0]) * size[0] * size[1] * dtype.itemsize
 
 
+def decoding_bytes(vae_config: Mapping[str, Any], size: tuple[int, int], dtype: torch.dtype, *, images: int) -> int:
+    """Return the memory of a VAE's activations while it decodes `images` latents of `size` at once."""
+    widths = list(vae_config["block_out_channels"])
+    pixels: int = size[0] * size[1] * 4 ** (len(widths) - 1)
+    return DECODER_MAPS * int(max(widths[:2])) * pixels * images * dtype.itemsize
+
+
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes that torch can still allocate on a device, on a CPU without swapping; None if unknown."""
     if device.type == "cuda":
@@ -103,6 +114,16 @@ def _pages(name: str) -> int | None:
         return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def program_memory() -> int:
+    """Return the largest memory that this process has used so far, in bytes; 0 if the system does not report it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """The layers of a UNet, read from its config: what memory and operations are counted by."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,10 +29,12 @@ def unet_layers(config: Mapping[str, Any], *, temporal_in_mid: bool = False) -> 
     layers, depths = (
         _per_level(config.get(key, 1), len(widths)) for key in ("layers_per_block", "transformer_layers_per_block")
     )
+    on_the_way_up = _per_level(config.get("reverse_transformer_layers_per_block") or depths[::-1], len(widths))
     skips, width = [widths[0]], widths[0]
     for level, out_channels in enumerate(widths):
-        for _ in range(layers[level]):
-            yield from _block_layers(config["down_block_types"][level], level, width, out_channels, depths[level])
+        for place in range(layers[level]):
+            depth = _depth(depths[level], place)
+            yield from _block_layers(config["down_block_types"][level], level, width, out_channels, depth)
             width = out_channels
             skips.append(width)
         if level < len(widths) - 1:
@@ -40,14 +42,14 @@ def unet_layers(config: Mapping[str, Any], *, temporal_in_mid: bool = False) -> 
             skips.append(width)
     middle = len(widths) - 1
     yield Layer("resnet", middle, width, width)
-    yield Layer("spatial", middle, width, width, depths[middle])
+    yield Layer("spatial", middle, width, width, _depth(depths[middle], 0))
     if temporal_in_mid:
         yield Layer("temporal", middle, width, width)
     yield Layer("resnet", middle, width, width)
     for level in reversed(range(len(widths))):
-        for _ in range(layers[level] + 1):
-            name = config["up_block_types"][middle - level]
-            yield from _block_layers(name, level, width + skips.pop(), widths[level], depths[level])
+        for place in range(layers[level] + 1):
+            name, depth = config["up_block_types"][middle - level], _depth(on_the_way_up[middle - level], place)
+            yield from _block_layers(name, level, width + skips.pop(), widths[level], depth)
             width = widths[level]
         if level:
             yield Layer("upsampler", level - 1, width, width)
@@ -60,5 +62,11 @@ def _block_layers(block_type: str, level: int, in_channels: int, out_channels: i
     yield Layer("temporal", level, out_channels, out_channels)
 
 
-def _per_level(value: Any, levels: int) -> list[int]:
+def _depth(value: int | Sequence[int], place: int) -> int:
+    """Return the depth of one transformer of a block: distilled models of SDXL list one for each."""
+    return value if isinstance(value, int) else value[min(place, len(value) - 1)]
+
+
+def _per_level(value: Any, levels: int) -> list[Any]:
+    """Return one value per level: configs have a list, or one number for all."""
     return [value] * levels if isinstance(value, int) else list(value)

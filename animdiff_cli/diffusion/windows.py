@@ -1,5 +1,10 @@
 """The context windows of a clip, and where they are applied."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.windows import Windows, plan_windows
 from animdiff_cli.diffusion.memory import activation_bytes, free_memory
@@ -28,25 +33,35 @@ def clip_windows(config: GenerateConfig, spec: MotionSpec | None) -> Windows | N
 
 
 def resolve_windows(config: GenerateConfig, unet: UNet) -> GenerateConfig:
-    """Replace context settings that are null or `auto` by the chosen values, if the clip has windows.
-
-    `auto` becomes `plug` if the activations of all frames fit into the memory that is free now.
-    """
+    """Replace context settings that are null or `auto` by the chosen values, if the clip has windows."""
     attached = plugged(unet)
     windows = clip_windows(config, attached.motion.spec if attached else None)
+    return with_windows(config, windows, unet.config, unet.dtype, unet.device)
+
+
+def with_windows(
+    config: GenerateConfig,
+    windows: Windows | None,
+    unet_config: Mapping[str, Any],
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    to_load: int = 0,
+) -> GenerateConfig:
+    """Replace context settings that are null or `auto` by those of `windows`.
+
+    `auto` becomes `plug` if the activations of all frames fit into the memory that is free now, less the bytes
+    `to_load` of weights that are not there yet.
+    """
     if windows is None:
         return config
     mode = config.context_mode
     if mode == "auto":
         rows = 2 if config.has_guidance else 1
-        needed = activation_bytes(
-            unet.config,
-            (config.height // 8, config.width // 8),
-            unet.dtype,
-            images=rows * config.num_frames,
-            window=rows * windows.length,
-        )
-        free = free_memory(unet.device)
+        size = (config.height // 8, config.width // 8)
+        images, window = rows * config.num_frames, rows * windows.length
+        needed = to_load + activation_bytes(unet_config, size, dtype, images=images, window=window)
+        free = free_memory(device)
         mode = "plug" if free is not None and needed <= free else "unet"
     return config.model_copy(
         update={

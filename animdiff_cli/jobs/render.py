@@ -10,10 +10,13 @@ from animdiff_cli.core.formats import Format
 from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.compatibility import missing_companion_loras
+from animdiff_cli.jobs.cost import count_cost
 from animdiff_cli.jobs.missing_weights import refuse_missing
 from animdiff_cli.jobs.output_paths import OutputPaths
+from animdiff_cli.jobs.rates import remember_rate
 from animdiff_cli.jobs.recipe import Recipe, differing_weights
 from animdiff_cli.jobs.render_plan import RenderPlan
+from animdiff_cli.jobs.timer import ClipTimer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,14 @@ def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore)
     """Render every clip of a plan and write it in every format. Each note is emitted once."""
     notes: list[str] = []
     began = time.monotonic()
-    for clip, paths in zip(render(plan, _collect_notes(emit, notes)), outputs.files, strict=True):
+    # all clips of a plan cost the same; counted before loading, while the files are open
+    cost = count_cost(plan.configs[0], plan.weights, plan.device) if plan.weights else None
+    timer = ClipTimer(plan.device)
+    clips = render(plan, timer.watching(_collect_notes(emit, notes)))
+    for clip, paths in zip(clips, outputs.files, strict=True):
         files = {format: _write(clip, path, format, emit, outputs.overwrite) for format, path in paths.items()}
+        if cost and (rate := timer.rate(cost)):
+            remember_rate(rate)
         yield FinishedClip(clip.recipe, files, time.monotonic() - began, tuple(notes))
         notes.clear()
         began = time.monotonic()

@@ -4,13 +4,13 @@ import weakref
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.cross_attention import cached_text
-from animdiff_cli.diffusion.memory import activation_bytes, free_memory, total_memory
+from animdiff_cli.diffusion.memory import activation_bytes, decoding_bytes, free_memory, total_memory
 from animdiff_cli.motion import MotionModule, plug
 
 LEVELS = {"layers_per_block": 2, "cross_attention_dim": 64, "attention_head_dim": 8, "sample_size": 64}
@@ -72,6 +72,19 @@ def test_activations_are_counted(config, version, monkeypatch):
         unet(latents, timestep, text, return_dict=False)
     counted = activation_bytes(unet.config, (height, width), torch.float16, images=frames, window=16)
     assert live.peak <= counted <= 1.2 * live.peak
+
+
+@torch.no_grad()
+def test_activations_of_decoding_are_counted():
+    with torch.device("meta"):
+        blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+        vae = AutoencoderKL(**blocks, block_out_channels=(32, 64, 96, 96), latent_channels=4)
+        latents = torch.empty(4, 4, 16, 24)
+    live = LiveTensors([latents, *vae.parameters()])
+    with live:
+        vae.decode(latents)
+    counted = decoding_bytes(vae.config, (16, 24), torch.float32, images=4)
+    assert 0.97 * live.peak <= counted <= 1.2 * live.peak
 
 
 def test_free_memory_is_less_than_all():

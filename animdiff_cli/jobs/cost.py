@@ -1,0 +1,127 @@
+"""What a clip takes, counted before it is rendered: windows, UNet calls, operations, memory and time."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.windows import Windows
+from animdiff_cli.diffusion.build import part_config
+from animdiff_cli.diffusion.decode import CHUNK_SIZE
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
+from animdiff_cli.diffusion.memory import activation_bytes, decoding_bytes
+from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.source import open_model
+from animdiff_cli.diffusion.windows import clip_windows, with_windows
+from animdiff_cli.jobs.continuation import sampled_config
+from animdiff_cli.jobs.rates import Rate
+from animdiff_cli.jobs.weights import CheckedWeights
+from animdiff_cli.weights.lazy import LazyTensor
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCost:
+    """The counted cost of one clip."""
+
+    windows_per_step: tuple[int, ...]  # of each step of the sampler, over all passes of FreeInit
+    calls: int  # of the UNet
+    call_frames: int  # in each of them
+    call_flops: float  # of one of them, on average
+    frames: int
+    frame_flops: int  # to decode one frame
+    weight_bytes: int
+    memory_bytes: int  # at the peak, on the device
+
+    @property
+    def flops(self) -> float:
+        """Operations of the whole clip."""
+        return self.calls * self.call_flops + self.frames * self.frame_flops
+
+    def seconds(self, rate: Rate) -> float:
+        """Estimate the time without loading."""
+        per_call = rate.call_seconds * self.call_flops / rate.call_flops
+        per_frame = rate.frame_seconds * self.frame_flops / rate.frame_flops
+        return self.calls * per_call + self.frames * per_frame
+
+
+def planned_windows(
+    config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan
+) -> tuple[GenerateConfig, Windows | None]:
+    """Return the config of what is sampled, with context settings that are null or `auto` replaced, and its windows."""
+    config = sampled_config(config, weights.motion_spec)
+    windows = clip_windows(config, weights.motion_spec)
+    unet = part_config(weights.files.model, "unet")
+    to_load = weight_bytes(weights, plan)
+    return with_windows(config, windows, unet, plan.torch_dtype, plan.device, to_load=to_load), windows
+
+
+def count_cost(config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan) -> ClipCost:
+    """Count the cost of one clip. Reads configs and headers only."""
+    new_frames = config.num_frames
+    config, windows = planned_windows(config, weights, plan)
+    around = windows if config.context_mode != "plug" else None
+    steps, passes, frames = num_steps(config), max(1, config.free_init), config.num_frames
+    lengths = [[len(window.frames) for window in windows.at(step, steps)] for step in range(steps)] if windows else []
+    unet, vae = networks(config, weights)
+    if around:
+        calls, flops = sum(map(len, lengths)), sum(unet.call(length) for of_step in lengths for length in of_step)
+    elif windows:
+        calls, flops = steps, sum(unet.call_in_windows(frames, of_step) for of_step in lengths)
+    else:
+        calls, flops = steps, steps * unet.call(frames)
+    call_frames = around.length if around else frames
+    window = windows.length if windows else frames
+    return ClipCost(
+        windows_per_step=(tuple(map(len, lengths)) or (1,) * steps) * passes,
+        calls=calls * passes,
+        call_frames=call_frames,
+        call_flops=flops / calls,
+        frames=new_frames,
+        frame_flops=decoding_flops(vae, unet.height, unet.width),
+        weight_bytes=weight_bytes(weights, plan),
+        memory_bytes=weight_bytes(weights, plan) + peak_activations(unet, vae, plan, call_frames, window),
+    )
+
+
+def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost, Mapping[str, Any]]:
+    """Return the UNet as its cost is counted, and the config of the VAE."""
+    unet = with_defaults(UNet2DConditionModel, part_config(weights.files.model, "unet"))
+    vae = weights.patches.vae.config if weights.patches.vae else part_config(weights.files.model, "vae")
+    rows = 2 if config.has_guidance else 1
+    cost = UNetCost(unet, weights.motion_spec, config.height // 8, config.width // 8, rows)
+    return cost, with_defaults(AutoencoderKL, vae)
+
+
+def peak_activations(unet: UNetCost, vae: Mapping[str, Any], plan: DevicePlan, frames: int, window: int) -> int:
+    """Return the bytes of activations at the peak: of a UNet call, or of decoding."""
+    # kernels of CPUs compute half precision in float32 in part
+    dtype = torch.float32 if plan.kind == "cpu" else plan.torch_dtype
+    size = unet.height, unet.width
+    sampling = activation_bytes(unet.config, size, dtype, images=unet.rows * frames, window=unet.rows * window)
+    return max(sampling, decoding_bytes(vae, size, dtype, images=min(CHUNK_SIZE, frames)))
+
+
+def num_steps(config: GenerateConfig) -> int:
+    """Return how often the sampler calls the predictor in one pass: Heun, for example, calls it twice in most steps."""
+    scheduler = make_scheduler(config.scheduler, timestep_spacing=config.timestep_spacing)
+    scheduler.set_timesteps(config.steps)
+    return len(scheduler.timesteps)
+
+
+def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
+    """Return the bytes of the loaded weights, from headers."""
+    source = open_model(weights.files.model)
+    tensors: list[LazyTensor] = [tensor for part in source.parts for tensor in source.tensors(part).values()]
+    tensors += weights.motion.tensors.values() if weights.motion else []
+    return sum(tensor.numel for tensor in tensors) * plan.torch_dtype.itemsize
+
+
+def with_defaults(network: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what a config leaves out: the defaults of diffusers."""
+    parameters = inspect.signature(network.__init__).parameters.values()  # type: ignore[misc]  # any class
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(config)

@@ -1,0 +1,59 @@
+"""What a dry run says about cost, and the chart of windows."""
+
+import json
+
+import pytest
+
+
+def test_a_dry_run_counts_and_a_render_teaches_it_the_time(animdiff, toy, files):
+    words = [*toy, "--prompt", "a fox", "--seed", 1, "--steps", 3]
+    first = animdiff(*words, "--dry-run")
+    assert "1 window x 3 steps, 3 UNet calls" in first.stderr and "of memory" in first.stderr
+    assert "--probe" in first.stderr
+    assert files() == []
+    assert animdiff(*words, "-o", "fox.gif").exit_code == 0
+    again = animdiff(*words, "--dry-run")
+    assert "time: about" in again.stderr and "--probe" not in again.stderr
+
+
+def test_a_probe_renders_nothing_and_tells_the_time(animdiff, toy, files):
+    result = animdiff(*toy, "--prompt", "a fox", "--probe", "--json", "-L", 6, "-C", 4)
+    assert (result.exit_code, files()) == (0, [])
+    record = json.loads(result.stdout)
+    assert record["cost"].keys() == {"windows_per_step", "unet_calls", "flops", "memory_bytes", "seconds"}
+    assert record["cost"]["windows_per_step"] == [2, 2]
+    assert record["cost"]["seconds"] > 0
+
+
+def test_without_a_measurement_seconds_are_null(animdiff, toy):
+    result = animdiff(*toy, "--prompt", "a fox", "--dry-run", "--json")
+    assert json.loads(result.stdout)["cost"]["seconds"] is None
+
+
+def test_windows_are_drawn_in_80_columns(animdiff, toy, files):
+    result = animdiff(*toy, "--prompt", "a fox", "--context-show", "-L", 96, "-C", 16)
+    assert (result.exit_code, files()) == (0, [])
+    head, counted, *rows = result.stdout.splitlines()
+    assert head.startswith("96 frames in windows of 16 frames") and counted == "every step: 8 windows"
+    assert [row.split()[-1] for row in rows] == [f"{start}-{start + 15}" for start in [*range(0, 80, 12), 80]]
+    assert all(len(row) <= 80 for row in rows)
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(6, 2), (2, 0)])
+def test_windows_as_json_have_every_frame_and_share(animdiff, toy, frames, steps):
+    result = animdiff(*toy, "--prompt", "a fox", "--context-show", "--json", "-L", frames, "-C", 4)
+    windows = json.loads(result.stdout)["windows"] or []
+    assert len(windows) == steps
+    for step in windows:
+        assert step[0]["frames"] == [0, 1, 2, 3]
+        assert sum(share for window in step for share in window["shares"]) == pytest.approx(frames)
+
+
+def test_a_clip_of_one_window_says_so(animdiff, toy):
+    assert animdiff(*toy, "--prompt", "a fox", "--context-show").stdout == "2 frames in one window\n"
+
+
+def test_windows_of_a_module_that_is_not_here_cannot_be_drawn(animdiff):
+    result = animdiff("generate", "-m", "toonyou", "--motion-module", "mm-v3", "-p", "a fox", "--context-show")
+    assert result.exit_code == 3
+    assert "animdiff fetch" in result.stderr
