@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from animdiff_cli.cli.progress import ClipTimes, PlainLines, format_speed
-from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, Writing
+from animdiff_cli.core.events import FramesDecoded, Loading, Note, StepDone, WindowDone, Writing
 
 #: emits the events of a render and prints the output path when its file is complete
 RENDER = """
@@ -28,6 +28,16 @@ with show_progress(quiet=False) as emit:
     emit(Written(Path("fox.gif"), 100))
     print("fox.gif", flush=True)
 """
+
+
+def test_a_step_of_many_windows_prints_one_line_per_minute(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("animdiff_cli.cli.progress.time.monotonic", lambda: now[0])
+    lines = PlainLines()
+    for window in range(1, 11):
+        now[0] += 25
+        lines(WindowDone(window, 10, 1, 20))
+    assert capsys.readouterr().err.splitlines() == [f"step 1/20, window {window}/10" for window in (3, 6, 9)]
 
 
 @pytest.mark.parametrize("total", [10, 25, 1000])
