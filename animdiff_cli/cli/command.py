@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint
+from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.files.os_errors import unexpected_failure
 
@@ -146,8 +147,8 @@ def _usage_error(error: TyperException) -> UsageError:
     if option and ctx and hasattr(error, "possibilities"):
         available = [name for parameter in ctx.command.get_params(ctx) for name in parameter.opts]
         return UsageError(f"no such option: {option}", hint=option_hint(option, available, help_command))
-    message = error.format_message().rstrip(".").replace("Value error, ", "")  # a prefix of pydantic
-    if message.startswith("Got unexpected extra argument") and ctx and ctx.command.name == "generate":
+    message = in_own_words(error.format_message().rstrip("."))
+    if message.startswith("unexpected:") and ctx and ctx.command.name == "generate":
         return UsageError(message, hint='the prompt is an option: `--prompt "a red fox"`')
     return UsageError(message, hint=f"see `{help_command}`")
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from animdiff_cli.config.settings import groups_of, settings_of, split_key
 from animdiff_cli.config.values import check_value, from_text, set_part
+from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import UsageError
 
 DEFAULT = "default"
@@ -64,7 +65,8 @@ class Resolved(Generic[Record]):
             return self.model.model_validate(_nested(values))
         except ValidationError as error:
             # each value was checked before, so this is a rule about several of them
-            raise UsageError(f"these settings do not go together: {error.errors()[0]['msg']}") from error
+            message = in_own_words(error.errors()[0]["msg"])
+            raise UsageError(f"these settings do not go together: {message}") from error
 
 
 def resolve(model: type[Record], layers: Sequence[Layer]) -> Resolved[Record]:

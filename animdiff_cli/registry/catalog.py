@@ -18,6 +18,7 @@ from animdiff_cli.core.choices import Kind as Kind
 from animdiff_cli.core.choices import Stage
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
+from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.file_facts_cache import cached_fact
 
@@ -208,7 +209,8 @@ def web_address(ref: ModelRef) -> str:
 def first_validation_error(error: ValidationError) -> str:
     """Format the first validation error as key and reason."""
     first = error.errors()[0]
-    return f"`{'.'.join(map(str, first['loc']))}`: {first['msg'].lower()}"
+    key = ".".join(map(str, first["loc"]))
+    return f"`{key}`: {in_own_words(first['msg'])}" if key else in_own_words(first["msg"])
 
 
 def _entry(item: object, path: Path) -> CatalogEntry:

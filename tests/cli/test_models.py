@@ -303,7 +303,7 @@ def test_forget_removes_the_alias_and_keeps_the_file(animdiff, comfy):
         (["x", "theirs", "--kind", "lora"], 2, "is a motion-module, not a lora"),
         (["x", "theirs", "--base", "sdxl"], 2, "is pocket, not sdxl"),
         (["x", "theirs", "--requires", "mm-v9"], 3, "unknown model alias"),
-        (["x", "theirs", "--kind", "lorra"], 2, "'lorra' is not one of"),
+        (["x", "theirs", "--kind", "lorra"], 2, "got `lorra`"),
     ],
 )
 def test_an_invalid_add_is_refused_and_writes_nothing(animdiff, comfy, words, code, message):
