@@ -93,10 +93,14 @@ def generate(
 
     options = text.read_prompt_options(prompt or [], prompt_at or [], negative_at or [], prompt_file, wildcards)
     given = given_flags(ctx, flag_names())
+    given.pop("motion_module", None)
+    given.pop("motion_modules", None)
     if no_motion:
         if motion_module:
             raise UsageError("--no-motion and --motion-module cannot be combined", hint="use one of them")
         given["motion_module"] = None
+    if motion_module:
+        given |= _motion_modules(motion_module)
     if offline and fetch:
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
     allowed = fetch is not False and not offline
@@ -131,6 +135,14 @@ def generate(
         return
     with show_progress(quiet=quiet) as emit:
         render_clips(plan, outputs, emit, quiet=quiet, as_json=json_)
+
+
+def _motion_modules(refs: list[str]) -> dict[str, object]:
+    """Return the setting that `--motion-module` gives: one module, or several with their scales."""
+    from animdiff_cli.config.weight_settings import WeightEntry
+
+    is_one = len(refs) == 1 and WeightEntry.parse(refs[0]).scale is None
+    return {"motion_module": refs[0]} if is_one else {"motion_modules": refs}
 
 
 def _plan(

@@ -24,13 +24,13 @@ ModelOpt = Annotated[
     ),
 ]
 MotionModuleOpt = Annotated[
-    str | None,
+    list[str] | None,
     option(
         "--motion-module",
-        help="Motion module: alias or file.",
+        help="Motion module: alias or file. Repeatable with scales, to mix several of one layout.",
         panel=MODELS,
         autocompletion=complete.models("motion-module"),
-        metavar="<ref>",
+        metavar=SCALED,
     ),
 ]
 MotionLoraOpt = Annotated[

@@ -63,6 +63,10 @@ class GenerateSettings(TypedDict, total=False):
     """Image model: an alias, a checkpoint file or a diffusers folder."""
     motion_module: Ref | None
     """Motion module: an alias or a file; null renders still frames."""
+    motion_modules: Sequence[ScaledRef]
+    """Several motion modules of one layout, each `REF@SCALE` or `{ref, scale}`, in place of `motion_module`; what
+    they add to the frames is summed.
+    """
     motion_version: MotionVersion | None
     """Version of the motion module, for files from which it cannot be detected."""
     motion_loras: Sequence[ScaledRef]

@@ -63,6 +63,12 @@ class GenerateConfig(BaseModel):
     motion_module: WeightRef | None = Field(
         None, description="Motion module: an alias or a file; null renders still frames."
     )
+    motion_modules: tuple[ScaledRef, ...] = Field(
+        (),
+        max_length=MAX_ENTRIES,
+        description="Several motion modules of one layout, each `REF@SCALE` or `{ref, scale}`, in place of"
+        " `motion_module`; what they add to the frames is summed.",
+    )
     motion_version: MotionVersion | None = Field(
         None, description="Version of the motion module, for files from which it cannot be detected."
     )

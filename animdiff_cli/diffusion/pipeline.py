@@ -17,12 +17,14 @@ from torch import Tensor
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.curves import series
+from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import (
     Condition,
     LoraCondition,
     MotionScaleCondition,
+    MotionWeightsCondition,
     PromptCondition,
     PromptTravelCondition,
     SdxlCondition,
@@ -191,6 +193,10 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
         conditions.append(SdxlCondition(rows.pooled, sizes))
     conditions += [LoraCondition(lora, series(lora.scale, timeline)) for lora in pipe.loras]
+    if config.motion_modules:
+        scales = [parse_ref(text, scaled=True).scale for text in config.motion_modules]
+        weights = [series(1.0 if scale is None else scale, timeline) for scale in scales]
+        conditions.append(MotionWeightsCondition(weights))
     if config.motion_scale != 1:
         conditions.append(MotionScaleCondition(series(config.motion_scale, timeline)))
     return [*conditions, *pipe.conditions]

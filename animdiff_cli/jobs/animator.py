@@ -36,6 +36,7 @@ from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, MotionSpec, load_motion_module, plug
 from animdiff_cli.motion.beside import BesideLora, read_for_motion, read_for_unet
 from animdiff_cli.motion.lora import merge_motion_loras
+from animdiff_cli.motion.mix import mix
 from animdiff_cli.outputs.spool import FrameSpool
 
 
@@ -197,13 +198,15 @@ def _load_motion(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> Motio
     """Load the motion module onto the device. MotionLoRAs are added in float32; plugging it in rounds."""
     weights, loras = checked.files, checked.motion_loras
     assert weights.motion_module
-    emit(Loading(f"motion module {weights.motion_module.name}"))
     dtype = torch.float32 if loras else plan.torch_dtype
-    motion = load_motion_module(
-        weights.motion_module, weights.motion_version, dtype=dtype, device=plan.device, file=checked.motion
-    )
-    merge_motion_loras(motion, loras)
-    return motion
+    paths = [module.path for module in weights.motion_modules] or [weights.motion_module]
+    motions = []
+    for path, file in zip(paths, checked.mixed_motion or (checked.motion,), strict=True):
+        emit(Loading(f"motion module {path.name}"))
+        motion = load_motion_module(path, weights.motion_version, dtype=dtype, device=plan.device, file=file)
+        merge_motion_loras(motion, loras)
+        motions.append(motion)
+    return mix(motions) if weights.motion_modules else motions[0]
 
 
 def _check_noise(noise: Tensor | None, config: GenerateConfig) -> None:

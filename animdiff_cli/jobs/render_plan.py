@@ -8,6 +8,7 @@ from typing import Any, cast
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
+from animdiff_cli.config.several_modules import with_first_module
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
@@ -72,9 +73,8 @@ def plan_renders(
     Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_missing`; if it does
     not fetch them, the plan lists them and checks no weights. Raises `AnimdiffError` for every mistake.
     """
-    resolved = with_negative_travel(
-        resolve(GenerateConfig, with_recommended(with_size_of_clip(layers))), options.negative
-    )
+    layers = with_recommended(with_size_of_clip(with_first_module(layers)))
+    resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
     require_model(_text(resolved, "model"))
     jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
     resolved = with_named_embeddings(resolved, jobs)
@@ -99,8 +99,9 @@ def plan_from_recipe(
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
     recipe = check_recipe(read_recipe(path), str(path))
-    layers = [Layer(f"recipe of {path.name}", found_beside(path, recipe["config"])), *changes]
-    resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
+    own = Layer(f"recipe of {path.name}", found_beside(path, recipe["config"]))
+    resolved = resolve(GenerateConfig, with_first_module([own, *changes]))
+    resolved = with_negative_travel(resolved, options.negative)
     jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
     resolved = with_named_embeddings(resolved, jobs)
     missing = find_missing(resolved.values)

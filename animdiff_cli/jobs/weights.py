@@ -1,6 +1,6 @@
 """The weight files of a render: located, and checked to fit together, before any of them is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Weights:
 
     model: Path  # diffusers folder or single file
     motion_module: Path | None = None
+    motion_modules: tuple[ScaledWeights, ...] = ()
     motion_version: MotionVersion | None = None
     motion_loras: tuple[ScaledWeights, ...] = ()
     loras: tuple[ScaledWeights, ...] = ()
@@ -63,6 +64,7 @@ class CheckedWeights:
     motion_spec: MotionSpec | None
     motion_loras: tuple[LoraWeights, ...]
     scheduled_motion_loras: tuple[ScheduledLora, ...] = ()
+    mixed_motion: tuple[WeightFile, ...] = ()  # all of several motion modules
 
 
 def find_weights(config: GenerateConfig) -> Weights:
@@ -77,7 +79,7 @@ def check_weights(weights: Weights) -> CheckedWeights:
     Raises `UsageError` for weights that do not fit together, `IntegrityError` for damaged files.
     """
     check_model(weights.model, needs_vae=weights.vae is None)
-    motion, spec = _open_motion(weights) if weights.motion_module else (None, None)
+    motion, spec = _open_motion(weights, weights.motion_module) if weights.motion_module else (None, None)
     if weights.motion_loras and motion is None:
         raise UsageError(
             "a MotionLoRA changes a motion module, and this render has none",
@@ -96,13 +98,31 @@ def check_weights(weights: Weights) -> CheckedWeights:
         for lora in weights.motion_loras
         if spec
     )
-    return CheckedWeights(weights, patches, motion, spec, merged, scheduled)
+    mixed = _open_mixed(weights, spec, scheduled) if spec else ()
+    return CheckedWeights(weights, patches, motion, spec, merged, scheduled, mixed)
 
 
-def _open_motion(weights: Weights) -> tuple[WeightFile, MotionSpec]:
-    assert weights.motion_module
-    file, _ = open_kind(weights.motion_module, "motion-module", base=model_base(weights.model), model=weights.model)
-    spec = read_motion_spec(weights.motion_module, weights.motion_version, file=file)
+def _open_mixed(weights: Weights, spec: MotionSpec, scheduled: Sequence[ScheduledLora]) -> tuple[WeightFile, ...]:
+    """Open several motion modules. Raises `UsageError` unless their layouts agree."""
+    opened = [_open_motion(weights, module.path) for module in weights.motion_modules]
+    for module, (_, other) in zip(weights.motion_modules, opened, strict=True):
+        if other != spec:
+            raise UsageError(
+                f"{module.path.name} has another layout than the first motion module: {other.version} with"
+                f" {other.max_frames} positions, the first is {spec.version} with {spec.max_frames}",
+                hint="mix modules of one version, or use one",
+            )
+    if opened and scheduled:
+        raise UsageError(
+            f"{scheduled[0].lora.source} has a curve as its scale, and several motion modules take one number",
+            hint="give the MotionLoRA one scale, or use one motion module",
+        )
+    return tuple(file for file, _ in opened)
+
+
+def _open_motion(weights: Weights, path: Path) -> tuple[WeightFile, MotionSpec]:
+    file, _ = open_kind(path, "motion-module", base=model_base(weights.model), model=weights.model)
+    spec = read_motion_spec(path, weights.motion_version, file=file)
     check_fit(part_config(weights.model, "unet"), spec)
     return file, spec
 

@@ -196,6 +196,7 @@ class PlugState:
     num_frames: int | None = None
     windows: tuple[WindowTensors, ...] = ()
     enabled: bool = True
+    weights: tuple[float | Tensor, ...] = ()  # of several motion modules (`motion.mix`), each as `scale`
     scale: float | Tensor = 1.0  # of what temporal transformers add: one number, or a tensor [F]
     thread: dict[str, int] = field(default_factory=dict)  # "ident" of the thread that is inside `frames`
 
