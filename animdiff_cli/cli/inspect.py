@@ -12,6 +12,7 @@ from animdiff_cli.cli.options import GENERAL, JsonOpt
 from animdiff_cli.cli.out import print_json, print_row, print_yaml
 from animdiff_cli.core.formats import CLIP_SUFFIXES, IMAGE_SUFFIXES
 from animdiff_cli.core.refs import WEIGHT_SUFFIXES
+from animdiff_cli.core.urls import redacted_record
 
 if TYPE_CHECKING:
     from animdiff_cli.registry.catalog import CatalogEntry
@@ -73,7 +74,7 @@ def _print_weights_info(file: Path, *, with_hash: bool, as_json: bool) -> None:
     if as_json:
         digest = sha256_of(file) if with_hash else None
         alias = own.alias if own else digest and _alias_of(digest)
-        print_json({"file": str(file), **info.record(), "sha256": digest, "alias": alias})
+        print_json({"file": str(file), **redacted_record(info.record()), "sha256": digest, "alias": alias})
         return
     for name, value in _info_lines(info):
         print_row(f"{name:<12} ", value)
@@ -103,7 +104,7 @@ def _info_lines(info: "WeightsInfo") -> Iterator[tuple[str, str]]:
     }
     yield from ((name, str(value)) for name, value in facts.items() if value is not None)
     yield from (("note", note) for note in info.notes)
-    for key, value in sorted(info.metadata.items()):
+    for key, value in sorted(redacted_record(info.metadata).items()):
         short = value if len(value) <= MAX_METADATA else f"{value[:MAX_METADATA]}… ({len(value)} characters)"
         yield f"  {key}", short
 
@@ -126,7 +127,7 @@ def _alias_of(sha256: str) -> str | None:
 def _print_recipe(file: Path, *, as_json: bool) -> None:
     from animdiff_cli.outputs import read_recipe
 
-    recipe = read_recipe(file)
+    recipe = redacted_record(read_recipe(file))
     if as_json:
         print_json(recipe)
         return

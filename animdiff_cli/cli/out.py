@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from animdiff_cli.core.text import json_line, printable
+from animdiff_cli.core.urls import redacted
 from animdiff_cli.errors import AnimdiffError
 
 if TYPE_CHECKING:
@@ -70,21 +71,23 @@ def print_paths(*paths: object) -> None:
 
 
 def print_err(*lines: object) -> None:
-    """Print lines to stderr."""
+    """Print lines to stderr, without the credentials of URLs that they quote."""
     for line in lines:
-        print(printable(line), file=sys.stderr, flush=True)
+        print(printable(redacted(str(line))), file=sys.stderr, flush=True)
 
 
 def print_summary(line: object) -> None:
     """Print a sentence to stderr, broken between words on a terminal."""
-    text = printable(line)
+    text = printable(redacted(str(line)))
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else max(len(text), 1)
     print_err(*textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def print_above(console: "Console", line: object) -> None:
     """Print a line above the progress bars of a console, broken between words."""
-    console.print(printable(line), markup=False, emoji=False, highlight=False, overflow="ignore", crop=False)
+    console.print(
+        printable(redacted(str(line))), markup=False, emoji=False, highlight=False, overflow="ignore", crop=False
+    )
 
 
 def print_error(error: AnimdiffError, *, as_json: bool) -> None:

@@ -145,7 +145,8 @@ def _checked(setting: Setting, value: object, name: str, source: str) -> object:
             f"{source}: `{name}` has {len(value)} {unit}, and at most {setting.max_length} are allowed",
             hint=f"leave out {len(value) - setting.max_length} {unit}",
         )
-    if isinstance(value, str) and setting.value_type is str and not setting.reference and not _is_unicode(value):
+    texts = [text for text in (value if isinstance(value, (list, tuple)) else (value,)) if isinstance(text, str)]
+    if setting.value_type is str and not setting.reference and not all(map(_is_unicode, texts)):
         raise UsageError(f"{source}: `{name}` has bytes that are not text", hint="write it in UTF-8")
     if not _is_valid(setting, value):
         message = f"{source}: `{name}` must be {setting.allowed}, got `{_shown(value)}`"

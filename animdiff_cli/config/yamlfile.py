@@ -6,7 +6,7 @@ those of JSON, and files that are deep or large once their aliases are replaced.
 """
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.os_errors import REASONS
-from animdiff_cli.files.untrusted import read_bytes
+from animdiff_cli.files.untrusted import check_nesting, read_bytes
 
 try:
     from yaml import CSafeLoader as _Base  # ten times faster; missing if PyYAML was built without libyaml
@@ -30,7 +30,6 @@ _SCALARS = (
     ("null", r"null|~|", ["n", "~", ""]),
 )
 
-MAX_DEPTH = 100
 MAX_VALUES = 1_000_000  # a catalog of 5,000 models has 100,000
 
 
@@ -88,7 +87,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Read YAML text; `source` names it in the UsageError."""
     try:
         content = yaml.load(text, Loader=_Loader)
-        _check_size(content)
+        check_nesting(content, max_values=MAX_VALUES)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         hint = "put text with a colon, a # or a brace in quotes"
@@ -110,22 +109,3 @@ def read_mapping(path: Path) -> Mapping[str, object]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"{path}: has no keys and values", hint="write one `key: value` per line, as in `steps: 25`")
     return content
-
-
-def _check_size(content: object) -> None:
-    """Raise ValueError for deep or large content. An alias counts each time: code that reads it visits it each time."""
-    level, count = [content], 0
-    for _ in range(MAX_DEPTH):
-        count += sum(len(value) for value in level if isinstance(value, dict | list))
-        if count > MAX_VALUES:
-            raise ValueError(f"more than {MAX_VALUES:,} values")
-        level = [item for value in level for item in _items(value)]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
-
-
-def _items(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

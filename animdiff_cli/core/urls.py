@@ -1,7 +1,9 @@
 """URLs: their origin, credentials that must not be stored or shown, and which need no encryption."""
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 #: query keys whose value grants access: tokens, API keys, passwords, signatures of presigned URLs
@@ -35,6 +37,15 @@ def redacted(text: str) -> str:
     """
     without_login = _USERINFO.sub(r"\g<slashes>…@", text)
     return _PARAMETER.sub(lambda m: f"{m['key']}=…" if _is_secret(m["key"]) else m[0], without_login)
+
+
+def redacted_record(value: Any) -> Any:
+    """Replace the credentials of all URLs in the texts of nested lists and mappings, also in their keys."""
+    if isinstance(value, Mapping):
+        return {redacted_record(key): redacted_record(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted_record(entry) for entry in value]
+    return redacted(value) if isinstance(value, str) else value
 
 
 def is_valid_url(url: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from animdiff_cli.config.yamlfile import read_yaml
 from animdiff_cli.core.model_parts import BASES, NETWORKS, networks_of, tokenizers_of
-from animdiff_cli.errors import IntegrityError, UsageError
+from animdiff_cli.errors import AnimdiffError, IntegrityError, UsageError
 from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
@@ -28,6 +28,8 @@ from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_merge import merge_loras
 
+_AGAIN = "get the model again"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSource:
@@ -44,10 +46,12 @@ class ModelSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Name the weights that are left out because no part has them."""
+        """Name the weights that are left out because no part has them, and a `.yaml` that cannot be read."""
         unknown = [key for key, reason in self.contents.dropped.items() if reason == UNKNOWN]
         example = f"such as `{unknown[0][:120]}`" if unknown else ""
-        return (f"{self.path.name}: {len(unknown)} unknown weights are left out, {example}",) if unknown else ()
+        left_out = (f"{self.path.name}: {len(unknown)} unknown weights are left out, {example}",) if unknown else ()
+        broken = _parameterization(self.path)[1]
+        return (*left_out, f"the file beside {self.path.name} is not used: {broken}") if broken else left_out
 
     def config(self, part: str) -> dict[str, Any]:
         """Return the config of one part: its `config.json`, or a config inferred from the shapes in a single file."""
@@ -72,7 +76,7 @@ class ModelSource:
         """Return the scheduler config of the image model."""
         config = self._recorded("scheduler/scheduler_config.json")
         config = config or model_configs.shipped_config(self.base, "scheduler")
-        if "v_pred" in self.contents.dropped or _parameterization(self.path) == "v":
+        if "v_pred" in self.contents.dropped or _parameterization(self.path)[0] == "v":
             config = config | {"prediction_type": "v_prediction"}
         return config | ({"rescale_betas_zero_snr": True} if "ztsnr" in self.contents.dropped else {})
 
@@ -103,17 +107,26 @@ class ModelSource:
         return loaded
 
     def _recorded(self, name: str) -> dict[str, Any]:
-        text: Any = parse_json(kept_configs(self.contents.metadata).get(name, "{}"))
-        return text if isinstance(text, dict) else {}
+        try:
+            config: Any = parse_json(kept_configs(self.contents.metadata).get(name, "{}"))
+        except ValueError as error:
+            raise IntegrityError(f"{self.path.name}: its `{name}` is not JSON: {error}", hint=_AGAIN) from error
+        return config if isinstance(config, dict) else {}
 
 
-def _parameterization(path: Path) -> str | None:
-    """Read `parameterization` from the `.yaml` beside a single file, as trainers of latent diffusion write it."""
+def _parameterization(path: Path) -> tuple[str | None, AnimdiffError | None]:
+    """Read `parameterization` from the `.yaml` beside a single file, as trainers of latent diffusion write it.
+
+    Returns the error of a `.yaml` that cannot be read: the weights tell nearly everything without it.
+    """
     sidecar = path.with_suffix(".yaml")
-    config = read_yaml(sidecar) if path.is_file() and sidecar.is_file() else None
+    try:
+        config = read_yaml(sidecar) if path.is_file() and sidecar.is_file() else None
+    except AnimdiffError as error:
+        return None, error
     for key in ("model", "params", "parameterization"):
         config = config.get(key) if isinstance(config, dict) else None
-    return config if isinstance(config, str) else None
+    return (config if isinstance(config, str) else None), None
 
 
 def open_model(path: Path) -> ModelSource:
@@ -139,7 +152,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config: Any = read_json(path)
     except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: {error}", hint="get the model again") from error
+        raise IntegrityError(f"{path} is not JSON: {error}", hint=_AGAIN) from error
     return config if isinstance(config, dict) else {}
 
 

@@ -4,12 +4,15 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import inf
 from pathlib import Path
 from typing import Any
 
 #: far above any config, index, metadata file or recipe; safetensors headers have their own limit
 MAX_BYTES = 16 << 20
+#: levels of lists and mappings; Python code that walks them recursively reaches its limit at about 300
+MAX_DEPTH = 100
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> Any:
@@ -21,9 +24,33 @@ def parse_json(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str
     """Parse UTF-8 JSON. Raises `ValueError` if it is invalid, nested too deeply or contains too long a number."""
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(decoded, object_pairs_hook=object_pairs_hook)
+        parsed = json.loads(decoded, object_pairs_hook=object_pairs_hook)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    check_nesting(parsed)
+    return parsed
+
+
+def check_nesting(content: object, max_values: float = inf) -> None:
+    """Raise `ValueError` for lists and mappings nested too deeply, or with too many values in all.
+
+    A value that is referred to twice, as by an alias of YAML, counts twice: code that reads it visits it twice.
+    """
+    level, count = [content], 0
+    for _ in range(MAX_DEPTH):
+        count += sum(len(value) for value in level if isinstance(value, dict | list))
+        if count > max_values:
+            raise ValueError(f"more than {max_values:,} values")
+        level = [item for value in level for item in _items(value)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _items(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, allow_pipe: bool = False) -> bytes:

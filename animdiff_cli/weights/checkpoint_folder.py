@@ -9,7 +9,7 @@ from typing import Any
 
 from animdiff_cli.core.model_parts import MODEL_PARTS, TOKENIZERS, networks_of, parts_of, tokenizers_of
 from animdiff_cli.errors import IntegrityError
-from animdiff_cli.files.untrusted import parse_json, read_json
+from animdiff_cli.files.untrusted import parse_json, read_bytes, read_json
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.canonical import UNKNOWN, CanonicalWeights, ConvertedWeights
 from animdiff_cli.weights.completeness import check_part, network_shapes
@@ -105,7 +105,7 @@ def part_tensors(contents: CanonicalWeights, part: str) -> dict[str, LazyTensor]
 def recorded_configs(folder: Path) -> dict[str, str]:
     """Read the configs and tokenizers that a single file records so that it converts back to the same folder."""
     texts = {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        path.relative_to(folder).as_posix(): _read_text(path)
         for path in sorted(folder.glob("*/*.json"))
         if path.name in _CONFIG_NAMES
     }
@@ -113,8 +113,15 @@ def recorded_configs(folder: Path) -> dict[str, str]:
     for part in TOKENIZERS.values():
         files = [path for name in _TOKENIZER_NAMES if (path := folder / part / name).is_file()]
         if files and not _is_clip(files):
-            own |= {f"{part}/{path.name}": path.read_text(encoding="utf-8") for path in files}
+            own |= {f"{part}/{path.name}": _read_text(path) for path in files}
     return {CONFIGS_KEY: json.dumps(texts | own, sort_keys=True)}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode("utf-8")
+    except ValueError as error:
+        raise IntegrityError(f"{path} cannot be read: {error}", hint="download the model again") from error
 
 
 def kept_configs(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -40,6 +40,24 @@ def test_one_render_in_six_formats_and_each_says_how_it_was_made(animdiff, toy, 
     assert set(recipes[0]["weights"]) == {"model", "motion_module"}
 
 
+SECRET = {"model": "https://me:SECRET@host/x?token=SECRET&a=1", "https://h/k?api_key=SECRET": ["https://h/?sig=SECRET"]}
+
+
+@pytest.mark.parametrize("words", [["inspect"], ["inspect", "--json"], ["generate", "--dry-run", "--from"]])
+def test_tokens_in_the_recipe_of_a_stranger_are_never_shown(animdiff, here, words):
+    recipe = {"animdiff": 1, "config": SECRET, "weights": {"model": {"y?token=SECRET": "0"}}}
+    (here / "recipe.json").write_text(json.dumps(recipe))
+    result = animdiff(*words, "recipe.json")
+    assert "SECRET" not in result.output
+    assert result.exit_code == (2 if "generate" in words else 0)
+    assert "token=…" in result.output
+
+
+def test_a_deep_recipe_is_refused(animdiff, here):
+    (here / "recipe.json").write_text('{"animdiff": 1, "config": {"prompt": ' + "[" * 900 + "]" * 900 + "}}")
+    assert animdiff("inspect", "recipe.json").exit_code == 3
+
+
 def test_inspect_without_json_is_yaml_for_people(animdiff, toy):
     animdiff(*toy, "--prompt", "a fox", "-o", "fox.gif")
     assert "prompt: a fox" in animdiff("inspect", "fox.gif").stdout

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from animdiff_cli.config.schema import MAX_SEED, GenerateConfig
 from animdiff_cli.config.settings import settings_of
+from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.config.values import check_value, from_text
 from animdiff_cli.errors import UsageError
 
@@ -111,3 +112,18 @@ def test_what_is_no_list_of_references_is_refused(value):
     with pytest.raises(UsageError, match="`loras` must be a list of references") as refusal:
         check("loras", value, "look.yaml")
     assert "loras: [name@0.8" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value"),
+    [
+        (GenerateConfig, "prompt", "caf\udce9"),
+        (TrainConfig, "data.caption", "caf\udce9"),
+        (TrainConfig, "sample_prompts", ["a fox", "caf\udce9"]),
+        (TrainConfig, "sample_prompts", ("\ud800",)),
+    ],
+)
+def test_bytes_that_are_not_text_are_refused(model, key, value):
+    with pytest.raises(UsageError, match=f"`{key}` has bytes that are not text") as refusal:
+        check_value(model, key, value, "x")
+    assert refusal.value.hint == "write it in UTF-8"

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from typing import get_args
 
@@ -19,6 +20,7 @@ from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert_weights, plan_conversion
 from animdiff_cli.jobs.generate import generate
+from animdiff_cli.weights.checkpoint_folder import CONFIGS_KEY
 from animdiff_cli.weights.model_configs import tokenizer_files
 
 PLAN = DevicePlan("cpu", 0, "fp32")
@@ -191,6 +193,37 @@ def test_the_prediction_type_of_a_model_is_read(toy_model, toy_checkpoint, tmp_p
     config = open_model(model).scheduler()
     assert config["prediction_type"] == "v_prediction"
     assert config.get("rescale_betas_zero_snr", False) == (form != "yaml")
+
+
+@pytest.mark.parametrize("text", ["[", "a: !!int x", b"\xff".decode("latin-1"), "- " * 500])
+def test_a_broken_yaml_beside_a_single_file_is_a_note(toy_checkpoint, tmp_path, text):
+    model = tmp_path / "model.safetensors"
+    shutil.copyfile(toy_checkpoint, model)
+    model.with_suffix(".yaml").write_text(text, encoding="latin-1")
+    opened = open_model(model)
+    assert opened.scheduler()["prediction_type"] == "epsilon"
+    (note,) = opened.notes
+    assert note.startswith(f"the file beside model.safetensors is not used: {model.with_suffix('.yaml')}")
+
+
+def test_a_config_that_is_not_text_is_refused(toy_model, tmp_path):
+    model = shutil.copytree(toy_model, tmp_path / "model")
+    config = model / "vae" / "config.json"
+    config.write_bytes(b"\xff{}")
+    with pytest.raises(IntegrityError, match=r"vae/config.json cannot be read"):
+        open_model(model)
+    config.unlink()
+    os.mkfifo(config)
+    with pytest.raises(IntegrityError, match=r"vae/config.json cannot be read: not a regular file"):
+        open_model(model)
+
+
+def test_a_recorded_scheduler_that_is_not_json_is_refused(toy_checkpoint, tmp_path):
+    with safe_open(toy_checkpoint, "pt") as file:
+        configs = json.loads(file.metadata()[CONFIGS_KEY]) | {"scheduler/scheduler_config.json": "["}
+        save_file(load_file(toy_checkpoint), tmp_path / "m.safetensors", {CONFIGS_KEY: json.dumps(configs)})
+    with pytest.raises(IntegrityError, match=r"`scheduler/scheduler_config.json` is not JSON"):
+        open_model(tmp_path / "m.safetensors").scheduler()
 
 
 def test_the_prediction_type_is_a_setting_that_recipes_of_usual_models_leave_out(toy_model):

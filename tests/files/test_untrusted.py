@@ -7,7 +7,7 @@ import pytest
 from animdiff_cli.files.untrusted import parse_json, read_bytes, read_json
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, b"\xff\xfe", "{", ""])
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 101 + "]" * 101, "9" * 5000, b"\xff\xfe", "{", ""])
 def test_invalid_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)
