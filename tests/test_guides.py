@@ -58,6 +58,22 @@ def test_the_commands_of_the_guide_to_curves_run(tmp_path, monkeypatch):
     assert [path.name for path in sorted(Path().glob("*.gif"))] == [f"{number}.gif" for number in range(len(lines))]
 
 
+def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "prompts.md").read_text()
+    Path("travel.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    Path("travel.txt").write_text(re.search(r"```text\n(.*?)```", page, re.DOTALL)[1])
+    Path("words").mkdir()
+    Path("words/colour.txt").write_text("red\npink\n")
+    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
+    for number, line in enumerate(lines):
+        small = ["-L", "12", "--steps", "1", "-W", "64", "-H", "64", "--device", "cpu", "-o", f"{number}-{{seed}}.gif"]
+        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small])
+        assert result.exit_code == 0, (line, result.output)
+        assert "note:" not in result.stderr
+    assert len({path.name.partition("-")[0] for path in Path().glob("*.gif")}) == len(lines) == 9
+
+
 def test_every_scene_is_recorded_in_the_guide():
     recorded = {match["name"]: match["text"] for match in BLOCK.finditer(GUIDE.read_text())}
     assert list(recorded) == [name for name, _ in SCENES]
