@@ -149,7 +149,8 @@ def _usage_error(error: TyperException) -> UsageError:
         return UsageError(f"no such option: {option}", hint=option_hint(option, available, help_command))
     message = in_own_words(error.format_message().rstrip("."))
     if message.startswith("unexpected:") and ctx and ctx.command.name == "generate":
-        return UsageError(message, hint='the prompt is an option: `--prompt "a red fox"`')
+        words = message.removeprefix("unexpected: ").replace('"', "'")
+        return UsageError(message, hint=f'the prompt is an option: `--prompt "{words}"`')
     return UsageError(message, hint=f"see `{help_command}`")
 
 

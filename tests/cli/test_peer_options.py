@@ -23,7 +23,7 @@ from animdiff_cli.cli.peer_options import HERE, NOT_YET
         (["generate", "--upscale"], "there is no option for this yet: upscaling is not supported"),
         (["generate", "--low-vram"], "there is no option for this yet: a mode for little memory is not supported"),
         (["generate", "--sede", "1"], "did you mean `--seed`? See `animdiff generate --help`"),
-        (["generate", "a fox"], 'the prompt is an option: `--prompt "a red fox"`'),
+        (["generate", "a fox"], 'the prompt is an option: `--prompt "a fox"`'),
         (["render"], "use `animdiff generate`"),
         (["genrate"], "did you mean `generate`? See `animdiff --help`"),
         (["models", "lst"], "did you mean `list`? See `animdiff models --help`"),
