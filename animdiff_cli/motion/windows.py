@@ -68,10 +68,8 @@ def windowed_group_norm(
     scale, shift = (
         (part.repeat_interleave(shape[1], dim=1) * norm.weight)[:, :, None, None] for part in fused.unbind(-1)
     )
-    normed = torch.empty_like(hidden)
-    for source, target, *by in zip(*map(_split, (hidden, normed, scale, shift)), strict=True):
-        target.copy_(torch.addcmul(by[1] + norm.bias[:, None, None], source.to(precision), by[0]))
-    return normed
+    parts = zip(*map(_split, (hidden, scale, shift + norm.bias[:, None, None])), strict=True)
+    return torch.cat([torch.addcmul(add, part.to(precision), by).to(hidden.dtype) for part, by, add in parts])
 
 
 def _split(images: Tensor) -> tuple[Tensor, ...]:
