@@ -14,6 +14,9 @@ HERE: Mapping[str, tuple[str, ...]] = {
     "--context-length": ("context", "context-frames", "window", "window-length", "context-batch-size"),
     "--context-overlap": ("overlap", "window-overlap"),
     "--context-fuse": ("fuse-method", "fuse"),
+    "--free-init": ("freeinit", "free-init-iters", "num-iters"),
+    "--noise-schedule": ("free-noise", "freenoise", "noise-type"),
+    "--dry-run": ("estimate", "plan-only"),
     "--loop": ("closed-loop", "seamless", "is-loop"),
     "--fps": ("frame-rate", "framerate", "frames-per-second"),
     "--output": ("output-dir", "out-dir", "outdir", "out", "out-path", "output-path", "save-path", "output-folder"),
@@ -81,7 +84,7 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
         *("low-vram", "lowvram", "medvram", "offload", "cpu-offload", "sequential-offload", "vae-slicing"),
         *("vae-tiling", "xformers", "without-xformers", "attention-slicing"),
     ),
-    "FreeU": ("freeu", "free-u", "freeinit"),
+    "FreeU": ("freeu", "free-u"),
 }
 
 #: command elsewhere → command here

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.cross_attention import cached_text
 from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
 from animdiff_cli.diffusion.shared_cfg import shared_cfg
@@ -73,3 +74,18 @@ def test_decoding_counts_what_torch_counts(base, size):
         vae = AutoencoderKL.from_config(config).eval()
         vae.decode(torch.randn(1, 4, *size))
     assert decoding_flops(config, *size) == counter.get_total_flops()
+
+
+@torch.no_grad()
+def test_windows_inside_the_unet_count_what_torch_counts():
+    config, windows = config_of("pocket", "unet"), Windows(20, 8, 2)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).eval()
+        motion = plug(unet, MotionModule.from_unet(unet, "v3"))
+        text, latents = torch.randn(1, 77, config["cross_attention_dim"]), torch.randn(20, 4, 16, 16)
+        with motion.frames(20, windows.at(0, 1)), cached_text(unet):
+            unet(latents, torch.zeros(()), text)
+            with FlopCounterMode(display=False) as counter:
+                unet(latents, torch.zeros(()), text)
+    cost = UNetCost(config, motion.spec, 16, 16)
+    assert cost.call_in_windows(20, [8, 8, 8]) == counter.get_total_flops()

@@ -27,7 +27,9 @@ NOWHERE = "http://127.0.0.1:9"
 SECONDS_PER_BLOCK = 0.008  # per 16 KiB: slow enough to press Ctrl-C
 BLOCK = re.compile(r"(<!-- transcript: (?P<name>[\w-]+) -->\n```console\n)(?P<text>.*?)(?=```\n)", re.DOTALL)
 #: lines that differ between runs or machines
-VOLATILE = re.compile(r"^(?!\$).*( free on the disk| % of | resumes at | recorded |animdiff-out/).*$", re.MULTILINE)
+VOLATILE = re.compile(
+    r"^(?!\$).*( free on the disk| % of | resumes at | recorded | of memory|animdiff-out/).*$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
