@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from animdiff_cli.core.curves import Curve
 from animdiff_cli.motion.lora import canonical_name
-from animdiff_cli.motion.module import MotionModule
+from animdiff_cli.motion.module import MotionModule, PlugState
 from animdiff_cli.motion.unet import UNet
+from animdiff_cli.motion.windows import WindowTensors
 from animdiff_cli.weights.lora_beside import LayerChange, ScheduledLora, read_changes
 
 Changes = Sequence[tuple[str, LayerChange]]  # by the name of the layer in its network
@@ -30,6 +31,11 @@ class BesideState:
     """The scale of a LoRA in the UNet call that runs now: one number, or a tensor [F]."""
 
     scale: float | Tensor = 0.0
+    call: int = 0  # counts UNet calls
+
+    def begin(self, scale: float | Tensor) -> None:
+        """Set the scale for the UNet call that comes next."""
+        self.scale, self.call = scale, self.call + 1
 
 
 def read_for_unet(lora: ScheduledLora, unet: UNet) -> BesideLora:
@@ -48,10 +54,8 @@ def applied_beside(lora: BesideLora, network: UNet | MotionModule) -> Iterator[B
     """Add the changes to the outputs of their layers inside this context, at the scale of the state it yields."""
     state = BesideState()
     layers: dict[str, nn.Module] = dict(network.named_modules())
-    handles = [
-        layers[name].register_forward_hook(_BesideHook(change, state, int(lora.in_motion)))
-        for name, change in lora.changes
-    ]
+    plug = network.state if isinstance(network, MotionModule) else None
+    handles = [layers[name].register_forward_hook(_BesideHook(change, state, plug)) for name, change in lora.changes]
     try:
         yield state
     finally:
@@ -64,27 +68,40 @@ def is_changed_beside(layer: nn.Module) -> bool:
     return any(isinstance(hook, _BesideHook) for hook in layer._forward_hooks.values())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _BesideHook:
     """Add the scaled change to a layer's output.
 
-    Layers of a UNet see images [B*F, …], those of a motion module tokens [B, F, P, D]: `axis` is where the frames are.
+    Layers of a UNet see images [B*F, …], those of a motion module tokens [B, F, P, D], window by window where its plug
+    has windows.
     """
 
     change: LayerChange
     state: BesideState
-    axis: int
+    plug: PlugState | None = None  # of a motion module
+    call: int = 0  # the UNet call that runs
+    windows_done: int = 0  # in that call
 
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor | None:
         scale = self.state.scale
         if isinstance(scale, float):
             return output + scale * self.change(layer, args[0]) if scale else None
-        repeats, rest = divmod(output.shape[self.axis], len(scale))
+        axis = 1 if self.plug else 0
+        if self.plug and self.plug.windows and output.shape[1] != len(scale):
+            scale = scale[self._window(self.plug.windows)]
+        repeats, rest = divmod(output.shape[axis], len(scale))
         if rest:
-            raise ValueError(f"{output.shape[self.axis]} images do not divide into clips of {len(scale)} frames")
+            raise ValueError(f"{output.shape[axis]} images do not divide into clips of {len(scale)} frames")
         shape = [1] * output.dim()
-        shape[self.axis] = -1
+        shape[axis] = -1
         return output + scale.to(output).repeat(repeats).view(shape) * self.change(layer, args[0])
+
+    def _window(self, windows: Sequence[WindowTensors]) -> Tensor:
+        """Return the frames of the window that the layer sees now: each once per UNet call, in their order."""
+        if self.call != self.state.call:
+            self.call, self.windows_done = self.state.call, 0
+        self.windows_done += 1
+        return windows[self.windows_done - 1].frames
 
 
 def _read(lora: ScheduledLora, names: Mapping[str, str], network: UNet | MotionModule) -> Changes:

@@ -138,6 +138,16 @@ def test_a_motion_lora_may_begin_in_the_middle_of_a_clip(small, motion_lora):
     assert apart(latents(small, motion_loras=[f"{motion_lora}@2:0,3:0"]), plain) == 0
 
 
+@pytest.mark.parametrize("mode", ["unet", "plug"])
+def test_a_motion_lora_follows_the_frames_of_context_windows(small, motion_lora, mode):
+    """Windows without overlap do not see each other: each has the LoRA as its frames say."""
+    windows = {"context_length": 3, "context_overlap": 0, "context_schedule": "batched", "context_mode": mode}
+    never, always = (latents(small, motion_loras=[f"{motion_lora}@{scale}"], **windows) for scale in (0, 1))
+    late = latents(small, motion_loras=[f"{motion_lora}@2:0,3:1"], **windows)
+    assert apart(late[:, :, :3], never[:, :, :3]) < 1e-4 < apart(never, always)
+    assert apart(late[:, :, 3:], always[:, :, 3:]) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("layer", "family", "reason"),
     [

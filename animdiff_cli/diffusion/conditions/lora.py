@@ -34,5 +34,5 @@ class LoraCondition(Condition):
         """Set the scale for this call; it adds no arguments."""
         if self.state:
             scale = self.scale.at(call.frames, call.step)
-            self.state.scale = scale if isinstance(scale, float) else call.latents.new_tensor(scale)
+            self.state.begin(scale if isinstance(scale, float) else call.latents.new_tensor(scale))
         return {}
