@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from animdiff_cli import errors
 from animdiff_cli.cli import app
+from animdiff_cli.outputs.read import read_clip
 from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
 
 ROOT = Path(__file__).parents[1]
@@ -101,3 +102,16 @@ def test_every_exit_code_has_its_row():
     table = (DOCS / "reference" / "exit-codes.md").read_text()
     codes = {value.exit_code for value in vars(errors).values() if isinstance(value, type)}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0, 130}
+
+
+def test_the_commands_of_the_guide_to_long_clips_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "long-clips.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
+    small = ["--steps", "1", "--device", "cpu", "--width", "64", "--height", "64"]
+    for line in lines:
+        length = ["--frames", "20"] if "--context" in line else ["--frames", "4"]
+        length = ["--frames", "20", "--context-length", "8"] if "free-noise" in line else length
+        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, *length])
+        assert result.exit_code == 0, (line, result.output)
+    assert len(read_clip(Path("both.mp4")).frames) == 8 and len(read_clip(Path("second.mp4")).frames) == 4
