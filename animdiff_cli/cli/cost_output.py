@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from animdiff_cli.cli.out import print_json, print_out
@@ -73,7 +74,7 @@ def print_windows(plan: "RenderPlan", *, as_json: bool) -> None:
         print_out(f"{config.num_frames} frames in one window")
     else:
         columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-        print_out(f"{windows.num_frames} frames in {windows}, mode {config.context_mode}")
+        print_out(*textwrap.wrap(f"{windows.num_frames} frames in {windows}, mode {config.context_mode}", columns))
         print_out(*draw_windows(windows, steps, columns, BLOCKS if _prints(BLOCKS) else PLAIN))
 
 
