@@ -36,21 +36,21 @@ def check_nesting(content: object, max_values: float = inf) -> None:
 
     A value that is referred to twice, as by an alias of YAML, counts twice: code that reads it visits it twice.
     """
-    level, count = [content], 0
+    level, count = _containers([content]), 0
     for _ in range(MAX_DEPTH):
-        count += sum(len(value) for value in level if isinstance(value, dict | list))
+        count += sum(map(len, level))
         if count > max_values:
             raise ValueError(f"more than {max_values:,} values")
-        level = [item for value in level for item in _items(value)]
+        level = [
+            inner for value in level for inner in _containers(value.values() if isinstance(value, dict) else value)
+        ]
         if not level:
             return
     raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
 
 
-def _items(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, (dict, list))]
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES, allow_pipe: bool = False) -> bytes:
