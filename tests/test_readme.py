@@ -48,7 +48,7 @@ def test_it_shows_several_renders():
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.file)
 def test_each_picture_has_the_recipe_of_its_caption(picture):
     config = read_recipe(MEDIA / picture.file)["config"]
-    assert (config["prompt"], config["seed"], config["model"]) == (picture.prompt, picture.seed, "pocket")
+    assert (config["prompt"], config["seed"], config["model"]) == (picture.text, picture.seed, "pocket")
     assert f"docs/media/{picture.file}" in README
     assert picture.command in README
 

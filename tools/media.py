@@ -1,6 +1,7 @@
 """Render the images of the README: `python -m tools.media`. Each GIF contains its recipe; README shows the command."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from animdiff_cli import generate
@@ -17,19 +18,32 @@ class Picture:
     seed: int
     lora: str | None = None
     motion_lora: str | None = None
+    frames: int | None = None
+    loop: bool = False
+    #: texts by position, put after the prompt
+    prompt_at: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, object]:
         """Settings that differ from the recommended ones."""
-        named = {"loras": self.lora, "motion_loras": self.motion_lora}
-        return {name: [value] for name, value in named.items() if value}
+        lists = {"loras": self.lora, "motion_loras": self.motion_lora}
+        single = {"num_frames": self.frames, "loop": self.loop}
+        named = {name: [value] for name, value in lists.items() if value}
+        return named | {name: value for name, value in single.items() if value}
+
+    @property
+    def text(self) -> str | dict[str, str]:
+        """The prompt of a clip, or its prompts by position."""
+        return {where: f"{self.prompt}, {text}" for where, text in self.prompt_at.items()} or self.prompt
 
     @property
     def command(self) -> str:
         """Command line that renders the same frames."""
-        named = {"--lora": self.lora, "--motion-lora": self.motion_lora}
+        named = {"--lora": self.lora, "--motion-lora": self.motion_lora, "--frames": self.frames}
         flags = "".join(f" {flag} {value}" for flag, value in named.items() if value)
-        return f'animdiff generate --model pocket{flags} --prompt "{self.prompt}" --seed {self.seed}'
+        flags += " --loop" if self.loop else ""
+        travel = "".join(f' --prompt-at "{where}={text}"' for where, text in self.prompt_at.items())
+        return f'animdiff generate --model pocket{flags} --prompt "{self.prompt}"{travel} --seed {self.seed}'
 
 
 PICTURES = (
@@ -39,6 +53,9 @@ PICTURES = (
     Picture("pan.gif", "a pink heart in a green meadow", 3, motion_lora="pocket-pan-right"),
     Picture("crayon.gif", "a red balloon in the city at dusk", 1, lora="pocket-crayon"),
     Picture("neon.gif", "a red rocket in the night sky", 1, lora="pocket-neon"),
+    Picture("long.gif", "a yellow star in the night sky", 5, frames=64),
+    Picture("loop.gif", "a purple flower in a green meadow", 2, loop=True),
+    Picture("travel.gif", "a purple flower", 2, prompt_at={"0": "in a green meadow", "100%": "in the night sky"}),
 )
 
 
@@ -46,7 +63,7 @@ def main() -> None:
     """Render all images."""
     MEDIA.mkdir(parents=True, exist_ok=True)
     for picture in PICTURES:
-        clip = generate(picture.prompt, model="pocket", seed=picture.seed, **picture.settings)
+        clip = generate(picture.text, model="pocket", seed=picture.seed, **picture.settings)
         print(clip.save(MEDIA / picture.file, overwrite=True))
 
 
