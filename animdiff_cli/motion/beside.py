@@ -14,6 +14,9 @@ from animdiff_cli.motion.unet import UNet
 from animdiff_cli.motion.windows import WindowTensors
 from animdiff_cli.weights.lora_beside import LayerChange, ScheduledLora, read_changes
 
+#: the layer of a temporal transformer that sees all frames, after its windows were averaged
+_AFTER_WINDOWS = ".proj_out"
+
 Changes = Sequence[tuple[str, LayerChange]]  # by the name of the layer in its network
 
 
@@ -55,7 +58,10 @@ def applied_beside(lora: BesideLora, network: UNet | MotionModule) -> Iterator[B
     state = BesideState()
     layers: dict[str, nn.Module] = dict(network.named_modules())
     plug = network.state if isinstance(network, MotionModule) else None
-    handles = [layers[name].register_forward_hook(_BesideHook(change, state, plug)) for name, change in lora.changes]
+    handles = [
+        layers[name].register_forward_hook(_BesideHook(change, state, plug, not name.endswith(_AFTER_WINDOWS)))
+        for name, change in lora.changes
+    ]
     try:
         yield state
     finally:
@@ -72,13 +78,14 @@ def is_changed_beside(layer: nn.Module) -> bool:
 class _BesideHook:
     """Add the scaled change to a layer's output.
 
-    Layers of a UNet see images [B*F, …], those of a motion module tokens [B, F, P, D], window by window where its plug
-    has windows.
+    Layers of a UNet see images [B*F, …], those of a motion module tokens [B, F, P, D], where its plug has windows and
+    the layer `is_windowed` [B, L, P, D] for one window after the other.
     """
 
     change: LayerChange
     state: BesideState
     plug: PlugState | None = None  # of a motion module
+    is_windowed: bool = False
     call: int = 0  # the UNet call that runs
     windows_done: int = 0  # in that call
 
@@ -87,7 +94,7 @@ class _BesideHook:
         if isinstance(scale, float):
             return output + scale * self.change(layer, args[0]) if scale else None
         axis = 1 if self.plug else 0
-        if self.plug and self.plug.windows and output.shape[1] != len(scale):
+        if self.plug and self.plug.windows and self.is_windowed:
             scale = scale[self._window(self.plug.windows)]
         repeats, rest = divmod(output.shape[axis], len(scale))
         if rest:
