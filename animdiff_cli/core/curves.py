@@ -84,14 +84,18 @@ class Track(Generic[Value]):
         return [(index, value) for index, (_, value) in zip(indices, self.keys, strict=True)]
 
     def blends(self, timeline: Timeline) -> list[Blend[Value]]:
-        """Return the value of every frame, or of every step, as a blend of the keys around it. Raises as `check`."""
+        """Return the value of every frame, or of every step, as a blend of the keys around it. Raises as `check`.
+
+        Known frames of `timeline` come first, with the value of frame 0.
+        """
         keys = self.resolved(timeline)
         count = timeline.steps if self.axis == _STEPS else timeline.num_frames
         if timeline.loop and self.axis == "frames":
             (first, start), (last, end) = keys[0], keys[-1]
             around = [(last - count, end), *keys, (first + count, start)]
             return [_blend(around, index) for index in range(count)]
-        return [_blend(keys, index) for index in range(count)]
+        known = timeline.num_known if self.axis == "frames" else 0
+        return [_blend(keys, max(index, 0)) for index in range(-known, count)]
 
 
 class TextTrack(Track[str]):

@@ -33,6 +33,7 @@ class Timeline:
     fps: float
     steps: int
     loop: bool = False  # the last frame leads into the first
+    num_known: int = 0  # frames before frame 0 that a continued clip shows already; they have its value
     calls: int | None = None  # of the predictor; None: one per step. Samplers of second order make more
 
 

@@ -91,17 +91,23 @@ def render(
 
     Raises `DeviceError` if latents overflow.
     """
-    latents = sample_latents(pipe, config, callbacks, noise=noise)
+    latents = sample_latents(pipe, config, callbacks, noise=noise, num_known=num_known)
     return decode_chunks(pipe.vae, latents[:, :, num_known:], on_decoded=callbacks.on_decoded, report=callbacks.report)
 
 
 @torch.no_grad()
 def sample_latents(
-    pipe: Pipeline, config: GenerateConfig, callbacks: Callbacks = SILENT, *, noise: Tensor | None = None
+    pipe: Pipeline,
+    config: GenerateConfig,
+    callbacks: Callbacks = SILENT,
+    *,
+    noise: Tensor | None = None,
+    num_known: int = 0,
 ) -> Tensor:
     """Sample the latents of one clip, [1, 4, F, H/8, W/8]: on the UNet's device, or on the CPU if the UNet is windowed.
 
-    `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. The beta schedule and
+    `noise` of that shape and unit variance replaces the noise drawn from `config.seed`. Positions of prompts and curves
+    count from the frame after the first `num_known`. The beta schedule and
     prediction type of `config` must be resolved: a name other than `auto`, and null only for `epsilon`.
     """
     config = resolve_windows(config, pipe.unet)
@@ -122,7 +128,8 @@ def sample_latents(
     latents, passes = noise, max(1, config.free_init)
     scheduler.set_timesteps(config.steps)
     calls = len(scheduler.timesteps)
-    timeline = replace(config.timeline, calls=calls)
+    new_frames = config.num_frames - num_known
+    timeline = replace(config.timeline, num_frames=new_frames, num_known=num_known, calls=calls)
     conditions = encode_conditions(pipe, config, timeline)
     latents_device = torch.device("cpu") if around else pipe.unet.device
     with prepared(conditions, pipe.unet) as ready:

@@ -49,7 +49,7 @@ def encode_rows(encode: Encode, config: GenerateConfig, timeline: Timeline) -> P
 def _blends(prompt: str | TextTrack, timeline: Timeline, hold: float) -> list[Blend[str | None]]:
     """Return the text of every frame."""
     if not isinstance(prompt, TextTrack):
-        return [Blend(prompt, prompt, 0.0)] * timeline.num_frames
+        return [Blend(prompt, prompt, 0.0)] * (timeline.num_known + timeline.num_frames)
     blends = [(blend.before, blend.after, held(blend.fraction, hold)) for blend in prompt.blends(timeline)]
     return [Blend(before, after if fraction else before, fraction) for before, after, fraction in blends]
 

@@ -64,6 +64,18 @@ def test_a_recipe_is_rendered_again_from_the_clip_beside_it(before, settings, tm
         plan_from_recipe(tmp_path / "joined.png")
 
 
+def test_positions_count_from_the_first_new_frame(before, settings, tmp_path):
+    """Frames without motion do not see each other, so each shows its own value of a curve or prompt alone."""
+    settings |= {"continue_from": tmp_path / "before", "continue_new_only": True, "num_frames": 4, "guidance_scale": 50}
+    still = generate("a fox", motion_scale=0, **settings).frames
+    moved = generate("a fox", motion_scale={"2": 0, "3": 1}, **settings).frames
+    told = generate({"0-2": "a fox", "3": "a fish"}, motion_scale=0, **settings).frames
+    assert len(still) == 4
+    for frames in (moved, told):
+        levels = np.abs(frames.astype(int) - still).max((1, 2, 3))
+        assert levels[:3].max() <= 1 and levels[3] > 8
+
+
 @pytest.mark.parametrize(
     ("changes", "message", "hint"),
     [
