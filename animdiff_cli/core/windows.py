@@ -86,7 +86,7 @@ def plan_windows(
             f"an overlap of {overlap} frames leaves no new frame in a window of {longest}",
             hint=f"use `--context-overlap {int(longest * DEFAULT_OVERLAP)}`, or less than {longest}",
         )
-    if not loop and num_frames <= (length or max_frames):
+    if num_frames == 1 or (not loop and num_frames <= (length or max_frames)):
         return None
     if schedule == "batched":
         overlap = 0

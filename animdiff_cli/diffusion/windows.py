@@ -65,7 +65,7 @@ def with_windows(
         mode = "plug" if free is not None and needed <= free else "unet"
     return config.model_copy(
         update={
-            "context_length": windows.length,
+            "context_length": config.context_length or windows.length,
             "context_overlap": windows.overlap,
             "context_stride": windows.stride,
             "context_schedule": windows.schedule,

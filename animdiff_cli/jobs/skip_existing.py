@@ -7,7 +7,8 @@ from typing import Any
 from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.jobs.recipe import recorded_settings
+from animdiff_cli.jobs.continuation import differing_input
+from animdiff_cli.jobs.recipe import check_recipe, recorded_settings
 from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.outputs import read_recipe
@@ -29,8 +30,8 @@ IsDone = Callable[[GenerateConfig, Path], bool]
 
 
 def rendered_before(plan: RenderPlan) -> IsDone:
-    """Return a check for files: same settings in the recipe, and same weights as far as hashes are known without
-    reading them: the hash of a download is in its metadata file.
+    """Return a check for files: same settings and same continued clip in the recipe, and same weights as far as hashes
+    are known without reading them: the hash of a download is in its metadata file.
 
     Raises `UsageError` for random seeds, which no earlier clip has.
     """
@@ -40,10 +41,11 @@ def rendered_before(plan: RenderPlan) -> IsDone:
 
     def is_done(config: GenerateConfig, path: Path) -> bool:
         try:
-            recipe = read_recipe(path)
+            recipe = check_recipe(read_recipe(path), str(path))
         except AnimdiffError:  # another file, or a damaged one
             return False
-        return _same_settings(config, recipe.get("config")) and _same_weights(hashes, recipe.get("weights"))
+        is_same = _same_settings(config, recipe.get("config")) and _same_weights(hashes, recipe.get("weights"))
+        return is_same and not differing_input(recipe, config)
 
     return is_done
 

@@ -53,3 +53,18 @@ def test_names_and_seeds_that_never_come_again_are_refused(animdiff, toy, words,
     result = animdiff(*toy, "--prompt", "a fox", "--skip-existing", *words)
     assert result.exit_code == 2 and "--skip-existing" in result.stderr
     assert files() == []
+
+
+def test_a_clip_that_goes_on_from_another_one_is_rendered_again_if_that_changed(animdiff, toy, files):
+    def before(seed):
+        assert animdiff(*toy, "--prompt", "a fox", "--seed", seed, "-o", "a.gif", "--overwrite").exit_code == 0
+
+    def after():
+        words = ["--prompt", "a fox", "--seed", 3, "--continue-from", "a.gif", "-o", "b.gif", "--skip-existing"]
+        return animdiff(*toy, *words).stdout
+
+    before(1)
+    assert (after(), after()) == ("b.gif\n", "b.gif\n")
+    before(2)
+    assert after() == "b-2.gif\n"
+    assert files() == ["a.gif", "b-2.gif", "b.gif"]

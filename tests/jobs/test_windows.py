@@ -72,6 +72,19 @@ def test_a_loop_wraps_its_windows(small):
     assert not np.array_equal(clip.frames, generate("a fox", **small).frames)
 
 
+def test_a_loop_of_one_frame_has_no_windows(small):
+    clip = generate("a fox", **small | {"num_frames": 1, "guidance_scale": 2}, loop=True)
+    assert not set(CONTEXT) & clip.recipe["config"].keys()
+
+
+def test_a_length_that_is_given_is_recorded_as_given(small):
+    """Also in a loop that is shorter: the same settings find the clip again."""
+    config = generate("a fox", **small | {"steps": 1}, loop=True, context_length=12, context_mode="unet").recipe[
+        "config"
+    ]
+    assert (config["context_length"], config["context_overlap"]) == (12, 2)
+
+
 @pytest.mark.parametrize("settings", [{"context_length": 33}, {"loop": True, "context_schedule": "uniform"}])
 def test_contradictions_are_found_before_weights_load(small, settings, monkeypatch):
     monkeypatch.setattr("animdiff_cli.jobs.render.load_animator", None)
