@@ -115,7 +115,7 @@ def _check_schedule(
     if loop and schedule != "looped":
         raise UsageError(
             f"`--loop` needs windows that wrap, and those of `--context-schedule {schedule}` do not",
-            hint="leave `--context-schedule` out: `--loop` uses `looped`",
+            hint="`--loop` uses `looped`: leave `--context-schedule` out, or use `--context-schedule looped`",
         )
     if overlap and schedule == "batched":
         raise UsageError(

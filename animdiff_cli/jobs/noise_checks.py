@@ -1,10 +1,10 @@
-"""Settings of the initial noise that would have no effect: refused before weights load."""
+"""Settings of the noise and of context windows that would have no effect: refused before weights load."""
 
 from pathlib import Path
 
 from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.load import flag_name
-from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.errors import UsageError
@@ -18,15 +18,20 @@ def check_noise_flags(resolved: Resolved[GenerateConfig]) -> None:
         raise UsageError(f"`{flag}` has no effect without FreeInit", hint="add `--free-init 3`, or leave it out")
 
 
-def check_free_noise(resolved: Resolved[GenerateConfig], windows: Windows | None) -> None:
-    """Raise `UsageError` for `--noise-schedule free-noise` in a clip of one window, which shares noise with none."""
-    flag = flag_name("noise_schedule")
-    is_asked = resolved.origins["noise_schedule"] == flag and resolved.values["noise_schedule"] == "free-noise"
-    if windows is None and is_asked:
-        raise UsageError(
-            f"`{flag} free-noise` has no effect in a clip of one window",
-            hint=f"render more frames, `--frames 64`, or shorter windows, `--context-length 8`; or leave `{flag}` out",
-        )
+def check_window_flags(resolved: Resolved[GenerateConfig], windows: Windows | None) -> None:
+    """Raise `UsageError` for flags of windows and of the noise they share in a clip of one window.
+
+    Presets may have them for longer clips. `--context-length` is no mistake there: it is what the clip fits into.
+    """
+    for key in (*CONTEXT_SETTINGS, "noise_schedule"):
+        flag, value = flag_name(key), resolved.values[key]
+        is_default = value == GenerateConfig.model_fields[key].default
+        if windows is None and resolved.origins[key] == flag and key != "context_length" and not is_default:
+            raise UsageError(
+                f"`{flag} {value}` has no effect in a clip of one window",
+                hint="render more frames, `--frames 64`, or shorter windows, `--context-length 8`;"
+                f" or leave `{flag}` out",
+            )
 
 
 def check_free_init(config: GenerateConfig, model: Path) -> None:

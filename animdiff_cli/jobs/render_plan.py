@@ -23,7 +23,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.continuation import differing_input, found_beside, sampled_config, with_size_of_clip
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
-from animdiff_cli.jobs.noise_checks import check_free_init, check_free_noise, check_noise_flags
+from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags, check_window_flags
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.prompts import (
     GivenPrompt,
@@ -159,7 +159,7 @@ def _plan(
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
     weights = check_weights(find_weights(configs[0]))
     sampled = sampled_config(configs[0], weights.motion_spec)
-    check_free_noise(resolved, clip_windows(sampled, weights.motion_spec))
+    check_window_flags(resolved, clip_windows(sampled, weights.motion_spec))
     reject_unused_embeddings(resolved, configs)
     _check_prediction(configs[0], weights.files.model)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)

@@ -55,6 +55,8 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--no-motion"], "one of them"),
         (["--negative", "blur", "--guidance-scale", 1], "--guidance-scale"),
         (["--noise-schedule", "free-noise"], "--frames 64"),
+        (["--context-overlap", 4], "--context-length 8"),
+        (["--context-mode", "unet"], "leave `--context-mode` out"),
         (["--free-init-filter", "ideal"], "--free-init 3"),
         (["--free-init", 2, "--set", "rescale_betas_zero_snr=true", "--set", "prediction_type=v_prediction"], "--free"),
         (["--prompt", "\udcff"], "UTF-8"),
