@@ -39,7 +39,7 @@ class Track(Generic[Value]):
 
     @classmethod
     def of(cls, pairs: Mapping[str, Value]) -> Self:
-        """Read the mapping form. Raises `UsageError` for keys that are no positions.
+        """Read the mapping form. Raises `UsageError` for keys that are not positions.
 
         >>> Track.of({"0-12": "day", "-1": "night"}).as_mapping()
         {'0': 'day', '12': 'day', '-1': 'night'}
@@ -182,7 +182,7 @@ def split_curve(text: str) -> dict[str, str]:
     for entry in body.split(","):
         key, colon, value = (part.strip() for part in entry.partition(":"))
         if not colon or not value:
-            raise UsageError(f"`{entry.strip()}` is no position with a value", hint="write it as in `0:0,50%:1`")
+            raise UsageError(f"`{entry.strip()}` is not a position with a value", hint="write it as in `0:0,50%:1`")
         if f"{prefix}{key}" in pairs:
             raise UsageError(f"the position `{key}` is given twice", hint="leave one of them out")
         pairs[f"{prefix}{key}"] = value

@@ -40,7 +40,7 @@ def parse_weights(prompt: str) -> tuple[Part, ...]:
     r"""Split a prompt at `BREAK` into parts, and each part into fragments of one weight.
 
     As in A1111: `(a)` is `(a:1.1)`, `[a]` divides by 1.1, brackets multiply, one that is not closed reaches to the end,
-    and `\(` is the character. Raises `UsageError` for a weight that is no number or beyond ±10.
+    and `\(` is the character. Raises `UsageError` for a weight that is not a number or beyond ±10.
 
     >>> [(fragment.text, fragment.weight) for fragment in parse_weights(r"a (red:1.3) ball \(new\)")[0]]
     [('a ', 1.0), ('red', 1.3), (' ball (new)', 1.0)]
@@ -55,7 +55,7 @@ def parse_weights(prompt: str) -> tuple[Part, ...]:
 
 
 def bad_weight(weight: str, hint: str) -> UsageError:
-    """Return the error for a weight that is no number or out of range."""
+    """Return the error for a weight that is not a number or out of range."""
     return UsageError(
         f"the weight {weight} in a prompt is not a number from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}", hint=hint
     )

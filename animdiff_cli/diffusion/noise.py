@@ -42,8 +42,8 @@ def free_noise(
 def distinct_frames(num_frames: int, context_length: int, *, loop: bool) -> int:
     """Return the number of frames that FreeNoise draws.
 
-    In a loop, equal frames must be `context_length` apart both ways round, so that no window holds a frame twice: the
-    clip is divided into as many equal parts as can be that long.
+    A loop is divided into as many equal parts as can be `context_length` long, also across its end. Equal frames then
+    have at least `context_length - stride` others between them both ways round, so a window may hold a frame twice.
     """
     return -(-num_frames // max(1, num_frames // context_length)) if loop else min(num_frames, context_length)
 

@@ -63,7 +63,7 @@ def _generate(generate: Callable[[str], list[str]], template: str) -> str:
         raise UsageError(f"`{shown}` in a prompt leads back to itself", hint="correct the wildcard files") from error
     except Exception as error:
         raise UsageError(
-            f"`{shown}` in a prompt is no choice of words",
+            f"`{shown}` in a prompt is not a valid choice of words",
             hint=r"write `{red|blue}` or `{2$$a|b|c}`, and `\{` for a brace that is text",
         ) from error
 

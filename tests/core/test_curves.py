@@ -77,9 +77,9 @@ def test_keys_outside_of_the_clip_out_of_order_or_twice_are_refused(text, messag
     ("text", "message"),
     [
         ("0:1,0:2", "the position `0` is given twice"),
-        ("0:1,50%", "`50%` is no position with a value"),
-        ("0:1,", "`` is no position with a value"),
-        ("0:,1:2", "`0:` is no position with a value"),
+        ("0:1,50%", "`50%` is not a position with a value"),
+        ("0:1,", "`` is not a position with a value"),
+        ("0:,1:2", "`0:` is not a position with a value"),
         ("a:1", "`a` is not a position"),
         ("steps5:1", "`steps5` is not a position"),
     ],

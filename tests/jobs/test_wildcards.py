@@ -80,7 +80,7 @@ def test_texts_of_one_clip_that_begin_alike_are_drawn_alike():
         ("__bad__", NotFound, "`__nowhere__`", "add a file nowhere.txt"),
         ("__loop__", UsageError, "leads back to itself", "correct the wildcard files"),
         ("{a|{b}", UsageError, None, None),
-        ("{a|$b{c|d}}", UsageError, "is no choice of words", "write `{red|blue}`"),
+        ("{a|$b{c|d}}", UsageError, "is not a valid choice of words", "write `{red|blue}`"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(folder, prompt, error, message, hint):
