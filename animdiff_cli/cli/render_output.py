@@ -101,7 +101,8 @@ def _summary(plan: "RenderPlan") -> str:
 
     config = plan.configs[0]
     clips = f"{counted(len(plan.configs), 'clip')}"
-    motion = f"{config.model} with {config.motion_module}" if config.motion_module else f"{config.model} without motion"
+    modules = " and ".join(config.motion_modules) or config.motion_module
+    motion = f"{config.model} with {modules}" if modules else f"{config.model} without motion"
     size = f"{counted(config.num_frames, 'frame')} of {config.width}x{config.height}"
     added = [
         f", {setting.label} {name}"

@@ -33,7 +33,7 @@ WEIGHT_SETTINGS: Mapping[str, WeightSetting] = MappingProxyType(
         for setting in (
             WeightSetting("model", "base", "--model"),
             WeightSetting("motion_module", "motion-module", "--motion-module"),
-            WeightSetting("motion_modules", "motion-module", "--motion-module", True, True, "motion module"),
+            WeightSetting("motion_modules", "motion-module", "--motion-module", True, True),
             WeightSetting("motion_loras", "motion-lora", "--motion-lora", True, True, "MotionLoRA"),
             WeightSetting("loras", "lora", "--lora", True, True, "LoRA"),
             WeightSetting("domain_adapter", "domain-adapter", "--domain-adapter", False, True, "domain adapter"),

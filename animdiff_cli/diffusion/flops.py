@@ -19,7 +19,8 @@ class UNetCost:
     """Operations of UNet calls on frames of one size. `motion` is None for still frames.
 
     `rows` is 2 with classifier-free guidance. `shares_rows`: layers before the text run once for both rows
-    (`diffusion.shared_cfg`). Keys and values of the text are computed once per clip and left out.
+    (`diffusion.shared_cfg`). `motion_modules`: how many of this layout render together. Keys and values of the text are
+    computed once per clip and left out.
     """
 
     config: Mapping[str, Any]
@@ -29,6 +30,7 @@ class UNetCost:
     rows: int = 1
     shares_rows: bool = True
     text_tokens: int = TEXT_TOKENS
+    motion_modules: int = 1
 
     def call(self, num_frames: int) -> int:
         """Count one call for `num_frames` frames that attend to each other."""
@@ -39,7 +41,8 @@ class UNetCost:
         image = sum(self._image_layer(layer) for layer in self._layers() if layer.kind != "temporal")
         images = num_frames * self.rows * (image + self._embedding() + self._ends())
         saved = num_frames * self._before_text() if self.rows == 2 and self.shares_rows else 0
-        return images - saved + self.rows * sum(self._temporal(layer, num_frames, windows) for layer in self._layers())
+        temporal = sum(self._temporal(layer, num_frames, windows) for layer in self._layers())
+        return images - saved + self.rows * self.motion_modules * temporal
 
     def _layers(self) -> Iterator[Layer]:
         return unet_layers(self.config, temporal_in_mid=bool(self.motion and self.motion.mid))

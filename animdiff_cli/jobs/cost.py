@@ -93,7 +93,9 @@ def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost,
     unet = with_defaults(UNet2DConditionModel, part_config(weights.files.model, "unet"))
     vae = weights.patches.vae.config if weights.patches.vae else part_config(weights.files.model, "vae")
     rows = 2 if config.has_guidance else 1
-    cost = UNetCost(unet, weights.motion_spec, config.height // 8, config.width // 8, rows)
+    modules = len(weights.mixed_motion) or 1
+    size = config.height // 8, config.width // 8
+    cost = UNetCost(unet, weights.motion_spec, *size, rows, motion_modules=modules)
     return cost, with_defaults(AutoencoderKL, vae)
 
 
@@ -117,7 +119,8 @@ def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
     """Return the bytes of the loaded weights, from headers."""
     source = open_model(weights.files.model)
     tensors: list[LazyTensor] = [tensor for part in source.parts for tensor in source.tensors(part).values()]
-    tensors += weights.motion.tensors.values() if weights.motion else []
+    motion = weights.mixed_motion or ((weights.motion,) if weights.motion else ())
+    tensors += [tensor for file in motion for tensor in file.tensors.values()]
     return sum(tensor.numel for tensor in tensors) * plan.torch_dtype.itemsize
 
 

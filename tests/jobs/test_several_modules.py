@@ -5,9 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from animdiff_cli import generate
-from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.layers import Layer, keyword_layer
 from animdiff_cli.config.several_modules import with_first_module
 from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.cost import count_cost
+from animdiff_cli.jobs.render_plan import plan_renders
 
 
 def far(one, other):
@@ -73,3 +75,15 @@ def test_the_first_module_is_the_one_that_recommendations_follow():
     assert flag.values == {"motion_module": "mm-v2", "motion_modules": ()}
     with pytest.raises(UsageError, match="`motion_module` is `b`, and the first of `motion_modules` is `a`"):
         with_first_module([Layer("look.yaml", {"motion_module": "b", "motion_modules": ["a@1"]})])
+
+
+def test_every_module_is_counted(small, alone, second):
+    def cost(**settings):
+        plan = plan_renders([keyword_layer({"prompt": "a fox", **settings})])
+        return count_cost(plan.configs[0], plan.weights, plan.device)
+
+    first = small["motion_module"]
+    one, two = cost(**small), cost(**alone, motion_modules=[first, second])
+    still = cost(**small | {"motion_module": None})
+    assert two.flops - one.flops == one.flops - still.flops > 0
+    assert two.weight_bytes - one.weight_bytes == one.weight_bytes - still.weight_bytes > 0
