@@ -74,11 +74,11 @@ def plan_windows(
     windows of `usual_length`. With `loop`, windows wrap from the last frame to the first, also in a short clip. Raises
     `UsageError` for values that contradict each other.
     """
-    schedule = schedule or ("looped" if loop else DEFAULT_SCHEDULE)
+    schedule = schedule or _usual_schedule(loop=loop)
     fuse = fuse or DEFAULT_FUSE
     if length is not None and length > max_frames:
         raise too_long(length, max_frames, "this motion module")
-    _check_schedule(schedule, fuse, overlap=overlap, stride=stride, loop=loop)
+    check_schedule(schedule, fuse, overlap=overlap, stride=stride, loop=loop)
     window = min(length or usual_length, num_frames)
     longest = window if loop else length or usual_length
     if overlap is not None and overlap >= longest:
@@ -108,10 +108,16 @@ def too_long(length: int, max_frames: int, module: str) -> UsageError:
     )
 
 
-def _check_schedule(
-    schedule: ContextSchedule, fuse: ContextFuse, *, overlap: int | None, stride: int | None, loop: bool
+def check_schedule(
+    schedule: ContextSchedule | None,
+    fuse: ContextFuse | None,
+    *,
+    overlap: int | None,
+    stride: int | None,
+    loop: bool,
 ) -> None:
-    """Raise `UsageError` for settings that the schedule contradicts or does not use."""
+    """Raise `UsageError` for settings that the schedule contradicts or does not use, under any motion module."""
+    schedule = schedule or _usual_schedule(loop=loop)
     if loop and schedule != "looped":
         raise UsageError(
             f"`--loop` needs windows that wrap, and those of `--context-schedule {schedule}` do not",
@@ -132,6 +138,10 @@ def _check_schedule(
             f"`--context-fuse relative` is defined for static windows, not for {schedule} ones",
             hint=f"use `--context-fuse {DEFAULT_FUSE}`",
         )
+
+
+def _usual_schedule(*, loop: bool) -> ContextSchedule:
+    return "looped" if loop else DEFAULT_SCHEDULE
 
 
 def ordered_halving(step: int) -> float:

@@ -13,6 +13,7 @@ from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job
+from animdiff_cli.core.windows import check_schedule
 from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
 from animdiff_cli.diffusion.memory import require_memory
@@ -100,7 +101,7 @@ def plan_from_recipe(
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
     recipe = check_recipe(read_recipe(path), str(path))
     own = Layer(f"recipe of {path.name}", found_beside(path, recipe["config"]))
-    resolved = resolve(GenerateConfig, with_first_module([own, *changes]))
+    resolved = _resolved_again(own, changes)
     resolved = with_negative_travel(resolved, options.negative)
     jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
     resolved = with_named_embeddings(resolved, jobs)
@@ -150,6 +151,7 @@ def _plan(
     check_noise_flags(resolved)
     _reject_unused_windows(resolved)
     configs = tuple(_config(resolved, job) for job in jobs)
+    _check_windows(configs[0])
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)
@@ -166,6 +168,18 @@ def _plan(
     check_free_init(configs[0], weights.files.model)
     _check_memory(configs[0], planned, weights)
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
+
+
+def _resolved_again(own: Layer, changes: Sequence[Layer]) -> Resolved[GenerateConfig]:
+    """Resolve the settings of a recipe, `own`, and changes to them.
+
+    A clip that becomes a loop, or none any more, has other windows than the recorded ones.
+    """
+    resolved = resolve(GenerateConfig, with_first_module([own, *changes]))
+    if resolved.values["loop"] == own.values.get("loop", False):
+        return resolved
+    recorded = {key: value for key, value in own.values.items() if key not in ("context_schedule", "context_stride")}
+    return resolve(GenerateConfig, with_first_module([replace(own, values=recorded), *changes]))
 
 
 def _config(resolved: Resolved[GenerateConfig], job: Job) -> GenerateConfig:
@@ -208,6 +222,18 @@ def _reject_unused_windows(resolved: Resolved[GenerateConfig]) -> None:
                 f"`{flag}` has no effect without a motion module: every frame is rendered alone",
                 hint=f"leave `{flag}` out, or name a module: `--motion-module mm-v3`",
             )
+
+
+def _check_windows(config: GenerateConfig) -> None:
+    """Check what needs no motion module, which may have to be downloaded first."""
+    if config.motion_module:
+        check_schedule(
+            config.context_schedule,
+            config.context_fuse,
+            overlap=config.context_overlap,
+            stride=config.context_stride,
+            loop=config.loop,
+        )
 
 
 def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from animdiff_cli import generate
+from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.core.events import Note, WindowDone
+from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 
 CONTEXT = ("context_length", "context_overlap", "context_stride", "context_schedule", "context_fuse", "context_mode")
 
@@ -90,3 +93,23 @@ def test_contradictions_are_found_before_weights_load(small, settings, monkeypat
     monkeypatch.setattr("animdiff_cli.jobs.render.load_animator", None)
     with pytest.raises(UsageError):
         generate("a fox", **small, **settings)
+
+
+def test_a_recipe_becomes_a_loop_or_none_any_more(small, tmp_path):
+    """The windows of the recipe are replaced by those that a loop needs, or by those of a clip without."""
+    for loop, before, after in ((False, "static", "looped"), (True, "looped", "static")):
+        clip = generate("a fox", **small, context_length=4, loop=loop)
+        assert clip.recipe["config"]["context_schedule"] == before
+        path = clip.save(tmp_path / f"{before}.png")
+        plan = plan_from_recipe(path, [keyword_layer({"loop": not loop})])
+        chosen = clip_windows(plan.configs[0], plan.weights.motion_spec)
+        assert (chosen.schedule, chosen.length) == (after, 4)
+        same = plan_from_recipe(path, [keyword_layer({"seed": 2})])
+        assert same.configs[0].context_schedule == before
+
+
+def test_windows_that_contradict_each_other_are_refused_before_a_download():
+    wanted = {"model": "toonyou", "motion_module": "mm-v3", "prompt": "a fox", "loop": True}
+    with pytest.raises(UsageError, match="needs windows that wrap") as refusal:
+        plan_renders([keyword_layer({**wanted, "context_schedule": "static"})])
+    assert "`--context-schedule looped`" in refusal.value.hint
