@@ -132,8 +132,8 @@ def test_what_cannot_be_replaced_is_said_before_the_render(animdiff, toy, here):
     assert "loading" not in result.stderr
 
 
-def test_too_many_frames_are_refused_before_the_image_model_loads(animdiff, toy, files):
-    result = animdiff(*toy, "--prompt", "a fox", "-L", 33)
+def test_a_window_that_is_too_long_is_refused_before_the_image_model_loads(animdiff, toy, files):
+    result = animdiff(*toy, "--prompt", "a fox", "-L", 40, "-C", 33)
     assert result.exit_code == 2
     assert "loading image model" not in result.stderr
     assert "32" in result.stderr.partition("hint: ")[2]

@@ -75,7 +75,7 @@ def test_given_noise_replaces_that_of_the_seed(animator):
         ({"vae": "vae-ft-mse"}, "`vae` decides which weights are loaded"),
         ({"dtype": "bf16"}, "`dtype` decides"),
         ({"negative_prompt": "embedding:easynegative"}, "`embeddings` decides"),
-        ({"num_frames": 99}, "99 frames"),
+        ({"context_length": 99}, "a window of 99 frames"),
         ({"clip_skip": 5}, "cannot skip 5"),
         ({"stepz": 5}, "unknown key `stepz`"),
         ({"width": 65}, "width"),
