@@ -119,7 +119,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     """
     assert plan.weights is not None
     loaded = plan.resolved.values
-    resolved = resolve(GenerateConfig, [Layer("load", loaded), changes])
+    resolved = resolve(GenerateConfig, [Layer("load", loaded), *with_size_of_clip([changes])])
     (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
     resolved = with_named_embeddings(resolved, [job])
     for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):

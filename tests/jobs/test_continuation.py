@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from animdiff_cli import generate
+from animdiff_cli import generate, load
 from animdiff_cli.core.events import Note
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.hashing import sha256_of
@@ -62,6 +62,12 @@ def test_a_recipe_is_rendered_again_from_the_clip_beside_it(before, settings, tm
     (tmp_path / "before.mp4").unlink()
     with pytest.raises(NotFound, match=r"no clip `before\.mp4` to continue"):
         plan_from_recipe(tmp_path / "joined.png")
+
+
+def test_loaded_weights_continue_a_clip_in_its_size_and_rate(before, settings, tmp_path):
+    clip = load(**settings, width=72, height=64).generate("a fox", continue_from=tmp_path / "before.mp4")
+    assert [clip.recipe["config"][key] for key in ("width", "height", "fps")] == [64, 64, 6]
+    assert np.array_equal(clip.frames, generate("a fox", continue_from=tmp_path / "before.mp4", **settings).frames)
 
 
 def test_positions_count_from_the_first_new_frame(before, settings, tmp_path):
