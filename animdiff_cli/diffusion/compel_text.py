@@ -45,8 +45,8 @@ def encode_compel(encoders: TextEncoders, prompt: str, clip_skip: int) -> Prompt
 def parse_compel(prompt: str) -> Any:
     """Parse a prompt to compel's `Conjunction`.
 
-    Raises `UsageError` for a prompt that compel cannot parse, for `.swap()` and `withLora()`, and for a weight out of
-    range.
+    Raises `UsageError` for a prompt that compel cannot parse or finds no text in, for `.swap()` and `withLora()`, and
+    for a weight out of range.
     """
     from compel import Compel
 
@@ -54,6 +54,8 @@ def parse_compel(prompt: str) -> Any:
         conjunction = Compel.parse_prompt_string(prompt)
     if conjunction.lora_weights:
         raise UsageError("`withLora()` in a prompt applies no LoRA", hint="add `--lora NAME@SCALE`")
+    if not conjunction.prompts:
+        raise UsageError(f"compel finds no text in the prompt `{prompt[:60]}`", hint="leave out the brackets")
     for blend in conjunction.prompts:
         if sum(getattr(blend, "weights", [1.0])) == 0:
             raise UsageError("the weights of `.blend()` in a prompt sum to 0", hint="give each text a share above 0")

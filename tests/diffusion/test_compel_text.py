@@ -86,6 +86,7 @@ def test_a_weight_reaches_every_vector_of_an_inversion(parts):
         ("a (fox)1000", "the weight 1000 in a prompt is not a number"),
         ('("a", "b").blend(1, -1)', "sum to 0"),
         ('("a", "b").blend(1)', "compel cannot read the prompt"),
+        ('"()"', "compel finds no text"),
     ],
 )
 def test_what_compel_cannot_do_here_is_refused(prompt, message):
