@@ -140,7 +140,7 @@ MotionScaleOpt = Annotated[
     str | None,
     option(
         "--motion-scale",
-        help="How much a clip moves: 0 for stills, 1 as trained, up to 10.",
+        help="How much a clip moves: 1 as trained, up to 10; at 0 frames do not follow from each other.",
         panel=MOTION,
         metavar=CURVE,
     ),

@@ -20,15 +20,13 @@ def encode_compel(encoders: TextEncoders, prompt: str, clip_skip: int) -> Prompt
 
     SDXL's pooled text is that of the first chunk. Raises `UsageError` as `parse_compel`.
     """
-    from compel import Compel  # type: ignore[import-untyped]  # compel ships no types
-
     pairs = encoder_pairs(encoders)
     prompt = re.sub(r"\\([{}_])", r"\1", prompt)
     first_tokens = re.sub(rf" {CONTINUED}", "", prompt)  # one token per inversion, so that `word++` weighs all of it
     layers, pooled = [], None
     for tokenizer, encoder in pairs:
         reader = _LayerReader(encoder, clip_skip, is_sdxl=len(pairs) > 1)
-        compel = Compel(
+        compel = _compel()(
             tokenizer,
             reader,
             textual_inversion_manager=_Inversions(tokenizer),
@@ -48,10 +46,8 @@ def parse_compel(prompt: str) -> Any:
     Raises `UsageError` for a prompt that compel cannot parse or finds no text in, for `.swap()` and `withLora()`, and
     for a weight out of range.
     """
-    from compel import Compel
-
     with _failures(prompt):
-        conjunction = Compel.parse_prompt_string(prompt)
+        conjunction = _compel().parse_prompt_string(prompt)
     if conjunction.lora_weights:
         raise UsageError("`withLora()` in a prompt applies no LoRA", hint="add `--lora NAME@SCALE`")
     if not conjunction.prompts:
@@ -62,6 +58,13 @@ def parse_compel(prompt: str) -> Any:
         for flattened in getattr(blend, "prompts", [blend]):
             _check_fragments(flattened)
     return conjunction
+
+
+def _compel() -> Any:
+    """Import the class of compel, which takes seconds. On import, its parts report what they do without torchvision."""
+    with silence_libraries():
+        from compel import Compel  # type: ignore[import-untyped]  # compel ships no types
+    return Compel
 
 
 def _check_fragments(flattened: Any) -> None:

@@ -1,9 +1,14 @@
 """Prompts in compel's notation, against its arithmetic on our encoders."""
 
+import logging
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.utils import logging as transformers_logging
 
 from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.compel_text import parse_compel
@@ -102,3 +107,20 @@ def test_any_text_is_parsed_or_refused(prompt):
         assert parse_compel(prompt).prompts
     except UsageError as error:
         assert error.hint
+
+
+def test_compel_is_imported_in_silence(monkeypatch):
+    """Its imports make transformers warn about torchvision, which no prompt needs."""
+    levels = []
+
+    class Recorded(ModuleType):
+        def __getattr__(self, name):
+            levels.append((name, transformers_logging.get_verbosity()))
+            return getattr(compel_module, name)
+
+    parse_compel("a fox")
+    compel_module = sys.modules["compel"]
+    monkeypatch.setitem(sys.modules, "compel", Recorded("compel"))
+    parse_compel("a fox")
+    assert ("Compel", logging.ERROR) in levels
+    assert transformers_logging.get_verbosity() < logging.ERROR
