@@ -22,7 +22,7 @@ _NOT_A1111: _Rows = (
     ),
     (re.compile(r"\bAND\b(?=[^\n]*[a-z])"), "a prompt in parts", _TEXT),
     (
-        re.compile(r"[\w)](?:\+{2,}|-{2,})(?=[\s,.]|$)|\)\.(?:and|blend)\("),
+        re.compile(r"(?:\b\w+|\))(?:\+{2,}|-{2,})(?=[\s,.]|$)|\)\.(?:and|blend)\("),
         "the notation of compel",
         "is read as plain text without `--prompt-syntax compel`",
     ),

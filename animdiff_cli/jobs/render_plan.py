@@ -215,7 +215,7 @@ def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
 
 def _reject_unused_windows(resolved: Resolved[GenerateConfig]) -> None:
     """Raise `UsageError` for `--context-length` and its like without a motion module: stills have no windows."""
-    for key in CONTEXT_SETTINGS:
+    for key in (*CONTEXT_SETTINGS, "noise_schedule"):
         flag = flag_name(key)
         if resolved.values["motion_module"] is None and resolved.origins[key] == flag:
             raise UsageError(

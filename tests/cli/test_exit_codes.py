@@ -185,8 +185,9 @@ def test_6_for_a_model_whose_numbers_overflow(animdiff, toy, toy_model, here, fi
     assert files() == before
 
 
-def test_2_for_windows_without_a_motion_module(animdiff, toy_model, files):
-    result = animdiff("generate", "-m", toy_model, "--no-motion", "--prompt", "a fox", "--context-length", 8)
+@pytest.mark.parametrize(("flag", "value"), [("--context-length", 8), ("--noise-schedule", "free-noise")])
+def test_2_for_windows_without_a_motion_module(animdiff, toy_model, files, flag, value):
+    result = animdiff("generate", "-m", toy_model, "--no-motion", "--prompt", "a fox", flag, value)
     assert result.exit_code == 2
-    assert "`--context-length` has no effect without a motion module" in result.stderr
+    assert f"`{flag}` has no effect without a motion module" in result.stderr
     assert files() == []

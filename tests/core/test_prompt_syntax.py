@@ -12,7 +12,7 @@ from animdiff_cli.core.prompt_syntax import unsupported_syntax
         ("0: a fox", "`0: a fox`: a prompt for a frame"),
         ("a fox\n16: a dog", "`16: a dog`: a prompt for a frame"),
         ("a fox <hypernet:ink:1>", "`<hypernet:ink:1>`: a hypernetwork"),
-        ("a red++ fox", "`d++`: the notation of compel is read as plain text without `--prompt-syntax compel`"),
+        ("a red++ fox", "`red++`: the notation of compel is read as plain text without `--prompt-syntax compel`"),
         ('("a fox", "snow").and()', "`).and(`: the notation of compel"),
     ],
 )
