@@ -53,9 +53,15 @@ PICTURES = (
     Picture("pan.gif", "a pink heart in a green meadow", 3, motion_lora="pocket-pan-right"),
     Picture("crayon.gif", "a red balloon in the city at dusk", 1, lora="pocket-crayon"),
     Picture("neon.gif", "a red rocket in the night sky", 1, lora="pocket-neon"),
-    Picture("long.gif", "a yellow star in the night sky", 5, frames=64),
+    Picture("long.gif", "a turquoise ball on the beach", 3000, frames=64),
     Picture("loop.gif", "a purple flower in a green meadow", 2, loop=True),
-    Picture("travel.gif", "a purple flower", 2, prompt_at={"0": "in a green meadow", "100%": "in the night sky"}),
+    Picture(
+        "travel.gif",
+        "a red balloon",
+        3,
+        frames=40,
+        prompt_at={"0-12": "in a green meadow", "-12": "in the night sky"},
+    ),
 )
 
 
