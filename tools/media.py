@@ -60,7 +60,7 @@ PICTURES = (
         "a red balloon",
         3,
         frames=40,
-        prompt_at={"0-12": "in a green meadow", "-12": "in the night sky"},
+        prompt_at={"0": "in a green meadow", "12": "in a green meadow", "-12": "in the night sky"},
     ),
 )
 
