@@ -27,12 +27,20 @@ def without_done(
         else:
             print_paths(*paths.values())
     if done and not quiet:
-        print_err(f"exist already: {len(done)} of {counted(len(plan.configs), 'clip')}")
+        print_err(_exist_already(outputs))
     left = [(config, files) for config, files in zip(plan.configs, outputs.files, strict=True) if files]
     return (
         replace(plan, configs=tuple(config for config, _ in left)),
         replace(outputs, files=tuple(files for _, files in left), done=()),
     )
+
+
+def _exist_already(outputs: "OutputPaths") -> str:
+    """Count the clips that are complete, and those of which a format is missing."""
+    partial = sum(bool(present and missing) for present, missing in zip(outputs.done, outputs.files, strict=True))
+    complete = len(outputs.files) - sum(map(bool, outputs.files))
+    line = f"exist already: {complete} of {counted(len(outputs.files), 'clip')}"
+    return f"{line}, and some formats of {counted(partial, 'clip')}" if partial else line
 
 
 def render_clips(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, quiet: bool, as_json: bool) -> None:

@@ -40,6 +40,7 @@ def test_a_missing_format_is_added(night, files):
     night(seeds=[1])
     result = night("-f", "gif", "-f", "webp", seeds=[1])
     assert result.stdout == "1.gif\n1.webp\n"
+    assert "exist already: 0 of 1 clip, and some formats of 1 clip\n" in result.stderr
     assert files() == ["1.gif", "1.webp"]
 
 
