@@ -121,6 +121,18 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_the_render(here):
         names("{slug}.gif", overwrite=True)
 
 
+def test_a_clip_never_replaces_the_one_it_goes_on_from(here):
+    (here / "fox.mp4").touch()
+    (here / "link.mp4").symlink_to("fox.mp4")
+    for source in ("fox.mp4", str(here / "fox.mp4"), "link.mp4"):
+        clips = [clip(continue_from=source)]
+        with pytest.raises(UsageError, match=r"`fox\.mp4` is the clip that is continued"):
+            names("fox", "gif", "mp4", clips=clips, overwrite=True)
+        assert names("fox.mp4", clips=clips) == ["fox-2.mp4"]
+        assert names("fox.gif", clips=clips, overwrite=True) == ["fox.gif"]
+    assert names("fox.mp4", clips=[clip(continue_from="gone.mp4")], overwrite=True) == ["fox.mp4"]
+
+
 def test_choosing_makes_nothing(here):
     names("night/{slug}/{seed}.gif")
     assert list(here.iterdir()) == []
