@@ -60,7 +60,7 @@ def describe_prompt(prompt: str | Mapping[str, str]) -> str:
 
 
 def parse_keys(entries: Sequence[str], flag: str) -> dict[str, str]:
-    """Read `WHERE=TEXT` of the command line. Raises `UsageError`.
+    """Read `WHERE=TEXT` of the command line; the text may be empty. Raises `UsageError`.
 
     >>> parse_keys(["0=day", "50%=night"], "--prompt-at")
     {'0': 'day', '50%': 'night'}
@@ -68,7 +68,7 @@ def parse_keys(entries: Sequence[str], flag: str) -> dict[str, str]:
     keys: dict[str, str] = {}
     for entry in entries:
         where, equals, text = (part.strip() for part in entry.partition("="))
-        if not equals or not text:
+        if not equals:
             raise UsageError(f"{flag} {entry}: expected where=text", hint=f'for example `{flag} "50%=at night"`')
         _add(keys, where, text, f"{flag} {entry}")
     return keys

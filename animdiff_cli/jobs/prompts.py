@@ -35,7 +35,8 @@ def with_negative_travel(resolved: Resolved[GenerateConfig], travel: Travel) -> 
     if not travel.keys:
         return resolved
     before = resolved.values["negative_prompt"]
-    negative = _checked("negative_prompt", travel.applied(before), "--negative-at")  # type: ignore[arg-type]  # checked
+    texts = _travelled(travel, before, "--negative-at", "--negative")  # type: ignore[arg-type]  # checked
+    negative = _checked("negative_prompt", texts, "--negative-at")
     return replace(
         resolved,
         values=MappingProxyType({**resolved.values, "negative_prompt": negative}),
@@ -58,7 +59,10 @@ def plan_jobs(
     if not given and options.travel != Travel():
         given = [""]
     checked = [_checked("prompt", prompt, "prompt") for prompt in given]
-    travelled = [_checked("prompt", options.travel.applied(prompt), "--prompt-at") for prompt in checked]
+    travelled = [
+        _checked("prompt", _travelled(options.travel, prompt, "--prompt-at", "--prompt"), "--prompt-at")
+        for prompt in checked
+    ]
     seed = resolved.values.get("seed")
     jobs = expand_jobs(travelled, seeds or ([seed] if isinstance(seed, int) else []), repeat, SystemRandom())
     check_wildcards(options.wildcards)
@@ -103,6 +107,18 @@ def reject_unused_interpolation(resolved: Resolved[GenerateConfig], configs: Seq
                 f"`{flag}` has no effect: the prompt does not change over the clip",
                 hint='add `--prompt-at "50%=another text"`',
             )
+
+
+def _travelled(travel: Travel, prompt: Prompt, flag: str, common: str) -> Prompt | dict[str, str]:
+    """Return `travel.applied(prompt)`. Raises `UsageError` for a position without any text, of its own or in common."""
+    texts = travel.applied(prompt)
+    for where, text in texts.items() if isinstance(texts, dict) else ():
+        if not text:
+            raise UsageError(
+                f"the text at `{where}` is empty",
+                hint=f'write `{flag} "{where}=at night"`, or add `{common} "a field"`',
+            )
+    return texts
 
 
 def _checked(key: str, value: object, source: str) -> Prompt:

@@ -28,6 +28,11 @@ def test_texts_at_positions_begin_with_the_prompt(plan):
     assert config["negative_prompt"] == {"0": "blur", "-1": "blur, rain"}
 
 
+def test_an_empty_text_means_the_prompt_alone(plan):
+    (config,) = plan("-p", "a field", "--prompt-at", "0=at night", "--prompt-at", "100%=")
+    assert config["prompt"] == {"0": "a field, at night", "100%": "a field"}
+
+
 def test_every_prompt_travels(plan, here):
     configs = plan("-p", "a fox", "-p", "a fish", "--prompt-at", "0=day", "--prompt-at", "3=night")
     assert [config["prompt"]["3"] for config in configs] == ["a fox, night", "a fish, night"]
@@ -69,6 +74,8 @@ def test_a_clip_that_travels_is_rendered_again_from_its_recipe(animdiff, toy, he
     ("words", "code", "message"),
     [
         (["--prompt-at", "50%"], 2, "--prompt-at 50%: expected where=text"),
+        (["--prompt-at", "0=a", "--prompt-at", "50%="], 2, "the text at `50%` is empty"),
+        (["-p", "a", "--negative-at", "1="], 2, "the text at `1` is empty"),
         (["--prompt-at", "0=a", "--prompt-at", "4=b"], 2, "there is no frame 4: the clip has 4 frames, 0 to 3"),
         (["--prompt-at", "2=a", "--prompt-at", "1=b"], 2, "`1` comes after `2`"),
         (["--prompt-at", "3=a", "--prompt-at", "100%=b"], 2, "`3` and `100%` are both frame 3"),

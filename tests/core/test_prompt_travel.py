@@ -59,13 +59,14 @@ def test_the_prompt_is_put_before_each_text(travel, prompt, expected):
     assert travel.applied(prompt) == expected
 
 
-@pytest.mark.parametrize("entry", ["50%", "50%=", "=night", "half=night", "0:night"])
-def test_a_key_of_the_command_line_needs_a_position_and_a_text(entry):
+@pytest.mark.parametrize("entry", ["50%", "=night", "half=night", "0:night"])
+def test_a_key_of_the_command_line_needs_a_position_and_an_equals_sign(entry):
     with pytest.raises(UsageError, match="--prompt-at"):
         parse_keys([entry], "--prompt-at")
 
 
-def test_a_key_may_hold_equals_signs_and_is_given_once():
+def test_a_key_may_hold_equals_signs_or_no_text_and_is_given_once():
+    assert parse_keys(["0=", "100%= "], "--prompt-at") == {"0": "", "100%": ""}
     assert parse_keys(["0=a=b", "1=c"], "--prompt-at") == {"0": "a=b", "1": "c"}
     with pytest.raises(UsageError, match="`0` is given twice"):
         parse_keys(["0=a", "0=b"], "--prompt-at")
