@@ -78,7 +78,7 @@ def read_prompt_options(
     if prompt_at and prompt_file:
         raise UsageError("--prompt-at and --prompt-file cannot be combined", hint="write the texts into the file")
     travel = _read_file(prompt_file) if prompt_file else Travel(parse_keys(prompt_at, "--prompt-at"))
-    return PromptOptions(travel, Travel(parse_keys(negative_at, "--negative-at")), wildcards)
+    return PromptOptions(travel, Travel(parse_keys(negative_at, "--negative-at")), wildcards, needs_wildcards=True)
 
 
 def _check_prompts(prompts: list[str]) -> None:

@@ -12,6 +12,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import check_value
 from animdiff_cli.core.prompt_syntax import unsupported_syntax
 from animdiff_cli.core.prompt_travel import Prompt, Travel, texts_of
+from animdiff_cli.core.prompt_variants import wildcard_names
 from animdiff_cli.core.prompt_weights import parse_weights
 from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.errors import UsageError
@@ -28,6 +29,7 @@ class PromptOptions:
     travel: Travel = field(default_factory=Travel)
     negative: Travel = field(default_factory=Travel)
     wildcards: Path | None = None  # folder with a file NAME.txt for each `__NAME__`
+    needs_wildcards: bool = False  # refuse a folder of wildcards that no prompt uses: there are no later clips
 
 
 def with_negative_travel(resolved: Resolved[GenerateConfig], travel: Travel) -> Resolved[GenerateConfig]:
@@ -67,7 +69,10 @@ def plan_jobs(
     jobs = expand_jobs(travelled, seeds or ([seed] if isinstance(seed, int) else []), repeat, SystemRandom())
     check_wildcards(options.wildcards)
     negative = _checked("negative_prompt", resolved.values["negative_prompt"], "negative_prompt")
-    if resolved.values["prompt_syntax"] == "plain":
+    is_plain = resolved.values["prompt_syntax"] == "plain"
+    if options.needs_wildcards:
+        _reject_unused_wildcards(options.wildcards, () if is_plain else (*travelled, negative))
+    if is_plain:
         return [replace(job, negative=negative) for job in jobs]
     draw = partial(draw_prompt, folder=options.wildcards)
     return [Job(draw(job.prompt, job.seed), job.seed, draw(negative, job.seed)) for job in jobs]
@@ -107,6 +112,15 @@ def reject_unused_interpolation(resolved: Resolved[GenerateConfig], configs: Seq
                 f"`{flag}` has no effect: the prompt does not change over the clip",
                 hint='add `--prompt-at "50%=another text"`',
             )
+
+
+def _reject_unused_wildcards(folder: Path | None, prompts: Iterable[Prompt]) -> None:
+    texts = (text for prompt in prompts for text in texts_of(prompt))
+    if folder and not any(map(wildcard_names, texts)):
+        raise UsageError(
+            "`--wildcards` has no effect: no prompt has a wildcard",
+            hint='leave `--wildcards` out, or write one, as in `--prompt "a __colour__ ball"`',
+        )
 
 
 def _travelled(travel: Travel, prompt: Prompt, flag: str, common: str) -> Prompt | dict[str, str]:

@@ -89,6 +89,9 @@ def test_a_clip_that_travels_is_rendered_again_from_its_recipe(animdiff, toy, he
         (["-p", "a", "--prompt-hold", "0.5"], 2, "`--prompt-hold` has no effect: the prompt does not change"),
         (["-p", "a", "--prompt-hold", "1.5"], 2, "`prompt_hold` must be a number from 0 up to 1"),
         (["-p", "a", "--negative-at", "1=b", "--guidance-scale", "1"], 2, "`--negative-at` has no effect"),
+        (["-p", "a {b|c}", "--wildcards", "."], 2, "`--wildcards` has no effect"),
+        (["-p", "__b__", "--wildcards", ".", "--prompt-syntax", "plain"], 2, "`--wildcards` has no effect"),
+        (["-p", "a", "--negative", "__b__", "--wildcards", "."], 3, "no file for the wildcard `__b__`"),
         (["-p", "-"], 2, "--prompt does not read stdin"),
     ],
 )
