@@ -105,6 +105,9 @@ def _split_scale(text: str) -> tuple[str, float | Curve | None]:
         return rest, Curve.parse(curve, _curve_scale)
     match = _SCALE.fullmatch(text)
     if match is None or _civitai_version_only(text):
+        if at and _ALIAS.fullmatch(rest) and not _looks_like_path(text):
+            what = f"`{curve}` is not a scale" if curve else "no scale follows the `@`"
+            raise UsageError(f"`{text}`: {what}", hint=f"write a number, `{rest}@0.8`, or a curve, `{rest}@0:0,50%:1`")
         return text, None
     scale = float(match["scale"])
     if not math.isfinite(scale):
@@ -131,8 +134,8 @@ def _classify(text: str) -> ModelRef:
     if _looks_like_path(text):
         return ModelRef("path", text)
     if not _ALIAS.fullmatch(text):
-        without_scale = "remove the scale: it is not supported here" if _SCALE.fullmatch(text) else f"use {GRAMMAR}"
-        _refuse(text, _scale_hint(text) or without_scale)
+        scaled = _SCALE.fullmatch(text)
+        _refuse(text, _without_scale(scaled["rest"]) if scaled else _scale_hint(text) or f"use {GRAMMAR}")
     return ModelRef("alias", text.lower())
 
 
@@ -210,9 +213,16 @@ def path_hint(text: str) -> str | None:
 
 
 def _scale_hint(text: str) -> str | None:
-    """Return a hint for `name:0.7`, as other programs write a scale."""
+    """Return a hint for `name:0.7`, as other programs write a scale, and for a curve where no scale is supported."""
+    name, at, curve = text.rpartition("@")
+    if at and is_curve_text(curve):
+        return _without_scale(name)
     match = _COLON_SCALE.fullmatch(text)
     return f"type the scale after `@`: `{match['name']}@{match['scale']}`" if match else None
+
+
+def _without_scale(name: str) -> str:
+    return f"remove the scale, which is not supported here: type `{name}`"
 
 
 #: hosts that users type without `https://`

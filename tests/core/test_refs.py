@@ -70,7 +70,8 @@ def test_the_last_number_is_the_scale(text, target, revision, scale):
     [
         ("", "alias"),
         (" toonyou", "alias"),
-        ("zoom-in@0.8", "remove the scale"),
+        ("zoom-in@0.8", "remove the scale, which is not supported here: type `zoom-in`"),
+        ("pocket@0:0,50%:1", "type `pocket`"),
         ("two words", "alias"),
         ("./a\x1b[2J.pt", "alias"),
         ("./a\x9b2J.pt", "alias"),
@@ -144,6 +145,16 @@ def test_an_infinite_scale_is_refused():
         parse_ref("zoom-in@1e999", scaled=True)
 
 
+@pytest.mark.parametrize(
+    ("scale", "what"),
+    [("nan", "`nan` is not a scale"), ("0.8x", "`0.8x` is not a scale"), ("", "no scale follows the `@`")],
+)
+def test_a_word_after_an_alias_is_a_wrong_scale(scale, what):
+    with pytest.raises(UsageError, match=what) as refusal:
+        parse_ref(f"zoom-in@{scale}", scaled=True)
+    assert "`zoom-in@0.8`" in (refusal.value.hint or "")
+
+
 @given(SPELLINGS)
 def test_an_unscaled_reference_round_trips(text):
     ref = parse_ref(text)
@@ -176,6 +187,7 @@ def test_any_text_is_a_reference_or_a_usage_error(text):
         ("huggingface.co/org/repo", "`https://huggingface.co/org/repo`"),
         ("civitai.com/models/1?modelVersionId=2", "`https://civitai.com/models/1?modelVersionId=2`"),
         ("org/repo:0.7", "`org/repo@0.7`"),
+        ("./vae.safetensors@0:0,50%:1", "type `./vae.safetensors`"),
         ("./style.safetensors:0.7", "`./style.safetensors@0.7`"),
         ("loras/style.safetensors", None),
         ("/org/repo", None),
