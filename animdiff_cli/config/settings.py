@@ -90,6 +90,11 @@ class Setting:
         return next((mark.max_length for mark in self.metadata if isinstance(mark, MaxLen)), None)
 
     @property
+    def least(self) -> object:
+        """Smallest number that is allowed; None without such a bound."""
+        return next((mark.ge for mark in self.metadata if isinstance(mark, Ge)), None)
+
+    @property
     def allowed(self) -> str:
         """Describe in words what the setting may hold."""
         if self.is_list:

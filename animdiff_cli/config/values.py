@@ -214,5 +214,5 @@ def _remedy(setting: Setting, value: object) -> str:
         return f"try {' or '.join(near)}"
     if setting.field.is_required():
         return "for example `42`" if setting.value_type is int else str(setting.field.description)
-    default = setting.field.default
+    default = setting.field.default if setting.field.default is not None else setting.least
     return f"for example `{_shown(default)}`" if default is not None else str(setting.field.description)

@@ -37,6 +37,9 @@ check, typed = partial(check_value, GenerateConfig), partial(from_text, Generate
         ("prompt", 7, "`prompt` must be text, or by position as in `{0: one text, 50%: another}`, got `7`", "quotes"),
         ("scheduler", "dpm++2", "one of ddim, ", "did you mean `dpm++2m`?"),
         ("dtype", "int4", "one of auto, fp32, fp16, bf16, got `int4`", "for example `auto`"),
+        ("context_length", 0, "from 2 up to 1024 or null, got `0`", "for example `2`"),
+        ("context_overlap", -1, "from 0 up to 1023 or null, got `-1`", "for example `0`"),
+        ("continue_frames", 0, "from 1 up to 1023 or null, got `0`", "for example `1`"),
         ("motion_module", 3, "text or null", "quotes"),
     ],
 )
