@@ -1,7 +1,7 @@
 """Prompt syntax of other programs that has another effect here: one note for each kind."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from animdiff_cli.core.choices import PromptSyntax
@@ -38,6 +38,17 @@ _NOT_COMPEL: _Rows = (
 _ROWS: Mapping[PromptSyntax, _Rows] = MappingProxyType(
     {"a1111": _ALWAYS + _NOT_A1111, "compel": _ALWAYS + _NOT_COMPEL, "plain": ()}
 )
+#: brackets, what makes them more than text, the syntaxes that read them, and what is done if they are not closed
+_BRACKETS: tuple[tuple[str, str, re.Pattern[str], tuple[PromptSyntax, ...], str], ...] = (
+    ("{", "}", re.compile(r"\||\$\$"), ("a1111", "compel"), "a choice without `}` is read as text"),
+    (
+        "(",
+        ")",
+        re.compile(r"(?<!\d):\s*[+-]?(?:\d+\.?\d*|\.\d+)(?![\d.]*\s*\))"),
+        ("a1111",),
+        "a weight without `)` is read as text of weight 1.1",
+    ),
+)
 _EXTRA_NETWORK = re.compile(
     r"<(?P<kind>lora|lyco|hypernet):(?P<name>[^:<>\s]+)(?::(?P<scale>[+-]?[\d.]+))?[^<>\s]*>", re.I
 )
@@ -56,7 +67,26 @@ def unsupported_syntax(prompts: Iterable[str], syntax: PromptSyntax = "a1111") -
         found = next((match[0] for prompt in prompts if (match := pattern.search(prompt))), None)
         if found is not None:
             notes.append(f"`{_shortened(found.strip())}`: {meaning} {effect}")
-    return (*notes, *_extra_networks(prompts))
+    return (*notes, *_unclosed(prompts, syntax), *_extra_networks(prompts))
+
+
+def _unclosed(prompts: Iterable[str], syntax: PromptSyntax) -> Iterator[str]:
+    """Yield a note for the first choice, and the first weight, whose bracket is never closed."""
+    for opening, closing, inside, syntaxes, effect in _BRACKETS:
+        starts = ((prompt, _first_unclosed(prompt, opening, closing)) for prompt in prompts if syntax in syntaxes)
+        tails = (prompt[start:] for prompt, start in starts if start is not None)
+        if found := next(filter(inside.search, tails), None):
+            yield f"`{_shortened(found.strip())}`: {effect}"
+
+
+def _first_unclosed(prompt: str, opening: str, closing: str) -> int | None:
+    opened: list[int] = []
+    for token in re.finditer(rf"\\.|[{opening}{closing}]", prompt, re.DOTALL):
+        if token[0] == opening:
+            opened.append(token.start())
+        elif token[0] == closing and opened:
+            opened.pop()
+    return opened[0] if opened else None
 
 
 def _extra_networks(prompts: Iterable[str]) -> tuple[str, ...]:

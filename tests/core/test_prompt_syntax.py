@@ -13,6 +13,9 @@ from animdiff_cli.core.prompt_syntax import unsupported_syntax
         ("a fox\n16: a dog", "`16: a dog`: a prompt for a frame"),
         ("a fox <hypernet:ink:1>", "`<hypernet:ink:1>`: a hypernetwork"),
         ("a red++ fox", "`red++`: the notation of compel is read as plain text without `--prompt-syntax compel`"),
+        ("a {red|blue x", "`{red|blue x`: a choice without `}` is read as text"),
+        (r"a {2$$red\} x", r"`{2$$red\} x`: a choice without `}`"),
+        ("a (red:1.4 x, (blue:1.2)", "`(red:1.4 x, (blue:1.2)`: a weight without `)` is read as text of weight 1.1"),
         ('("a fox", "snow").and()', "`).and(`: the notation of compel"),
     ],
 )
@@ -62,6 +65,9 @@ def test_a_lora_in_a_prompt_is_answered_with_the_flag(prompt, flag):
         "time is 10:30, ratio (16:9 or so)",
         "a (red:1.3) ball, ((snow)) [night] BREAK a fox, well-known -- C+",
         "a <b> c, {x}, [y], a|b",
+        r"a { ball, \{red and blue",
+        r"a fox :( ((red:1.4) x, (at 10:30, 16:9",
+        r"\{red|blue, \(red:1.4",
         "",
     ],
 )
