@@ -26,7 +26,8 @@ def check_compatibility(settings: Mapping[str, object]) -> None:
     """
     if settings["motion_module"] is None and settings["motion_scale"] != 1:
         raise UsageError(
-            "a motion scale has no effect on still frames", hint="leave `--motion-scale` out, or name a motion module"
+            "a motion scale has no effect on still frames",
+            hint="leave out `--motion-scale`, or `--no-motion`",
         )
     found = {key: _entries(settings, key) for key in WEIGHT_SETTINGS}
     for model in found["model"]:

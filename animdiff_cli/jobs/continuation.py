@@ -72,7 +72,7 @@ def read_continuation(config: GenerateConfig, spec: MotionSpec | None) -> Contin
     if spec is None:
         raise UsageError(
             f"`{FLAG}` needs a motion module: without one, frames do not see each other",
-            hint="name one: `--motion-module mm-v3`",
+            hint="leave `--no-motion` out",
         )
     if config.loop:
         raise UsageError(

@@ -220,7 +220,7 @@ def _reject_unused_windows(resolved: Resolved[GenerateConfig]) -> None:
         if resolved.values["motion_module"] is None and resolved.origins[key] == flag:
             raise UsageError(
                 f"`{flag}` has no effect without a motion module: every frame is rendered alone",
-                hint=f"leave `{flag}` out, or name a module: `--motion-module mm-v3`",
+                hint=f"leave out `{flag}`, or `--no-motion`",
             )
 
 

@@ -190,4 +190,5 @@ def test_2_for_windows_without_a_motion_module(animdiff, toy_model, files, flag,
     result = animdiff("generate", "-m", toy_model, "--no-motion", "--prompt", "a fox", flag, value)
     assert result.exit_code == 2
     assert f"`{flag}` has no effect without a motion module" in result.stderr
+    assert f"hint: leave out `{flag}`, or `--no-motion`\n" in result.stderr
     assert files() == []

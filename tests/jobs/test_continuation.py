@@ -89,7 +89,7 @@ def test_positions_count_from_the_first_new_frame(before, settings, tmp_path):
         ({"continue_frames": 2, "context_length": 2}, "leave no new frame in a window of 2", "`--continue-frames 1`"),
         ({"width": 72}, "is 64x64 pixels, and 72x64 were asked for", "`--width 64 --height 64`"),
         ({"loop": True}, "cannot be combined", "leave one"),
-        ({"motion_module": None}, "needs a motion module", "--motion-module"),
+        ({"motion_module": None}, "needs a motion module", "leave `--no-motion` out"),
         ({"continue_from": None, "continue_frames": 1}, "`--continue-frames` has no effect", "--continue-from CLIP"),
         ({"continue_from": None, "continue_new_only": True}, "`--continue-new-only` has no effect", "--continue-from"),
     ],

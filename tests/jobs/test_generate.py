@@ -103,8 +103,9 @@ def test_stills_do_not_need_a_motion_module(small):
 
 
 def test_stills_take_no_motion_scale(small):
-    with pytest.raises(UsageError, match="a motion scale has no effect on still frames"):
+    with pytest.raises(UsageError, match="a motion scale has no effect on still frames") as refusal:
         generate("a fox", **small | {"motion_module": None, "motion_scale": 2})
+    assert refusal.value.hint == "leave out `--motion-scale`, or `--no-motion`"
 
 
 def test_a_recipe_has_a_motion_scale_only_if_it_is_not_one(small):
