@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 
 #: Idle OpenMP threads spin for milliseconds by default, which slows renders down several times when another process
 #: needs the core. A short spin keeps most of the speed of an idle machine.
-SPIN = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+SPIN = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 #: variables with which a user chooses how threads wait
 CHOSEN = ("OMP_WAIT_POLICY", *SPIN)
 
