@@ -12,7 +12,17 @@ from animdiff_cli.cli import length_options as long
 from animdiff_cli.cli import prompt_options as text
 from animdiff_cli.cli.cost_output import print_windows, run_probe
 from animdiff_cli.cli.missing_weights import on_missing_weights
-from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, PresetOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
+from animdiff_cli.cli.options import (
+    ConfigOpt,
+    DeviceOpt,
+    JsonOpt,
+    ModelOpt,
+    PresetOpt,
+    QuietOpt,
+    SetOpt,
+    ThreadsOpt,
+    given_flags,
+)
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.cli.render_output import print_plan, render_clips, without_done
 from animdiff_cli.errors import UsageError
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 
 def generate(
     ctx: typer.Context,
-    model: opt.ModelOpt = None,
+    model: ModelOpt = None,
     motion_module: opt.MotionModuleOpt = None,
     motion_lora: opt.MotionLoraOpt = None,
     lora: opt.LoraOpt = None,

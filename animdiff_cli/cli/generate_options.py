@@ -12,17 +12,6 @@ SCALED = "<ref[@scale]>"
 CURVE = "<number or curve>"
 SCHEDULERS = get_args(Scheduler)
 
-ModelOpt = Annotated[
-    str | None,
-    option(
-        "--model",
-        "-m",
-        help="Image model: alias, checkpoint file or diffusers folder.",
-        panel=MODELS,
-        autocompletion=complete.models("base"),
-        metavar="<ref>",
-    ),
-]
 MotionModuleOpt = Annotated[
     list[str] | None,
     option(

@@ -23,6 +23,17 @@ def given_flags(ctx: typer.Context, names: Mapping[str, str]) -> dict[str, objec
     return {key: ctx.params[name] for key, name in names.items() if ctx.params.get(name) not in (None, [], ())}
 
 
+ModelOpt = Annotated[
+    str | None,
+    option(
+        "--model",
+        "-m",
+        help="Image model: alias, checkpoint file or diffusers folder.",
+        panel=MODELS,
+        autocompletion=complete.models("base"),
+        metavar="<ref>",
+    ),
+]
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout, errors as JSON on stderr.", rich_help_panel=GENERAL)
 ]

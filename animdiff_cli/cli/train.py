@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from animdiff_cli.cli import train_options as opt
-from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
+from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, ModelOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.out import print_json, print_paths, print_summary
 from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.text import counted
@@ -38,7 +38,7 @@ def train_lora(
     fps: opt.FpsOpt = None,
     limit: opt.LimitOpt = None,
     preview_data: opt.PreviewOpt = None,
-    model: opt.ModelOpt = None,
+    model: ModelOpt = None,
     motion_module: opt.ModuleOpt = None,
     domain_adapter: opt.AdapterOpt = None,
     steps: opt.StepsOpt = None,
@@ -85,7 +85,7 @@ def train_adapter(
     fps: opt.FpsOpt = None,
     limit: opt.LimitOpt = None,
     preview_data: opt.PreviewOpt = None,
-    model: opt.ModelOpt = None,
+    model: ModelOpt = None,
     steps: opt.StepsOpt = None,
     lr: opt.LrOpt = None,
     rank: opt.RankOpt = None,
@@ -132,7 +132,7 @@ def train_motion(
     fps: opt.FpsOpt = None,
     limit: opt.LimitOpt = None,
     preview_data: opt.PreviewOpt = None,
-    model: opt.ModelOpt = None,
+    model: ModelOpt = None,
     resume_from: opt.ResumeFromOpt = None,
     motion_version: opt.VersionOpt = None,
     domain_adapter: opt.AdapterOpt = None,

@@ -39,17 +39,6 @@ PreviewOpt = Annotated[
     option("--preview-data", help="Write sample training clips to this folder and exit.", panel=DATA, metavar="<dir>"),
 ]
 
-ModelOpt = Annotated[
-    str | None,
-    option(
-        "--model",
-        "-m",
-        help="Image model: alias, checkpoint file or diffusers folder.",
-        panel=MODELS,
-        autocompletion=complete.models("base"),
-        metavar="<ref>",
-    ),
-]
 ModuleOpt = Annotated[
     str | None,
     option(
