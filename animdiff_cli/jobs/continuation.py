@@ -78,7 +78,8 @@ def read_continuation(config: GenerateConfig, spec: MotionSpec | None) -> Contin
         raise UsageError(
             f"`{FLAG}` and `--loop` cannot be combined: the first frames are given", hint="leave one of them out"
         )
-    path, frames = _read(config.continue_from)
+    path = _existing(config.continue_from)
+    frames = FrameSpool([read_clip(path).frames])
     _check_size(path, frames, config)
     return Continuation(path, frames, _num_known(config, spec, path, len(frames)))
 
@@ -94,14 +95,15 @@ def with_size_of_clip(layers: Sequence[Layer]) -> list[Layer]:
     named = [layer.values["continue_from"] for layer in layers if "continue_from" in layer.values]
     if not named or not isinstance(named[-1], str):
         return list(layers)
-    path, frames = _read(named[-1])
-    _, height, width, _ = frames.shape
+    path = _existing(named[-1])
+    clip = read_clip(path)
+    _, height, width, _ = clip.frames.shape
     if width % 8 or height % 8:
         raise UsageError(
             f"`{path}` is {width}x{height} pixels, and the sides of a continued clip must be multiples of 8",
             hint="scale or crop it first",
         )
-    fps = _rate(path)
+    fps = _rate(path, clip.fps)
     return [Layer(str(path), {"width": width, "height": height, **({"fps": fps} if fps else {})}), *layers]
 
 
@@ -128,19 +130,19 @@ def _hashes(path: Path) -> dict[str, str]:
     return sha256_of_files(files, path.parent)
 
 
-def _read(name: str) -> tuple[Path, FrameSequence]:
+def _existing(name: str) -> Path:
     path = expanded(name)
     if not path.exists():
         raise NotFound(f"no clip `{path}` to continue", hint=f"check the path after `{FLAG}`")
-    return path, FrameSpool([read_clip(path).frames])
+    return path
 
 
-def _rate(path: Path) -> float | None:
+def _rate(path: Path, of_file: float | None) -> float | None:
     """Return the frames per second of a clip: of its recipe, because GIF rounds and a folder has none."""
     try:
         fps = read_recipe(path)["config"]["fps"]
     except (AnimdiffError, KeyError, TypeError):
-        return read_clip(path).fps
+        return of_file
     return float(fps) if isinstance(fps, (int, float)) else None
 
 
