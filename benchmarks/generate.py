@@ -7,7 +7,6 @@ Prints seconds and ratios, and appends a line of JSON to `benchmarks/results/gen
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import diffusers
 import torch
 
-from animdiff_cli.diffusion.device import TORCH_DTYPES, plan_device, probe_machine
+from animdiff_cli.diffusion.device import TORCH_DTYPES, cpu_name, plan_device, probe_machine
 from benchmarks.contenders import Animdiff, Contender, Diffusers, Shape
 from benchmarks.measure import Timing, matmul_rate, operations_per_step, time_clip
 from benchmarks.sizes import SIZES, build
@@ -129,14 +128,6 @@ def _profile(contender: Contender, shape: Shape) -> None:
         time_clip(contender, Shape(shape.num_frames, shape.size, 2, shape.guidance_scale))
     key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
     print(profiler.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60))
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

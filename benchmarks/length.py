@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generate import cpu_name
+from animdiff_cli.diffusion.device import cpu_name
 from benchmarks.load import status_bytes
 
 RESULTS = Path(__file__).parent / "results" / "length.jsonl"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generate import cpu_name
+from animdiff_cli.diffusion.device import cpu_name
 
 RESULTS = Path(__file__).parent / "results" / "load.jsonl"
 FOLDER = Path(".bench")

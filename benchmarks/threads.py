@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli.core.threads import CHOSEN, SPIN
-from benchmarks.generate import cpu_name
+from animdiff_cli.diffusion.device import cpu_name
 
 RESULTS = Path(__file__).parent / "results" / "threads.jsonl"
 WAITS: Mapping[str, Mapping[str, str]] = {"torch": {}, "ours": SPIN, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}

@@ -1,7 +1,10 @@
 """Choose the device and dtype of a render. The machine is probed once; the choice is a pure function."""
 
+import platform
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -86,3 +89,12 @@ def _fitting_dtype(machine: Machine, kind: DeviceKind) -> Literal["fp32", "fp16"
     if kind == "cpu":
         return "bf16" if machine.cpu_bf16 else "fp32"
     return "fp16"
+
+
+def cpu_name() -> str:
+    """Return the name of the processor: that of Linux, or what Python reports."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

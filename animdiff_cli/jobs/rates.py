@@ -1,7 +1,6 @@
 """How fast this machine has rendered: measured by every render, kept in a small file, read by a dry run."""
 
 import math
-import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 
 from animdiff_cli import paths
-from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.device import DevicePlan, cpu_name
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.untrusted import read_json
 
@@ -54,7 +53,7 @@ def machine_name(plan: DevicePlan) -> str:
     if plan.kind == "cuda":
         return f"cuda {torch.cuda.get_device_name(plan.index)}, {plan.dtype}"
     threads = f", {torch.get_num_threads()} threads" if plan.kind == "cpu" else ""
-    return f"{plan.kind} {_cpu_name()}{threads}, {plan.dtype}"
+    return f"{plan.kind} {cpu_name()}{threads}, {plan.dtype}"
 
 
 def best_rate(rates: Sequence[Rate], machine: str, frames: int, call_flops: float) -> Rate | None:
@@ -98,12 +97,3 @@ def _work(rate: Rate) -> tuple[object, ...]:
 
 def _file() -> Path:
     return paths.cache_dir() / "rates.json"
-
-
-def _cpu_name() -> str:
-    """Return the name of the processor: that of Linux, or what Python reports."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
