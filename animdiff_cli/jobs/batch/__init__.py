@@ -1,0 +1,1 @@
+"""Many renders from one file: planned as a whole, rendered once each."""
