@@ -3,7 +3,12 @@
 import torch
 from diffusers import UNet2DConditionModel
 
+from animdiff_cli.core.where import Timeline
+from animdiff_cli.diffusion.conditions import ClipContext
 from animdiff_cli.motion import MotionModule
+
+#: for conditions that ask nothing of the clip they are prepared for
+ANY_CLIP = ClipContext(Timeline(4, 8.0, 1), 1, torch.zeros(1, 4, 4, 8, 8), torch.device("cpu"))
 
 CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 LAYOUTS = {

@@ -21,6 +21,7 @@ from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import (
+    ClipContext,
     Condition,
     LoraCondition,
     MotionScaleCondition,
@@ -130,10 +131,11 @@ def sample_latents(
     calls = len(scheduler.timesteps)
     new_frames = config.num_frames - num_known
     timeline = replace(config.timeline, num_frames=new_frames, num_known=num_known, calls=calls)
-    conditions = encode_conditions(pipe, config, timeline)
+    text, others = text_conditions(pipe, config, timeline), other_conditions(pipe, config, timeline)
     latents_device = torch.device("cpu") if around else pipe.unet.device
-    with prepared(conditions, pipe.unet) as ready:
-        rows = 2 if config.has_guidance else 1
+    rows = 2 if config.has_guidance else 1
+    clip = ClipContext(timeline, rows, noise, latents_device, text)
+    with prepared([*text, *others], pipe.unet, clip) as ready:
         predict = unet_predictor(pipe.unet, ready, rows=rows, windows=inside, num_steps=calls)
         if config.has_guidance:
             predict = guided(predict, series(config.guidance_scale, timeline))
@@ -181,8 +183,8 @@ def _on_step_of_pass(
     on_step(number * total + done, passes * total, latents)
 
 
-def encode_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline | None = None) -> list[Condition]:
-    """Encode the prompt, and before it the negative prompt if guidance is on; add the conditions of `pipe`.
+def text_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline | None = None) -> list[Condition]:
+    """Encode the prompt, and before it the negative prompt if guidance is on.
 
     `timeline` counts the calls of the predictor; by default one per step.
     """
@@ -199,7 +201,12 @@ def encode_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline
         attached = plugged(pipe.unet)
         sizes = size_ids(config.height, config.width, attached.motion if attached else None)
         conditions.append(SdxlCondition(rows.pooled, sizes))
-    conditions += [LoraCondition(lora, series(lora.scale, timeline)) for lora in pipe.loras]
+    return conditions
+
+
+def other_conditions(pipe: Pipeline, config: GenerateConfig, timeline: Timeline) -> list[Condition]:
+    """Return the conditions of settings that may vary, and those of `pipe`."""
+    conditions: list[Condition] = [LoraCondition(lora, series(lora.scale, timeline)) for lora in pipe.loras]
     if config.motion_modules:
         scales = [parse_ref(text, scaled=True).scale for text in config.motion_modules]
         weights = [series(1.0 if scale is None else scale, timeline) for scale in scales]

@@ -4,16 +4,16 @@ A new way to run the UNet over a clip (context windows, guidance that varies by 
 here: it takes a predictor and returns one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from animdiff_cli.core.curves import Series
 from animdiff_cli.core.windows import Windows
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall, contributions
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
 
@@ -48,14 +48,13 @@ def unet_predictor(
 
     def predict(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
         num_frames = latents.shape[2]
-        call = UNetCall(latents, frames or range(num_frames), timestep, step, rows)
-        images = latents[0].transpose(0, 1)
-        batch = images if rows == 1 else torch.cat([images] * rows)
-        unet_kwargs = _merged(conditions, call)
+        of_step = windows.at(step, num_steps) if windows else ()
+        call = UNetCall(latents, frames or range(num_frames), timestep, step, rows, of_step)
+        batch = call.batch()
+        unet_kwargs = contributions(conditions, call)
         if (extra_channels := unet_kwargs.pop("extra_channels", None)) is not None:
             batch = torch.cat([batch, extra_channels], dim=1)
         attached = plugged(unet)
-        of_step = windows.at(step, num_steps) if windows else ()
         with attached.motion.frames(num_frames, of_step) if attached else nullcontext():
             output = unet(batch.to(unet.dtype), timestep, **unet_kwargs, return_dict=False)[0]
         predicted: Tensor = output.to(latents.dtype)
@@ -108,25 +107,3 @@ def windowed(
         return fused
 
     return predict_windows
-
-
-def _merged(conditions: Sequence[Condition], call: UNetCall) -> dict[str, Any]:
-    unet_kwargs: dict[str, Any] = {}
-    for condition in conditions:
-        for name, value in condition.contribute(call).items():
-            unet_kwargs[name] = _united(name, unet_kwargs[name], value) if name in unet_kwargs else value
-    return unet_kwargs
-
-
-def _united(name: str, first: Any, second: Any) -> Any:
-    """Unite two contributions to one argument. Raises `RuntimeError` where that has no meaning."""
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        both = first.keys() & second.keys()
-        return {**first, **second, **{key: _united(key, first[key], second[key]) for key in both}}
-    if name.endswith("_residual"):
-        return first + second
-    if name.endswith("_residuals") and len(first) == len(second):
-        return [one + other for one, other in zip(first, second, strict=True)]
-    if name == "extra_channels":
-        return torch.cat([first, second], dim=1)
-    raise RuntimeError(f"two conditions contribute `{name}` to one UNet call")

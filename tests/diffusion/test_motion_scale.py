@@ -8,6 +8,7 @@ from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import MotionScaleCondition, PromptCondition, prepared
 from animdiff_cli.diffusion.predictors import unet_predictor
 from animdiff_cli.motion import plug, plugged
+from tests.toy_networks import ANY_CLIP
 
 TIMESTEP = torch.tensor(500)
 CLIP = Timeline(num_frames=6, fps=8, steps=2)
@@ -26,7 +27,7 @@ def predict(unet, inputs, scale=None, frames=range(6), step=0):
     conditions = [PromptCondition(text, share_early_layers=True)]
     if scale is not None:
         conditions.append(MotionScaleCondition(series(scale, CLIP)))
-    with prepared(conditions, unet) as ready:
+    with prepared(conditions, unet, ANY_CLIP) as ready:
         return unet_predictor(unet, ready, rows=2)(latents[:, :, list(frames)], TIMESTEP, step, frames)
 
 

@@ -14,11 +14,12 @@ from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, prepared
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.noise import seeded_generator
-from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions
+from animdiff_cli.diffusion.pipeline import Pipeline, text_conditions
 from animdiff_cli.diffusion.predictors import guided, unet_predictor, windowed
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.motion import plug
+from tests.toy_networks import ANY_CLIP
 
 TIMESTEP = torch.tensor(500)
 
@@ -46,7 +47,7 @@ def plain(unet, latents, text):
 
 @torch.no_grad()
 def test_one_call_predicts_every_frame(unet, text, latents):
-    with prepared([PromptCondition(text[:1])], unet) as ready:
+    with prepared([PromptCondition(text[:1])], unet, ANY_CLIP) as ready:
         predicted = unet_predictor(unet, ready)(latents, TIMESTEP, 0)
     assert predicted.shape == latents.shape
     assert (predicted - plain(unet, latents, text[:1])).abs().max() < 1e-12
@@ -54,7 +55,7 @@ def test_one_call_predicts_every_frame(unet, text, latents):
 
 @torch.no_grad()
 def test_guidance_moves_away_from_the_unconditional_row(unet, text, latents):
-    with prepared([PromptCondition(text)], unet) as ready:
+    with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
         predicted = guided(unet_predictor(unet, ready, rows=2), Series((7.5,)))(latents, TIMESTEP, 0)
     noise_uncond, noise_text = (plain(unet, latents, row[None]) for row in text)
     assert (predicted - (noise_uncond + 7.5 * (noise_text - noise_uncond))).abs().max() < 1e-10
@@ -70,7 +71,7 @@ def test_guidance_varies_by_frame_and_by_step(unet, text, latents):
         by_frame = torch.tensor(values, dtype=torch.float64)[:, None, None]
         return noise_uncond + by_frame * (noise_text - noise_uncond)
 
-    with prepared([PromptCondition(text)], unet) as ready:
+    with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
         predict = unet_predictor(unet, ready, rows=2)
         by_frame = guided(predict, series(Curve.parse("0:0,5:10"), clip))
         by_step = guided(predict, series(Curve.parse("steps:0:9,1:0.5"), clip))
@@ -86,7 +87,7 @@ def test_some_frames_of_a_clip_are_a_clip_of_their_own(unet, make_motion, text, 
     """What a window of frames gives is what those frames give alone: nothing is fixed for the whole loop."""
     plug(unet, make_motion(unet))
     window = [1, 2, 4]
-    with prepared([PromptCondition(text[:1])], unet) as ready:
+    with prepared([PromptCondition(text[:1])], unet, ANY_CLIP) as ready:
         predict = unet_predictor(unet, ready)
         whole = predict(latents, TIMESTEP, 0)
         part = predict(latents[:, :, window], TIMESTEP, 0, window)
@@ -113,10 +114,10 @@ class Brighten(Condition):
 
 @torch.no_grad()
 def test_a_condition_contributes_to_the_frames_of_a_call(unet, text, latents):
-    with prepared([PromptCondition(text), Brighten(1.0)], unet) as ready:
+    with prepared([PromptCondition(text), Brighten(1.0)], unet, ANY_CLIP) as ready:
         predict = unet_predictor(unet, ready, rows=2)
         whole, odd = predict(latents, TIMESTEP, 0), predict(latents[:, :, 1:2], TIMESTEP, 0, [1])
-    with prepared([PromptCondition(text)], unet) as ready:
+    with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
         without = unet_predictor(unet, ready, rows=2)(latents, TIMESTEP, 0)
     changed = (whole - without).abs().amax(dim=(0, 1, 3, 4))
     assert (changed[::2] < 1e-12).all()
@@ -131,7 +132,7 @@ def test_a_condition_amends_the_latents_after_each_step(unet, text, latents):
         scheduler = make_scheduler("ddim")
         scheduler.set_timesteps(2)
         steps = []
-        with prepared([PromptCondition(text[:1])], unet) as ready:
+        with prepared([PromptCondition(text[:1])], unet, ANY_CLIP) as ready:
             denoise(
                 unet_predictor(unet, ready),
                 scheduler,
@@ -154,7 +155,7 @@ def test_windows_are_averaged(windows, unet, make_motion, text, latents):
     """The loop with windows around the UNet is the sum of single calls, each by hand, with guidance inside a window."""
     motion = plug(unet, make_motion(unet))
     steps, seen = 3, []
-    with prepared([PromptCondition(text)], unet) as ready:
+    with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
         inner = guided(unet_predictor(unet, ready, rows=2), Series((7.5,)))
         predict = windowed(inner, windows, steps, unet.device, on_window=lambda *progress: seen.append(progress))
         predicted = [predict(latents, TIMESTEP, step) for step in range(steps)]
@@ -185,7 +186,7 @@ def test_conditions_receive_the_clip_indices_of_a_window(unet, text, latents):
             calls.append(list(call.frames))
             return {}
 
-    with prepared([PromptCondition(text[:1]), Recorder()], unet) as ready:
+    with prepared([PromptCondition(text[:1]), Recorder()], unet, ANY_CLIP) as ready:
         predict = windowed(unet_predictor(unet, ready), Windows(6, 4, 1, 1, "looped"), 2, unet.device)
         predict(latents, TIMESTEP, 1)
         predict(latents, TIMESTEP, 0, [10, 11, 12, 13, 14, 15])
@@ -193,7 +194,7 @@ def test_conditions_receive_the_clip_indices_of_a_window(unet, text, latents):
 
 
 def test_two_conditions_must_not_contribute_the_same(unet, text, latents):
-    with prepared([PromptCondition(text[:1]), PromptCondition(text[:1])], unet) as ready:
+    with prepared([PromptCondition(text[:1]), PromptCondition(text[:1])], unet, ANY_CLIP) as ready:
         predict = unet_predictor(unet, ready)
         with pytest.raises(RuntimeError, match="two conditions contribute `encoder_hidden_states`"):
             predict(latents, TIMESTEP, 0)
@@ -207,7 +208,7 @@ def test_denoise_takes_one_clip():
 @torch.no_grad()
 def test_residuals_of_two_conditions_are_added(unet, text, latents):
     def predict(*strengths):
-        with prepared([PromptCondition(text[:1]), *map(Brighten, strengths)], unet) as ready:
+        with prepared([PromptCondition(text[:1]), *map(Brighten, strengths)], unet, ANY_CLIP) as ready:
             return unet_predictor(unet, ready)(latents, TIMESTEP, 0)
 
     assert (predict(0.25, 0.75) - predict(1.0)).abs().max() < 1e-12
@@ -220,7 +221,7 @@ class Cond(Condition):
         self.processor, self.channels, self.ends = processor, channels, []
 
     @contextmanager
-    def prepare(self, unet):
+    def prepare(self, unet, clip):
         if self.processor:
             unet.mid_block.attentions[0].transformer_blocks[0].attn2.processor = self.processor
         yield self
@@ -240,7 +241,7 @@ def test_the_prompt_is_repeated_for_processors_that_another_condition_installs(u
     expected = plain(unet, latents, text[:1])
     stock = AttnProcessor2_0()
     stock.__class__ = type("Foreign", (AttnProcessor2_0,), {})
-    with prepared([PromptCondition(text[:1]), Cond(stock)], unet) as ready:
+    with prepared([PromptCondition(text[:1]), Cond(stock)], unet, ANY_CLIP) as ready:
         assert not ready[0].is_shared
         assert (unet_predictor(unet, ready)(latents, TIMESTEP, 0) - expected).abs().max() < 1e-12
 
@@ -252,7 +253,7 @@ def test_extra_channels_are_appended_to_the_latents(unet, text, latents):
     wide.weight[:, :4], wide.bias[:] = narrow.weight, narrow.bias
     images = torch.cat([latents[0].transpose(0, 1), torch.ones(6, 1, 8, 8), torch.full((6, 1, 8, 8), 2.0)], dim=1)
     expected = unet(images.double(), TIMESTEP, encoder_hidden_states=text[:1].expand(6, -1, -1)).sample
-    with prepared([PromptCondition(text[:1]), Cond(channels=1.0), Cond(channels=2.0)], unet) as ready:
+    with prepared([PromptCondition(text[:1]), Cond(channels=1.0), Cond(channels=2.0)], unet, ANY_CLIP) as ready:
         predicted = unet_predictor(unet, ready)(latents, TIMESTEP, 0)
     assert (predicted[0].transpose(0, 1) - expected).abs().max() < 1e-12
 
@@ -261,7 +262,7 @@ def test_extra_channels_are_appended_to_the_latents(unet, text, latents):
 def test_amend_receives_the_timesteps(unet, text, latents):
     scheduler, condition = make_scheduler("ddim"), Cond()
     scheduler.set_timesteps(2)
-    with prepared([PromptCondition(text[:1])], unet) as ready:
+    with prepared([PromptCondition(text[:1])], unet, ANY_CLIP) as ready:
         denoise(unet_predictor(unet, ready), scheduler, latents, generator=seeded_generator(0), conditions=[condition])
     first, last = scheduler.timesteps.tolist()
     assert condition.ends == [(0, first, last), (1, last, None)]
@@ -271,4 +272,4 @@ def test_amend_receives_the_timesteps(unet, text, latents):
 def test_early_layers_are_shared_only_if_every_condition_allows_it(conditions, unet, text):
     pipe = Pipeline(unet, None, lambda prompt, **_: PromptEmbeds(text[:1]), conditions=conditions)
     config = GenerateConfig(prompt="a fox", model="toy", seed=0)
-    assert encode_conditions(pipe, config)[0].share_early_layers is (not conditions)
+    assert text_conditions(pipe, config)[0].share_early_layers is (not conditions)

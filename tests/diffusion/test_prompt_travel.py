@@ -10,11 +10,12 @@ from animdiff_cli.core.curves import Blend, TextTrack
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import PromptCondition, PromptTravelCondition, SdxlCondition, prepared
 from animdiff_cli.diffusion.frame_texts import FrameTexts, frame_texts, held
-from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions
+from animdiff_cli.diffusion.pipeline import Pipeline, text_conditions
 from animdiff_cli.diffusion.predictors import unet_predictor
 from animdiff_cli.diffusion.prompt_rows import encode_rows
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds
 from animdiff_cli.motion import plug
+from tests.toy_networks import ANY_CLIP
 
 FRAMES = 6
 ROWS = [
@@ -67,7 +68,7 @@ def test_mixed_keys_and_values_equal_projecting_every_text(make_unet, layout, in
     with torch.no_grad():
         images = latents[0].transpose(0, 1)
         expected = unet(torch.cat([images, images]), 500, plain(texts, frames, interpolation)).sample
-        with prepared([condition], unet) as ready:
+        with prepared([condition], unet, ANY_CLIP) as ready:
             ours = unet_predictor(unet, ready, rows=2)(latents, torch.tensor(500), 0, frames)
     assert (ours.transpose(1, 2).flatten(0, 1) - expected).abs().max() < 1e-10
 
@@ -89,7 +90,7 @@ def test_text_is_projected_once_for_all_frames_and_windows(make_unet, texts):
     )
     condition = PromptTravelCondition(frame_texts(texts, ROWS))
     latents = torch.zeros(1, 4, 3, 8, 8, dtype=torch.float64)
-    with torch.no_grad(), prepared([condition], unet) as ready:
+    with torch.no_grad(), prepared([condition], unet, ANY_CLIP) as ready:
         for frames in ([0, 1, 2], [3, 4, 5], [2, 3, 4]):
             unet_predictor(unet, ready, rows=2)(latents, torch.tensor(500), 0, frames)
     assert shapes == [(3, 7)]
@@ -107,7 +108,7 @@ def test_processors_that_cannot_mix_get_a_text_per_frame(make_unet, texts):
 
     attention.processor = Foreign()
     latents = torch.zeros(1, 4, 2, 8, 8, dtype=torch.float64)
-    with torch.no_grad(), prepared([PromptTravelCondition(frame_texts(texts, ROWS, "slerp"))], unet) as ready:
+    with torch.no_grad(), prepared([PromptTravelCondition(frame_texts(texts, ROWS, "slerp"))], unet, ANY_CLIP) as ready:
         unet_predictor(unet, ready, rows=2)(latents, torch.tensor(500), 0, [1, 4])
     assert (seen[0] - plain(texts, [1, 4], "slerp")).abs().max() < 1e-5
 
@@ -120,7 +121,7 @@ def test_frames_of_one_text_equal_the_prompt_that_does_not_change(make_unet, mak
     latents = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     results = []
     for condition in (PromptCondition(texts[:2], True), PromptTravelCondition(frame_texts(texts, still), True)):
-        with torch.no_grad(), prepared([condition], unet) as ready:
+        with torch.no_grad(), prepared([condition], unet, ANY_CLIP) as ready:
             results.append(unet_predictor(unet, ready, rows=2)(latents, torch.tensor(500), 0))
     assert (results[0] - results[1]).abs().max() < 1e-5
 
@@ -181,7 +182,7 @@ def test_without_guidance_there_is_one_row():
 def test_sdxl_has_a_pooled_text_per_frame(make_unet):
     unet = make_unet("sdxl")
     pipe = Pipeline(unet, None, lambda prompt, clip_skip, syntax: encode(prompt))
-    conditions = encode_conditions(pipe, config(prompt={"0": "a", "4": "abcde"}))
+    conditions = text_conditions(pipe, config(prompt={"0": "a", "4": "abcde"}))
     (sdxl,) = [condition for condition in conditions if isinstance(condition, SdxlCondition)]
     call = type("Call", (), {"frames": [0, 2]})()
     added = sdxl.contribute(call)["added_cond_kwargs"]

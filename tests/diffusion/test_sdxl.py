@@ -13,7 +13,7 @@ from animdiff_cli.diffusion.build import check_model, load_components
 from animdiff_cli.diffusion.conditions import size_ids
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
-from animdiff_cli.diffusion.pipeline import Pipeline, encode_conditions, sample_latents
+from animdiff_cli.diffusion.pipeline import Pipeline, sample_latents, text_conditions
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.errors import IntegrityError, UsageError
@@ -176,12 +176,12 @@ def adapter_of(motion):
 
 
 def test_an_empty_negative_prompt_is_zeros_where_the_model_was_trained_so(exact):
-    text, sdxl = encode_conditions(pipeline_of(exact), config_of(negative=""))
+    text, sdxl = text_conditions(pipeline_of(exact), config_of(negative=""))
     assert not text.embeds[0].any()
     assert not sdxl.pooled[0].any()
     assert text.embeds[1].any()
     assert sdxl.pooled[1].any()
-    text, sdxl = encode_conditions(pipeline_of(exact), config_of(negative="blur"))
+    text, sdxl = text_conditions(pipeline_of(exact), config_of(negative="blur"))
     assert text.embeds[0].any()
 
 
@@ -255,9 +255,9 @@ def test_each_encoder_of_sdxl_keeps_its_own_mean(exact):
 
 def test_the_negative_prompt_is_padded_to_the_length_of_the_prompt(exact):
     config = config_of(negative="blur").model_copy(update={"prompt": "a fox BREAK snow"})
-    condition, sdxl = encode_conditions(pipeline_of(exact), config)
+    condition, sdxl = text_conditions(pipeline_of(exact), config)
     assert condition.embeds.shape[:2] == (2, 154)
     assert torch.equal(condition.embeds[:1, 77:], encode_prompt(exact, "").embeds)
     assert torch.equal(sdxl.pooled[:1], encode_prompt(exact, "blur").pooled)
     without = config_of().model_copy(update={"prompt": "a fox BREAK snow"})
-    assert not encode_conditions(pipeline_of(exact), without)[0].embeds[0].any()
+    assert not text_conditions(pipeline_of(exact), without)[0].embeds[0].any()

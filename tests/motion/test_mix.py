@@ -14,6 +14,7 @@ from animdiff_cli.diffusion.conditions import (
 from animdiff_cli.diffusion.predictors import unet_predictor
 from animdiff_cli.motion import plug, plugged, unplug
 from animdiff_cli.motion.mix import mix
+from tests.toy_networks import ANY_CLIP
 
 CLIP = Timeline(num_frames=5, fps=8, steps=2)
 TIMESTEP = torch.tensor(500)
@@ -29,7 +30,7 @@ def inputs():
 @torch.no_grad()
 def predict(unet, inputs, *conditions, frames=range(5)):
     latents, text = inputs
-    with prepared([PromptCondition(text), *conditions], unet) as ready:
+    with prepared([PromptCondition(text), *conditions], unet, ANY_CLIP) as ready:
         return unet_predictor(unet, ready, rows=2)(latents[:, :, list(frames)], TIMESTEP, 0, frames)
 
 

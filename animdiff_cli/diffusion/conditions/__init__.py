@@ -1,6 +1,13 @@
 """Conditions: what steers a clip. One file per kind, each a `Condition`."""
 
-from animdiff_cli.diffusion.conditions.condition import Condition, StepEnd, UNetCall, prepared
+from animdiff_cli.diffusion.conditions.condition import (
+    ClipContext,
+    Condition,
+    StepEnd,
+    UNetCall,
+    contributions,
+    prepared,
+)
 from animdiff_cli.diffusion.conditions.known_frames import KnownFrames
 from animdiff_cli.diffusion.conditions.lora import LoraCondition
 from animdiff_cli.diffusion.conditions.motion_scale import MotionScaleCondition
@@ -10,6 +17,7 @@ from animdiff_cli.diffusion.conditions.prompt_travel import PromptTravelConditio
 from animdiff_cli.diffusion.conditions.sdxl import SdxlCondition, size_ids
 
 __all__ = [
+    "ClipContext",
     "Condition",
     "KnownFrames",
     "LoraCondition",
@@ -20,6 +28,7 @@ __all__ = [
     "SdxlCondition",
     "StepEnd",
     "UNetCall",
+    "contributions",
     "prepared",
     "size_ids",
 ]

@@ -5,9 +5,23 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
+from animdiff_cli.core.where import Timeline
+from animdiff_cli.core.windows import WeightedWindow
 from animdiff_cli.motion.unet import UNet
+
+
+@dataclass(frozen=True, slots=True)
+class ClipContext:
+    """The clip that conditions are prepared for."""
+
+    timeline: Timeline  # new and known frames, frames per second, steps, calls of the predictor, loop
+    rows: int  # 1, or 2 with classifier-free guidance
+    noise: Tensor  # of the first pass: float32 of unit variance, [1, 4, F, h, w], on the CPU; F counts known frames too
+    device: torch.device  # of the latents: that of the UNet, or the CPU if windows are around the UNet
+    text: "Sequence[Condition]" = ()  # the prompt, for conditions that prepare it for a network of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +37,12 @@ class UNetCall:
     timestep: Tensor
     step: int  # from 0
     rows: int
+    windows: Sequence[WeightedWindow] = ()  # of the temporal transformers, if they are inside this call
+
+    def batch(self) -> Tensor:
+        """Return the images of the call without extra channels, [rows*F, 4, h, w]."""
+        images = self.latents[0].transpose(0, 1)
+        return images if self.rows == 1 else torch.cat([images] * self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +61,7 @@ class Condition:
     #: both rows of guidance are equal up to the first cross-attention, so layers before it may be computed once
     keeps_rows_equal: ClassVar[bool] = False
 
-    def prepare(self, unet: UNet) -> AbstractContextManager["Condition"]:
+    def prepare(self, unet: UNet, clip: ClipContext) -> AbstractContextManager["Condition"]:
         """Enter the clip: load, encode or install what the whole clip needs. Undo it at the end of the context.
 
         Returns a context whose value is the condition to use inside it.
@@ -66,11 +86,34 @@ class Condition:
 
 
 @contextmanager
-def prepared(conditions: Sequence[Condition], unet: UNet) -> Iterator[list[Condition]]:
+def prepared(conditions: Sequence[Condition], unet: UNet, clip: ClipContext) -> Iterator[list[Condition]]:
     """Prepare all conditions for one clip, the last one first; undo it at the end.
 
     The prompt, which comes first, is prepared last: it sees the attention processors that others installed.
     """
     with ExitStack() as stack:
-        ready = [stack.enter_context(condition.prepare(unet)) for condition in reversed(conditions)]
+        ready = [stack.enter_context(condition.prepare(unet, clip)) for condition in reversed(conditions)]
         yield ready[::-1]
+
+
+def contributions(conditions: Sequence[Condition], call: UNetCall) -> dict[str, Any]:
+    """Unite what the conditions contribute to one call."""
+    unet_kwargs: dict[str, Any] = {}
+    for condition in conditions:
+        for name, value in condition.contribute(call).items():
+            unet_kwargs[name] = _united(name, unet_kwargs[name], value) if name in unet_kwargs else value
+    return unet_kwargs
+
+
+def _united(name: str, first: Any, second: Any) -> Any:
+    """Unite two contributions to one argument. Raises `RuntimeError` where that has no meaning."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        both = first.keys() & second.keys()
+        return {**first, **second, **{key: _united(key, first[key], second[key]) for key in both}}
+    if name.endswith("_residual"):
+        return first + second
+    if name.endswith("_residuals") and len(first) == len(second):
+        return [one + other for one, other in zip(first, second, strict=True)]
+    if name == "extra_channels":
+        return torch.cat([first, second], dim=1)
+    raise RuntimeError(f"two conditions contribute `{name}` to one UNet call")

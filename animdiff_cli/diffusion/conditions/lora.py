@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from animdiff_cli.core.curves import Series
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall
 from animdiff_cli.motion.beside import BesideLora, BesideState, applied_beside
 from animdiff_cli.motion.plug import plugged
 from animdiff_cli.motion.unet import UNet
@@ -23,7 +23,7 @@ class LoraCondition(Condition):
     state: BesideState | None = None  # set by `prepare`
 
     @contextmanager
-    def prepare(self, unet: UNet) -> Iterator["LoraCondition"]:
+    def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["LoraCondition"]:
         """Hook the layers that the LoRA changes."""
         attached = plugged(unet)
         network = attached.motion if self.lora.in_motion and attached else unet

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from animdiff_cli.core.curves import Series
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall
 from animdiff_cli.motion.module import PlugState
 from animdiff_cli.motion.plug import plugged
 from animdiff_cli.motion.unet import UNet
@@ -22,7 +22,7 @@ class MotionScaleCondition(Condition):
     state: PlugState | None = None  # set by `prepare`
 
     @contextmanager
-    def prepare(self, unet: UNet) -> Iterator["MotionScaleCondition"]:
+    def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["MotionScaleCondition"]:
         """Find the motion module. At the end its contribution is unscaled again."""
         attached = plugged(unet)
         if attached is None:

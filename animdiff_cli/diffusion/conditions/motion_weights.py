@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from animdiff_cli.core.curves import Series
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall
 from animdiff_cli.motion.module import PlugState
 from animdiff_cli.motion.plug import plugged
 from animdiff_cli.motion.unet import UNet
@@ -22,7 +22,7 @@ class MotionWeightsCondition(Condition):
     state: PlugState | None = None  # set by `prepare`
 
     @contextmanager
-    def prepare(self, unet: UNet) -> Iterator["MotionWeightsCondition"]:
+    def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["MotionWeightsCondition"]:
         """Find the modules."""
         attached = plugged(unet)
         yield replace(self, state=attached.motion.state) if attached else self

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall
 from animdiff_cli.diffusion.cross_attention import cached_text
 from animdiff_cli.diffusion.shared_cfg import shared_cfg
 from animdiff_cli.motion.unet import UNet
@@ -24,7 +24,7 @@ class PromptCondition(Condition):
     is_shared: bool = False  # the UNet takes one text for all frames; set by `prepare`
 
     @contextmanager
-    def prepare(self, unet: UNet) -> Iterator["PromptCondition"]:
+    def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["PromptCondition"]:
         """Project the text to keys and values once, and share the layers before it between both halves of guidance."""
         halves = shared_cfg(unet) if self.share_early_layers and len(self.embeds) == 2 else nullcontext()
         with cached_text(unet) as is_shared, halves:

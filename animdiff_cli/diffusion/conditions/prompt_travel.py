@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall
 from animdiff_cli.diffusion.cross_attention import Mixing, cached_text
 from animdiff_cli.diffusion.frame_texts import FrameTexts
 from animdiff_cli.diffusion.shared_cfg import shared_cfg
@@ -28,7 +28,7 @@ class PromptTravelCondition(Condition):
     mixing: Mixing | None = None  # where the UNet's processors read the mix of a call; set by `prepare`
 
     @contextmanager
-    def prepare(self, unet: UNet) -> Iterator["PromptTravelCondition"]:
+    def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["PromptTravelCondition"]:
         """Project the texts to keys and values once, and share the layers before them between both halves."""
         halves = shared_cfg(unet) if self.share_early_layers and self.frames.pair.shape[1] == 2 else nullcontext()
         mixing = Mixing()
