@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     conditions = [parse_condition(text, arguments.frames, arguments.clips) for text in arguments.conditions]
     report: dict[str, Any] = {"classifier": asdict(accuracy), "conditions": {}}
     for condition in conditions:
-        flags = {"model": "pocket", "steps": arguments.steps, **condition.flags}
+        flags = {"model": "pocket", "steps": arguments.steps, "num_frames": condition.frames, **condition.flags}
         render = ClipRenderer(flags, arguments.device, arguments.work / "renders")
         clips = []
         for number, (scene, prompt) in enumerate(asked(condition.clips, arguments.kinds, arguments.seed)):
