@@ -15,7 +15,7 @@ from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import (
     ConfigOpt,
     DeviceOpt,
-    JsonOpt,
+    EventsOpt,
     ModelOpt,
     PresetOpt,
     QuietOpt,
@@ -91,7 +91,7 @@ def generate(
     dry_run: opt.DryRunOpt = False,
     probe: opt.ProbeOpt = False,
     context_show: opt.ContextShowOpt = False,
-    json_: JsonOpt = False,
+    json_: EventsOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Render clips and print the path of each file.
@@ -101,7 +101,8 @@ def generate(
     began = time.monotonic()
     from animdiff_cli.config.load import flag_names
 
-    options = text.read_prompt_options(prompt or [], prompt_at or [], negative_at or [], prompt_file, wildcards)
+    prompts = text.read_prompts(prompt or [], prompt_file)
+    options = text.read_prompt_options(prompt_at or [], negative_at or [], prompt_file, wildcards)
     given = given_flags(ctx, flag_names())
     given.pop("motion_module", None)
     given.pop("motion_modules", None)
@@ -121,7 +122,7 @@ def generate(
         quiet=quiet,
         as_json=json_,
     )
-    jobs = {"prompts": prompt or [], "seeds": seed or [], "repeat": repeat, "options": options}
+    jobs = {"prompts": prompts, "seeds": seed or [], "repeat": repeat, "options": options}
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     if context_show:
         print_windows(plan, as_json=json_)
@@ -134,7 +135,7 @@ def generate(
 
         is_done = rendered_before(plan)
     outputs = choose_output_paths(plan.configs, output, format or [], overwrite=overwrite, is_done=is_done)
-    plan, outputs = without_done(plan, outputs, quiet=quiet, as_json=json_)
+    plan, outputs, numbers = without_done(plan, outputs, quiet=quiet, as_json=json_)
     if not plan.configs:
         return
     if dry_run or probe:
@@ -144,7 +145,7 @@ def generate(
         print_plan(plan, outputs, online=bool(fetch), planning_seconds=seconds, as_json=json_, quiet=quiet)
         return
     with show_progress(quiet=quiet) as emit:
-        render_clips(plan, outputs, emit, quiet=quiet, as_json=json_)
+        render_clips(plan, outputs, numbers, emit, quiet=quiet, as_json=json_)
 
 
 def _motion_modules(refs: list[str]) -> dict[str, object]:

@@ -37,6 +37,10 @@ ModelOpt = Annotated[
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout, errors as JSON on stderr.", rich_help_panel=GENERAL)
 ]
+EventsOpt = Annotated[
+    bool,
+    typer.Option("--json", help="Print events as JSON Lines on stdout, errors on stderr.", rich_help_panel=GENERAL),
+]
 QuietOpt = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only data: no progress, no notes.", rich_help_panel=GENERAL)
 ]

@@ -18,6 +18,8 @@ from animdiff_cli.errors import AnimdiffError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from animdiff_cli.core.event_records import EmitRecord
+
 
 def print_out(*lines: object) -> None:
     """Print lines to stdout."""
@@ -104,6 +106,17 @@ def print_json(record: Mapping[str, Any]) -> None:
     """Print one object on one line, so that several are JSON Lines."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json_line(record, ascii_only=not is_utf8), flush=True)
+
+
+def print_record(*, quiet: bool) -> "EmitRecord":
+    """Return a function that prints event records as JSON Lines. `quiet`: only those that say how a clip ended."""
+    from animdiff_cli.core.event_records import RESULTS  # pydantic is slow to import
+
+    def write(record: Mapping[str, Any]) -> None:
+        if not quiet or record["event"] in RESULTS:
+            print_json(record)
+
+    return write
 
 
 def _one_line(message: str) -> str:

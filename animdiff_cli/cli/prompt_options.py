@@ -1,10 +1,10 @@
 """Options of prompts: texts, their notation, and how they change over a clip."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from animdiff_cli.cli.options import PROMPT, option
+from animdiff_cli.cli.stdin import read_stdin
 from animdiff_cli.core.choices import PromptInterpolation, PromptSyntax
 from animdiff_cli.errors import UsageError
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 PromptOpt = Annotated[
     list[str] | None,
-    option("--prompt", "-p", help="Text prompt. Repeatable.", panel=PROMPT, metavar="<text>"),
+    option(
+        "--prompt",
+        "-p",
+        help="Text prompt. Repeatable. - reads prompts from stdin, one a line.",
+        panel=PROMPT,
+        metavar="<text>",
+    ),
 ]
 NegativeOpt = Annotated[str | None, option("--negative", "-n", help="Negative prompt.", panel=PROMPT, metavar="<text>")]
 PromptAtOpt = Annotated[
@@ -67,37 +73,40 @@ PromptSyntaxOpt = Annotated[
 ]
 
 
+def read_prompts(prompts: list[str], prompt_file: str | None) -> list[str]:
+    """Replace `-` by the lines of stdin, without empty ones. Raises `UsageError`, also for an empty prompt."""
+    for prompt in prompts:
+        if not prompt.strip():  # often an unset shell variable
+            raise UsageError("--prompt is empty", hint="to render without a prompt, type `--set prompt=`")
+    reads_stdin = [prompt.strip() == "-" for prompt in prompts]
+    if not any(reads_stdin):
+        return prompts
+    if sum(reads_stdin) > 1 or prompt_file == "-":
+        raise UsageError("stdin can be read only once", hint="write `-` once")
+    example = "animdiff generate --prompt - < prompts.txt"
+    lines = [line.strip() for line in read_stdin(example).split("\n") if line.strip()]
+    if not lines:
+        raise UsageError("stdin has no prompts", hint=f"write one prompt a line: `{example}`")
+    return [text for prompt in prompts for text in (lines if prompt.strip() == "-" else [prompt])]
+
+
 def read_prompt_options(
-    prompts: list[str], prompt_at: list[str], negative_at: list[str], prompt_file: str | None, wildcards: Path | None
+    prompt_at: list[str], negative_at: list[str], prompt_file: str | None, wildcards: Path | None
 ) -> "PromptOptions":
-    """Check prompts and read what is added to them. Raises `UsageError`, or `NotFound` for a missing file."""
+    """Read what is added to prompts. Raises `UsageError`, or `NotFound` for a missing file."""
     from animdiff_cli.core.prompt_travel import Travel, parse_keys
     from animdiff_cli.jobs.prompts import PromptOptions
 
-    _check_prompts(prompts)
     if prompt_at and prompt_file:
         raise UsageError("--prompt-at and --prompt-file cannot be combined", hint="write the texts into the file")
     travel = _read_file(prompt_file) if prompt_file else Travel(parse_keys(prompt_at, "--prompt-at"))
     return PromptOptions(travel, Travel(parse_keys(negative_at, "--negative-at")), wildcards, needs_wildcards=True)
 
 
-def _check_prompts(prompts: list[str]) -> None:
-    """Raise `UsageError` for an empty prompt, which is often an unset shell variable, and for `-`."""
-    for prompt in prompts:
-        if not prompt.strip():
-            raise UsageError("--prompt is empty", hint="to render without a prompt, type `--set prompt=`")
-        if prompt.strip() == "-":
-            raise UsageError("--prompt does not read stdin", hint="type `--prompt-file -`")
-
-
 def _read_file(name: str) -> "Travel":
     from animdiff_cli.config.yamlfile import read_text_file
     from animdiff_cli.core.prompt_travel import parse_prompt_file
 
-    if name != "-":
-        return parse_prompt_file(read_text_file(Path(name)), name)
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"stdin is not text: {error}", hint="write it in UTF-8") from error
-    return parse_prompt_file(text, "stdin")
+    if name == "-":
+        return parse_prompt_file(read_stdin("animdiff generate --prompt-file - < prompts.txt"), "stdin")
+    return parse_prompt_file(read_text_file(Path(name)), name)

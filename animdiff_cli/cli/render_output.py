@@ -5,33 +5,37 @@ from typing import TYPE_CHECKING
 
 from animdiff_cli.cli.cost_output import cost_lines, cost_record
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
-from animdiff_cli.cli.out import print_err, print_json, print_paths, print_summary
+from animdiff_cli.cli.out import print_err, print_json, print_paths, print_record, print_summary
 from animdiff_cli.core.text import counted
 
 if TYPE_CHECKING:
     from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.output_paths import OutputPaths
-    from animdiff_cli.jobs.render import FinishedClip
     from animdiff_cli.jobs.render_plan import RenderPlan
 
 
 def without_done(
     plan: "RenderPlan", outputs: "OutputPaths", *, quiet: bool, as_json: bool
-) -> "tuple[RenderPlan, OutputPaths]":
-    """Print the files that exist already, and return the plan of the clips that are left."""
-    done = [(config, files) for config, files in zip(plan.configs, outputs.done, strict=True) if files]
-    for config, files in done:
+) -> "tuple[RenderPlan, OutputPaths, list[str]]":
+    """Print the files that exist already, and return the plan of the clips that are left, with the number of each."""
+    from animdiff_cli.core.event_records import SkippedRecord
+    from animdiff_cli.jobs.recipe import recorded_settings
+
+    numbers = [str(number) for number in range(1, len(plan.configs) + 1)]
+    done = [clip for clip in zip(numbers, plan.configs, outputs.done, strict=True) if clip[2]]
+    for number, config, files in done:
         paths = {format: str(path) for format, path in files.items()}
         if as_json:
-            print_json({"outputs": paths, "skipped": True, "config": config.model_dump(mode="json")})
+            print_json(SkippedRecord(job=number, outputs=paths, config=recorded_settings(config)).record())
         else:
             print_paths(*paths.values())
     if done and not quiet:
         print_err(_exist_already(outputs))
-    left = [(config, files) for config, files in zip(plan.configs, outputs.files, strict=True) if files]
+    left = [clip for clip in zip(numbers, plan.configs, outputs.files, strict=True) if clip[2]]
     return (
-        replace(plan, configs=tuple(config for config, _ in left)),
-        replace(outputs, files=tuple(files for _, files in left), done=()),
+        replace(plan, configs=tuple(config for _, config, _ in left)),
+        replace(outputs, files=tuple(files for _, _, files in left), done=()),
+        [number for number, _, _ in left],
     )
 
 
@@ -43,15 +47,27 @@ def _exist_already(outputs: "OutputPaths") -> str:
     return f"{line}, and some formats of {counted(partial, 'clip')}" if partial else line
 
 
-def render_clips(plan: "RenderPlan", outputs: "OutputPaths", emit: "Emit", *, quiet: bool, as_json: bool) -> None:
-    """Render a plan and print every clip when its files are written. Ctrl-C reports what is kept."""
+def render_clips(
+    plan: "RenderPlan", outputs: "OutputPaths", numbers: list[str], emit: "Emit", *, quiet: bool, as_json: bool
+) -> None:
+    """Render a plan and print every clip when its files are written, or all events as JSON.
+
+    `numbers` identifies the clips in the events. `quiet` leaves only the events that say how a clip ended. Ctrl-C
+    reports what is kept.
+    """
     from animdiff_cli.jobs.render import render_to_files
+    from animdiff_cli.jobs.render_stream import render_with_records
 
     kept = 0
+    if as_json:
+        clips = render_with_records(plan, outputs, numbers, emit, print_record(quiet=quiet))
+    else:
+        clips = render_to_files(plan, outputs, emit)
     try:
-        for clip in render_to_files(plan, outputs, emit):
+        for clip in clips:
             kept += 1
-            _print_clip(clip, as_json=as_json)
+            if not as_json:
+                print_paths(*clip.files.values())
     except KeyboardInterrupt:
         if not quiet:
             print_err(*_interrupted(kept, plan))
@@ -64,14 +80,6 @@ def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
     if kept and not plan.seeds_drawn:
         lines.append("hint: to render the rest, run the same command with `--skip-existing`")
     return lines
-
-
-def _print_clip(clip: "FinishedClip", *, as_json: bool) -> None:
-    paths = {format: str(path) for format, path in clip.files.items()}
-    if as_json:
-        print_json({"outputs": paths, "seconds": round(clip.seconds, 2), "notes": clip.notes, **clip.recipe})
-    else:
-        print_paths(*paths.values())
 
 
 def print_plan(

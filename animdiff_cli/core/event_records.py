@@ -27,13 +27,14 @@ SECONDS_PER_STEP_RECORD = 1.0
 Outputs = Annotated[Mapping[str, str], Field(description="Path of each file, by format.")]
 
 
-def _require_keys_of_all(schema: dict[str, Any]) -> None:
-    """Mark `event`, `version` and `job` as required: every record has them."""
+def _publish(schema: dict[str, Any]) -> None:
+    """Require `event`, `version` and `job`, which every record has, and allow keys that a later version may add."""
+    schema.pop("additionalProperties")
     schema["required"] = list(dict.fromkeys(("event", "version", "job", *schema.get("required", ()))))
 
 
 class _EventRecord(BaseModel):
-    model_config = ConfigDict(frozen=True, json_schema_extra=_require_keys_of_all)
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_publish)
 
     event: str
     version: Literal[1] = Field(VERSION, description="Version of these records.")
@@ -136,7 +137,7 @@ class InterruptedRecord(_EventRecord):
 
 
 class SkippedRecord(_EventRecord):
-    """A clip was rendered by an earlier command. Its files are complete."""
+    """Files of an earlier command are complete. If the clip lacks other formats, it is queued for those."""
 
     event: Literal["skipped"] = "skipped"
     outputs: Outputs

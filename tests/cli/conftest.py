@@ -1,5 +1,7 @@
 """The command line as a person meets it: an empty folder, no settings of their own."""
 
+import importlib.resources
+import json
 import os
 import signal
 import sys
@@ -7,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from diffusers import UNet2DConditionModel
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
+from animdiff_cli import core
 from animdiff_cli.cli import app
 
+SCHEMA = importlib.resources.files(core) / "events.schema.json"
 CONSOLE_SCRIPT = Path(sys.executable).with_name("animdiff")
 
 
@@ -39,6 +44,20 @@ def animdiff(here):
         return CliRunner().invoke(app, [str(word) for word in words], prog_name="animdiff")
 
     return call
+
+
+@pytest.fixture
+def records():
+    """Return the records of an event stream; `events`: only those. Each one matches the published JSON Schema."""
+    schema = Draft202012Validator(json.loads(SCHEMA.read_text()))
+
+    def read(result, *events):
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        for record in found:
+            schema.validate(record)
+        return [record for record in found if not events or record["event"] in events]
+
+    return read
 
 
 @pytest.fixture

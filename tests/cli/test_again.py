@@ -57,7 +57,7 @@ def test_several_seeds_of_an_old_clip(animdiff, fox):
     assert [(config["seed"], config["scheduler"]) for config in configs] == [(1, "euler-a"), (2, "euler-a")]
 
 
-def test_weights_that_changed_since_are_named(animdiff, fox, toy_motion_file, toy_model, here):
+def test_weights_that_changed_since_are_named(animdiff, fox, toy_motion_file, toy_model, here, records):
     weights = load_file(toy_motion_file)
     recipe = read_recipe(fox)
     moved = here / "moved"
@@ -69,7 +69,7 @@ def test_weights_that_changed_since_are_named(animdiff, fox, toy_motion_file, to
     (here / "edited.json").write_text(json.dumps(recipe))
     result = animdiff("generate", "--from", "edited.json", "-o", "new.gif", "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["notes"] == [
+    assert records(result, "done")[0]["notes"] == [
         f"{name} is not the file the clip was rendered with: frames will differ"
         for name in ("model/unet/diffusion_pytorch_model.safetensors", "motion_module/toy_mm.safetensors")
     ]

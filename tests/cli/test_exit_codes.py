@@ -61,7 +61,7 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--free-init", 2, "--set", "rescale_betas_zero_snr=true", "--set", "prediction_type=v_prediction"], "--free"),
         (["--prompt", "\udcff"], "UTF-8"),
         (["--prompt", " "], "--set prompt="),
-        (["--prompt", "-"], "--prompt-file -"),
+        (["--prompt", "-"], "--prompt - < prompts.txt"),
         (["--output", "-"], "name a file"),
         (["--output", ""], "name a file"),
         (["--guidance-scale", "0:1,40:2"], "`100%` for the last frame"),

@@ -124,8 +124,8 @@ def test_python_api_fetches_and_emits_events(hub):
     assert {event.name for event in events if isinstance(event, Downloaded)} == {"tiny", "mm.safetensors"}
 
 
-def test_fetches_an_embedding_named_in_the_prompt(run, hub):
-    plain, named = (json.loads(run("--json", "-n", text).stdout) for text in ("", "ugly, embedding:mood"))
+def test_fetches_an_embedding_named_in_the_prompt(run, hub, records):
+    (plain,), (named,) = (records(run("--json", "-n", text), "done") for text in ("", "ugly, embedding:mood"))
     assert plain["config"]["embeddings"] == []
     assert named["config"]["embeddings"] == ["mood"]
     assert list(named["weights"]["embeddings"]) == ["mood.safetensors"]

@@ -140,16 +140,16 @@ def test_a_window_that_is_too_long_is_refused_before_the_image_model_loads(animd
     assert files() == []
 
 
-def test_the_prompt_may_be_of_any_script(animdiff, toy, here):
+def test_the_prompt_may_be_of_any_script(animdiff, toy, here, records):
     result = animdiff(*toy, "--prompt", "狐狸 🦊 «crème»", "-o", "fox.gif", "--json")
-    assert json.loads(result.stdout)["config"]["prompt"] == "狐狸 🦊 «crème»"
+    assert records(result, "done")[0]["config"]["prompt"] == "狐狸 🦊 «crème»"
     assert read_recipe(here / "fox.gif")["config"]["prompt"] == "狐狸 🦊 «crème»"
 
 
 @pytest.mark.parametrize("scheduler", ["euler-a", "heun"])
-def test_a_sampler_can_be_named(animdiff, toy, scheduler):
+def test_a_sampler_can_be_named(animdiff, toy, scheduler, records):
     result = animdiff(*toy, "--prompt", "a fox", "--scheduler", scheduler, "--json")
-    assert json.loads(result.stdout)["config"]["scheduler"] == scheduler
+    assert records(result, "done")[0]["config"]["scheduler"] == scheduler
 
 
 def test_syntax_of_other_programs_is_noted_in_a_dry_run_and_in_a_render(animdiff, toy):

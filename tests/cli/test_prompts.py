@@ -92,7 +92,6 @@ def test_a_clip_that_travels_is_rendered_again_from_its_recipe(animdiff, toy, he
         (["-p", "a {b|c}", "--wildcards", "."], 2, "`--wildcards` has no effect"),
         (["-p", "__b__", "--wildcards", ".", "--prompt-syntax", "plain"], 2, "`--wildcards` has no effect"),
         (["-p", "a", "--negative", "__b__", "--wildcards", "."], 3, "no file for the wildcard `__b__`"),
-        (["-p", "-"], 2, "--prompt does not read stdin"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_weights_load(animdiff, toy, here, words, code, message):

@@ -1,7 +1,5 @@
 """`--skip-existing`: clips of an earlier call are not rendered again."""
 
-import json
-
 import pytest
 
 
@@ -16,7 +14,7 @@ def night(animdiff, toy):
     return render
 
 
-def test_only_what_is_missing_is_rendered(night, files, here):
+def test_only_what_is_missing_is_rendered(night, files, here, records):
     assert night(seeds=[1]).stdout == "1.gif\n"
     before = (here / "1.gif").stat().st_mtime_ns
     again = night()
@@ -24,7 +22,11 @@ def test_only_what_is_missing_is_rendered(night, files, here):
     assert "exist already: 1 of 2 clips" in again.stderr
     assert (here / "1.gif").stat().st_mtime_ns == before
     nothing = night("--json")
-    assert [json.loads(line)["skipped"] for line in nothing.stdout.splitlines()] == [True, True]
+    assert [(skipped["job"], skipped["outputs"]) for skipped in records(nothing, "skipped")] == [
+        ("1", {"gif": "1.gif"}),
+        ("2", {"gif": "2.gif"}),
+    ]
+    assert len(records(nothing)) == 2
     assert "loading" not in nothing.stderr
     assert files() == ["1.gif", "2.gif"]
 

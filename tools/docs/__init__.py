@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.docs import keywords, pages
+from animdiff_cli.core.event_records import json_schema
+from tools.docs import events, keywords, pages
 
 #: file → its content
 GENERATED: Mapping[Path, Callable[[], str]] = {
     keywords.OUTPUT: keywords.page,
     pages.SETTINGS: pages.settings_page,
     pages.ENVIRONMENT: pages.environment_page,
+    events.PAGE: events.page,
+    events.SCHEMA: json_schema,
+    events.PACKAGED_SCHEMA: json_schema,
 }
 
 
