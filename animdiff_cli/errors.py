@@ -1,18 +1,21 @@
 """Errors that users can act on, and their exit codes."""
 
+from collections.abc import Sequence
+
 
 class AnimdiffError(Exception):
     """An error that the user can act on. All other exceptions are bugs and keep their traceback.
 
     `hint` is one line with the next step. `exit_code` is the exit code of the process: 2 usage or config, 3 not found,
-    4 network or authorization, 5 integrity, 6 device.
+    4 network or authorization, 5 integrity, 6 device. `mistakes` are the errors of which this one is the sum.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, mistakes: Sequence["AnimdiffError"] = ()) -> None:
         super().__init__(message)
         self.hint = hint
+        self.mistakes = tuple(mistakes)
 
 
 class UsageError(AnimdiffError):

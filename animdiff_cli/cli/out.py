@@ -93,11 +93,16 @@ def print_above(console: "Console", line: object) -> None:
 
 
 def print_error(error: AnimdiffError, *, as_json: bool) -> None:
-    """Print what failed and what to do next to stderr, as two lines or as JSON."""
+    """Print what failed and what to do next to stderr, as two lines or as JSON; each of several mistakes on its own."""
     if as_json:
-        print_err(json_line({"error": str(error), "hint": error.hint, "code": error.exit_code}))
+        record: dict[str, object] = {"error": str(error), "hint": error.hint, "code": error.exit_code}
+        if error.mistakes:
+            record["mistakes"] = [{"error": str(part), "hint": part.hint} for part in error.mistakes]
+        print_err(json_line(record))
         return
     print_err(f"error: {_one_line(str(error))}")
+    for part in error.mistakes:
+        print_err(f"  {_one_line(str(part))}", *([f"    hint: {_one_line(part.hint)}"] if part.hint else []))
     if error.hint:
         print_err(f"hint: {_one_line(error.hint)}")
 

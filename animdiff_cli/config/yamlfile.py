@@ -6,7 +6,9 @@ those of JSON, and files that are deep or large once their aliases are replaced.
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,24 @@ class _Loader(_Base):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.MarkedYAMLError(None, None, f"`{key.value}` is given twice", key.start_mark)
+                self.report_duplicate(key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def report_duplicate(self, key: yaml.ScalarNode) -> None:
+        """Refuse a key that is given twice."""
+        raise yaml.MarkedYAMLError(None, None, f"`{key.value}` is given twice", key.start_mark)
+
+
+class _LenientLoader(_Loader):
+    """Lists the keys that are given twice, with their lines; the last one counts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.duplicates: list[tuple[str, int]] = []
+
+    def report_duplicate(self, key: yaml.ScalarNode) -> None:
+        self.duplicates.append((key.value, key.start_mark.line + 1))
 
 
 for _name, _pattern, _first in _SCALARS:
@@ -83,11 +100,55 @@ def read_text_file(path: Path) -> str:
         raise UsageError(f"cannot read `{path}`: {error}", hint="give a text file") from error
 
 
+@dataclass(frozen=True, slots=True)
+class LocatedYaml:
+    """The content of a YAML text, and where its parts stand."""
+
+    content: Any
+    duplicates: tuple[tuple[str, int], ...]  # keys that are given twice, and their lines
+    _root: yaml.Node | None
+
+    def line(self, *path: str | int) -> int:
+        """Return the line, from 1, of the key or entry at `path`; that of the last part that exists."""
+        node, line = self._root, 1
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                pairs = ((key, value) for key, value in node.value if key.value == str(part))
+                key, node = next(pairs, (None, None))
+                line = key.start_mark.line + 1 if key else line
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return line
+
+
 def parse_yaml(text: str, source: str) -> Any:
     """Read YAML text; `source` names it in the UsageError."""
-    try:
+    with _readable_failures(source):
         content = yaml.load(text, Loader=_Loader)
         check_nesting(content, max_values=MAX_VALUES)
+    return content
+
+
+def parse_located_yaml(text: str, source: str) -> LocatedYaml:
+    """Read YAML text with the lines of its parts. Keys that are given twice are listed. Raises as `parse_yaml`."""
+    with _readable_failures(source):
+        loader = _LenientLoader(text)
+        try:
+            root = loader.get_single_node()
+            content = None if root is None else loader.construct_document(root)
+        finally:
+            loader.dispose()
+        check_nesting(content, max_values=MAX_VALUES)
+    return LocatedYaml(content, tuple(loader.duplicates), root)
+
+
+@contextmanager
+def _readable_failures(source: str) -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         hint = "put text with a colon, a # or a brace in quotes"
@@ -98,7 +159,6 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UsageError(f"{source}: nested too deeply", hint="write one `key: value` per line") from error
     except (LookupError, TypeError, AttributeError) as error:  # PyYAML on values that do not fit their tag
         raise UsageError(f"{source}: a value does not fit its tag", hint="remove tags such as `!!int`") from error
-    return content
 
 
 def read_mapping(path: Path) -> Mapping[str, object]:

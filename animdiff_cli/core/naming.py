@@ -3,8 +3,10 @@
 import re
 import string
 import unicodedata
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import zip_longest
+from types import MappingProxyType
 
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
@@ -58,17 +60,26 @@ def slug(text: str) -> str:
 
 
 def output_name(
-    prompt: str, seed: int, when: datetime, *, model: str = "", index: int = 1, template: str = DEFAULT_TEMPLATE
+    prompt: str,
+    seed: int,
+    when: datetime,
+    *,
+    model: str = "",
+    index: int = 1,
+    template: str = DEFAULT_TEMPLATE,
+    further: Mapping[str, str | int] = MappingProxyType({}),
 ) -> str:
     """Fill a template and return a file name without suffix, possibly with folders separated by `/`.
 
-    Raises UsageError for an unknown field, an unclosed brace, or an invalid file name.
+    `further` are the values of fields beside `FIELDS`. Raises UsageError for an unknown field, an unclosed brace, or
+    an invalid file name.
 
     >>> output_name("a red fox", 7, datetime(2026, 1, 31, 23, 59, 59))
     '20260131_a-red-fox_7'
     """
-    check_template(template)
+    check_template(template, further)
     values: dict[str, str | int] = {
+        **further,
         "date": when.strftime("%Y%m%d"),
         "time": when.strftime("%H%M%S"),
         "slug": slug(prompt),
@@ -86,20 +97,25 @@ def output_name(
     return name
 
 
-def check_template(template: str) -> None:
-    """Raise UsageError for a template with an unknown field or an unclosed brace."""
-    try:
-        fields = [(field, spec or "") for _, field, spec, _ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise UsageError(f"output name `{template}`: {error}", hint="for a literal brace, type `{{`") from error
+def check_template(template: str, further: Iterable[str] = ()) -> None:
+    """Raise UsageError for a template with an unknown field or an unclosed brace. `further`: fields beside `FIELDS`."""
+    names = {*FIELDS, *further}
     known = ", ".join(f"{{{name}}}" for name in FIELDS)
-    for field, spec in fields:
-        if field not in FIELDS:
-            hint = did_you_mean(field, FIELDS, otherwise=f"the fields are {known}")
+    for field, spec in template_fields(template):
+        if field not in names:
+            hint = did_you_mean(field, names, otherwise=f"the fields are {known}")
             raise UsageError(f"output name `{template}`: unknown field `{{{field}}}`", hint=hint)
         if not _FORMAT_SPEC.fullmatch(spec):
             hint = "write fields like `{seed}` or `{index:03}`"
             raise UsageError(f"output name `{template}`: unknown format `{spec}`", hint=hint)
+
+
+def template_fields(template: str) -> list[tuple[str, str]]:
+    """List the fields of a template with their formats. Raises UsageError for an unclosed brace."""
+    try:
+        return [(field, spec or "") for _, field, spec, _ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise UsageError(f"output name `{template}`: {error}", hint="for a literal brace, type `{{`") from error
 
 
 def _truncated(words: list[str]) -> str:

@@ -77,11 +77,11 @@ def choose_output_paths(
     for config, chosen in zip(configs, files, strict=True):
         for format, path in chosen.items():
             check_output(path, format, config.fps, overwrite=overwrite)
-            _check_not_continued(path, config.continue_from)
+            check_not_continued(path, config.continue_from)
     return OutputPaths(files, overwrite, done)
 
 
-def _check_not_continued(path: Path, continued: str | None) -> None:
+def check_not_continued(path: Path, continued: str | None) -> None:
     """Raise `UsageError` for a clip that would replace the one it goes on from."""
     source = paths.expanded(continued) if continued else None
     if source and source.exists() and path.exists() and path.samefile(source):

@@ -74,17 +74,40 @@ def plan_renders(
     Prompt and seed of `layers` are used where none are given. Missing weights are passed to `on_missing`; if it does
     not fetch them, the plan lists them and checks no weights. Raises `AnimdiffError` for every mistake.
     """
+    resolved = resolve_render(layers, options)
+    jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
+    drawn = not seeds and "seed" not in resolved.values
+    plan = plan_resolved(with_named_embeddings(resolved, jobs), jobs, device=device, on_missing=on_missing, drawn=drawn)
+    return replace(plan, wildcards=options.wildcards)
+
+
+def resolve_render(layers: Sequence[Layer], options: PromptOptions = NO_OPTIONS) -> Resolved[GenerateConfig]:
+    """Resolve the settings of a render, with what the chosen weights recommend. Raises `AnimdiffError`."""
     layers = with_recommended(with_size_of_clip(with_first_module(layers)))
     resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
     require_model(_text(resolved, "model"))
-    jobs = plan_jobs(resolved, prompts, seeds, repeat, options)
-    resolved = with_named_embeddings(resolved, jobs)
-    missing = find_missing(resolved.values)  # reports an unknown model before anything else
-    _check_image_model(resolved)
+    return resolved
+
+
+def plan_resolved(
+    resolved: Resolved[GenerateConfig],
+    jobs: Sequence[Job],
+    *,
+    device: str = "auto",
+    on_missing: OnMissing = refuse_missing,
+    drawn: bool = False,
+    weights: CheckedWeights | None = None,
+) -> RenderPlan:
+    """Plan clips whose settings are resolved. `drawn`: their seeds were drawn at random.
+
+    `weights` are those of another plan with the same weights, which are not checked again. Raises `AnimdiffError`.
+    """
+    missing = []
+    if weights is None:
+        missing = find_missing(resolved.values)  # reports an unknown model before anything else
+        _check_image_model(resolved)
     _require_motion_choice(resolved)
-    drawn = not seeds and "seed" not in resolved.values
-    plan = _plan(resolved, jobs, device, missing, on_missing, drawn=drawn)
-    return replace(plan, wildcards=options.wildcards)
+    return _plan(resolved, jobs, device, missing, on_missing, drawn=drawn, weights=weights)
 
 
 def plan_from_recipe(
@@ -146,6 +169,7 @@ def _plan(
     on_missing: OnMissing,
     *,
     drawn: bool,
+    weights: CheckedWeights | None = None,
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
     check_noise_flags(resolved)
@@ -159,7 +183,7 @@ def _plan(
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
-    weights = check_weights(find_weights(configs[0]))
+    weights = weights or check_weights(find_weights(configs[0]))
     sampled = sampled_config(configs[0], weights.motion_spec)
     check_window_flags(resolved, clip_windows(sampled, weights.motion_spec))
     reject_unused_embeddings(resolved, configs)

@@ -1,0 +1,220 @@
+"""Names of the outputs of a batch: they tell its jobs apart, and are the same whenever the batch is planned."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from animdiff_cli import paths
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.settings import settings_of
+from animdiff_cli.core.formats import FORMATS, Format, format_of, parse_format
+from animdiff_cli.core.naming import FIELDS, output_name, slug, template_fields
+from animdiff_cli.core.prompt_travel import texts_of
+from animdiff_cli.core.timing import check_fps
+from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.jobs.batch.mistakes import Mistakes
+from animdiff_cli.jobs.output_paths import check_not_continued
+from animdiff_cli.outputs import check_output
+
+DEFAULT_TEMPLATE = "{slug}_{seed}"
+DATED = ("date", "time")
+#: fields beside those of `generate --output`
+BATCH_FIELDS = ("preset", "id", *(key for key in settings_of(GenerateConfig) if key not in FIELDS))
+
+Outputs = dict[Format, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the name of one job is made of."""
+
+    job: str  # for messages
+    config: GenerateConfig
+    template: str | None = None  # None: the default
+    formats: Any = None  # as written; None: by the suffix of the template
+    preset: str = ""
+    own: frozenset[str] = field(default_factory=frozenset)  # keys that the job sets itself
+
+
+def output_place(output: str | None, name: str) -> tuple[str, str | None]:
+    """Split `--output` into the folder or URL of a batch and a template, None if it has none.
+
+    >>> output_place("night/{slug}.gif", "night.yaml")
+    ('night', '{slug}.gif')
+    """
+    if output is None:
+        stem = Path(name).stem if Path(name).suffix else "batch"
+        return str(paths.output_dir() / slug(stem)), None
+    if output in ("", "-"):
+        what = "--output is empty" if not output else "clips are not written to stdout"
+        raise UsageError(what, hint="name a folder, as in `--output night/`")
+    folder, template = output, None
+    if "{" in output:
+        cut = output.rfind("/", 0, output.find("{")) + 1
+        folder, template = output[:cut] or ".", output[cut:]
+    folder = folder.rstrip("/\\") or folder
+    return folder if "://" in folder else str(paths.expanded_output(folder)), template
+
+
+def name_outputs(jobs: Sequence[Named], folder: str, mistakes: Mistakes, *, allow_date: bool) -> list[Outputs]:
+    """Return the files of each job by format, as POSIX paths below `folder`.
+
+    Names that are not given are made of prompt, seed and what else differs; if that does not tell all jobs apart, also
+    of `{id}`. Mistakes are added to `mistakes`.
+    """
+    now = datetime.now()  # local time, for file names that ask for it
+    default = _default_template(jobs)
+    named = [_outputs(job, index, default, now, mistakes, allow_date) for index, job in enumerate(jobs, start=1)]
+    if any(job.template is None for job in jobs) and _collisions(named, jobs):
+        default += "_{id}"
+        named = [_outputs(job, index, default, now, mistakes, allow_date) for index, job in enumerate(jobs, start=1)]
+    for first, second, path in _collisions(named, jobs):
+        mistakes.add(_collision(jobs[first], jobs[second], path))
+    _refuse_files_in_clips(named, jobs, mistakes)
+    for job, outputs in zip(jobs, named, strict=True):
+        for format, path in outputs.items():
+            with mistakes.collected(job.job):
+                _check(folder, path, format, job.config)
+    return named
+
+
+def job_id(config: GenerateConfig) -> str:
+    """Return eight hexadecimal digits that stand for the settings of a clip."""
+    return hashlib.sha256(canonical(config).encode()).hexdigest()[:8]
+
+
+def canonical(config: GenerateConfig) -> str:
+    """Return the settings of a clip as JSON, those with their defaults left out: equal for equal clips."""
+    return json.dumps(config.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+
+
+def _default_template(jobs: Sequence[Named]) -> str:
+    """Return prompt and seed, and every other setting in which jobs differ that set it themselves."""
+    own = {key for job in jobs for key in job.own} - {"prompt", "seed", "preset"}
+    keys = [key for key in settings_of(GenerateConfig) if key in own]
+    differing = [key for key in keys if len({str(getattr(job.config, key)) for job in jobs}) > 1]
+    if len({job.preset for job in jobs}) > 1:
+        differing = ["preset", *differing]
+    parts = (f"{{{key}}}" if _is_text(key) else f"{key.replace('_', '-')}-{{{key}}}" for key in differing)
+    return "_".join([DEFAULT_TEMPLATE, *parts])
+
+
+def _is_text(key: str) -> bool:
+    setting = settings_of(GenerateConfig).get(key)
+    return setting is None or setting.value_type is str
+
+
+def _outputs(job: Named, index: int, default: str, now: datetime, mistakes: Mistakes, allow_date: bool) -> Outputs:
+    try:
+        return _filled(job, index, default if job.template is None else job.template, now, allow_date=allow_date)
+    except AnimdiffError as error:
+        mistakes.add(error, job.job)
+        return {}
+
+
+def _filled(job: Named, index: int, template: str, now: datetime, *, allow_date: bool) -> Outputs:
+    suffix = PurePosixPath(template).suffix
+    suffix = "" if "}" in suffix else suffix
+    formats = _formats(job.formats, format_of(Path(f"clip{suffix}")) if suffix else None, template)
+    stem = _stem(template.removesuffix(suffix), job, index, now, allow_date=allow_date)
+    return {name: stem + (suffix if len(formats) == 1 and suffix else FORMATS[name].suffix) for name in formats}
+
+
+def _formats(written: Any, of_suffix: Format | None, template: str) -> list[Format]:
+    names = written.replace(",", " ").split() if isinstance(written, str) else written or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UsageError("`formats` must be a list of formats", hint="for example `formats: [gif, mp4]`")
+    formats = [parse_format(name) for name in dict.fromkeys(names)] or [of_suffix or "gif"]
+    if of_suffix and of_suffix not in formats:
+        raise UsageError(
+            f"the name `{template}` asks for {of_suffix}, and the formats are {', '.join(formats)}",
+            hint=f"leave the suffix out of the name, or add the format {of_suffix}",
+        )
+    return formats
+
+
+def _stem(template: str, job: Named, index: int, now: datetime, *, allow_date: bool) -> str:
+    config = job.config
+    if not allow_date and (dated := [name for name, _ in template_fields(template) if name in DATED]):
+        raise UsageError(
+            f"a name with `{{{dated[0]}}}` is another one at every run, so that no clip is ever found again",
+            hint="put the date into the folder, as in `-o night-$(date +%F)/`, or add `--allow-date`",
+        )
+    further = {key: _field(key, getattr(config, key)) for key in BATCH_FIELDS if key in settings_of(GenerateConfig)}
+    try:
+        return output_name(
+            texts_of(config.prompt)[0],
+            config.seed,
+            now,
+            model=Path(config.model).stem,
+            index=index,
+            template=template,
+            further={**further, "preset": slug(job.preset), "id": job_id(config)},
+        )
+    except UsageError as error:
+        hint = f"names are below `--output`; the default is `{DEFAULT_TEMPLATE}`"
+        raise UsageError(str(error), hint=hint if "valid file name" in str(error) else error.hint) from error
+
+
+def _field(key: str, value: object) -> str | int:
+    """Return a setting as a part of a file name."""
+    if isinstance(value, bool) or value is None or value in ((), ""):
+        return str(value).lower() if isinstance(value, bool) else "none"
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return "-".join(str(_field(key, entry)) for entry in value)
+    text = str(value if isinstance(value, str) else getattr(value, "as_mapping", lambda: value)())
+    return slug(text if key in ("prompt", "negative_prompt") else text.rpartition("/")[2])
+
+
+def _collisions(named: Sequence[Outputs], jobs: Sequence[Named]) -> list[tuple[int, int, str]]:
+    """List the jobs that share a file with an earlier one, both by number. Case does not tell files apart."""
+    first: dict[str, int] = {}
+    found = []
+    for number, outputs in enumerate(named):
+        for path in outputs.values():
+            if (other := first.setdefault(path.casefold(), number)) != number:
+                found.append((other, number, path))
+                break
+    return found
+
+
+def _collision(first: Named, second: Named, path: str) -> UsageError:
+    differing = [
+        key
+        for key in settings_of(GenerateConfig)
+        if getattr(first.config, key) != getattr(second.config, key) and key != "prompt"
+    ]
+    field = next(iter(differing), "id") if first.config.prompt == second.config.prompt else "slug"
+    if slug(texts_of(first.config.prompt)[0]) == slug(texts_of(second.config.prompt)[0]) and field == "slug":
+        field = "id"
+    return UsageError(
+        f"{first.job} and {second.job} would both be written to `{path}`",
+        hint=f"add `{{{field}}}` to the name" if second.template and "{" in second.template else "name one differently",
+    )
+
+
+def _refuse_files_in_clips(named: Sequence[Outputs], jobs: Sequence[Named], mistakes: Mistakes) -> None:
+    """Refuse a file inside of a folder of frames, which is a clip itself."""
+    clips = {path.casefold(): number for number, outputs in enumerate(named) for path in outputs.values()}
+    for number, outputs in enumerate(named):
+        for path in outputs.values():
+            above = (str(parent).casefold() for parent in PurePosixPath(path).parents)
+            for inside in (clips[parent] for parent in above if parent in clips):
+                message = f"{jobs[number].job}: `{path}` would be inside of the frames of {jobs[inside].job}"
+                mistakes.add(UsageError(message, hint="choose another name"))
+
+
+def _check(folder: str, path: str, format: Format, config: GenerateConfig) -> None:
+    if "://" in folder:
+        check_fps(config.fps, format)
+        return
+    check_output(Path(folder) / path, format, config.fps, overwrite=True)
+    check_not_continued(Path(folder) / path, config.continue_from)
