@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from animdiff_cli.config.varying import Varying
@@ -39,9 +39,21 @@ class TextRecord(BaseModel):
         """Read the text form. Raises `UsageError`."""
         raise NotImplementedError
 
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """Read any form: text, a mapping, or a record. Raises `UsageError`."""
+        return cls.parse(value) if isinstance(value, str) else cls.model_validate(value)
+
     def stored(self) -> object:
         """Return the canonical form: text where text holds every field that is set, else a mapping."""
         raise NotImplementedError
+
+
+def stored_form(record: type[TextRecord]) -> BeforeValidator:
+    """Return a validator that turns text or a mapping into what settings hold."""
+    return BeforeValidator(
+        lambda value: record.read(value).stored() if isinstance(value, (str, Mapping, record)) else value
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,8 @@ def _setting(key: str, field: FieldInfo) -> Setting:
         if isinstance(mark, Varying):
             value_type, _, bounds = _taken_apart(mark.value)
             metadata += bounds
+    if any(isinstance(mark, Reference) for mark in metadata):
+        value_type = str
     choices = get_args(value_type) if get_origin(value_type) is Literal else ()
     annotated: Any = Annotated[field.annotation, field]
     return Setting(

@@ -82,12 +82,12 @@ def set_part(setting: Setting, value: object, part: str, new: object, source: st
 
 def _with_field(setting: Setting, entry: object, field: str, value: object, source: str) -> object:
     assert setting.record is not None  # else the key was refused
-    if not isinstance(entry, str):
+    if entry is None:
         raise UsageError(
             f"{source}: cannot set `{setting.key}.{field}` while `{setting.key}` is null",
             hint=f"name the weights first, as in `{setting.key}=name@0.8`",
         )
-    return setting.record.parse(entry).model_copy(update={field: value}).stored()
+    return setting.record.read(entry).model_copy(update={field: value}).stored()
 
 
 def _find(model: type[BaseModel], key: str, source: str, within: str) -> Setting:

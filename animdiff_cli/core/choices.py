@@ -56,6 +56,9 @@ ContextMode = Literal["auto", "plug", "unet"]
 #: how one text of a clip leads into the next
 PromptInterpolation = Literal["linear", "slerp"]
 LoraAlphaMode = Literal["alpha", "official"]
+#: how pictures and videos of another shape are fitted to a clip, and what follows a video that ends before the clip
+Fit = Literal["crop", "pad", "stretch"]
+AfterEnd = Literal["hold", "loop", "refuse"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
 Optimizer = Literal["adamw", "adamw8bit"]
 LrSchedule = Literal["constant", "cosine"]

@@ -107,6 +107,30 @@ def parse_range(text: str) -> tuple[Where, Where | None]:
     return _where(match["first"]), _where(match["last"]) if match["last"] else None
 
 
+def parse_positions(text: str) -> list[tuple[Where, Where | None]]:
+    """Read positions and ranges, separated by commas. Raises `UsageError`."""
+    return [parse_range(part) for part in text.split(",")]
+
+
+def frames_at(text: str, num_frames: int, fps: float) -> list[int]:
+    """Return the frames that positions and ranges stand for, in the order they are written. Raises `UsageError`.
+
+    >>> frames_at("0, 4-6, -1", num_frames=16, fps=8)
+    [0, 4, 5, 6, 15]
+    """
+    frames: list[int] = []
+    for first, last in parse_positions(text):
+        start = first.frame(num_frames, fps)
+        end = start if last is None else last.frame(num_frames, fps)
+        if end < start:
+            raise UsageError(f"`{first}-{last}` ends before it begins", hint=f"write `{last}-{first}`")
+        frames += range(start, end + 1)
+    if len(set(frames)) < len(frames):
+        twice = next(frame for frame in frames if frames.count(frame) > 1)
+        raise UsageError(f"frame {twice} is given twice in `{text}`", hint="leave one of them out")
+    return frames
+
+
 def _where(text: str) -> Where:
     if text[-1] in "%s":
         return Where(float(text[:-1]), "%" if text[-1] == "%" else "s")

@@ -29,6 +29,7 @@ from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.continuation import Continuation, read_continuation
+from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
@@ -121,8 +122,7 @@ class Animator:
                 config = continued.recorded(config)
             else:
                 frames = FrameSpool(render(self.pipeline, config, callbacks, noise=noise))
-        inputs = continued.hashes() if continued else None
-        return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind, inputs))
+        return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config)))
 
     def _continue(
         self, continued: Continuation, config: GenerateConfig, callbacks: Callbacks, noise: Tensor | None

@@ -1,10 +1,9 @@
 """`--continue-from`: new frames that go on from the last frames of a clip."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
-from animdiff_cli.files.hashing import sha256_of_files
 from animdiff_cli.motion import MotionSpec
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.outputs.read import list_images, read_clip
+from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.outputs.spool import FrameSequence, FrameSpool
 from animdiff_cli.paths import expanded
 
@@ -23,8 +21,6 @@ FLAG = "--continue-from"
 #: share of a window that is kept beside the new frames unless the user says otherwise. With a quarter, the step at the
 #: junction of pocket clips was larger than any inside the clip in three of four; with half a window in one of four.
 DEFAULT_KNOWN = 1 / 2
-#: setting that names a file, then file name to sha256
-InputHashes = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +49,6 @@ class Continuation:
     def joined(self, new: Iterator[NDArray[np.uint8]], config: GenerateConfig) -> Iterator[NDArray[np.uint8]]:
         """Return the chunks of the result: the pixels of the clip before the new frames, or these alone."""
         return new if config.continue_new_only else chain((frame[None] for frame in self.frames), new)
-
-    def hashes(self) -> InputHashes:
-        """Hash the files of the clip. Their names are recorded without folders."""
-        return {"continue_from": _hashes(self.path)}
 
 
 def read_continuation(config: GenerateConfig, spec: MotionSpec | None) -> Continuation | None:
@@ -105,29 +97,6 @@ def with_size_of_clip(layers: Sequence[Layer]) -> list[Layer]:
         )
     fps = _rate(path, clip.fps)
     return [Layer(str(path), {"width": width, "height": height, **({"fps": fps} if fps else {})}), *layers]
-
-
-def found_beside(recipe_file: Path, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of a recipe, with the path of the clip that it continues if it is beside the recipe."""
-    name = settings.get("continue_from")
-    beside = recipe_file.parent / name if isinstance(name, str) else None
-    return {**settings, "continue_from": str(beside)} if beside and beside.exists() else settings
-
-
-def differing_input(recipe: Mapping[str, Any], config: GenerateConfig) -> list[str]:
-    """Return a note if the clip that `config` continues is not the file that `recipe` records under this name."""
-    recorded = recipe.get("inputs", {}).get("continue_from", {})
-    path = Path(config.continue_from or "")
-    if not recorded or path.name != recipe["config"].get("continue_from"):
-        return []
-    if not expanded(path).exists() or _hashes(expanded(path)) == recorded:
-        return []
-    return [f"{path.name} is not the clip that was continued: frames will differ"]
-
-
-def _hashes(path: Path) -> dict[str, str]:
-    files = list_images(path) if path.is_dir() else [path]
-    return sha256_of_files(files, path.parent)
 
 
 def _existing(name: str) -> Path:

@@ -13,6 +13,7 @@ from animdiff_cli.core.formats import Format, format_of, parse_format
 from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
 from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.inputs import input_paths
 from animdiff_cli.outputs import check_output, free_path, numbered, output_paths
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 
@@ -77,18 +78,18 @@ def choose_output_paths(
     for config, chosen in zip(configs, files, strict=True):
         for format, path in chosen.items():
             check_output(path, format, config.fps, overwrite=overwrite)
-            check_not_continued(path, config.continue_from)
+            check_not_read(path, config)
     return OutputPaths(files, overwrite, done)
 
 
-def check_not_continued(path: Path, continued: str | None) -> None:
-    """Raise `UsageError` for a clip that would replace the one it goes on from."""
-    source = paths.expanded(continued) if continued else None
-    if source and source.exists() and path.exists() and path.samefile(source):
-        raise UsageError(
-            f"`{path}` is the clip that is continued, and would be replaced",
-            hint="choose another `--output`, or leave `--overwrite` out",
-        )
+def check_not_read(path: Path, config: GenerateConfig) -> None:
+    """Raise `UsageError` for a clip that would replace a file that it is rendered from."""
+    for source in input_paths(config):
+        if source.exists() and path.exists() and path.samefile(source):
+            raise UsageError(
+                f"`{path}` is read for this clip, and would be replaced",
+                hint="choose another `--output`, or leave `--overwrite` out",
+            )
 
 
 def _place(output: str | None) -> _Place:

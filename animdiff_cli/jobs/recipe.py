@@ -3,13 +3,13 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import check_value
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.inputs import without_folders
 
 Recipe = dict[str, Any]
 WeightHashes = Mapping[str, Mapping[str, str]]  # setting that names the weights, then file name to sha256
@@ -66,9 +66,7 @@ def make_recipe(
 
 def recorded_settings(config: GenerateConfig) -> dict[str, Any]:
     """Return the settings that a recipe contains, as JSON values."""
-    settings = config.model_dump(mode="json")
-    if config.continue_from:
-        settings["continue_from"] = Path(config.continue_from).name
+    settings = without_folders(config.model_dump(mode="json"))
     changed = config.model_dump(mode="json", exclude_defaults=True)
     return {key: value for key, value in settings.items() if key in ALWAYS_RECORDED or key in changed}
 

@@ -22,7 +22,8 @@ from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
-from animdiff_cli.jobs.continuation import differing_input, found_beside, sampled_config, with_size_of_clip
+from animdiff_cli.jobs.continuation import sampled_config, with_size_of_clip
+from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags, check_window_flags
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
@@ -131,7 +132,7 @@ def plan_from_recipe(
     missing = find_missing(resolved.values)
     drawn = not seeds and "seed" not in resolved.values
     plan = _plan(resolved, jobs, device, missing, on_missing, drawn=drawn)
-    notes = (*plan.notes, *differing_input(recipe, plan.configs[0]))
+    notes = (*plan.notes, *differing_inputs(recipe, plan.configs[0]))
     return replace(plan, source_recipe=recipe, notes=notes)
 
 
@@ -154,6 +155,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     config = _config(resolved, job)
     _check_prediction(config, plan.weights.files.model)
     check_prompts([config])
+    check_inputs(config)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
     clip_windows(sampled_config(config, plan.weights.motion_spec), plan.weights.motion_spec)
@@ -179,7 +181,7 @@ def _plan(
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)
-    notes = check_prompts(configs)
+    notes = (*check_prompts(configs), *check_inputs(configs[0]))
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))

@@ -7,7 +7,7 @@ from typing import Any
 from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.jobs.continuation import differing_input
+from animdiff_cli.jobs.inputs import differing_inputs
 from animdiff_cli.jobs.recipe import check_recipe, recorded_settings
 from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.jobs.weights import CheckedWeights
@@ -45,7 +45,7 @@ def rendered_before(plan: RenderPlan) -> IsDone:
         except AnimdiffError:  # another file, or a damaged one
             return False
         is_same = _same_settings(config, recipe.get("config")) and _same_weights(hashes, recipe.get("weights"))
-        return is_same and not differing_input(recipe, config)
+        return is_same and not differing_inputs(recipe, config)
 
     return is_done
 

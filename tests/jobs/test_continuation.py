@@ -58,7 +58,7 @@ def test_a_recipe_is_rendered_again_from_the_clip_beside_it(before, settings, tm
     events = []
     next(render(plan_from_recipe(tmp_path / "joined.png"), events.append))
     notes = [event.message for event in events if isinstance(event, Note)]
-    assert "before.mp4 is not the clip that was continued: frames will differ" in notes
+    assert "before.mp4 is not the file that the clip was rendered with: frames will differ" in notes
     (tmp_path / "before.mp4").unlink()
     with pytest.raises(NotFound, match=r"no clip `before\.mp4` to continue"):
         plan_from_recipe(tmp_path / "joined.png")

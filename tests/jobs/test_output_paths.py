@@ -126,7 +126,7 @@ def test_a_clip_never_replaces_the_one_it_goes_on_from(here):
     (here / "link.mp4").symlink_to("fox.mp4")
     for source in ("fox.mp4", str(here / "fox.mp4"), "link.mp4"):
         clips = [clip(continue_from=source)]
-        with pytest.raises(UsageError, match=r"`fox\.mp4` is the clip that is continued"):
+        with pytest.raises(UsageError, match=r"`fox\.mp4` is read for this clip"):
             names("fox", "gif", "mp4", clips=clips, overwrite=True)
         assert names("fox.mp4", clips=clips) == ["fox-2.mp4"]
         assert names("fox.gif", clips=clips, overwrite=True) == ["fox.gif"]

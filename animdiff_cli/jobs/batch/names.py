@@ -17,7 +17,7 @@ from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.jobs.batch.mistakes import Mistakes
-from animdiff_cli.jobs.output_paths import check_not_continued
+from animdiff_cli.jobs.output_paths import check_not_read
 from animdiff_cli.outputs import check_output
 
 DEFAULT_TEMPLATE = "{slug}_{seed}"
@@ -217,4 +217,4 @@ def _check(folder: str, path: str, format: Format, config: GenerateConfig) -> No
         check_fps(config.fps, format)
         return
     check_output(Path(folder) / path, format, config.fps, overwrite=True)
-    check_not_continued(Path(folder) / path, config.continue_from)
+    check_not_read(Path(folder) / path, config)

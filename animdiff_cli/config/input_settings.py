@@ -1,0 +1,105 @@
+"""The settings that name pictures and videos a render reads: one table, which checks, recipes and outputs read.
+
+Weights are in `weight_settings`; a setting with both, such as a ControlNet and its video, is in both tables.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from animdiff_cli.config.settings import TextRecord
+from animdiff_cli.core.choices import AfterEnd, Fit
+from animdiff_cli.core.where import parse_positions, parse_range
+from animdiff_cli.errors import UsageError
+
+MAX_PATH = 4096  # characters
+
+
+def _joined(value: object) -> object:
+    """Join a list of positions, or turn one number into text: `[0, -1]` is `0,-1`."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _positions(text: str) -> str:
+    parse_positions(text)
+    return text
+
+
+def _section(text: str) -> str:
+    parse_range(text)
+    return text
+
+
+#: positions in the clip, as in `0,50%,-1`
+Positions = Annotated[str, BeforeValidator(_joined), AfterValidator(_positions)]
+#: a part of a video, as in `2s-6s`; one position begins it
+Section = Annotated[str, BeforeValidator(_joined), AfterValidator(_section)]
+
+
+class InputEntry(TextRecord):
+    """A picture, a video or a folder of frames, and how it becomes frames of the clip. As text the path alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1, max_length=MAX_PATH, description="`source` is a picture, a video or a folder of frames."
+    )
+    section: Section | None = Field(None, description="Part of the source to use, as in `2s-6s` or `10-40`.")
+    frames: Positions | None = Field(None, description="Frames of the clip that the source is for, as in `0,50%,-1`.")
+    fit: Fit = Field("crop", description="How another shape is fitted: `crop`, `pad` with black, or `stretch`.")
+    after_end: AfterEnd = Field(
+        "hold",
+        description="What follows a video that ends before the clip: its last frame, the video again, or no clip.",
+    )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the text form. Raises `UsageError`."""
+        return cls.model_validate({"source": text})
+
+    def text(self) -> str:
+        """Return the text form, which leaves out what text cannot hold."""
+        return self.source
+
+    def stored(self) -> object:
+        """Return the text form if `parse` reads it as the same entry, else the fields that are set."""
+        with suppress(UsageError, ValueError):
+            if type(self).parse(self.text()) == self:
+                return self.text()
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSetting:
+    """One setting that names inputs. `key` is the field of `GenerateConfig` and the part of a recipe's `inputs`."""
+
+    key: str
+    flag: str
+    is_list: bool = False
+    record: type[InputEntry] = InputEntry  # of one entry
+
+
+#: in the order of a recipe
+INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
+    {setting.key: setting for setting in (InputSetting("continue_from", "--continue-from"),)}
+)
+
+
+def entries_of(setting: InputSetting, value: object) -> list[InputEntry]:
+    """Read the entries in the value of a setting."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [setting.record.read(entry) for entry in values if entry]
+
+
+def with_sources(setting: InputSetting, value: object, change: Callable[[str], str]) -> object:
+    """Return the value of a setting with another path in each entry, as a recipe holds it."""
+    changed = [
+        entry.model_copy(update={"source": change(entry.source)}).stored() for entry in entries_of(setting, value)
+    ]
+    return changed if setting.is_list else next(iter(changed), None)

@@ -1,0 +1,120 @@
+"""The pictures and videos that a render reads beside its weights: checked, hashed, and found again from a recipe."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, InputSetting, entries_of, with_sources
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.text import counted
+from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.jobs.media import num_late, open_input, place_frames
+from animdiff_cli.outputs.read import list_images
+from animdiff_cli.paths import expanded
+
+#: setting that names files, then file name to sha256
+InputHashes = Mapping[str, Mapping[str, str]]
+
+
+def check_inputs(config: GenerateConfig) -> list[str]:
+    """Open every input that becomes frames of the clip, and return notes on those that end before it.
+
+    Raises `NotFound` for a missing one, `UsageError` for one that cannot be read or does not fit the clip.
+    """
+    notes = []
+    for setting in INPUT_SETTINGS.values():
+        if setting.key == "continue_from":  # has a reader of its own
+            continue
+        for entry in entries_of(setting, getattr(config, setting.key)):
+            opened = open_input(entry.source, setting.flag)
+            place_frames(opened, entry, config.timeline)
+            if late := num_late(opened, entry, config.timeline):
+                notes.append(_late_note(entry, late, config.num_frames))
+    return notes
+
+
+def input_paths(config: GenerateConfig) -> list[Path]:
+    """List the files and folders that a render reads beside its weights."""
+    return [expanded(entry.source) for setting, entry in _entries(config.model_dump())]
+
+
+def input_hashes(config: GenerateConfig) -> InputHashes:
+    """Hash every input. Names are recorded without folders."""
+    found: dict[str, dict[str, str]] = {}
+    for setting, entry in _entries(config.model_dump()):
+        hashes = found.setdefault(setting.key, {})
+        for name, digest in _hashes(expanded(entry.source)).items():
+            number = sum(known.partition("#")[0] == name for known in hashes)
+            if digest not in hashes.values() or not number:
+                hashes[f"{name}#{number + 1}" if number else name] = digest
+    return found
+
+
+def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the bare name of each input, as a recipe holds them."""
+    return _with_sources(settings, lambda source: expanded(source).name)
+
+
+def found_beside(recipe_file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a recipe, with the path of each input that is beside the recipe."""
+
+    def beside(name: str) -> str:
+        path = recipe_file.parent / name
+        return str(path) if path.exists() else name
+
+    return _with_sources(settings, beside)
+
+
+def differing_inputs(recipe: Mapping[str, Any], config: GenerateConfig) -> list[str]:
+    """Return a note for each input that is not the file that `recipe` records under its name."""
+    recorded, settings = recipe.get("inputs", {}), recipe["config"]
+    names = {expanded(entry.source).name for _, entry in _entries(settings)}
+    notes = []
+    for setting, entry in _entries(config.model_dump()):
+        path = expanded(entry.source)
+        known = recorded.get(setting.key, {})
+        if path.name not in names or not known or not path.exists():
+            continue
+        if not set(_hashes(path).values()) <= set(known.values()):
+            notes.append(f"{path.name} is not the file that the clip was rendered with: frames will differ")
+    return notes
+
+
+def _with_sources(settings: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    changed = dict(settings)
+    for key, setting in INPUT_SETTINGS.items():
+        if settings.get(key):
+            with suppress(AnimdiffError, ValueError):  # an untrusted recipe: reported where all settings are checked
+                changed[key] = with_sources(setting, settings[key], change)
+    return changed
+
+
+def _entries(settings: Mapping[str, Any]) -> list[tuple[InputSetting, InputEntry]]:
+    try:
+        return [
+            (setting, entry)
+            for key, setting in INPUT_SETTINGS.items()
+            for entry in entries_of(setting, settings.get(key))
+        ]
+    except (AnimdiffError, ValueError):  # of an untrusted recipe
+        return []
+
+
+def _hashes(path: Path) -> Mapping[str, str]:
+    files = list_images(path) if path.is_dir() else [path]
+    states = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return {file.relative_to(path.parent).as_posix(): _hash(file, size, time) for file, size, time in states}
+
+
+@lru_cache(maxsize=1 << 13)
+def _hash(path: Path, size: int, time: int) -> str:
+    return sha256_of(path)
+
+
+def _late_note(entry: InputEntry, late: int, num_frames: int) -> str:
+    then = "starts again" if entry.after_end == "loop" else "holds its last frame"
+    name = Path(entry.source).name
+    return f"{name} ends before the clip and {then} for {late} of its {counted(num_frames, 'frame')}"
