@@ -26,16 +26,13 @@ function makeCard(clip) {
   picture.append(poster);
   const check = element("input", { type: "checkbox", tabIndex: -1, "aria-label": "Select for comparison" });
   check.addEventListener("change", () => select(clip, check.checked));
-  const facts = CARD_FACTS.filter((key) => !isMissing(clip.settings[key])).map((key) =>
-    element("span", {}, element("small", { text: settingName(key) }), ` ${clip.settings[key]}`),
-  );
   const caption = isMissing(prompt)
     ? element("p", { className: "prompt none", text: clip.name, title: clip.path })
     : element("p", { className: "prompt", text: prompt, title: prompt });
   const card = element("article", { className: "card", dataset: { clip: clip.id } },
     element("div", { className: "frame" }, picture, element("label", { className: "pick", title: "Select (x)" }, check)),
     caption,
-    element("p", { className: "facts" }, ...(clip.recipe ? facts : [clip.problem])),
+    element("p", { className: "facts" }, ...(clip.recipe ? factsOf(clip, CARD_FACTS) : [clip.problem])),
   );
   picture.addEventListener("click", () => openViewer([clip]));
   card.addEventListener("pointerenter", () => hover(picture, clip, true));
@@ -43,6 +40,13 @@ function makeCard(clip) {
   picture.addEventListener("focus", () => hover(picture, clip, true));
   picture.addEventListener("blur", () => hover(picture, clip, false));
   return card;
+}
+
+/** Return short texts like `seed 7` for the settings that a clip has. */
+function factsOf(clip, keys) {
+  return keys.filter((key) => !isMissing(clip.settings[key])).map((key) =>
+    element("span", { className: "fact", title: `${settingName(key)} ${clip.settings[key]}` },
+      element("small", { text: settingName(key) }), ` ${clip.settings[key]}`));
 }
 
 /** Play a card while the pointer is over it or the keyboard is on it. */

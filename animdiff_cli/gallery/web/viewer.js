@@ -45,10 +45,16 @@ function showNeighbour(by) {
 }
 
 function stage(chosen, screens) {
-  return element("div", { className: "stage" }, ...chosen.map((clip, index) => panel(clip, screens[index], chosen.length > 1)));
+  const differing = differingSettings(chosen).filter((key) => key !== "format").slice(0, 6);
+  return element("div", { className: "stage" }, ...chosen.map((clip, index) => panel(clip, screens[index], differing, chosen.length > 1)));
 }
 
-function panel(clip, screen, isNamed) {
+/** Return the settings whose values differ between clips. */
+function differingSettings(chosen) {
+  return varying.filter((key) => new Set(chosen.map((clip) => valueText(clip.settings[key]))).size > 1);
+}
+
+function panel(clip, screen, differing, isNamed) {
   const box = element("div", { className: "picture" },
     element("img", { src: `data:image/webp;base64,${clip.poster}`, alt: "", width: clip.width, height: clip.height }), screen.canvas);
   box.style.aspectRatio = `${clip.width} / ${clip.height}`;
@@ -57,11 +63,12 @@ function panel(clip, screen, isNamed) {
   const shown = clip.sheet.width < clip.width || clip.sheet.step > 1
     ? `, shown at ${clip.sheet.width}×${clip.sheet.height}${clip.sheet.step > 1 ? `, every ${clip.sheet.step} frames` : ""}` : "";
   const actions = element("div", { className: "actions" });
-  if (clip.command) actions.append(copyButton("Copy command", clip.command, "primary"), copyButton("Copy recipe", clip.recipe));
+  if (clip.command) actions.append(copyButton("Copy command", clip.command, isNamed ? "" : "primary"), copyButton("Copy recipe", clip.recipe));
   if (clip.address) actions.append(element("a", { href: clip.address, className: "button", text: "Open file", target: "_blank", rel: "noopener" }));
   return element("figure", { dataset: { clip: clip.id } }, box,
     element("figcaption", {},
       ...(isNamed ? [element("h3", { text: clip.name, title: clip.path })] : []),
+      ...(isNamed ? [element("p", { className: "facts" }, ...factsOf(clip, differing))] : []),
       element("p", { className: "facts" }, facts + shown, element("span", { className: "ended" })),
       ...(clip.recipe ? [] : [element("p", { className: "note", text: clip.problem })]),
       actions,
@@ -126,7 +133,7 @@ function showFrame() {
 /** Show all settings of one clip, or those that differ between several. */
 function settingsTable(chosen) {
   const keys = [...allSettings.keys()].filter((key) => chosen.some((clip) => key in clip.settings));
-  const differ = new Set(keys.filter((key) => new Set(chosen.map((clip) => valueText(clip.settings[key]))).size > 1));
+  const differ = new Set(differingSettings(chosen));
   const rows = keys.map((key) =>
     element("tr", { className: differ.has(key) ? "differs" : "same" }, element("th", { scope: "row", text: settingName(key) }),
       ...chosen.map((clip) => element("td", { text: valueText(clip.settings[key]) }))));
