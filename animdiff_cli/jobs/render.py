@@ -57,9 +57,9 @@ def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore)
     # all clips of a plan cost the same; counted before loading, while the files are open
     cost = count_cost(plan.configs[0], plan.weights, plan.device) if plan.weights else None
     timer = ClipTimer(plan.device)
-    clips = render(plan, timer.watching(_collect_notes(emit, notes)))
+    clips = render(plan, timer.watching(collect_notes(emit, notes)))
     for clip, paths in zip(clips, outputs.files, strict=True):
-        files = {format: _write(clip, path, format, emit, outputs.overwrite) for format, path in paths.items()}
+        files = {format: write_file(clip, path, format, emit, outputs.overwrite) for format, path in paths.items()}
         if cost and (rate := timer.rate(cost)):
             remember_rate(rate)
         yield FinishedClip(clip.recipe, files, time.monotonic() - began, tuple(notes))
@@ -67,14 +67,15 @@ def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore)
         began = time.monotonic()
 
 
-def _write(clip: Clip, path: Path, format: Format, emit: Emit, overwrite: bool) -> Path:
+def write_file(clip: Clip, path: Path, format: Format, emit: Emit, overwrite: bool) -> Path:
+    """Write a clip in one format, and return the path written."""
     emit(Writing(path))
     written = clip.save(path, format, overwrite=overwrite)
     emit(Written(written, written.stat().st_size))
     return written
 
 
-def _collect_notes(emit: Emit, notes: list[str]) -> Emit:
+def collect_notes(emit: Emit, notes: list[str]) -> Emit:
     """Append the message of every note to `notes`; pass on every event, but each note only once."""
     emitted: set[str] = set()
 

@@ -1,6 +1,6 @@
 """The weight files of a render: located, and checked to fit together, before any of them is loaded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,9 @@ class Weights:
         entries = value if isinstance(value, tuple) else (value,)
         return [entry.path if isinstance(entry, ScaledWeights) else entry for entry in entries if entry]
 
-    def hashes(self) -> WeightHashes:
-        """Hash every weight file of the render, by setting."""
-        found = {key: _hashes(self.files(key)) for key in WEIGHT_SETTINGS}
+    def hashes(self, sha256: Callable[[Path], str] = sha256_of) -> WeightHashes:
+        """Hash every weight file of the render with `sha256`, by setting."""
+        found = {key: _hashes(self.files(key), sha256) for key in WEIGHT_SETTINGS}
         return {key: files for key, files in found.items() if files}
 
 
@@ -138,7 +138,7 @@ def _located(setting: WeightSetting, value: Any) -> Any:
     return tuple(found) if setting.is_list else next(iter(found), None)
 
 
-def _hashes(paths: list[Path]) -> Mapping[str, str]:
+def _hashes(paths: list[Path], sha256: Callable[[Path], str]) -> Mapping[str, str]:
     """Hash files by name, files of a folder by their relative path. Equal names are numbered: `a.ckpt#2`."""
     found: dict[str, str] = {}
     for path in paths:
@@ -147,7 +147,7 @@ def _hashes(paths: list[Path]) -> Mapping[str, str]:
         for file in files:
             name = file.relative_to(root).as_posix()
             number = sum(known.partition("#")[0] == name for known in found)
-            found[f"{name}#{number + 1}" if number else name] = sha256_of(file)
+            found[f"{name}#{number + 1}" if number else name] = sha256(file)
     return found
 
 

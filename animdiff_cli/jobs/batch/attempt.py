@@ -1,0 +1,119 @@
+"""Render one job under its lock, and record it in the manifest before the lock is released."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from animdiff_cli.core.event_records import EmitRecord, StartedRecord, recorder
+from animdiff_cli.core.events import Emit
+from animdiff_cli.core.formats import Format
+from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.files.os_errors import readable_output_failures, unexpected_failure
+from animdiff_cli.jobs.batch.locks import JobLocks
+from animdiff_cli.jobs.batch.manifest import Failure, Line, Manifests
+from animdiff_cli.jobs.batch.stamps import is_whole, stamp
+from animdiff_cli.jobs.batch.tasks import Outcome, Task
+from animdiff_cli.jobs.render import FinishedClip
+from animdiff_cli.jobs.render_stream import done_record
+
+
+class Renderer(Protocol):
+    """Renders tasks, and keeps the weights of the last one."""
+
+    device: str
+    threads: int | None  # CPU threads of a render on a CPU
+
+    def render(self, task: Task, files: Mapping[Format, Path], emit: Emit) -> FinishedClip:
+        """Render a task and write its files, replacing any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What is known about the jobs of a batch: outputs, manifests and locks in its output folder."""
+
+    folder: Path
+    manifests: Manifests
+    locks: JobLocks
+
+    @classmethod
+    def at(cls, folder: Path, own: str) -> "Ledger":
+        """Return the ledger of an output folder; `own` is the manifest that is appended to."""
+        return cls(folder, Manifests(folder, own), JobLocks(folder))
+
+    def paths(self, task: Task) -> dict[str, str]:
+        """Return the path of each output of a task, by format."""
+        return {format: str(self.folder / name) for format, name in task.outputs.items()}
+
+    def is_done(self, task: Task) -> bool:
+        """Return whether the manifest says that a job is done and all its files are whole."""
+        line = self.manifests.latest().get(task.job)
+        return line is not None and self.is_intact(task, line)
+
+    def is_intact(self, task: Task, line: Line) -> bool:
+        """Return whether `line` says that the job is done, and all its files are whole."""
+        outputs = line.outputs or {}
+        if line.state != "done" or {format: one.path for format, one in outputs.items()} != dict(task.outputs):
+            return False
+        return all(is_whole(self.folder, one) for one in outputs.values())
+
+    def record_death(self, task: Task, worker: str | None, failure: Failure | None) -> None:
+        """Record a job whose worker has died, unless another process has taken it up. No failure: an interruption."""
+        with self.locks.held(task.job) as held:
+            if held and not self.is_done(task):
+                self.manifests.append(task.line("failed" if failure else "interrupted", worker, error=failure))
+
+
+def attempt(task: Task, ledger: Ledger, renderer: Renderer, write: EmitRecord, worker: str | None) -> Outcome:
+    """Render a task unless another process does or has done so.
+
+    A failure is recorded and returned. Ctrl-C is recorded as an interruption. Raises `UsageError` if the manifest or
+    the lock cannot be written: then no job of the batch can be finished.
+    """
+    with ledger.locks.held(task.job) as held:
+        if not held:
+            return Outcome("locked")
+        if ledger.is_done(task):
+            return Outcome("elsewhere")
+        try:
+            ledger.manifests.append(task.line("started", worker))
+            write(StartedRecord(job=task.job, worker=worker, attempt=task.attempt).record())
+            files = {format: ledger.folder / name for format, name in task.outputs.items()}
+            clip = renderer.render(task, files, recorder(task.job, write, time.monotonic))
+            with readable_output_failures(ledger.folder):
+                stamps = {format: stamp(ledger.folder, name) for format, name in task.outputs.items()}
+        except KeyboardInterrupt:
+            ledger.manifests.append(task.line("interrupted", worker))
+            return Outcome("interrupted")
+        except Exception as error:
+            failure = describe(error)
+            ledger.manifests.append(task.line("failed", worker, error=failure))
+            return Outcome("failed", failure, is_broken=is_sticky(error))
+        seconds = round(clip.seconds, 3)
+        ledger.manifests.append(task.line("done", worker, outputs=stamps, seconds=seconds, threads=renderer.threads))
+        write(done_record(task.job, clip, worker=worker).record())
+        return Outcome("done")
+
+
+def describe(error: Exception) -> Failure:
+    """Describe why a job failed. An error that the user cannot act on is a bug, and keeps its traceback."""
+    known = unexpected_failure(error) if isinstance(error, OSError) else error
+    if isinstance(known, AnimdiffError):
+        return Failure(message=str(known), hint=known.hint, code=known.exit_code)
+    text = "".join(traceback.format_exception(error))
+    return Failure(message=f"{type(error).__name__}: {error}", traceback=text)
+
+
+def is_sticky(error: BaseException | None) -> bool:
+    """Return whether the GPU context of this process is lost, so that every later operation on it fails too.
+
+    Memory that runs out is not such an error.
+    """
+    while error is not None:
+        if isinstance(error, RuntimeError) and "CUDA error" in str(error):  # `torch.AcceleratorError` from torch 2.8 on
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,55 @@
+"""Render tasks in this process. The weights stay loaded while tasks have the same."""
+
+import gc
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.events import Emit
+from animdiff_cli.core.formats import Format
+from animdiff_cli.diffusion.device import plan_device, probe_machine
+from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.batch.tasks import Task
+from animdiff_cli.jobs.render import FinishedClip, collect_notes, write_file
+from animdiff_cli.jobs.weights import check_weights, find_weights
+
+
+@dataclass(slots=True)
+class LocalRenderer:
+    """Renders on one device of this machine."""
+
+    device: str  # auto, cuda, cuda:N, mps or cpu
+    threads: int | None = None
+    _group: int | None = None
+    _animator: Animator | None = None
+
+    def render(self, task: Task, files: Mapping[Format, Path], emit: Emit) -> FinishedClip:
+        """Render a task and write its files, replacing any. Loads the weights unless the last task had the same."""
+        began = time.monotonic()
+        notes: list[str] = []
+        emit = collect_notes(emit, notes)
+        config = GenerateConfig.model_validate(task.config)
+        animator = self._loaded(config, task.group, emit)
+        clip = animator.render(config, emit)
+        written = {format: write_file(clip, path, format, emit, True) for format, path in files.items()}
+        return FinishedClip(clip.recipe, written, time.monotonic() - began, tuple(notes))
+
+    def _loaded(self, config: GenerateConfig, group: int, emit: Emit) -> Animator:
+        if self._animator is None or self._group != group:
+            self._forget()
+            checked = check_weights(find_weights(config))
+            planned = plan_device(probe_machine(), self.device, config.dtype)
+            self._animator, self._group = load_animator(checked, planned, emit=emit), group
+            self.threads = torch.get_num_threads() if planned.kind == "cpu" else None
+        return self._animator
+
+    def _forget(self) -> None:
+        """Free the memory of the last weights before others are loaded."""
+        self._animator = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

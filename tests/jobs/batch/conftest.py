@@ -1,0 +1,49 @@
+"""Batches of small clips of the toy model."""
+
+import json
+
+import pytest
+
+from animdiff_cli.jobs.batch.crew import BatchOptions
+from animdiff_cli.jobs.batch.plan import plan_batch
+from animdiff_cli.jobs.batch.run import run_batch
+
+
+@pytest.fixture
+def plan(small, tmp_path):
+    """Plan one clip for each seed, in the folder `night`; `changes` are other settings."""
+
+    def planned(*seeds, output="{seed}.gif", **changes):
+        defaults = {key: str(value) if key in ("model", "motion_module") else value for key, value in small.items()}
+        del defaults["seed"]
+        file = {
+            "defaults": defaults | changes,
+            "matrix": {"prompt": ["a fox"], "seed": list(seeds)},
+            "output": output,
+        }
+        return plan_batch(json.dumps(file), "night.yaml", output=str(tmp_path / "night"), device="cpu")
+
+    return planned
+
+
+@pytest.fixture
+def run():
+    """Run a plan in this process; returns the result and the records of all events."""
+
+    def ran(plan, **options):
+        records = []
+        result = run_batch(plan, BatchOptions(device="cpu", **options), records.append)
+        return result, records
+
+    return ran
+
+
+@pytest.fixture
+def night(tmp_path):
+    """List what lies in the output folder, hidden files too."""
+
+    def listed():
+        folder = tmp_path / "night"
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+    return listed
