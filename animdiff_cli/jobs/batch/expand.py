@@ -221,7 +221,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Value):
         value = value.value
     if isinstance(value, (list, tuple)):
-        text = ", ".join(map(_shown, value))
+        text = ", ".join(map(_shown, value)) or "none"
     else:
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     text = printable(text)

@@ -1,13 +1,16 @@
 """Collect the mistakes of a batch, so that all of them are reported at once."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from animdiff_cli.core.naming import natural_key
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, UsageError
 
 MAX_SHOWN = 20  # mistakes
-MAX_PLACES = 3  # of one mistake, beside the first
+MAX_LINES = 5  # of one mistake, beside the first
+_LINE = re.compile(r"(?::|, line )(\d+)")
 
 
 class Mistakes:
@@ -38,7 +41,8 @@ class Mistakes:
 
         Its class, and so the exit code, is that of the mistakes; `UsageError` if they differ.
         """
-        found = [_located(error, places) for error, places in self._found.values()]
+        located = (_located(error, places) for error, places in self._found.values())
+        found = sorted(located, key=lambda error: natural_key(str(error)))  # in the order of lines
         if not found:
             return
         if len(found) == 1:
@@ -54,6 +58,11 @@ def _located(error: AnimdiffError, places: list[str]) -> AnimdiffError:
     if not places:
         return error
     first, *others = dict.fromkeys(places)
-    more = [f"{len(others) - MAX_PLACES} more"] if len(others) > MAX_PLACES else []
-    also = f" (also {'; '.join([*others[:MAX_PLACES], *more])})" if others else ""
+    lines = list(dict.fromkeys(match[1] for place in others if (match := _LINE.search(place))))
+    if not others:
+        also = ""
+    elif len(lines) <= 1:
+        also = f" (so in {counted(len(others), 'other job')})"
+    else:
+        also = f" (so on lines {', '.join(lines[:MAX_LINES])}{' …' if len(lines) > MAX_LINES else ''})"
     return type(error)(f"{first}: {error}{also}", hint=error.hint)

@@ -14,6 +14,7 @@ from animdiff_cli.config.settings import settings_of
 from animdiff_cli.core.formats import FORMATS, Format, format_of, parse_format
 from animdiff_cli.core.naming import FIELDS, output_name, slug, template_fields
 from animdiff_cli.core.prompt_travel import texts_of
+from animdiff_cli.core.text import counted
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.jobs.batch.mistakes import Mistakes
@@ -23,7 +24,7 @@ from animdiff_cli.outputs import check_output
 DEFAULT_TEMPLATE = "{slug}_{seed}"
 DATED = ("date", "time")
 #: fields beside those of `generate --output`
-BATCH_FIELDS = ("preset", "id", *(key for key in settings_of(GenerateConfig) if key not in FIELDS))
+BATCH_FIELDS = ("preset", *(key for key in settings_of(GenerateConfig) if key not in (*FIELDS, "prompt")), "id")
 
 Outputs = dict[Format, str]
 
@@ -69,11 +70,10 @@ def name_outputs(jobs: Sequence[Named], folder: str, mistakes: Mistakes, *, allo
     now = datetime.now()  # local time, for file names that ask for it
     default = _default_template(jobs)
     named = [_outputs(job, index, default, now, mistakes, allow_date) for index, job in enumerate(jobs, start=1)]
-    if any(job.template is None for job in jobs) and _collisions(named, jobs):
+    if any(job.template is None for job in jobs) and _collisions(named):
         default += "_{id}"
         named = [_outputs(job, index, default, now, mistakes, allow_date) for index, job in enumerate(jobs, start=1)]
-    for first, second, path in _collisions(named, jobs):
-        mistakes.add(_collision(jobs[first], jobs[second], path))
+    _refuse_collisions(named, jobs, mistakes)
     _refuse_files_in_clips(named, jobs, mistakes)
     for job, outputs in zip(jobs, named, strict=True):
         for format, path in outputs.items():
@@ -174,7 +174,7 @@ def _field(key: str, value: object) -> str | int:
     return slug(text if key in ("prompt", "negative_prompt") else text.rpartition("/")[2])
 
 
-def _collisions(named: Sequence[Outputs], jobs: Sequence[Named]) -> list[tuple[int, int, str]]:
+def _collisions(named: Sequence[Outputs]) -> list[tuple[int, int, str]]:
     """List the jobs that share a file with an earlier one, both by number. Case does not tell files apart."""
     first: dict[str, int] = {}
     found = []
@@ -186,19 +186,41 @@ def _collisions(named: Sequence[Outputs], jobs: Sequence[Named]) -> list[tuple[i
     return found
 
 
-def _collision(first: Named, second: Named, path: str) -> UsageError:
-    differing = [
-        key
-        for key in settings_of(GenerateConfig)
-        if getattr(first.config, key) != getattr(second.config, key) and key != "prompt"
-    ]
-    field = next(iter(differing), "id") if first.config.prompt == second.config.prompt else "slug"
-    if slug(texts_of(first.config.prompt)[0]) == slug(texts_of(second.config.prompt)[0]) and field == "slug":
-        field = "id"
-    return UsageError(
-        f"{first.job} and {second.job} would both be written to `{path}`",
-        hint=f"add `{{{field}}}` to the name" if second.template and "{" in second.template else "name one differently",
-    )
+def _refuse_collisions(named: Sequence[Outputs], jobs: Sequence[Named], mistakes: Mistakes) -> None:
+    """Add one mistake for each template that does not tell its jobs apart, with the fields that would."""
+    pairs: dict[str | None, list[tuple[Named, Named, str]]] = {}
+    for first, second, path in _collisions(named):
+        pairs.setdefault(jobs[second].template, []).append((jobs[first], jobs[second], path))
+    for template, clashes in pairs.items():
+        first, second, path = clashes[0]
+        others = f", and {counted(len(clashes) - 1, 'other job')} clash too" if len(clashes) > 1 else ""
+        hint = f"name {second.job} differently"
+        if template and "{" in template:
+            hint = f"add {' and '.join(f'`{{{name}}}`' for name in _telling_fields(clashes))} to `{template}`"
+        message = f"{first.job} and {second.job} would both be written to `{path}`{others}"
+        mistakes.add(UsageError(message, hint=hint))
+
+
+def _telling_fields(clashes: Sequence[tuple[Named, Named, str]]) -> list[str]:
+    """List fields that together tell apart all jobs that share a name."""
+    fields: list[str] = []
+    for first, second, _ in clashes:
+        differing = [name for name in (*_SHORT, *BATCH_FIELDS) if _value(first, name) != _value(second, name)]
+        if not set(fields) & set(differing):
+            fields.append(differing[0] if differing else "id")
+    return fields
+
+
+#: fields to try first
+_SHORT = ("slug", "seed", "model")
+
+
+def _value(job: Named, name: str) -> object:
+    if name == "slug":
+        return slug(texts_of(job.config.prompt)[0])
+    if name in ("preset", "id"):
+        return job.preset if name == "preset" else job_id(job.config)
+    return _field(name, getattr(job.config, name))
 
 
 def _refuse_files_in_clips(named: Sequence[Outputs], jobs: Sequence[Named], mistakes: Mistakes) -> None:

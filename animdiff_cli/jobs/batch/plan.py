@@ -165,6 +165,8 @@ class _Resolver:
         below = gather(preset=preset, config_file=self._settings.config_file)
         defaults = {key: value for key, value in self._defaults.items() if key != "preset"}
         layers = [*below, self._layer(defaults), *self._above, self._layer(own)]
+        if not any("model" in layer.values for layer in layers):
+            raise UsageError("no image model was given", hint="add `--model pocket`, or `model: pocket` to the file")
         return resolve_render(layers)
 
     def _layer(self, row: Row) -> Layer:
