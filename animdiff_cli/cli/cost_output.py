@@ -40,7 +40,7 @@ def cost_lines(estimate: "Estimate", planning_seconds: float) -> list[str]:
     cost, fewest, most = estimate.cost, min(estimate.cost.windows_per_step), max(estimate.cost.windows_per_step)
     number = counted(most, "window") if most == fewest else f"{fewest} to {counted(most, 'window')}"
     steps = counted(len(cost.windows_per_step), "step")
-    of_clip = f"{number} x {steps}, {counted(cost.calls, 'UNet call')}, {_tera(cost.flops)}"
+    of_clip = f"{number} x {steps}, {counted(cost.calls, 'UNet call')}, {tera(cost.flops)}"
     each = "each clip: " if estimate.clips > 1 else ""
     lines = [f"{each}{of_clip}, about {format_bytes(estimate.memory_bytes)} of memory"]
     if estimate.seconds is None:
@@ -98,5 +98,6 @@ def _prints(characters: str) -> bool:
     return True
 
 
-def _tera(flops: float) -> str:
+def tera(flops: float) -> str:
+    """Format a number of operations."""
     return f"{flops / 1e12:,.0f} TFLOP" if flops >= 1e14 else f"{flops / 1e12:.2g} TFLOP"

@@ -9,6 +9,9 @@ from animdiff_cli.cli.out import print_err, print_json, print_paths, print_recor
 from animdiff_cli.core.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.output_paths import OutputPaths
     from animdiff_cli.jobs.render_plan import RenderPlan
@@ -107,19 +110,20 @@ def print_plan(
             print_err(f"would fetch {line}")
         for note in plan.notes:
             print_summary(f"note: {note}")
-        print_summary(f"would render {_summary(plan)}")
+        print_summary(f"would render {summary(plan, plan.configs)}")
         for line in cost_lines(estimated, planning_seconds) if estimated else []:
             print_summary(line)
 
 
-def _summary(plan: "RenderPlan") -> str:
+def summary(plan: "RenderPlan", configs: "Sequence[GenerateConfig]") -> str:
+    """Describe clips of one set of weights in one line."""
     from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 
-    config = plan.configs[0]
-    clips = f"{counted(len(plan.configs), 'clip')}"
+    config = configs[0]
+    frames = _span((config.num_frames for config in configs), "frame")
+    sizes = _listed(f"{config.width}x{config.height}" for config in configs)
     modules = " and ".join(config.motion_modules) or config.motion_module
     motion = f"{config.model} with {modules}" if modules else f"{config.model} without motion"
-    size = f"{counted(config.num_frames, 'frame')} of {config.width}x{config.height}"
     added = [
         f", {setting.label} {name}"
         for key, setting in WEIGHT_SETTINGS.items()
@@ -127,5 +131,17 @@ def _summary(plan: "RenderPlan") -> str:
         for name in (getattr(config, key) if setting.is_list else [getattr(config, key)])
         if name
     ]
-    steps = f"{counted(config.steps, 'step')} of {config.scheduler}"
-    return f"{clips} of {size}: {motion}{''.join(added)}, {steps}, {plan.device.device}"
+    steps = (
+        f"{_span((config.steps for config in configs), 'step')} of {_listed(config.scheduler for config in configs)}"
+    )
+    clips = f"{counted(len(configs), 'clip')} of {frames} of {sizes}"
+    return f"{clips}: {motion}{''.join(added)}, {steps}, {plan.device.device}"
+
+
+def _span(numbers: "Iterable[int]", noun: str) -> str:
+    least, *_, most = sorted([*numbers] * 2)
+    return counted(most, noun) if least == most else f"{least} to {counted(most, noun)}"
+
+
+def _listed(names: "Iterable[str]") -> str:
+    return " and ".join(dict.fromkeys(names))

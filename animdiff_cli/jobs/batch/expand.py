@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
 
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
@@ -36,7 +35,8 @@ class JobEntry:
 def expand(file: BatchFile, limit: int, mistakes: Mistakes) -> list[JobEntry]:
     """List the jobs of a file in its order: the last key of the matrix changes fastest, rows of `zip` slowest.
 
-    Mistakes are added to `mistakes`. Raises `UsageError` for more than `limit` jobs, before they are listed.
+    Mistakes are added to `mistakes`; entries that have some are left out. Raises `UsageError` for more than `limit`
+    jobs, before they are listed.
     """
     check = _Checks(file.name, mistakes)
     matrix = {key: check.axis("matrix", key, value, limit) for key, value in file.matrix.items()}
@@ -44,31 +44,30 @@ def expand(file: BatchFile, limit: int, mistakes: Mistakes) -> list[JobEntry]:
     for key in zipped.keys() & matrix.keys():
         check.refuse(file.zipped[key].line, f"`{key}` is in `matrix` and in `zip`", "leave it out of one of them")
     rows = _zipped_rows(zipped, file, check)
-    include = [check.row(entry) for entry in file.include]
-    exclude = [(entry.line, check.row(entry)) for entry in file.exclude]
-    jobs = [(entry, check.row(entry)) for entry in file.jobs]
+    include, exclude, jobs = (
+        [(entry.line, row) for entry in entries if (row := check.row(entry)) is not None]
+        for entries in (file.include, file.exclude, file.jobs)
+    )
     combinations = prod(map(len, matrix.values())) * len(rows) if matrix or zipped else 0
     count = combinations + len(include) + len(jobs)
     if count > limit:
         line = min((value.line for value in (*file.matrix.values(), *file.zipped.values())), default=1)
         raise UsageError(
             f"{at(file.name, line)}: {count:,} jobs, and at most {limit:,} are allowed",
-            hint=f"shorten the lists, or add `--limit {count}`",
+            hint="shorten the lists" + (f", or add `--limit {count}`" if count <= 100 * DEFAULT_LIMIT else ""),
         )
-    if mistakes:
-        return []
     if not (matrix or zipped):
         _refuse_without_matrix(file, check)
-        return [JobEntry(f"{file.name}:{entry.line}", row) for entry, row in jobs]
+        return [JobEntry(f"{file.name}:{line}", row) for line, row in jobs]
     axes = {**zipped, **matrix}
     listed = [{**row, **dict(zip(matrix, values, strict=True))} for row in rows for values in product(*matrix.values())]
     listed = _without(listed, exclude, axes, check)
-    listed = _with_included(listed, include, file.include, axes, check)
+    listed = _with_included(listed, include, axes, check)
     return [JobEntry(_name(file, row, axes), row) for row in listed]
 
 
-def checked_defaults(file: BatchFile, mistakes: Mistakes) -> Row:
-    """Return the checked settings of all jobs. Mistakes are added to `mistakes`."""
+def checked_defaults(file: BatchFile, mistakes: Mistakes) -> Row | None:
+    """Return the checked settings of all jobs; None if any is refused. Mistakes are added to `mistakes`."""
     check = _Checks(file.name, mistakes)
     for key in ("output", "formats"):
         if key in file.defaults.values:
@@ -87,10 +86,11 @@ class _Checks:
     def refuse(self, line: int, message: str, hint: str) -> None:
         self.mistakes.add(UsageError(f"{at(self.source, line)}: {message}", hint=hint))
 
-    def row(self, entry: Entry) -> Row:
-        """Return the checked values of one entry."""
+    def row(self, entry: Entry) -> Row | None:
+        """Return the checked values of one entry; None if any is refused."""
         checked = {key: self.value(key, value) for key, value in entry.values.items()}
-        return {key: value for key, value in checked.items() if value is not None}
+        right = {key: value for key, value in checked.items() if value is not None}
+        return right if len(right) == len(checked) else None
 
     def value(self, key: str, value: Value) -> Value | None:
         """Return one checked value; None if it is refused."""
@@ -108,11 +108,11 @@ class _Checks:
             return []
         values = self._listed(section, key, written, limit)
         checked = [found for value in values if (found := self.value(key, value)) is not None]
-        seen: list[Any] = []
+        seen: set[str] = set()
         for value in checked:
-            if value.value in seen:
+            if repr(value.value) in seen:
                 self.refuse(value.line, f"`{_shown(value.value)}` is twice in `{section}.{key}`", "leave it out once")
-            seen.append(value.value)
+            seen.add(repr(value.value))
         return checked
 
     def _listed(self, section: str, key: str, written: Value, limit: int) -> list[Value]:
@@ -148,27 +148,28 @@ def _without(
     rows: list[Row], exclude: Sequence[tuple[int, Row]], axes: Mapping[str, object], check: _Checks
 ) -> list[Row]:
     """Leave out the combinations that agree with an entry of `exclude` in all its keys."""
+    is_whole = not check.mistakes  # else a value that an entry names may be missing
     for line, entry in exclude:
         if unknown := [key for key in entry if key not in axes]:
             check.refuse(line, f"`{unknown[0]}` of `exclude` is not in the matrix", f"keys are {', '.join(axes)}")
             continue
         left = [row for row in rows if not _agree(row, entry, entry)]
-        if len(left) == len(rows):
+        if len(left) == len(rows) and is_whole:
             check.refuse(line, "this entry of `exclude` matches no combination", "leave it out, or correct its values")
         rows = left
     return rows
 
 
 def _with_included(
-    rows: list[Row], include: Sequence[Row], entries: Sequence[Entry], axes: Mapping[str, object], check: _Checks
+    rows: list[Row], include: Sequence[tuple[int, Row]], axes: Mapping[str, object], check: _Checks
 ) -> list[Row]:
     """Add the settings of each entry to the combinations that it agrees with; without any, it is a job of its own."""
     rows, own = list(rows), []
-    for entry, written in zip(include, entries, strict=True):
+    for line, entry in include:
         shared = [key for key in entry if key in axes]
         if not shared:
             hint = "write what is the same for all jobs below `defaults:`"
-            check.refuse(written.line, "this entry of `include` has no key of the matrix", hint)
+            check.refuse(line, "this entry of `include` has no key of the matrix", hint)
         matching = [number for number, row in enumerate(rows) if _agree(row, entry, shared)]
         for number in matching if shared else ():
             rows[number] = {**rows[number], **entry}

@@ -61,6 +61,9 @@ def parse_batch(text: str, name: str, mistakes: Mistakes) -> BatchFile:
     Mistakes in parts of the file are added to `mistakes`. Raises `UsageError` for a file that cannot be read at all.
     """
     text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UsageError(f"{at(name, line)}: has a NUL character", hint="save it as UTF-8 text")
     suffix = PurePath(name).suffix.lower()
     if suffix in (".yaml", ".yml", ".json") or (suffix not in _TABLES and _YAML_START.search(text)):
         return _parse_yaml(text, name, mistakes)

@@ -36,6 +36,7 @@ class Named:
     job: str  # for messages
     config: GenerateConfig
     template: str | None = None  # None: the default
+    place: str = ""  # where the template stands, for messages
     formats: Any = None  # as written; None: by the suffix of the template
     preset: str = ""
     own: frozenset[str] = field(default_factory=frozenset)  # keys that the job sets itself
@@ -112,7 +113,7 @@ def _outputs(job: Named, index: int, default: str, now: datetime, mistakes: Mist
     try:
         return _filled(job, index, default if job.template is None else job.template, now, allow_date=allow_date)
     except AnimdiffError as error:
-        mistakes.add(error, job.job)
+        mistakes.add(error, job.place)
         return {}
 
 
@@ -156,8 +157,12 @@ def _stem(template: str, job: Named, index: int, now: datetime, *, allow_date: b
             further={**further, "preset": slug(job.preset), "id": job_id(config)},
         )
     except UsageError as error:
-        hint = f"names are below `--output`; the default is `{DEFAULT_TEMPLATE}`"
-        raise UsageError(str(error), hint=hint if "valid file name" in str(error) else error.hint) from error
+        if "valid file name" not in str(error):
+            raise
+        raise UsageError(
+            f"the name `{template}` is not a valid file name on all systems",
+            hint=f"names are below `--output`; the default is `{DEFAULT_TEMPLATE}`",
+        ) from error
 
 
 def _field(key: str, value: object) -> str | int:
@@ -189,8 +194,8 @@ def _collisions(named: Sequence[Outputs]) -> list[tuple[int, int, str]]:
 def _refuse_collisions(named: Sequence[Outputs], jobs: Sequence[Named], mistakes: Mistakes) -> None:
     """Add one mistake for each template that does not tell its jobs apart, with the fields that would."""
     pairs: dict[str | None, list[tuple[Named, Named, str]]] = {}
-    for first, second, path in _collisions(named):
-        pairs.setdefault(jobs[second].template, []).append((jobs[first], jobs[second], path))
+    for one, other, path in _collisions(named):
+        pairs.setdefault(jobs[other].template, []).append((jobs[one], jobs[other], path))
     for template, clashes in pairs.items():
         first, second, path = clashes[0]
         others = f", and {counted(len(clashes) - 1, 'other job')} clash too" if len(clashes) > 1 else ""
@@ -203,12 +208,13 @@ def _refuse_collisions(named: Sequence[Outputs], jobs: Sequence[Named], mistakes
 
 def _telling_fields(clashes: Sequence[tuple[Named, Named, str]]) -> list[str]:
     """List fields that together tell apart all jobs that share a name."""
-    fields: list[str] = []
+    names = (*_SHORT, *BATCH_FIELDS)
+    fields: set[str] = set()
     for first, second, _ in clashes:
-        differing = [name for name in (*_SHORT, *BATCH_FIELDS) if _value(first, name) != _value(second, name)]
-        if not set(fields) & set(differing):
-            fields.append(differing[0] if differing else "id")
-    return fields
+        differing = [name for name in names if _value(first, name) != _value(second, name)]
+        if not fields & set(differing):
+            fields.add(differing[0])  # the ids differ at least
+    return sorted(fields, key=names.index)
 
 
 #: fields to try first

@@ -73,20 +73,23 @@ def plan_batch(
     file = parse_batch(text, name, mistakes)
     defaults = checked_defaults(file, mistakes)
     entries = expand(file, limit, mistakes)
-    mistakes.raise_found(name)
+    if defaults is None or not entries:
+        mistakes.raise_found(name)
+        raise UsageError(f"{name} has no jobs: all of them are excluded", hint="remove an entry of `exclude`")
     resolver = _Resolver(file, defaults, settings)
     resolver.refuse_unused(entries)
     clips = []
     for entry in entries:
         with mistakes.collected(entry.name):
             clips.append(resolver.clip(entry))
-    mistakes.raise_found(name)
     clips, notes = _without_repeated(clips)
     folder, template = output_place(output, name)
     named = [_named(clip, file, template, formats) for clip in clips]
     outputs = name_outputs(named, folder, mistakes, allow_date=allow_date)
     jobs = [BatchJob(clip.entry.name, clip.config, files, 0) for clip, files in zip(clips, outputs, strict=True)]
-    chosen = select(jobs, only)
+    chosen: list[int] = []
+    with mistakes.collected():
+        chosen = select(jobs, only)
     clips = [clips[number] for number in chosen]
     planned = [Resolvable(jobs[number], clip.resolved, clip.job) for number, clip in zip(chosen, clips, strict=True)]
     jobs, groups = plan_groups(planned, device, on_missing, mistakes, name)
@@ -182,12 +185,13 @@ def _seed_of(prompt: Any) -> int:
 
 def _named(clip: _Clip, file: BatchFile, template: str | None, formats: Sequence[str]) -> Named:
     values = clip.entry.values
+    place = "--output"
     if "output" in values:
-        template = values["output"].value
+        template, place = values["output"].value, clip.entry.name
     elif template is None and file.output:
-        template = file.output.value
+        template, place = file.output.value, at(file.name, file.output.line)
     written = values["formats"].value if "formats" in values else list(formats) or (file.formats and file.formats.value)
-    return Named(clip.entry.name, clip.config, template, written, clip.preset, frozenset(values))
+    return Named(clip.entry.name, clip.config, template, place, written, clip.preset, frozenset(values))
 
 
 def _without_repeated(clips: list[_Clip]) -> tuple[list[_Clip], list[str]]:

@@ -1,0 +1,111 @@
+"""`animdiff batch`: render many clips from one file."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from animdiff_cli.cli import batch_options as opt
+from animdiff_cli.cli.command import Command, Group
+from animdiff_cli.cli.generate_options import OfflineOpt
+from animdiff_cli.cli.missing_weights import on_missing_weights
+from animdiff_cli.cli.options import (
+    ConfigOpt,
+    DeviceOpt,
+    JsonOpt,
+    ModelOpt,
+    PresetOpt,
+    QuietOpt,
+    SetOpt,
+    ThreadsOpt,
+)
+from animdiff_cli.cli.out import print_out, print_paths
+from animdiff_cli.cli.prompt_options import WildcardsOpt
+from animdiff_cli.cli.stdin import read_stdin
+from animdiff_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
+
+
+class BatchGroup(Group):
+    """The commands of a batch. `batch FILE` is `batch run FILE`."""
+
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+        """Put `run` before what is not a command."""
+        return TyperGroup.parse_args(self, ctx, ["run", *args] if args and args[0] not in self.commands else args)
+
+
+app = typer.Typer(cls=BatchGroup, no_args_is_help=True, help="Render many clips from one file: `animdiff batch FILE`.")
+EPILOG = (
+    "`animdiff batch FILE` is short for `animdiff batch run FILE`. `animdiff batch init` writes an example. "
+    "Settings given here are defaults: what a job of the file sets itself wins."
+)
+
+
+@app.command(cls=Command, epilog=EPILOG)
+def run(
+    file: opt.FileArg,
+    model: ModelOpt = None,
+    only: opt.OnlyOpt = None,
+    limit: opt.LimitOpt = None,
+    wildcards: WildcardsOpt = None,
+    output: opt.OutputOpt = None,
+    format: opt.FormatOpt = None,
+    allow_date: opt.AllowDateOpt = False,
+    device: DeviceOpt = "auto",
+    threads: ThreadsOpt = None,
+    preset: PresetOpt = None,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    offline: OfflineOpt = False,
+    fetch: opt.FetchOpt = None,
+    dry_run: opt.DryRunOpt = False,
+    json_: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Render the clips of a file that are not there yet, and print the path of each file.
+
+    The whole file is checked before weights load.
+    """
+    from animdiff_cli.config.yamlfile import read_text_file
+    from animdiff_cli.jobs.batch.expand import DEFAULT_LIMIT
+    from animdiff_cli.jobs.batch.plan import BatchSettings, plan_batch
+
+    if offline and fetch:
+        raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
+    is_stdin = file == "-"
+    text = read_stdin("animdiff batch - < prompts.txt") if is_stdin else read_text_file(Path(file))
+    allowed = fetch is not False and not offline
+    plan = plan_batch(
+        text,
+        "stdin" if is_stdin else file,
+        output=output,
+        formats=format or [],
+        settings=BatchSettings(preset, config, os.environ, set_ or [], {"model": model} if model else {}, wildcards),
+        device=device,
+        on_missing=on_missing_weights(allowed=allowed, dry_run=dry_run, ask=False, quiet=quiet, as_json=json_),
+        only=only or [],
+        limit=limit or DEFAULT_LIMIT,
+        allow_date=allow_date,
+    )
+    if dry_run:
+        from animdiff_cli.cli.batch_plan import print_batch
+
+        print_batch(plan, online=bool(fetch), as_json=json_, quiet=quiet)
+
+
+@app.command(cls=Command)
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write; - prints it.", metavar="<file>")] = Path("batch.yaml"),
+) -> None:
+    """Write a commented example of a batch, which renders with the bundled model."""
+    from animdiff_cli.jobs.batch.example import EXAMPLE, write_example
+
+    if str(file) == "-":
+        print_out(*EXAMPLE.read_text(encoding="utf-8").splitlines())
+        return
+    write_example(file)
+    print_paths(file)
