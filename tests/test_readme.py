@@ -16,7 +16,7 @@ from tools.media import MEDIA, PICTURES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NAMES = r"generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|train-\w+"
+NAMES = r"generate|fetch|inspect|convert|presets|config|models|doctor|evaluate|gallery|train-\w+"
 COMMANDS = sorted(set(re.findall(rf"animdiff (?:{NAMES})[^`\n)]*", README)))
 
 

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli import config, convert, doctor, evaluate, fetch, generate, inspect, models, presets, train
+from animdiff_cli.cli import (
+    config,
+    convert,
+    doctor,
+    evaluate,
+    fetch,
+    gallery,
+    generate,
+    inspect,
+    models,
+    presets,
+    train,
+)
 from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainCommand
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
@@ -54,6 +66,7 @@ app.command("convert", cls=Command)(convert.convert)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("gallery", cls=Command)(gallery.gallery)
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

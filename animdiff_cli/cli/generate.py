@@ -1,6 +1,7 @@
 """`animdiff generate`: render clips from prompts."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +145,8 @@ def generate(
             run_probe(plan, quiet=quiet)
         print_plan(plan, outputs, online=bool(fetch), planning_seconds=seconds, as_json=json_, quiet=quiet)
         return
-    with show_progress(quiet=quiet) as emit:
+    # a terminal that shows the events needs no progress bar
+    with show_progress(quiet=quiet or (json_ and sys.stdout.isatty())) as emit:
         render_clips(plan, outputs, numbers, emit, quiet=quiet, as_json=json_)
 
 

@@ -2,15 +2,12 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
-from animdiff_cli import paths
 from animdiff_cli.core.formats import MEDIA_TYPES
-from animdiff_cli.core.text import counted, printable
-from animdiff_cli.errors import UsageError
+from animdiff_cli.core.text import counted
 from animdiff_cli.files.atomic import atomic_write_text
-from animdiff_cli.files.os_errors import check_output_path, readable_output_failures, temporary_folder
+from animdiff_cli.files.os_errors import readable_output_failures, temporary_folder
 from animdiff_cli.metrics.results import (
     NOT_COMPUTED,
     ClipResult,
@@ -20,6 +17,7 @@ from animdiff_cli.metrics.results import (
     mean_values,
 )
 from animdiff_cli.outputs import write_clip
+from animdiff_cli.outputs.html import END, begin_page, escaped, page_path
 from animdiff_cli.outputs.read import read_clip
 
 REPORT_FILE = "report.html"
@@ -33,12 +31,7 @@ def report_path(path: Path, *, overwrite: bool = False) -> Path:
 
     Raises `UsageError` if the file exists and `overwrite` is False, or if the path is a folder.
     """
-    path = paths.expanded_output(path)
-    check_output_path(path, "--report")
-    target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / REPORT_FILE
-    if target.is_dir() or (target.exists() and not overwrite):
-        raise UsageError(f"{target} exists", hint="add `--overwrite`, or choose another path with `--report`")
-    return target
+    return page_path(path, REPORT_FILE, "--report", overwrite=overwrite)
 
 
 def write_report(clips: Sequence[ClipResult], notes: Sequence[str], path: Path) -> Path:
@@ -55,21 +48,10 @@ def render(clips: Sequence[ClipResult], media: Sequence[str], notes: Sequence[st
     pairs = enumerate(zip(clips, media, strict=True))
     cards = "\n".join(_card(number, clip, element, metrics) for number, (clip, element) in pairs)
     count = f"{counted(len(clips), 'clip')}"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Evaluation of {count}</title>
-<style>
-{_STYLE.read_text(encoding="utf-8").strip()}
-</style>
-</head>
-<body>
-<header>
+    style = _STYLE.read_text(encoding="utf-8")
+    return f"""{begin_page(f"Evaluation of {count}", style)}<header>
 <h1>Evaluation of {count}</h1>
-{"".join(f"<p>{_escape(note)}</p>" for note in notes)}
+{"".join(f"<p>{escaped(note)}</p>" for note in notes)}
 </header>
 {_overview(clips)}
 <main>
@@ -83,9 +65,7 @@ def render(clips: Sequence[ClipResult], media: Sequence[str], notes: Sequence[st
 <dt>camera</dt><dd>global motion per frame: pan, tilt, zoom and roll, by robust image registration</dd>
 </dl>
 </footer>
-</body>
-</html>
-"""
+{END}"""
 
 
 def _overview(clips: Sequence[ClipResult]) -> str:
@@ -93,10 +73,10 @@ def _overview(clips: Sequence[ClipResult]) -> str:
     if len(clips) < 2:
         return ""
     metrics = computed_metrics(clips)
-    head = "".join(f"<th>{_escape(metric.title)}<small>{_escape(metric.unit)}</small></th>" for metric in metrics)
+    head = "".join(f"<th>{escaped(metric.title)}<small>{escaped(metric.unit)}</small></th>" for metric in metrics)
     rows = [
-        f'<tr><th><a href="#clip-{index}">{_escape(clip.path.name)}</a></th>{_cells(clip.values, metrics)}'
-        f"<td>{_escape(_camera(clip))}</td></tr>"
+        f'<tr><th><a href="#clip-{index}">{escaped(clip.path.name)}</a></th>{_cells(clip.values, metrics)}'
+        f"<td>{escaped(_camera(clip))}</td></tr>"
         for index, clip in enumerate(clips)
     ]
     mean = f"<tr><th>mean</th>{_cells(mean_values(clips), metrics)}<td></td></tr>"
@@ -113,20 +93,20 @@ def _cells(values: Mapping[str, float | None], metrics: Sequence[Metric]) -> str
 
 def _card(number: int, clip: ClipResult, element: str, metrics: Sequence[Metric]) -> str:
     rows = "".join(
-        f'<tr title="{_escape(metric.meaning)}"><th>{_escape(metric.title)}</th>'
-        f"<td>{format_value(metric.key, clip.values[metric.key])}</td><td>{_escape(metric.unit)}</td></tr>"
+        f'<tr title="{escaped(metric.meaning)}"><th>{escaped(metric.title)}</th>'
+        f"<td>{format_value(metric.key, clip.values[metric.key])}</td><td>{escaped(metric.unit)}</td></tr>"
         for metric in metrics
         if metric.key in clip.values
     )
     rate = f", {clip.fps:g} fps" if clip.fps else ""
-    prompt = f'<p class="prompt">{_escape(clip.prompt)}</p>' if clip.prompt else ""
+    prompt = f'<p class="prompt">{escaped(clip.prompt)}</p>' if clip.prompt else ""
     return f"""<article id="clip-{number}">
 <figure>{element}</figure>
 <div>
-<h2>{_escape(clip.path)}</h2>
+<h2>{escaped(clip.path)}</h2>
 {prompt}<p class="facts">{counted(clip.num_frames, "frame")} of {clip.width}×{clip.height}{rate}</p>
 <table>{rows}</table>
-<p class="facts">camera: {_escape(_camera(clip))}</p>
+<p class="facts">camera: {escaped(_camera(clip))}</p>
 {_step_chart(clip.steps)}
 </div>
 </article>"""
@@ -147,17 +127,12 @@ def _step_chart(steps: Sequence[float]) -> str:
 consecutive frames; the last bar is the loop seam</title>{bars}<g class="seam">{_bar(last, seam)}</g></svg>"""
 
 
-def _escape(text: object) -> str:
-    """Escape for HTML; characters that UTF-8 cannot store are shown as escapes."""
-    return escape(printable(text))
-
-
 def _bar(left: int, height: float) -> str:
     return f'<rect x="{left}" y="{40 - height:.1f}" width="6" height="{height:.1f}"/>'
 
 
 def _definition(metric: Metric) -> str:
-    return f"<dt>{_escape(metric.title)} <small>{_escape(metric.unit)}</small></dt><dd>{_escape(metric.meaning)}</dd>"
+    return f"<dt>{escaped(metric.title)} <small>{escaped(metric.unit)}</small></dt><dd>{escaped(metric.meaning)}</dd>"
 
 
 def _media(clip: ClipResult) -> str:
@@ -177,4 +152,4 @@ def _element(clip: ClipResult, media_type: str, content: bytes) -> str:
     address = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
     if media_type.startswith("video/"):
         return f'<video {size} src="{address}" autoplay loop muted playsinline controls></video>'
-    return f'<img {size} src="{address}" alt="{_escape(clip.prompt or clip.path.name)}">'
+    return f'<img {size} src="{address}" alt="{escaped(clip.prompt or clip.path.name)}">'

@@ -1,0 +1,110 @@
+"""What `animdiff batch` prints while it renders: paths or events on stdout, a live table or plain lines on stderr."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from animdiff_cli.cli.out import print_err, print_paths, print_record
+from animdiff_cli.core.batch_progress import BatchProgress
+from animdiff_cli.core.event_records import EmitRecord, Record
+from animdiff_cli.core.text import format_duration
+
+SECONDS_PER_LINE = 60  # between lines about the steps of a clip, where there is no terminal
+
+
+@contextmanager
+def show_batch(*, quiet: bool, as_json: bool) -> Iterator[EmitRecord]:
+    """Yield a handler that prints event records, one at a time.
+
+    stdout gets the paths of finished clips, also of those that an earlier run has rendered, or all records as JSON.
+    """
+    print_result = print_record(quiet=quiet) if as_json else _print_paths
+    is_silent = quiet or (as_json and sys.stdout.isatty())  # a terminal that shows the records needs no table
+    with _display(print_result, is_silent=is_silent) as display:
+        yield display
+
+
+@contextmanager
+def _display(print_result: EmitRecord, *, is_silent: bool) -> Iterator[EmitRecord]:
+    """Yield a handler that shows a record on stderr and passes it to `print_result`."""
+    if is_silent:
+        yield print_result
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from animdiff_cli.cli.batch_table import live_table  # rich is slow to import
+
+        with live_table(print_result) as display:
+            yield display
+    else:
+        lines = BatchLines(print_result)
+        try:
+            yield lines
+        finally:
+            lines.end()
+
+
+def _print_paths(record: Record) -> None:
+    if record["event"] in ("done", "skipped"):
+        print_paths(*record["outputs"].values())
+
+
+class BatchLines:
+    """Print one line on stderr when a clip starts or ends, and one a minute while it is rendered."""
+
+    def __init__(self, print_result: EmitRecord, clock: Callable[[], float] = time.monotonic) -> None:
+        self._print_result = print_result
+        self._clock = clock
+        self._began = clock()
+        self._progress = BatchProgress()
+        self._last_line: dict[str, float] = {}  # by job
+
+    def __call__(self, record: Record) -> None:
+        """Print a line about a record, if it is worth one."""
+        now, job = self._clock(), record["job"]
+        is_first = self._progress.began is None and record["event"] == "started"
+        clip = self._progress.running.get(job)
+        self._progress.update(record, now)
+        if is_first:
+            print_err(self._progress.summary())
+        if lines := self._lines(record, now, clip.since if clip else now):
+            self._last_line[job] = now
+            print_err(*lines)
+        self._print_result(record)
+
+    def end(self) -> None:
+        """Print the counts and the duration."""
+        if self._progress.states:
+            print_err(f"{self._progress.summary()}, in {format_duration(self._clock() - self._began)}")
+
+    def _lines(self, record: Record, now: float, since: float) -> list[str]:
+        job = record["job"]
+        name = self._progress.names.get(job, "")
+        match record["event"]:
+            case "started":
+                again = f", attempt {record['attempt']}" if record["attempt"] > 1 else ""
+                return [f"{_by(record.get('worker', ''))}{name}{again}"]
+            case "done":
+                speed = self._progress.speed(now)
+                return [f"done in {format_duration(now - since)}: {name}{', ' if speed else ''}{speed}"]
+            case "failed":
+                return failure_lines(self._progress, record)
+            case "interrupted":
+                return [f"interrupted: {name}"]
+            case "note" if self._progress.is_new(record["message"]):
+                return [f"note: {record['message']}"]
+            case _ if job in self._progress.running and now - self._last_line.get(job, now) >= SECONDS_PER_LINE:
+                running = self._progress.running[job]
+                return [f"{_by(running.worker)}{name}: {running.stage}"]
+        return []
+
+
+def failure_lines(progress: BatchProgress, record: Record) -> list[str]:
+    """Return what failed and why, and the hint if the clip is not tried again."""
+    again = ", is tried again" if record["retry"] else ""
+    failure = f"failed: {progress.names.get(record['job'], record['job'])}: {record['error']}{again}"
+    return [failure, f"hint: {record['hint']}"] if record.get("hint") and not again else [failure]
+
+
+def _by(worker: str) -> str:
+    return f"{worker}: " if worker else ""

@@ -1,0 +1,100 @@
+// Play clips: read their sheets, and draw frames on canvases.
+
+/** Decoded sheets, the last used one last. A sheet of 16 frames of 256 pixels takes 4 MB. */
+const sheets = new Map();
+const SHEET_BUDGET = 96 << 20;
+
+/** Return the sheet of a clip as a decoded image. */
+function sheetOf(clip) {
+  let loading = sheets.get(clip.id);
+  sheets.delete(clip.id);
+  loading ??= decodeSheet(clip).catch((error) => {
+    sheets.delete(clip.id);
+    throw error;
+  });
+  sheets.set(clip.id, loading);
+  let pixels = 0;
+  for (const id of [...sheets.keys()].reverse()) {
+    const { width, height, count } = clips[id].sheet;
+    pixels += width * height * count;
+    if (4 * pixels > SHEET_BUDGET && id !== clip.id) sheets.delete(id);
+  }
+  return loading;
+}
+
+async function decodeSheet(clip) {
+  if (!clip.source) await embedded(clip);
+  const image = new Image();
+  image.src = clip.source ?? `data:image/webp;base64,${document.getElementById(`sheet-${clip.id}`).textContent}`;
+  await image.decode();
+  return image;
+}
+
+/** Wait until the sheet of a clip, which stands at the end of the page, has been read. */
+async function embedded(clip) {
+  if (!document.getElementById(`sheet-${clip.id}`) && document.readyState === "loading") {
+    await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
+  }
+}
+
+/** A canvas that shows one frame of a clip. Hidden until its first frame is there. */
+class Screen {
+  constructor(clip) {
+    this.clip = clip;
+    this.shown = -1;
+    this.image = null;
+    this.canvas = element("canvas", { width: clip.sheet.width, height: clip.sheet.height, className: "screen" });
+    this.context = this.canvas.getContext("2d");
+  }
+
+  /** Read the sheet; then `draw` shows frames. */
+  async load() {
+    this.image = await sheetOf(this.clip);
+    return this;
+  }
+
+  /** Show a frame of the clip. After the last frame, the last one stays. */
+  draw(frame) {
+    const { columns, width, height, count, step } = this.clip.sheet;
+    const index = Math.max(0, Math.min(count - 1, Math.floor(frame / step)));
+    if (!this.image || index === this.shown) return;
+    this.shown = index;
+    const x = (index % columns) * width;
+    const y = Math.floor(index / columns) * height;
+    this.context.drawImage(this.image, x, y, width, height, 0, 0, width, height);
+    this.canvas.classList.add("ready");
+  }
+}
+
+/** Pictures that play in the grid: picture element → {screen, start in ms}. */
+const playing = new Map();
+let ticking = false;
+
+/** Play a clip over its poster. `start`: the time of frame 0; clips with the same start stay in step. */
+function play(picture, clip, start = performance.now()) {
+  if (playing.has(picture) || clip.frames < 2) return;
+  const screen = new Screen(clip);
+  playing.set(picture, { screen, start });
+  screen.load().then(
+    () => {
+      if (playing.get(picture)?.screen !== screen) return;
+      picture.append(screen.canvas);
+      if (!ticking) requestAnimationFrame(tick);
+      ticking = true;
+    },
+    () => picture.classList.add("broken"),
+  );
+}
+
+function stop(picture) {
+  playing.get(picture)?.screen.canvas.remove();
+  playing.delete(picture);
+}
+
+function tick(now) {
+  for (const { screen, start } of playing.values()) {
+    screen.draw(Math.floor((Math.max(0, now - start) / 1000) * screen.clip.fps) % screen.clip.frames);
+  }
+  ticking = playing.size > 0;
+  if (ticking) requestAnimationFrame(tick);
+}

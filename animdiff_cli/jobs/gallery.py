@@ -1,0 +1,170 @@
+"""Make a gallery of clips: the Python API behind `animdiff gallery`."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from animdiff_cli.core.events import Emit, Note, Prepared, Writing, Written, ignore
+from animdiff_cli.core.formats import BY_SUFFIX
+from animdiff_cli.core.text import counted
+from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.gallery.clips import MAX_RECIPE_BYTES, GalleryClip
+from animdiff_cli.gallery.page import GALLERY_FILE, check_sheets_folder, sheets_folder, write_gallery
+from animdiff_cli.gallery.preview import Preview, make_preview
+from animdiff_cli.jobs.clip_files import find_clips
+from animdiff_cli.outputs import read_recipe
+from animdiff_cli.outputs.html import page_path
+from animdiff_cli.outputs.provenance import NoRecipe
+from animdiff_cli.outputs.read import read_clip
+
+#: longest side of a frame on the page, in px
+PREVIEW_SIZE = 256
+#: a thread may hold a clip of half a gigabyte twice
+MAX_THREADS = 4
+DEFAULT_FPS = 8.0
+MAX_FPS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryPlan:
+    """The clips and the files of a gallery, found and checked before a clip is decoded."""
+
+    title: str
+    clips: tuple[Path, ...]
+    page: Path
+    link: bool = False
+    size: int = PREVIEW_SIZE
+
+
+@dataclass(slots=True)
+class Gallery:
+    """A written gallery."""
+
+    page: Path
+    clips: int = 0
+    without_recipe: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)  # clip that cannot be read → reason
+
+    def record(self) -> dict[str, Any]:
+        """Return the gallery for JSON."""
+        return {
+            "page": str(self.page),
+            "clips": self.clips,
+            "without_recipe": self.without_recipe,
+            "left_out": self.left_out,
+        }
+
+
+def plan_gallery(
+    paths: Sequence[Path],
+    output: Path = Path(GALLERY_FILE),
+    *,
+    link: bool = False,
+    size: int = PREVIEW_SIZE,
+    overwrite: bool = False,
+) -> GalleryPlan:
+    """Find the clips and check the output. `output` is a file that ends in `.html`, or a folder.
+
+    Raises `NotFound` for a path that does not exist, `UsageError` for one without clips or an output that exists.
+    """
+    page = page_path(output, GALLERY_FILE, "--output", overwrite=overwrite)
+    if link:
+        check_sheets_folder(sheets_folder(page), overwrite=overwrite)
+    names = [path.name or str(path) for path in paths]
+    title = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return GalleryPlan(title, tuple(find_clips(paths, everything=True)), page, link, size)
+
+
+def make_gallery(plan: GalleryPlan, emit: Emit = ignore) -> Gallery:
+    """Read the clips of a plan and write its page.
+
+    A clip that cannot be read is left out, with a note. Raises `UsageError` if none can be read.
+    """
+    gallery = Gallery(plan.page)
+    gallery.clips = write_gallery(plan.title, _clips(plan, gallery, emit), plan.page, link=plan.link)
+    if gallery.without_recipe:
+        emit(Note(f"{counted(len(gallery.without_recipe), 'clip')} without a recipe: {_some(gallery.without_recipe)}"))
+    emit(Written(plan.page, plan.page.stat().st_size))
+    return gallery
+
+
+def _clips(plan: GalleryPlan, gallery: Gallery, emit: Emit) -> Iterator[tuple[GalleryClip, Preview, str | None]]:
+    threads = max(1, min(MAX_THREADS, os.cpu_count() or 1))
+    total = len(plan.clips)
+    # threads that ignore warnings would leave them ignored
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        read = pool.map(partial(_read, size=plan.size), plan.clips)
+        for number, (path, result) in enumerate(zip(plan.clips, read, strict=True), start=1):
+            if isinstance(result, AnimdiffError):
+                gallery.left_out[str(path)] = str(result)
+                emit(Note(f"left out: {result}"))
+            else:
+                clip, preview = result
+                if clip.recipe is None:
+                    gallery.without_recipe.append(str(path))
+                yield clip, preview, _address(path, plan.page) if plan.link else None
+            emit(Prepared("clips", number, total))
+    if len(gallery.left_out) == total:
+        raise UsageError(f"none of {counted(total, 'clip')} can be read", hint="the notes above name the reasons")
+    emit(Writing(plan.page))
+
+
+def _read(path: Path, size: int) -> tuple[GalleryClip, Preview] | AnimdiffError:
+    try:
+        recipe, problem = _recipe(path)
+        decoded = read_clip(path)
+        preview = make_preview(decoded.frames, size)
+        modified = int(path.stat().st_mtime)
+    except AnimdiffError as error:
+        return error
+    num_frames, height, width, _ = decoded.frames.shape
+    clip = GalleryClip(
+        path=str(path),
+        format="frames" if path.is_dir() else BY_SUFFIX.get(path.suffix.lower(), path.suffix.lower().lstrip(".")),
+        width=width,
+        height=height,
+        num_frames=num_frames,
+        fps=decoded.fps or _fps(recipe),
+        modified=modified,
+        recipe=recipe,
+        problem=problem,
+    )
+    return clip, preview
+
+
+def _recipe(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the recipe of a clip, or None and the reason."""
+    try:
+        recipe = read_recipe(path)
+    except NoRecipe:
+        return None, "no recipe"
+    except AnimdiffError as error:  # a later version, or a file that animdiff did not write
+        return None, f"no recipe: {error}"
+    if len(json.dumps(recipe, indent=1)) > MAX_RECIPE_BYTES:
+        return None, f"no recipe: larger than {MAX_RECIPE_BYTES >> 10} KiB"
+    return recipe, None
+
+
+def _fps(recipe: dict[str, Any] | None) -> float:
+    """Return the frame rate in an untrusted recipe, for a folder of frames, which has none."""
+    config = recipe.get("config") if recipe else None
+    fps = config.get("fps") if isinstance(config, dict) else None
+    is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
+    return float(fps) if is_number and 0 < fps <= MAX_FPS else DEFAULT_FPS
+
+
+def _address(clip: Path, page: Path) -> str:
+    """Return the address of a clip relative to the page. `./` keeps a name like `javascript:x` from being a scheme."""
+    relative = os.path.relpath(clip.absolute(), page.parent.absolute())
+    return f"./{quote(os.fsencode(relative))}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
