@@ -5,8 +5,12 @@ from animdiff_cli.core.threads import prepare_threads
 prepare_threads(None)  # before torch is imported
 
 import gc
+import logging
+import os
+import uuid
 
 import pytest
+import requests
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from hypothesis import HealthCheck, settings
@@ -208,6 +212,37 @@ def toy_sdxl_motion_file(toy_sdxl_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("motion") / "toy_mm_sdxl.safetensors"
     save_motion_module(motion, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server on the loopback interface, one for all tests of a process. Returns its URL."""
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """A new bucket, and the environment that finds its server. Returns its URL."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"clips-{uuid.uuid4().hex[:8]}"
+    requests.put(f"{s3_server}/{name}", timeout=10).raise_for_status()
+    return f"s3://{name}"
 
 
 def byte_tokenizer():

@@ -13,6 +13,7 @@ from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.config.yamlfile import read_mapping
 from animdiff_cli.core.environment import PREFIX, VARIABLES
 from animdiff_cli.errors import UsageError
+from animdiff_cli.storage.location import location
 
 #: flags that are not the key with dashes
 FLAGS: Mapping[str, str] = MappingProxyType(
@@ -39,14 +40,15 @@ def gather(
     `preset` replaces the preset that the config file names. `flags` holds the flags that were given, by key.
     Raises UsageError or NotFound.
     """
-    from_file = dict(read_mapping(config_file)) if config_file else {}
+    source = location(config_file) if config_file else None
+    from_file = dict(read_mapping(source)) if source else {}
     in_file = from_file.pop("preset", None)
     if in_file is not None and not isinstance(in_file, str):
-        raise UsageError(f"{config_file}: `preset` must be the name of a preset, got `{in_file}`")
+        raise UsageError(f"{source}: `preset` must be the name of a preset, got `{in_file}`")
     name = preset or in_file
     layers = [
         load_preset(name).layer() if name else Layer("preset", {}),
-        Layer(str(config_file), from_file),
+        Layer(str(source), from_file),
         env_layer(environ),
         *with_flags(GenerateConfig, set_layer(GenerateConfig, assignments), flag_layer(flags)),
     ]

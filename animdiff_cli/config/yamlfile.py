@@ -9,14 +9,15 @@ import re
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.os_errors import REASONS
-from animdiff_cli.files.untrusted import check_nesting, read_bytes
+from animdiff_cli.files.untrusted import check_nesting
+from animdiff_cli.storage.inputs import read_input
+from animdiff_cli.storage.location import Location, location
 
 try:
     from yaml import CSafeLoader as _Base  # ten times faster; missing if PyYAML was built without libyaml
@@ -77,18 +78,19 @@ for _name, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML or JSON file or pipe. Integers are exact.
+def read_yaml(path: Location) -> Any:
+    """Read a YAML or JSON file or pipe, or a file on a storage system. Integers are exact.
 
     Raises NotFound for a missing file, UsageError with the line for invalid YAML.
     """
-    return parse_yaml(read_text_file(path), str(path))
+    return parse_yaml(read_text_file(path), str(location(path)))
 
 
-def read_text_file(path: Path) -> str:
-    """Return the text of a file. Raises as `read_yaml`."""
+def read_text_file(path: Location) -> str:
+    """Return the text of a file. Raises as `read_yaml`, and `NetworkError` for a storage system."""
+    path = location(path)
     try:
-        return read_bytes(path, allow_pipe=True).decode("utf-8")
+        return read_input(path).decode("utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise NotFound(f"no file `{path}`", hint="check the path") from error
     except UnicodeDecodeError as error:
@@ -161,11 +163,13 @@ def _readable_failures(source: str) -> Iterator[None]:
         raise UsageError(f"{source}: a value does not fit its tag", hint="remove tags such as `!!int`") from error
 
 
-def read_mapping(path: Path) -> Mapping[str, object]:
+def read_mapping(path: Location) -> Mapping[str, object]:
     """Read a YAML file of keys and values; `{}` for an empty file. Raises as `read_yaml`."""
     content = read_yaml(path)
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UsageError(f"{path}: has no keys and values", hint="write one `key: value` per line, as in `steps: 25`")
+        raise UsageError(
+            f"{location(path)}: has no keys and values", hint="write one `key: value` per line, as in `steps: 25`"
+        )
     return content

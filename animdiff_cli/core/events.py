@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,14 @@ class Measuring:
 class Writing:
     """An output file is being written. It appears under this name when it is complete."""
 
-    path: Path
+    path: PurePath
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """An output file is complete under its final name."""
 
-    path: Path
+    path: PurePath
     bytes: int
 
 

@@ -8,7 +8,7 @@ tests check every row.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Literal
 
 from animdiff_cli.core.suggest import did_you_mean
@@ -87,10 +87,10 @@ def parse_format(name: str) -> Format:
     raise UsageError(f"unknown output format `{name}`", hint=hint)
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: PurePath) -> Format:
     """Return the format that the suffix of `path` names; no suffix means a folder of frames. Raises `UsageError`.
 
-    >>> format_of(Path("fox.PNG")), format_of(Path("fox"))
+    >>> format_of(PurePath("fox.PNG")), format_of(PurePath("fox"))
     ('apng', 'frames')
     """
     suffix = path.suffix.lower()

@@ -6,6 +6,7 @@
 | `hf:org/repo[/file][@revision]`  | a Hugging Face repository, or one file of it      |
 | `civitai:model@version`          | a Civitai model version, by model and version ID  |
 | `https://…`                      | a URL; `http:` is for loopback addresses          |
+| `s3://…`, `gs://…`, `sftp://…`   | a file on a storage system; a folder ends in `/`  |
 | a path                           | contains a separator, starts with `.` or `~`, has |
 |                                  | a drive letter, or ends in a weight file suffix   |
 
@@ -21,7 +22,7 @@ from functools import lru_cache
 from typing import Literal, NoReturn
 
 from animdiff_cli.core.curves import Curve, is_curve_text
-from animdiff_cli.core.urls import credentials_in, is_valid_url
+from animdiff_cli.core.urls import STORAGE_PACKAGES, credentials_in, is_valid_url
 from animdiff_cli.core.where import POSITION
 from animdiff_cli.errors import UsageError
 
@@ -51,6 +52,12 @@ class ModelRef:
     file: str | None = None  # in a Hugging Face repository; None: the whole repository
     revision: str | None = None  # commit, tag or branch; version ID on Civitai
     scale: float | Curve | None = None  # None if not given
+
+    @property
+    def names_one_file(self) -> bool:
+        """True if it is one file whose name the site chooses. False for the Hub and a folder on a storage system."""
+        is_folder = self.target.endswith("/") and not self.target.lower().startswith(("https:", "http:"))
+        return self.source in ("civitai", "url") and not is_folder
 
     def __str__(self) -> str:
         prefix = f"{self.source}:" if self.source in ("hf", "civitai") else ""
@@ -188,7 +195,11 @@ def _unknown(rest: str, text: str) -> NoReturn:
     _refuse(text, f"use `hf:`, `civitai:` or `https:`; for a local file with this name, `./{text}`")
 
 
-_SCHEMES: Mapping[str, Callable[[str, str], ModelRef]] = {"hf": _hf, "civitai": _civitai, "https": _url, "http": _url}
+_SCHEMES: Mapping[str, Callable[[str, str], ModelRef]] = {
+    "hf": _hf,
+    "civitai": _civitai,
+    **dict.fromkeys(STORAGE_PACKAGES, _url),
+}
 
 
 def path_hint(text: str) -> str | None:

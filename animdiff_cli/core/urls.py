@@ -6,6 +6,24 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+#: scheme of a storage system that fsspec opens → the package it needs; empty if none
+STORAGE_PACKAGES: Mapping[str, str] = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "oss": "ossfs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+    "smb": "smbprotocol",
+    "memory": "",
+    "https": "aiohttp",
+    "http": "aiohttp",
+}
+
 #: query keys whose value grants access: tokens, API keys, passwords, signatures of presigned URLs
 _SECRET_KEY = re.compile(
     r"token|secret|passw|pwd|api[._-]?key|access[._-]?key|private[._-]?key|signature|credential|bearer|jwt|session"
@@ -14,7 +32,9 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_USERINFO = re.compile(r"(?<=:)(?P<slashes>[/\\]{2,})(?P<userinfo>[^/\\?#\s]*)@")
+#: `sftp://me@host` and `abfs://container@account` hold no secret
+_NAME_ALONE = "|".join(f"(?<={scheme}:)" for scheme in ("sftp", "ssh", "smb", "abfs", "abfss"))
+_USERINFO = re.compile(rf"(?<=:)(?!(?:{_NAME_ALONE})//[^:/\\?#\s]*@)(?P<slashes>[/\\]{{2,}})(?P<userinfo>[^/\\?#\s]*)@")
 _PARAMETER = re.compile(r"(?P<key>(?<=[?&;#])[^=&;#?\s]+)=(?P<value>[^&;#\s]*)")
 
 

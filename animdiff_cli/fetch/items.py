@@ -98,7 +98,7 @@ def _items(word: str, network: Network, *, in_preset: bool = False) -> tuple[Fet
         hint = None if paths.expanded(word).exists() else path_hint(word)
         raise UsageError(f"`{word}` is a path: nothing to fetch", hint=hint or "use it directly: `--model PATH`")
     ref = canonical_ref(ref, network.hub, network.civitai)
-    return (FetchItem(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.source != "hf"),)
+    return (FetchItem(str(ref), None, (ref,), ref_download_path(ref), in_folder=ref.names_one_file),)
 
 
 def _find(alias: str) -> CatalogEntry:

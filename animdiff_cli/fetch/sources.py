@@ -1,4 +1,4 @@
-"""Resolve a reference to remote files, whichever site it names: Hub, Civitai or a plain URL."""
+"""Resolve a reference to remote files, whichever site it names: Hub, Civitai, a plain URL or a storage system."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from animdiff_cli.fetch.hub import resolve_file, resolve_from_cache, resolve_rep
 from animdiff_cli.fetch.names import disposition_name, download_name
 from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.remote import RemoteFile, ResolvedRef
+from animdiff_cli.fetch.storage import is_stored, resolve_stored
 
 
 def resolve(ref: ModelRef, network: Network) -> ResolvedRef:
@@ -51,6 +52,8 @@ def _resolve_hub(ref: ModelRef, network: Network) -> ResolvedRef:
 
 def _resolve_url(ref: ModelRef, network: Network) -> ResolvedRef:
     """Request the first byte to read size and name. Many servers refuse HEAD requests."""
+    if is_stored(ref.target):
+        return resolve_stored(ref)
     with open_session(network) as session:
         try:
             file = get_file(session, ref.target, network, (0, 1))

@@ -21,6 +21,7 @@ from animdiff_cli.fetch.network import Network, host
 from animdiff_cli.fetch.part import ByteRange, FileVersion, PartialFile, missing_ranges, part_path, split_ranges
 from animdiff_cli.fetch.remote import Digest, RemoteFile, verify
 from animdiff_cli.fetch.segments import RemoteFileChanged, SegmentedDownload
+from animdiff_cli.fetch.storage import download_stored, is_stored
 
 SEGMENT_BYTES = 32 << 20  # per request
 MAX_RESTARTS = 3  # because the remote file has changed
@@ -35,12 +36,12 @@ def download_file(remote: RemoteFile, target: Path, network: Network, emit: Emit
     """
     part = PartialFile(part_path(target))
     try:
-        digest = _Download(remote, part, network, emit).run()
+        digest = _download(remote, part, network, emit)
         if remote.sha256 not in (None, digest.sha256) and part.resumed:
             # bytes of the earlier run may be damaged: only a fresh download shows whether the server's file is right
             emit(Note(f"{remote.name}: the partial download of an earlier run is damaged, starting again"))
             part.restart(None)
-            digest = _Download(remote, part, network, emit).run()
+            digest = _download(remote, part, network, emit)
         try:
             verify(remote, digest, part.path)
         except IntegrityError:
@@ -50,6 +51,12 @@ def download_file(remote: RemoteFile, target: Path, network: Network, emit: Emit
     finally:
         part.close()
     return digest
+
+
+def _download(remote: RemoteFile, part: PartialFile, network: Network, emit: Emit) -> Digest:
+    if is_stored(remote.url):
+        return download_stored(remote, part, emit)
+    return _Download(remote, part, network, emit).run()
 
 
 class _Download:

@@ -15,8 +15,9 @@ from animdiff_cli.core.formats import Format, format_of
 from animdiff_cli.core.prompt_travel import describe_prompt
 from animdiff_cli.core.text import counted
 from animdiff_cli.jobs.recipe import Recipe
-from animdiff_cli.outputs import write_clip
+from animdiff_cli.outputs import store_clip
 from animdiff_cli.outputs.spool import FrameSequence
+from animdiff_cli.storage.location import Location, location
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,13 +37,14 @@ class Clip:
         """The frames in memory, uint8 `[F, H, W, 3]`."""
         return np.asarray(self.source)
 
-    def save(self, path: str | Path, format: Format | None = None, *, overwrite: bool = False) -> Path:
-        """Write the clip and return the path. The suffix decides the format unless `format` is given.
+    def save(self, path: str | Location, format: Format | None = None, *, overwrite: bool = False) -> Location:
+        """Write the clip and return the path, or the URL: `s3://bucket/fox.mp4` uploads it.
 
-        Unless `overwrite`, `-2`, `-3` … is added to a name that exists. Raises `UsageError` for an unknown suffix.
+        The suffix decides the format unless `format` is given. Unless `overwrite`, `-2`, `-3` … is added to a name that
+        exists. Raises `UsageError` for an unknown suffix, `NetworkError` if the upload fails.
         """
-        path, fps = Path(path), self.recipe["config"]["fps"]
-        return write_clip(self.source, fps, path, format or format_of(path), self.recipe, overwrite=overwrite)
+        place, fps = location(path), self.recipe["config"]["fps"]
+        return store_clip(self.source, fps, place, format or format_of(place), self.recipe, overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return one line: frames, size, rate, seed and prompt."""
@@ -56,7 +58,9 @@ class Clip:
         """Return the clip for a notebook: an animated WebP inside an `<img>`. The WebP contains the recipe."""
         _, height, width, _ = self.source.shape
         with tempfile.TemporaryDirectory(prefix="animdiff-") as folder:
-            data = b64encode(self.save(Path(folder) / "clip.webp").read_bytes()).decode("ascii")
+            path = Path(folder) / "clip.webp"
+            self.save(path)
+            data = b64encode(path.read_bytes()).decode("ascii")
         prompt = escape(describe_prompt(self.recipe["config"]["prompt"]))
         return (
             f'<img src="data:image/webp;base64,{data}" width="{width}" height="{height}"'

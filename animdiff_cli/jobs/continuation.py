@@ -15,7 +15,7 @@ from animdiff_cli.motion import MotionSpec
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.outputs.spool import FrameSequence, FrameSpool
-from animdiff_cli.paths import expanded
+from animdiff_cli.storage.inputs import local_input
 
 FLAG = "--continue-from"
 #: share of a window that is kept beside the new frames unless the user says otherwise. With a quarter, the step at the
@@ -100,7 +100,7 @@ def with_size_of_clip(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _existing(name: str) -> Path:
-    path = expanded(name)
+    path = local_input(name)
     if not path.exists():
         raise NotFound(f"no clip `{path}` to continue", hint=f"check the path after `{FLAG}`")
     return path

@@ -13,7 +13,8 @@ from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.media import num_late, open_input, place_frames
 from animdiff_cli.outputs.read import list_images
-from animdiff_cli.paths import expanded
+from animdiff_cli.storage.inputs import local_input
+from animdiff_cli.storage.location import Location, location
 
 #: setting that names files, then file name to sha256
 InputHashes = Mapping[str, Mapping[str, str]]
@@ -36,9 +37,9 @@ def check_inputs(config: GenerateConfig) -> list[str]:
     return notes
 
 
-def input_paths(config: GenerateConfig) -> list[Path]:
+def input_paths(config: GenerateConfig) -> list[Location]:
     """List the files and folders that a render reads beside its weights."""
-    return [expanded(entry.source) for setting, entry in _entries(config.model_dump())]
+    return [location(entry.source) for setting, entry in _entries(config.model_dump())]
 
 
 def input_hashes(config: GenerateConfig) -> InputHashes:
@@ -46,7 +47,7 @@ def input_hashes(config: GenerateConfig) -> InputHashes:
     found: dict[str, dict[str, str]] = {}
     for setting, entry in _entries(config.model_dump()):
         hashes = found.setdefault(setting.key, {})
-        for name, digest in _hashes(expanded(entry.source)).items():
+        for name, digest in _hashes(local_input(entry.source)).items():
             number = sum(known.partition("#")[0] == name for known in hashes)
             if digest not in hashes.values() or not number:
                 hashes[f"{name}#{number + 1}" if number else name] = digest
@@ -55,10 +56,10 @@ def input_hashes(config: GenerateConfig) -> InputHashes:
 
 def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the bare name of each input, as a recipe holds them."""
-    return _with_sources(settings, lambda source: expanded(source).name)
+    return _with_sources(settings, lambda source: location(source).name)
 
 
-def found_beside(recipe_file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def found_beside(recipe_file: Location, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a recipe, with the path of each input that is beside the recipe."""
 
     def beside(name: str) -> str:
@@ -71,14 +72,14 @@ def found_beside(recipe_file: Path, settings: Mapping[str, Any]) -> dict[str, An
 def differing_inputs(recipe: Mapping[str, Any], config: GenerateConfig) -> list[str]:
     """Return a note for each input that is not the file that `recipe` records under its name."""
     recorded, settings = recipe.get("inputs", {}), recipe["config"]
-    names = {expanded(entry.source).name for _, entry in _entries(settings)}
+    names = {location(entry.source).name for _, entry in _entries(settings)}
     notes = []
     for setting, entry in _entries(config.model_dump()):
-        path = expanded(entry.source)
+        path = location(entry.source)
         known = recorded.get(setting.key, {})
         if path.name not in names or not known or not path.exists():
             continue
-        if not set(_hashes(path).values()) <= set(known.values()):
+        if not set(_hashes(local_input(path)).values()) <= set(known.values()):
             notes.append(f"{path.name} is not the file that the clip was rendered with: frames will differ")
     return notes
 

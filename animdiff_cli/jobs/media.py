@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from animdiff_cli import paths
 from animdiff_cli.config.input_settings import InputEntry
 from animdiff_cli.core.choices import Fit
 from animdiff_cli.core.text import counted
@@ -20,6 +19,7 @@ from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
 from animdiff_cli.outputs.read import list_images
 from animdiff_cli.outputs.spool import FrameSpool
+from animdiff_cli.storage.inputs import local_input
 from animdiff_cli.training.data import decode, pictures
 from animdiff_cli.training.data.media import Media, Timeline, kind_of, picture_kind, why_unread
 from animdiff_cli.training.data.probe import probe
@@ -49,7 +49,7 @@ def open_input(source: str, flag: str) -> OpenInput:
 
     Raises `NotFound` if there is none, `UsageError` if it is neither a picture nor a video, or is damaged.
     """
-    path = paths.expanded(source)
+    path = local_input(source)
     if not path.exists():
         raise NotFound(f"no picture or video `{path}`", hint=f"check the path after `{flag}`")
     try:

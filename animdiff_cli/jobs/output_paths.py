@@ -14,8 +14,10 @@ from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
 from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.inputs import input_paths
-from animdiff_cli.outputs import check_output, free_path, numbered, output_paths
+from animdiff_cli.outputs import check_output, free_path, is_taken, numbered, output_paths
 from animdiff_cli.outputs.provenance import RECIPE_FILE
+from animdiff_cli.storage.location import Location, RemotePath, location
+from animdiff_cli.storage.outputs import output_location
 
 NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
 
@@ -24,17 +26,17 @@ NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
 class OutputPaths:
     """Files of each clip by format, in the order of the clips."""
 
-    files: tuple[dict[Format, Path], ...]
+    files: tuple[dict[Format, Location], ...]
     overwrite: bool
     #: files of each clip that exist already, with `is_done`; a clip without any in `files` is complete
-    done: tuple[dict[Format, Path], ...] = ()
+    done: tuple[dict[Format, Location], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A parsed `--output`: `template` is filled per clip, `folder` is literal."""
 
-    folder: Path
+    folder: Location
     template: str = DEFAULT_TEMPLATE
     suffix: str = ""  # as typed, also `.GIF`; empty if none was typed
 
@@ -49,14 +51,14 @@ def choose_output_paths(
     formats: Sequence[str],
     *,
     overwrite: bool = False,
-    is_done: Callable[[GenerateConfig, Path], bool] | None = None,
+    is_done: Callable[[GenerateConfig, Location], bool] | None = None,
 ) -> OutputPaths:
     """Choose the files of each clip.
 
-    `output` is a folder (ends in `/` or exists), a file, or a template; None is the default output folder. Raises
-    `UsageError` if several clips would have the same name, if the suffix contradicts `formats`, or if a file cannot be
-    written. Files for which `is_done` returns True are left out, also under the names
-    with `-2`, `-3` … that an earlier call may have chosen.
+    `output` is a folder (ends in `/` or exists), a file, or a template, also on a storage system; None is the default
+    output folder. Files for which `is_done` returns True are left out, also under the names with `-2`, `-3` … that an
+    earlier call may have chosen. Raises `UsageError` if several clips would have the same name, if the suffix
+    contradicts `formats`, or if a file cannot be written; `NotFound` for a missing bucket, and `NetworkError`.
     """
     place = _place(output)
     if is_done and "{time}" in place.template:
@@ -69,7 +71,7 @@ def choose_output_paths(
         )
     stems = _stems(place, configs)
     files = tuple(_files(stem, wanted, place.suffix, overwrite) for stem in stems)
-    done: tuple[dict[Format, Path], ...] = tuple({} for _ in configs)
+    done: tuple[dict[Format, Location], ...] = tuple({} for _ in configs)
     if is_done:
         names = (_files(stem, wanted, place.suffix, overwrite=True) for stem in stems)
         found = [_resumed(paths, partial(is_done, config)) for paths, config in zip(names, configs, strict=True)]
@@ -82,40 +84,49 @@ def choose_output_paths(
     return OutputPaths(files, overwrite, done)
 
 
-def check_not_read(path: Path, config: GenerateConfig) -> None:
+def check_not_read(path: Location, config: GenerateConfig) -> None:
     """Raise `UsageError` for a clip that would replace a file that it is rendered from."""
     for source in input_paths(config):
-        if source.exists() and path.exists() and path.samefile(source):
+        if _is_same(path, source):
             raise UsageError(
                 f"`{path}` is read for this clip, and would be replaced",
                 hint="choose another `--output`, or leave `--overwrite` out",
             )
 
 
+def _is_same(path: Location, other: Location) -> bool:
+    """True if both are the same file, which exists."""
+    if isinstance(path, RemotePath) or isinstance(other, RemotePath):
+        return path == other and path.exists()
+    return other.exists() and path.exists() and path.samefile(other)
+
+
 def _place(output: str | None) -> _Place:
     if output is None:
-        return _Place(paths.output_dir())
+        return _Place(location(paths.output_dir()))
     if output in ("", "-"):
         what = "--output is empty" if not output else "clips are not written to stdout"
         raise UsageError(what, hint="name a file, `folder/` or template: `--output 'night/{slug}_{seed}.gif'`")
-    if output.endswith(("/", "\\")) or _is_plain_folder(paths.expanded_output(output)):
-        return _Place(paths.expanded_output(output.rstrip("\\")))
+    if output.endswith(("/", "\\")) or _is_plain_folder(output_location(output)):
+        return _Place(output_location(output.rstrip("\\")))
     fields = output.find("{")  # folders before the first field are literal and may be `..` or absolute
     cut = output.rfind("/", 0, fields if fields >= 0 else None) + 1
-    folder, template = paths.expanded_output(output[:cut]), output[cut:]
+    folder, template = output_location(output[:cut]), output[cut:]
     suffix = Path(template).suffix
     if suffix:
         format_of(Path(template))
     return _Place(folder, template.removesuffix(suffix), suffix)
 
 
-def _is_plain_folder(path: Path) -> bool:
+def _is_plain_folder(path: Location) -> bool:
     """True for a folder to write clips into, False for a folder of frames, which is a clip itself."""
+    if isinstance(path, RemotePath):
+        return path.is_dir() and not (path / RECIPE_FILE).exists()
     # unlike Path.is_dir, os.path.isdir never raises for a name that is too long
     return os.path.isdir(path) and not os.path.isfile(path / RECIPE_FILE)  # noqa: PTH112, PTH113
 
 
-def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Path]:
+def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Location]:
     now = datetime.now()  # local time, for file names
     stems = _filled(place, place.template, configs, now)
     if len(set(stems)) == len(stems):
@@ -128,7 +139,7 @@ def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Path]:
     )
 
 
-def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now: datetime) -> list[Path]:
+def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now: datetime) -> list[Location]:
     return [
         place.folder
         / output_name(
@@ -139,15 +150,15 @@ def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now
 
 
 def _resumed(
-    paths: dict[Format, Path], is_done: Callable[[Path], bool]
-) -> tuple[dict[Format, Path] | None, dict[Format, Path]]:
+    paths: dict[Format, Location], is_done: Callable[[Location], bool]
+) -> tuple[dict[Format, Location] | None, dict[Format, Location]]:
     """Find the files of a clip that are done, under the first number that has any.
 
     Returns the files to write beside them, None if there are none, and the files that are done.
     """
     for candidates in numbered(list(paths.values())):
         named = dict(zip(paths, candidates, strict=True))
-        present = {format: path for format, path in named.items() if os.path.lexists(path)}
+        present = {format: path for format, path in named.items() if is_taken(path)}
         if not present:
             return None, {}
         if all(is_done(path) for path in present.values()):
@@ -155,7 +166,7 @@ def _resumed(
     raise AssertionError("unreachable: numbers do not end")
 
 
-def _files(stem: Path, formats: Sequence[Format], suffix: str, overwrite: bool) -> dict[Format, Path]:
+def _files(stem: Location, formats: Sequence[Format], suffix: str, overwrite: bool) -> dict[Format, Location]:
     if suffix and len(formats) == 1:
         return {formats[0]: free_path(stem.with_name(stem.name + suffix), overwrite)}
     return output_paths(stem, formats, overwrite=overwrite)

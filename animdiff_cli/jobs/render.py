@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from animdiff_cli.core.events import Emit, Event, Note, Writing, Written, ignore
 from animdiff_cli.core.formats import Format
@@ -17,6 +16,8 @@ from animdiff_cli.jobs.rates import remember_rate
 from animdiff_cli.jobs.recipe import Recipe, differing_weights
 from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.jobs.timer import ClipTimer
+from animdiff_cli.storage.location import Location
+from animdiff_cli.storage.objects import size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class FinishedClip:
     """A clip whose files are written."""
 
     recipe: Recipe
-    files: Mapping[Format, Path]
+    files: Mapping[Format, Location]
     seconds: float  # from the end of the clip before; the first includes loading
     notes: tuple[str, ...]  # emitted while this clip was rendered
 
@@ -67,11 +68,11 @@ def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore)
         began = time.monotonic()
 
 
-def write_file(clip: Clip, path: Path, format: Format, emit: Emit, overwrite: bool) -> Path:
+def write_file(clip: Clip, path: Location, format: Format, emit: Emit, overwrite: bool) -> Location:
     """Write a clip in one format, and return the path written."""
     emit(Writing(path))
     written = clip.save(path, format, overwrite=overwrite)
-    emit(Written(written, written.stat().st_size))
+    emit(Written(written, size_of(written)))
     return written
 
 

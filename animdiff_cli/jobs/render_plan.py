@@ -41,6 +41,8 @@ from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.spool import check_spool
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
+from animdiff_cli.storage.inputs import local_copy
+from animdiff_cli.storage.location import Location, location
 
 NO_OPTIONS = PromptOptions()
 
@@ -112,7 +114,7 @@ def plan_resolved(
 
 
 def plan_from_recipe(
-    path: Path,
+    path: Location,
     changes: Sequence[Layer] = (),
     *,
     prompts: Sequence[GivenPrompt] = (),
@@ -123,8 +125,10 @@ def plan_from_recipe(
     on_missing: OnMissing = refuse_missing,
 ) -> RenderPlan:
     """Plan to render the clip in `path` again from its recipe; `changes`, prompts and seeds override the recipe."""
-    recipe = check_recipe(read_recipe(path), str(path))
-    own = Layer(f"recipe of {path.name}", found_beside(path, recipe["config"]))
+    source = location(path)
+    with local_copy(source) as local:
+        recipe = check_recipe(read_recipe(local), str(source))
+    own = Layer(f"recipe of {source.name}", found_beside(source, recipe["config"]))
     resolved = _resolved_again(own, changes)
     resolved = with_negative_travel(resolved, options.negative)
     jobs = plan_jobs(resolved, prompts, seeds, repeat, options)

@@ -1,18 +1,19 @@
 """`--skip-existing`: find the clips of a plan that an earlier call has rendered."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
-from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.errors import AnimdiffError, NetworkError, UsageError
 from animdiff_cli.jobs.inputs import differing_inputs
 from animdiff_cli.jobs.recipe import check_recipe, recorded_settings
 from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.metadata import read_metadata_json
+from animdiff_cli.storage.inputs import local_copy
+from animdiff_cli.storage.location import Location
 
 #: settings that a render replaces by a value, so that the recipe has another
 REPLACED: Mapping[str, object] = {
@@ -26,7 +27,7 @@ REPLACED: Mapping[str, object] = {
 }
 
 #: whether a file is the clip of a config
-IsDone = Callable[[GenerateConfig, Path], bool]
+IsDone = Callable[[GenerateConfig, Location], bool]
 
 
 def rendered_before(plan: RenderPlan) -> IsDone:
@@ -39,9 +40,12 @@ def rendered_before(plan: RenderPlan) -> IsDone:
         raise UsageError("--skip-existing has no effect with random seeds", hint="add `--seed 1`")
     hashes = _known_hashes(plan.weights) if plan.weights else {}
 
-    def is_done(config: GenerateConfig, path: Path) -> bool:
+    def is_done(config: GenerateConfig, path: Location) -> bool:
         try:
-            recipe = check_recipe(read_recipe(path), str(path))
+            with local_copy(path) as local:
+                recipe = check_recipe(read_recipe(local), str(path))
+        except NetworkError:
+            raise
         except AnimdiffError:  # another file, or a damaged one
             return False
         is_same = _same_settings(config, recipe.get("config")) and _same_weights(hashes, recipe.get("weights"))

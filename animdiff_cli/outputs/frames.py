@@ -1,6 +1,7 @@
 """A folder of PNG frames, with the recipe as `recipe.json`."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -8,6 +9,8 @@ from PIL import Image
 from animdiff_cli.errors import UsageError
 from animdiff_cli.outputs.provenance import RECIPE_FILE, png_info
 from animdiff_cli.outputs.spool import FrameSequence
+from animdiff_cli.storage.location import Location, RemotePath
+from animdiff_cli.storage.objects import list_files
 
 
 def write_frames(frames: FrameSequence, fps: float, path: Path, recipe: str) -> None:
@@ -22,11 +25,18 @@ def write_frames(frames: FrameSequence, fps: float, path: Path, recipe: str) -> 
     (path / RECIPE_FILE).write_text(recipe + "\n", encoding="ascii", newline="\n")
 
 
-def require_replaceable(folder: Path) -> None:
+def require_only_frames(folder: Location) -> None:
     """Raise `UsageError` if a folder contains anything but frames and a recipe: `--overwrite` would delete it."""
-    for entry in folder.iterdir():
-        if entry.is_dir() or not (entry.name == RECIPE_FILE or re.fullmatch(r"\d{5,}\.png", entry.name)):
+    for name in _names(folder):
+        if not (name == RECIPE_FILE or re.fullmatch(r"\d{5,}\.png", name)):
             raise UsageError(
-                f"`{folder}` contains more than frames (`{entry.name}`), so it is not replaced",
+                f"`{folder}` contains more than frames (`{name}`), so it is not replaced",
                 hint="choose another folder with `--output`, or leave out `--overwrite`",
             )
+
+
+def _names(folder: Location) -> Iterable[str]:
+    """Return the names in a folder, those of folders with `/`."""
+    if isinstance(folder, RemotePath):
+        return list_files(folder)
+    return (f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -13,13 +13,16 @@ from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import claim, hidden_sibling, replace
 from animdiff_cli.files.os_errors import check_output_path, readable_output_failures
-from animdiff_cli.outputs.frames import require_replaceable, write_frames
+from animdiff_cli.outputs.frames import require_only_frames, write_frames
 from animdiff_cli.outputs.gif import write_gif
 from animdiff_cli.outputs.image import write_apng, write_webp
 from animdiff_cli.outputs.provenance import recipe_text
 from animdiff_cli.outputs.spool import FrameSequence
 from animdiff_cli.outputs.video import write_mp4, write_webm
+from animdiff_cli.storage.location import Location, RemotePath
+from animdiff_cli.storage.outputs import check_remote_output
 
+L = TypeVar("L", bound=Location)
 #: (frames `[F, H, W, 3]`, frames per second, path, recipe as text)
 Writer = Callable[[FrameSequence, float, Path, str], None]
 
@@ -47,7 +50,7 @@ def write_clip(
     check_fps(fps, format)
     with readable_output_failures(path):
         if overwrite:
-            _require_replaceable(path, format)
+            require_replaceable(path, format)
         path.parent.mkdir(parents=True, exist_ok=True)
         with hidden_sibling(path) as hidden:
             WRITERS[format](frames, fps, hidden, recipe_text(recipe))
@@ -70,29 +73,38 @@ def write_all(
     return [write_clip(frames, fps, path, format, recipe, overwrite=overwrite) for format, path in paths.items()]
 
 
-def output_paths(stem: Path, formats: Iterable[Format], *, overwrite: bool = False) -> dict[Format, Path]:
+def output_paths(stem: L, formats: Iterable[Format], *, overwrite: bool = False) -> dict[Format, L]:
     """Return the paths that `write_all` writes to. Files of one clip share a number: `fox-2.gif` and `fox-2.mp4`."""
-    paths = {format: stem.with_name(stem.name + FORMATS[format].suffix) for format in formats}
+    paths = {format: cast("L", stem.with_name(stem.name + FORMATS[format].suffix)) for format in formats}
     return dict(zip(paths, _free(list(paths.values()), overwrite), strict=True))
 
 
-def free_path(path: Path, overwrite: bool = False) -> Path:
+def free_path(path: L, overwrite: bool = False) -> L:
     """Return `path`, with `-2`, `-3` … before its suffix if that name is taken."""
     return _free([path], overwrite)[0]
 
 
-def check_output(path: Path, format: Format, fps: float, *, overwrite: bool = False) -> None:
+def check_output(path: Location, format: Format, fps: float, *, overwrite: bool = False) -> None:
     """Run the checks of `write_clip` before rendering. Creates no files. Raises `UsageError`."""
     check_fps(fps, format)
     if overwrite:
-        _require_replaceable(path, format)
-    check_output_path(path)
+        require_replaceable(path, format)
+    if isinstance(path, RemotePath):
+        check_remote_output(path)
+    else:
+        check_output_path(path)
 
 
-def _require_replaceable(path: Path, format: Format) -> None:
+def is_taken(path: Location) -> bool:
+    """True if there is something under this name, also a symlink to nothing."""
+    return path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)
+
+
+def require_replaceable(path: Location, format: Format) -> None:
+    """Raise `UsageError` if a file would replace a folder or a folder a file, or if other files would be deleted."""
     is_folder = FORMATS[format].is_folder
     if is_folder and path.is_dir():
-        require_replaceable(path)
+        require_only_frames(path)
     elif path.is_dir() or (is_folder and path.exists()):
         existing = "a folder" if path.is_dir() else "a file"
         raise UsageError(f"`{path}` is {existing}, so it is not replaced", hint="choose another name with `--output`")
@@ -111,27 +123,27 @@ def _publish(hidden: Path, path: Path, overwrite: bool) -> Path:
         return target
 
 
-def numbered(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def numbered(paths: Sequence[L]) -> Iterator[list[L]]:
     """Yield the paths themselves, then with `-2`, `-3` … before the suffix, without end."""
     for number in count(1):
         yield [_numbered(path, number) for path in paths]
 
 
-def _free(paths: Sequence[Path], overwrite: bool) -> list[Path]:
+def _free(paths: Sequence[L], overwrite: bool) -> list[L]:
     if overwrite:
         return list(paths)
     for candidates in numbered(paths):
-        if not any(os.path.lexists(candidate) for candidate in candidates):
+        if not any(map(is_taken, candidates)):
             return candidates
     raise AssertionError("unreachable: count() is infinite")
 
 
-def _numbered(path: Path, number: int) -> Path:
+def _numbered(path: L, number: int) -> L:
     if number == 1:
         return path
     # the `.5` of a folder called `fox-v1.5` is not a suffix
     suffix = path.suffix if path.suffix.lower() in BY_SUFFIX else ""
-    return path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}")
+    return cast("L", path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}"))
 
 
 def _require_clip(frames: FrameSequence) -> None:

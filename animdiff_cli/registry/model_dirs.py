@@ -154,10 +154,10 @@ def download_path(entry: CatalogEntry) -> Path:
 
 
 def ref_download_path(ref: ModelRef) -> Path:
-    """Return the path that an `hf:`, `civitai:` or `https:` reference is downloaded to. It need not exist.
+    """Return the path that an `hf:`, `civitai:` or URL reference is downloaded to. It need not exist.
 
-    For the Hub it is the file or repository itself. For other sites it is a folder with one file, because the site
-    chooses the file name; `weights_in_folder` returns that file.
+    If the reference `names_one_file`, it is a folder with that file, because the site chooses the file name;
+    `weights_in_folder` returns that file.
     """
     if ref.source == "hf":
         parts = [*ref.target.split("/"), *(f"@{ref.revision}".split("/") if ref.revision else [])]

@@ -178,7 +178,7 @@ def _remote(ref: ModelRef) -> Path:
 def _downloaded(ref: ModelRef) -> Path | None:
     """Return what `animdiff fetch` downloaded for a reference; None if nothing."""
     target = ref_download_path(ref)
-    path = target if ref.source == "hf" else weights_in_folder(target)
+    path = weights_in_folder(target) if ref.names_one_file else target
     return path if path is not None and is_present(path) else None
 
 

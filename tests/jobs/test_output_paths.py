@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.output_paths import choose_output_paths
+from animdiff_cli.storage.location import location
+from animdiff_cli.storage.objects import upload
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +145,21 @@ def test_any_prompts_get_names_of_their_own(prompts, seed):
     clips = [clip(prompt=prompt, seed=seed) for prompt in prompts]
     found = names(None, clips=clips)
     assert len(set(found)) == len(clips)
+
+
+def test_clips_may_go_to_a_storage_system(bucket, monkeypatch):
+    assert names(f"{bucket}/fox.gif") == [f"{bucket}/fox.gif"]
+    assert names(f"{bucket}/{{seed}}", "gif", "frames") == [f"{bucket}/7.gif", f"{bucket}/7"]
+    assert re.fullmatch(rf"{bucket}/night/\d{{8}}_a-fox_7\.gif", names(f"{bucket}/night/")[0])
+    assert names(bucket)[0].startswith(f"{bucket}/2")  # a bucket is a folder without `/` too
+    monkeypatch.setenv("ANIMDIFF_OUTPUT", f"{bucket}/mine")
+    assert names(None)[0].startswith(f"{bucket}/mine/")
+
+
+def test_a_name_that_is_taken_on_a_storage_system_gets_a_number(bucket, here):
+    (here / "x").write_bytes(b"")
+    upload(here / "x", location(f"{bucket}/night/fox.gif"), replace=False)
+    assert names(f"{bucket}/night/fox.gif") == [f"{bucket}/night/fox-2.gif"]
+    assert names(f"{bucket}/night/fox.gif", overwrite=True) == [f"{bucket}/night/fox.gif"]
+    assert names(f"{bucket}/night")[0].startswith(f"{bucket}/night/2")  # an existing folder
+    assert names(f"{bucket}/night/fox.webp") == [f"{bucket}/night/fox.webp"]

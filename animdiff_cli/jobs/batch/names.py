@@ -20,6 +20,8 @@ from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.jobs.batch.mistakes import Mistakes
 from animdiff_cli.jobs.output_paths import check_not_read
 from animdiff_cli.outputs import check_output
+from animdiff_cli.storage.location import RemotePath, location
+from animdiff_cli.storage.outputs import check_remote_output, output_location
 
 DEFAULT_TEMPLATE = "{slug}_{seed}"
 DATED = ("date", "time")
@@ -50,7 +52,7 @@ def output_place(output: str | None, name: str) -> tuple[str, str | None]:
     """
     if output is None:
         stem = Path(name).stem if Path(name).suffix else "batch"
-        return str(paths.output_dir() / slug(stem)), None
+        return str(location(paths.output_dir()) / slug(stem)), None
     if output in ("", "-"):
         what = "--output is empty" if not output else "clips are not written to stdout"
         raise UsageError(what, hint="name a folder, as in `--output night/`")
@@ -59,7 +61,7 @@ def output_place(output: str | None, name: str) -> tuple[str, str | None]:
         cut = output.rfind("/", 0, output.find("{")) + 1
         folder, template = output[:cut] or ".", output[cut:]
     folder = folder.rstrip("/\\") or folder
-    return folder if "://" in folder else str(paths.expanded_output(folder)), template
+    return str(output_location(folder)), template
 
 
 def name_outputs(jobs: Sequence[Named], folder: str, mistakes: Mistakes, *, allow_date: bool) -> list[Outputs]:
@@ -241,8 +243,10 @@ def _refuse_files_in_clips(named: Sequence[Outputs], jobs: Sequence[Named], mist
 
 
 def _check(folder: str, path: str, format: Format, config: GenerateConfig) -> None:
-    if "://" in folder:
+    place = output_location(folder) / path
+    if isinstance(place, RemotePath):  # a request for each clip would take minutes
         check_fps(config.fps, format)
-        return
-    check_output(Path(folder) / path, format, config.fps, overwrite=True)
-    check_not_read(Path(folder) / path, config)
+        check_remote_output(place)
+    else:
+        check_output(place, format, config.fps, overwrite=True)
+    check_not_read(place, config)
