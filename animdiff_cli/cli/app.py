@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from animdiff_cli.cli import (
+    batch,
     config,
     convert,
     doctor,
@@ -58,6 +59,7 @@ def root(
 
 app.command("fetch", cls=Command)(fetch.fetch)
 app.command("generate", cls=GenerateCommand)(generate.generate)
+app.add_typer(batch.app, name="batch")
 app.command("train-lora", cls=TrainCommand)(train.train_lora)
 app.command("train-adapter", cls=TrainCommand)(train.train_adapter)
 app.command("train-motion", cls=TrainCommand)(train.train_motion)

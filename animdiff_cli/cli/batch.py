@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from animdiff_cli.cli import batch_options as opt
 from animdiff_cli.cli.command import Command, Group
-from animdiff_cli.cli.generate_options import OfflineOpt
+from animdiff_cli.cli.generate_options import OfflineOpt, OverwriteOpt
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import (
     ConfigOpt,
@@ -51,11 +51,17 @@ def run(
     model: ModelOpt = None,
     only: opt.OnlyOpt = None,
     limit: opt.LimitOpt = None,
+    retry: opt.RetryOpt = 0,
+    keep_going: opt.KeepGoingOpt = True,
+    shard: opt.ShardOpt = None,
     wildcards: WildcardsOpt = None,
     output: opt.OutputOpt = None,
     format: opt.FormatOpt = None,
     allow_date: opt.AllowDateOpt = False,
+    overwrite: OverwriteOpt = False,
     device: DeviceOpt = "auto",
+    devices: opt.DevicesOpt = None,
+    workers: opt.WorkersOpt = None,
     threads: ThreadsOpt = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
@@ -71,11 +77,23 @@ def run(
     The whole file is checked before weights load.
     """
     from animdiff_cli.config.yamlfile import read_text_file
+    from animdiff_cli.jobs.batch.crew import BatchOptions, worker_devices
     from animdiff_cli.jobs.batch.expand import DEFAULT_LIMIT
     from animdiff_cli.jobs.batch.plan import BatchSettings, plan_batch
+    from animdiff_cli.jobs.batch.shards import parse_shard
 
     if offline and fetch:
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
+    options = BatchOptions(
+        device=device,
+        devices=tuple(name.strip() for name in (devices or "").split(",") if name.strip()),
+        workers=workers,
+        threads=threads,
+        retry=retry,
+        keep_going=keep_going,
+        overwrite=overwrite,
+        shard=parse_shard(shard) if shard else None,
+    )
     is_stdin = file == "-"
     text = read_stdin("animdiff batch - < prompts.txt") if is_stdin else read_text_file(Path(file))
     allowed = fetch is not False and not offline
@@ -85,7 +103,7 @@ def run(
         output=output,
         formats=format or [],
         settings=BatchSettings(preset, config, os.environ, set_ or [], {"model": model} if model else {}, wildcards),
-        device=device,
+        device=worker_devices(options)[0],
         on_missing=on_missing_weights(allowed=allowed, dry_run=dry_run, ask=False, quiet=quiet, as_json=json_),
         only=only or [],
         limit=limit or DEFAULT_LIMIT,
@@ -95,6 +113,14 @@ def run(
         from animdiff_cli.cli.batch_plan import print_batch
 
         print_batch(plan, online=bool(fetch), as_json=json_, quiet=quiet)
+        return
+    from animdiff_cli.cli.batch_progress import show_batch
+    from animdiff_cli.jobs.batch.run import run_batch
+
+    with show_batch(quiet=quiet, as_json=json_) as write:
+        result = run_batch(plan, options, write)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 
 @app.command(cls=Command)

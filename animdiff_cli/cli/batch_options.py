@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from animdiff_cli.cli import complete
-from animdiff_cli.cli.options import OUTPUT, SOURCES, option
+from animdiff_cli.cli.options import DEVICE, OUTPUT, SOURCES, option
 from animdiff_cli.core.formats import FORMATS
 
 JOBS = "Jobs"
@@ -28,6 +28,39 @@ OnlyOpt = Annotated[
 ]
 LimitOpt = Annotated[
     int | None, option("--limit", help="Refuse a file with more jobs. Default: 10000.", panel=JOBS, min=1)
+]
+RetryOpt = Annotated[
+    int, option("--retry", help="How often to try a job again that fails.", panel=JOBS, min=0, metavar="<int>")
+]
+KeepGoingOpt = Annotated[
+    bool,
+    option(
+        "--keep-going/--no-keep-going",
+        help="Render the other jobs after a failure, or stop. Default: keep going.",
+        panel=JOBS,
+    ),
+]
+ShardOpt = Annotated[
+    str | None,
+    option(
+        "--shard",
+        help="Render one part of the jobs, such as 2/3: for machines that share no queue.",
+        panel=JOBS,
+        metavar="<i/n>",
+    ),
+]
+WorkersOpt = Annotated[
+    int | None,
+    option("--workers", help="Number of processes that render. Default: one per device.", panel=DEVICE, min=1),
+]
+DevicesOpt = Annotated[
+    str | None,
+    option(
+        "--devices",
+        help="Devices of the workers, such as cuda:0,cuda:1. In place of `--device`.",
+        panel=DEVICE,
+        metavar="<names>",
+    ),
 ]
 OutputOpt = Annotated[
     str | None,
