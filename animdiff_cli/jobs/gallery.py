@@ -156,8 +156,9 @@ def _fps(recipe: dict[str, Any] | None) -> float:
     """Return the frame rate in an untrusted recipe, for a folder of frames, which has none."""
     config = recipe.get("config") if recipe else None
     fps = config.get("fps") if isinstance(config, dict) else None
-    is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
-    return float(fps) if is_number and 0 < fps <= MAX_FPS else DEFAULT_FPS
+    if not isinstance(fps, int | float) or isinstance(fps, bool) or not 0 < fps <= MAX_FPS:
+        return DEFAULT_FPS
+    return float(fps)
 
 
 def _address(clip: Path, page: Path) -> str:
