@@ -3,26 +3,29 @@
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from animdiff_cli.core.events import Emit, Note, Prepared, Writing, Written, ignore
 from animdiff_cli.core.formats import BY_SUFFIX
 from animdiff_cli.core.text import counted
-from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.gallery.clips import MAX_RECIPE_BYTES, GalleryClip
 from animdiff_cli.gallery.page import GALLERY_FILE, check_sheets_folder, sheets_folder, write_gallery
 from animdiff_cli.gallery.preview import Preview, make_preview
+from animdiff_cli.jobs.batch.manifest import Manifests
 from animdiff_cli.jobs.clip_files import find_clips
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.html import page_path
 from animdiff_cli.outputs.provenance import NoRecipe
 from animdiff_cli.outputs.read import read_clip
+from animdiff_cli.paths import expanded
 
 #: longest side of a frame on the page, in px
 PREVIEW_SIZE = 256
@@ -41,6 +44,7 @@ class GalleryPlan:
     page: Path
     link: bool = False
     size: int = PREVIEW_SIZE
+    notes: tuple[str, ...] = ()  # of manifests: jobs without a clip
 
 
 @dataclass(slots=True)
@@ -79,7 +83,9 @@ def plan_gallery(
         check_sheets_folder(sheets_folder(page), overwrite=overwrite)
     names = [path.name or str(path) for path in paths]
     title = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return GalleryPlan(title, tuple(find_clips(paths, everything=True)), page, link, size)
+    notes: list[str] = []
+    clips = dict.fromkeys(clip for path in paths for clip in _find(expanded(path), notes))
+    return GalleryPlan(title, tuple(clips), page, link, size, tuple(notes))
 
 
 def make_gallery(plan: GalleryPlan, emit: Emit = ignore) -> Gallery:
@@ -88,11 +94,49 @@ def make_gallery(plan: GalleryPlan, emit: Emit = ignore) -> Gallery:
     A clip that cannot be read is left out, with a note. Raises `UsageError` if none can be read.
     """
     gallery = Gallery(plan.page)
+    for note in plan.notes:
+        emit(Note(note))
     gallery.clips = write_gallery(plan.title, _clips(plan, gallery, emit), plan.page, link=plan.link)
     if gallery.without_recipe:
         emit(Note(f"{counted(len(gallery.without_recipe), 'clip')} without a recipe: {_some(gallery.without_recipe)}"))
     emit(Written(plan.page, plan.page.stat().st_size))
     return gallery
+
+
+def _find(path: Path, notes: list[str]) -> list[Path]:
+    return _finished(path, notes) if path.suffix.lower() == ".jsonl" else find_clips([path], everything=True)
+
+
+def _finished(manifest: Path, notes: list[str]) -> list[Path]:
+    """List the clips of the jobs that manifests in a folder record as done, one for each job. Adds notes on the others.
+
+    Manifests are untrusted: a path that leaves their folder is not followed.
+    """
+    if not manifest.is_file():
+        raise NotFound(f"no manifest `{manifest}`", hint="a batch writes `manifest.jsonl` into its output folder")
+    manifests = Manifests(manifest.parent)
+    found: list[Path] = []
+    states = Counter[str]()
+    lost: list[str] = []
+    for line in manifests.latest().values():
+        if line.state != "done" or not line.outputs:
+            states[line.state] += 1
+            continue
+        name = PurePosixPath(next(iter(line.outputs.values())).path)
+        clip = manifest.parent / name
+        if name.is_absolute() or ".." in name.parts or not clip.exists():
+            lost.append(str(clip))
+        else:
+            found.append(clip)
+    notes += manifests.notes
+    if states:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        notes.append(f"{counted(states.total(), 'job')} of `{manifest}` without a clip: {counts}")
+    if lost:
+        notes.append(f"{counted(len(lost), 'clip')} of `{manifest}` not in its folder: {_some(lost)}")
+    if not found:
+        raise UsageError(f"`{manifest}` lists no finished clip", hint="see `animdiff batch status`")
+    return found
 
 
 def _clips(plan: GalleryPlan, gallery: Gallery, emit: Emit) -> Iterator[tuple[GalleryClip, Preview, str | None]]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import time
 from pathlib import Path
 
@@ -266,12 +267,19 @@ def test_an_injected_element_could_not_run(matrix, opened, errors):
     errors.clear()
 
 
-def test_linked_sheets_play_from_a_file(clip, gallery, opened):
+def test_linked_sheets_play_from_a_file(clip, gallery, opened, errors, tmp_path):
     clip("javascript:alert(1)#%.gif")
     page = opened(gallery(link=True, output="my page #1.html")[0].page)
     page.locator(".picture").first.click()
     page.locator("#viewer canvas.ready").wait_for()
     address = page.locator("#viewer a").evaluate("link => link.href")
+    shutil.rmtree(tmp_path / "my page #1_files")
+    errors.clear()
+    page.reload()
+    page.locator(".picture").first.click()
+    page.locator("#viewer .picture.missing").wait_for()
+    assert all("ERR_FILE_NOT_FOUND" in error for error in errors)
+    errors.clear()
     assert address.startswith("file:///") and address.endswith("/clips/javascript%3Aalert%281%29%23%25.gif")
 
 

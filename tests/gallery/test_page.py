@@ -164,3 +164,36 @@ def test_bad_input_is_refused_before_a_clip_is_read(tmp_path):
     for name in ("empty", "notes.txt"):
         with pytest.raises(UsageError):
             plan_gallery([tmp_path / name], tmp_path / "page.html")
+
+
+def line(job, state, path=None, **more):
+    """Return one line of a manifest."""
+    outputs = {"outputs": {"gif": {"path": path, "sha256": "0" * 64, "bytes": 1}}} if path else {}
+    record = {"version": 1, "time": "2026-01-01T00:00:00.000+00:00", "job": job, "state": state, "name": "night.yaml:1"}
+    return json.dumps(record | {"config": {}} | outputs | more) + "\n"
+
+
+def test_a_manifest_gives_the_clips_of_its_finished_jobs(clip, gallery, tmp_path):
+    for name in ("a.gif", "b/b.gif", "unlisted.gif"):
+        clip(name)
+    clip("../outside.gif")
+    manifest = tmp_path / "clips" / "manifest.jsonl"
+    jobs = [line("1", "started"), line("1", "done", "a.gif"), line("2", "done", "b/b.gif"), line("3", "failed")]
+    jobs += [line("4", "done", "../outside.gif"), line("5", "done", str(tmp_path / "outside.gif"))]
+    jobs += [line("6", "done", "deleted.gif"), line("7", "started"), "{torn"]
+    manifest.write_text("".join(jobs))
+    written, notes = gallery(manifest)
+    assert [record["path"] for record in records(written.page)] == [
+        str(tmp_path / "clips" / name) for name in ("a.gif", "b/b.gif")
+    ]
+    assert any("incomplete" in note for note in notes)
+    assert f"2 jobs of `{manifest}` without a clip: 1 failed, 1 started" in notes
+    assert any(note.startswith("3 clips") and "outside.gif" in note and "deleted.gif" in note for note in notes)
+
+
+def test_a_manifest_without_clips_is_refused(tmp_path):
+    (tmp_path / "manifest.jsonl").write_text(line("1", "failed"))
+    with pytest.raises(UsageError, match="no finished clip"):
+        plan_gallery([tmp_path / "manifest.jsonl"], tmp_path / "page.html")
+    with pytest.raises(NotFound, match="no manifest"):
+        plan_gallery([tmp_path / "gone.jsonl"], tmp_path / "page.html")

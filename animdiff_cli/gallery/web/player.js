@@ -47,12 +47,6 @@ class Screen {
     this.context = this.canvas.getContext("2d");
   }
 
-  /** Read the sheet; then `draw` shows frames. */
-  async load() {
-    this.image = await sheetOf(this.clip);
-    return this;
-  }
-
   /** Show a frame of the clip. After the last frame, the last one stays. */
   draw(frame) {
     const { columns, width, height, count, step } = this.clip.sheet;
@@ -66,6 +60,18 @@ class Screen {
   }
 }
 
+/** Read the sheet of a screen; then it draws frames. A picture without a sheet says so. */
+async function load(picture, screen) {
+  try {
+    screen.image = await sheetOf(screen.clip);
+  } catch {
+    picture.classList.add("missing");
+  }
+}
+
+/** Cards that the pointer or the page only passes do not play: no sheet is decoded for them. */
+const SETTLE_MS = 60;
+
 /** Pictures that play in the grid: picture element → {screen, start in ms}. */
 const playing = new Map();
 let ticking = false;
@@ -75,15 +81,19 @@ function play(picture, clip, start = performance.now()) {
   if (playing.has(picture) || clip.frames < 2) return;
   const screen = new Screen(clip);
   playing.set(picture, { screen, start });
-  screen.load().then(
-    () => {
-      if (playing.get(picture)?.screen !== screen) return;
-      picture.append(screen.canvas);
-      if (!ticking) requestAnimationFrame(tick);
-      ticking = true;
-    },
-    () => picture.classList.add("broken"),
-  );
+  setTimeout(() => isPlaying(picture, screen) && show(picture, screen), SETTLE_MS);
+}
+
+async function show(picture, screen) {
+  await load(picture, screen);
+  if (!isPlaying(picture, screen)) return;
+  picture.append(screen.canvas);
+  if (!ticking) requestAnimationFrame(tick);
+  ticking = true;
+}
+
+function isPlaying(picture, screen) {
+  return playing.get(picture)?.screen === screen;
 }
 
 function stop(picture) {

@@ -16,7 +16,7 @@ function openViewer(chosen) {
   viewer.querySelector(".toggle").focus({ preventScroll: true }); // the button that had the focus may be gone
   viewer.scrollTop = 0;
   const mine = viewed;
-  for (const screen of screens) screen.load().then(() => viewed === mine && showFrame(), () => {});
+  for (const screen of screens) load(screen.canvas.parentElement, screen).then(() => viewed === mine && showFrame());
   showFrame();
   requestAnimationFrame(advance);
 }
