@@ -42,6 +42,11 @@ def cache_dir() -> Path:
     return _from_env("ANIMDIFF_CACHE") or Path(platformdirs.user_cache_dir("animdiff", appauthor=False))
 
 
+def state_dir() -> Path:
+    """Return the folder of what runs now: `ANIMDIFF_STATE`, else the platform's state directory."""
+    return _from_env("ANIMDIFF_STATE") or Path(platformdirs.user_state_dir("animdiff", appauthor=False))
+
+
 def extra_models_dirs() -> tuple[Path, ...]:
     """Return the model folders of other programs: `ANIMDIFF_EXTRA_MODELS`, separated as in `PATH`."""
     named = [name for name in os.environ.get("ANIMDIFF_EXTRA_MODELS", "").split(os.pathsep) if name]

@@ -48,7 +48,7 @@ def nobody(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ANIMDIFF_EXTRA_MODELS", raising=False)
         patch.delenv("HF_HUB_CACHE", raising=False)
-        for name in ("ANIMDIFF_CONFIG", "ANIMDIFF_MODELS", "ANIMDIFF_CACHE", "HF_HOME"):
+        for name in ("ANIMDIFF_CONFIG", "ANIMDIFF_MODELS", "ANIMDIFF_CACHE", "ANIMDIFF_STATE", "HF_HOME"):
             patch.setenv(name, str(home / name.lower()))
         patch.setenv("OMP_NUM_THREADS", "1")  # as `torch.set_num_threads` above, in the processes that tests start
         yield

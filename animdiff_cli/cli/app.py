@@ -18,6 +18,7 @@ from animdiff_cli.cli import (
     inspect,
     models,
     presets,
+    serve,
     train,
 )
 from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainCommand
@@ -69,6 +70,7 @@ app.command("doctor", cls=Command)(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.command("gallery", cls=Command)(gallery.gallery)
+app.command("serve", cls=Command)(serve.serve)
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

@@ -82,6 +82,7 @@ def generate(
     skip_existing: opt.SkipExistingOpt = False,
     device: DeviceOpt = "auto",
     threads: ThreadsOpt = None,
+    via: opt.ViaOpt = None,
     dtype: opt.DtypeOpt = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
@@ -113,6 +114,17 @@ def generate(
         given["motion_module"] = None
     if motion_module:
         given |= _motion_modules(motion_module)
+    jobs = {"prompts": prompts, "seeds": seed or [], "repeat": repeat, "options": options}
+    if via is not None:
+        from animdiff_cli.cli.via import refuse_local_flags, render_on_server
+        from animdiff_cli.config.load import gather
+
+        refuse_local_flags(ctx)
+        layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=set_ or [], flags=given)
+        render_on_server(
+            via, layers, jobs, output=output, formats=format or [], overwrite=overwrite, quiet=quiet, as_json=json_
+        )
+        return
     if offline and fetch:
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
     allowed = fetch is not False and not offline
@@ -123,7 +135,6 @@ def generate(
         quiet=quiet,
         as_json=json_,
     )
-    jobs = {"prompts": prompts, "seeds": seed or [], "repeat": repeat, "options": options}
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     if context_show:
         print_windows(plan, as_json=json_)

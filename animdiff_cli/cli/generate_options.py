@@ -182,6 +182,15 @@ FetchOpt = Annotated[
         panel=SOURCES,
     ),
 ]
+ViaOpt = Annotated[
+    str | None,
+    option(
+        "--via",
+        help="Render with a running `animdiff serve`: auto for the one on this machine, or its URL.",
+        panel=DEVICE,
+        metavar="<auto or url>",
+    ),
+]
 DryRunOpt = Annotated[bool, option("--dry-run", help="Print what would be rendered and exit.", panel=SOURCES)]
 ProbeOpt = Annotated[
     bool,

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.output_paths import OutputPaths
+    from animdiff_cli.jobs.render import FinishedClip
     from animdiff_cli.jobs.render_plan import RenderPlan
+    from animdiff_cli.jobs.serve.via import ReceivedClip
+
+    WrittenClip = FinishedClip | ReceivedClip
 
 
 def without_done(
@@ -61,11 +65,19 @@ def render_clips(
     from animdiff_cli.jobs.render import render_to_files
     from animdiff_cli.jobs.render_stream import render_with_records
 
-    kept = 0
     if as_json:
         clips = render_with_records(plan, outputs, numbers, emit, print_record(quiet=quiet))
     else:
         clips = render_to_files(plan, outputs, emit)
+    print_clips(clips, len(plan.configs), can_resume=not plan.seeds_drawn, quiet=quiet, as_json=as_json)
+
+
+def print_clips(clips: "Iterable[WrittenClip]", total: int, *, can_resume: bool, quiet: bool, as_json: bool) -> None:
+    """Print the files of every clip when they are written; with `as_json`, its events were printed already.
+
+    Ctrl-C reports what is kept of `total` clips, and how to render the rest if they `can_resume`.
+    """
+    kept = 0
     try:
         for clip in clips:
             kept += 1
@@ -73,16 +85,10 @@ def render_clips(
                 print_paths(*clip.files.values())
     except KeyboardInterrupt:
         if not quiet:
-            print_err(*_interrupted(kept, plan))
+            print_err(f"interrupted: {kept} of {counted(total, 'clip')} finished and kept")
+            if kept and can_resume:
+                print_err("hint: to render the rest, run the same command with `--skip-existing`")
         raise
-
-
-def _interrupted(kept: int, plan: "RenderPlan") -> list[str]:
-    """Say what is kept after Ctrl-C, and what to type to render the rest."""
-    lines = [f"interrupted: {kept} of {counted(len(plan.configs), 'clip')} finished and kept"]
-    if kept and not plan.seeds_drawn:
-        lines.append("hint: to render the rest, run the same command with `--skip-existing`")
-    return lines
 
 
 def print_plan(

@@ -66,6 +66,11 @@ class Varying:
             serialization=core_schema.plain_serializer_function_ser_schema(plain),
         )
 
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: Any) -> dict[str, Any]:
+        value = self.adapter.json_schema()
+        track = {"type": "object", "additionalProperties": value}
+        return {"anyOf": [value, track] if self.is_text else [value, track, {"type": "string"}]}
+
     def _read(self, value: object) -> object:
         pairs = self.pairs(value)
         if pairs is None:

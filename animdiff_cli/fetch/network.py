@@ -42,6 +42,11 @@ class RetryPolicy:
         return max(backoff_s, retry_after_s or 0)
 
 
+def allows_http(environ: Mapping[str, str] = os.environ) -> bool:
+    """True if `ANIMDIFF_ALLOW_HTTP` allows unencrypted URLs of other machines."""
+    return environ.get(ALLOW_HTTP, "").lower() in _TRUE
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """Sites, their tokens, and the retry policy. `repr` omits the tokens."""
@@ -64,7 +69,7 @@ class Network:
         """
         from huggingface_hub import get_token
 
-        allow_http = environ.get(ALLOW_HTTP, "").lower() in _TRUE
+        allow_http = allows_http(environ)
         civitai_name = "CIVITAI_TOKEN" if environ.get("CIVITAI_TOKEN") else "CIVITAI_API_TOKEN"
         return cls(
             hub=_endpoint(environ, "HF_ENDPOINT", HUB, allow_http),

@@ -142,7 +142,7 @@ def _hashes(paths: list[Path], sha256: Callable[[Path], str]) -> Mapping[str, st
     """Hash files by name, files of a folder by their relative path. Equal names are numbered: `a.ckpt#2`."""
     found: dict[str, str] = {}
     for path in paths:
-        files = _files(path)
+        files = used_files(path)
         root = path if path.is_dir() else path.parent
         for file in files:
             name = file.relative_to(root).as_posix()
@@ -151,7 +151,8 @@ def _hashes(paths: list[Path], sha256: Callable[[Path], str]) -> Mapping[str, st
     return found
 
 
-def _files(path: Path) -> list[Path]:
+def used_files(path: Path) -> list[Path]:
+    """List the files that are read of a weight file or model folder."""
     if not path.is_dir():
         return [path]
     return model_files(path) or weight_files(path)

@@ -1,6 +1,6 @@
 """Write a clip to where the user wants it: a local path, or a storage system."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from animdiff_cli.core.timing import check_fps
 from animdiff_cli.files.os_errors import temporary_failures, temporary_folder
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 from animdiff_cli.outputs.spool import FrameSequence
-from animdiff_cli.outputs.write import free_path, require_replaceable, write_clip
+from animdiff_cli.outputs.write import free_path, require_replaceable, write_clip, write_output
 from animdiff_cli.storage.location import Location, RemotePath
 from animdiff_cli.storage.outputs import kept_if_not_uploaded, upload_output
 
@@ -30,10 +30,23 @@ def store_clip(
     if not isinstance(place, RemotePath):
         return write_clip(frames, fps, place, format, recipe, overwrite=overwrite)
     check_fps(fps, format)
+    return _store_remote(place, format, lambda path: write_clip(frames, fps, path, format, recipe), overwrite)
+
+
+def store_output(
+    place: Location, format: Format, write: Callable[[Path], None], *, overwrite: bool = False
+) -> Location:
+    """Let `write` create an output, like `write_output`. Storage systems as in `store_clip`."""
+    if not isinstance(place, RemotePath):
+        return write_output(place, format, write, overwrite=overwrite)
+    return _store_remote(place, format, lambda path: write_output(path, format, write), overwrite)
+
+
+def _store_remote(place: RemotePath, format: Format, write: Callable[[Path], Path], overwrite: bool) -> RemotePath:
     if overwrite:
         require_replaceable(place, format)
     with temporary_folder({}) as folder, temporary_failures():
-        local = write_clip(frames, fps, folder / place.name, format, recipe)
+        local = write(folder / place.name)
         with kept_if_not_uploaded(local):
             return _upload(local, place, overwrite)
 

@@ -48,12 +48,19 @@ def write_clip(
     """
     _require_clip(frames)
     check_fps(fps, format)
+    return write_output(
+        path, format, lambda hidden: WRITERS[format](frames, fps, hidden, recipe_text(recipe)), overwrite=overwrite
+    )
+
+
+def write_output(path: Path, format: Format, write: Callable[[Path], None], *, overwrite: bool = False) -> Path:
+    """Let `write` create a file or folder under a hidden name, rename it as `write_clip` does, and return its path."""
     with readable_output_failures(path):
         if overwrite:
             require_replaceable(path, format)
         path.parent.mkdir(parents=True, exist_ok=True)
         with hidden_sibling(path) as hidden:
-            WRITERS[format](frames, fps, hidden, recipe_text(recipe))
+            write(hidden)
             return _publish(hidden, path, overwrite)
 
 

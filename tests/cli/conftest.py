@@ -25,6 +25,7 @@ def here(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("ANIMDIFF_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / "no-cache"))
+    monkeypatch.setenv("ANIMDIFF_STATE", str(tmp_path / "no-state"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no-hub"))
     monkeypatch.setenv("ANIMDIFF_CONFIG", str(tmp_path / "no-config"))
     monkeypatch.setenv("ANIMDIFF_MODELS", str(tmp_path / "no-models"))
