@@ -111,8 +111,10 @@ def run(
     )
     if dry_run:
         from animdiff_cli.cli.batch_plan import print_batch
+        from animdiff_cli.jobs.batch.resume import pending
 
-        print_batch(plan, online=bool(fetch), as_json=json_, quiet=quiet)
+        left, done = pending(plan, options.shard, overwrite=overwrite)
+        print_batch(left, done, online=bool(fetch), as_json=json_, quiet=quiet)
         return
     from animdiff_cli.cli.batch_progress import show_batch
     from animdiff_cli.jobs.batch.run import run_batch

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from animdiff_cli.jobs.batch.records import BatchJob, BatchPlan
 
 
-def print_batch(plan: "BatchPlan", *, online: bool, as_json: bool, quiet: bool) -> None:
+def print_batch(plan: "BatchPlan", done: int, *, online: bool, as_json: bool, quiet: bool) -> None:
     """Print the files of every job on stdout, and a summary on stderr; as JSON, an object per job and one in total.
 
+    `done` is the number of jobs that an earlier run has rendered, and that `plan` leaves out.
     `online`: request the sizes of missing weights that the catalog does not have.
     """
     from animdiff_cli.jobs.batch.cost import count_batch
@@ -24,16 +25,16 @@ def print_batch(plan: "BatchPlan", *, online: bool, as_json: bool, quiet: bool) 
     names = dict.fromkeys(name for group in plan.groups for name in group.missing)
     missing = missing_sizes(list(names), online=online)
     if as_json:
-        _print_records(plan, cost, missing)
+        _print_records(plan, done, cost, missing)
     else:
         print_paths(*(path for job in plan.jobs for path in _files(plan, job).values()))
     if not quiet:
         for line in fetch_lines(missing):
             print_err(f"would fetch {line}")
-        _print_summary(plan, cost)
+        _print_summary(plan, done, cost)
 
 
-def _print_records(plan: "BatchPlan", cost: "BatchCost", missing: list[dict[str, Any]]) -> None:
+def _print_records(plan: "BatchPlan", done: int, cost: "BatchCost", missing: list[dict[str, Any]]) -> None:
     for job, clip in zip(plan.jobs, cost.clips, strict=True):
         group = plan.groups[job.group]
         print_json(
@@ -47,21 +48,27 @@ def _print_records(plan: "BatchPlan", cost: "BatchCost", missing: list[dict[str,
                 "config": job.config.model_dump(mode="json"),
             }
         )
-    total = {"jobs": len(plan.jobs), "groups": len(plan.groups), "fetch": missing}
+    total = {"jobs": len(plan.jobs), "done_before": done, "groups": len(set(cost.groups)), "fetch": missing}
     seconds = round(cost.seconds, 2) if cost.seconds is not None else None
     print_json({"total": {**total, "flops": cost.flops, "memory_bytes": cost.memory_bytes, "seconds": seconds}})
 
 
-def _print_summary(plan: "BatchPlan", cost: "BatchCost") -> None:
+def _print_summary(plan: "BatchPlan", done: int, cost: "BatchCost") -> None:
     from animdiff_cli.fetch.disk import format_bytes
 
     for note in (*plan.notes, *dict.fromkeys(note for group in plan.groups for note in group.notes)):
         print_summary(f"note: {note}")
     for number, group in enumerate(plan.groups):
-        print_summary(f"{summary(group, [job.config for job in plan.jobs if job.group == number])}")
+        if configs := [job.config for job in plan.jobs if job.group == number]:
+            print_summary(summary(group, configs))
+    if done:
+        print_summary(f"done before: {counted(done, 'clip')}")
+    if not plan.jobs:
+        print_summary("nothing is left to render")
+        return
     total = f"would render {counted(len(plan.jobs), 'clip')} into {plan.output}"
-    if len(plan.groups) > 1:
-        total += f", loading weights {len(plan.groups)} times"
+    if (loads := len(set(cost.groups))) > 1:
+        total += f", loading weights {loads} times"
     if cost.flops is None:
         print_summary(f"{total}; what it takes is counted when all weights are on this machine")
         return

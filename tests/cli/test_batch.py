@@ -34,6 +34,8 @@ def test_a_batch_is_rendered_once_and_every_path_is_printed(batch, files):
     second = batch("night.yaml", "-o", "night/")
     assert second.stdout.splitlines() == names and "2 done before" in second.stderr
     assert {name: Path(name).read_bytes() for name in names} == before
+    dry = batch("night.yaml", "-o", "night/", "--dry-run")
+    assert dry.stdout == "" and "done before: 2 clips\nnothing is left to render" in dry.stderr
     assert sorted(files()) == sorted([*names, "night.yaml", "night/manifest.jsonl"])
     assert len(read_clip(Path(names[0])).frames) == 2
 
@@ -43,6 +45,7 @@ def test_more_jobs_in_the_file_render_only_what_is_new(batch):
     Path("night.yaml").write_text(one.replace("[1, 2]", "[1]"))
     batch("night.yaml", "-o", "night")
     Path("night.yaml").write_text(one)
+    assert batch("night.yaml", "-o", "night", "--dry-run", "-q").stdout == "night/a-fish_2.gif\n"
     result = batch("night.yaml", "-o", "night", "--json", "-q")
     ended = [(record["event"], record["config"]["seed"]) for record in map(json.loads, result.stdout.splitlines())]
     assert ended == [("skipped", 1), ("done", 2)]
@@ -77,6 +80,21 @@ def test_a_dry_run_as_json_has_every_job_and_the_total(batch):
     assert last["total"]["jobs"] == 4 and last["total"]["groups"] == 2
     assert last["total"]["flops"] == pytest.approx(sum(job["cost"]["flops"] for job in jobs))
     assert "loading weights 2 times" in result.stderr
+
+
+def test_a_dry_run_of_a_shard_lists_its_part(batch):
+    Path("night.yaml").write_text(MATRIX)
+    parts = [batch("night.yaml", "--shard", f"{part}/3", "--dry-run", "-q").stdout.splitlines() for part in (1, 2, 3)]
+    assert [len(part) for part in parts] == [1, 1, 2] and len({path for part in parts for path in part}) == 4
+
+
+def test_a_dry_run_refuses_what_a_run_would_not_replace(batch):
+    Path("night.yaml").write_text(MATRIX)
+    Path("night").mkdir()
+    Path("night/a-fish_1.gif").write_text("")
+    result = batch("night.yaml", "-o", "night", "--dry-run")
+    assert result.exit_code == 2 and "`night/a-fish_1.gif` exists" in result.stderr
+    assert batch("night.yaml", "-o", "night", "--dry-run", "--overwrite").exit_code == 0
 
 
 def test_a_dry_run_lists_what_would_be_fetched(batch):

@@ -13,7 +13,7 @@ from animdiff_cli.config.values import check_value
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.core.text import printable
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.jobs.batch.file import JOB_KEYS, BatchFile, Entry, Value, at
+from animdiff_cli.jobs.batch.file import JOB_KEYS, BatchFile, Entry, Value, at, read_values
 from animdiff_cli.jobs.batch.mistakes import Mistakes
 
 DEFAULT_LIMIT = 10_000  # jobs of one batch
@@ -127,10 +127,21 @@ class _Checks:
             return [Value(number, written.line) for number in range(first, last + 1)]
         if isinstance(content, list) and content and isinstance(content[0], Value):
             return content
+        if isinstance(content, dict) and set(content) == {"file"} and isinstance(content["file"], str):
+            return self._of_file(content["file"], written.line, limit)
         what = "is empty" if content in ([], None) else "must be a list"
         example = "1..20` or `seed: [1, 2]" if _is_whole_number(key) else f"[{_shown(content) or '…'}]"
         self.refuse(written.line, f"`{section}.{key}` {what}", f"write `{key}: {example}`")
         return []
+
+    def _of_file(self, name: str, line: int, limit: int) -> list[Value]:
+        values: list[str] = []
+        with self.mistakes.collected(at(self.source, line)):
+            values = read_values(name)
+        if len(values) > limit:
+            self.refuse(line, f"`{name}` has {len(values):,} values, and at most {limit:,} are allowed", "shorten it")
+            return []
+        return [Value(text, line) for text in values]
 
 
 def _zipped_rows(zipped: Mapping[str, Sequence[Value]], file: BatchFile, check: _Checks) -> list[Row]:

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import from_text
-from animdiff_cli.config.yamlfile import LocatedYaml, parse_located_yaml
+from animdiff_cli.config.yamlfile import LocatedYaml, parse_located_yaml, read_text_file
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.untrusted import parse_json
@@ -79,6 +79,17 @@ def parse_batch(text: str, name: str, mistakes: Mistakes) -> BatchFile:
 
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def read_values(name: str) -> list[str]:
+    """Return the values in a text file, one a line. Empty lines and lines that begin with `#` are left out.
+
+    Raises `NotFound` for a missing file, `UsageError` for one that cannot be read or has no values.
+    """
+    values = [line.strip() for _, line in _lines(read_text_file(Path(name)).removeprefix("\ufeff"))]
+    if not values:
+        raise UsageError(f"`{name}` is empty", hint="write one value a line")
+    return values
 
 
 def _hint_of(suffix: str) -> str:

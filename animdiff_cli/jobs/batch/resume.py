@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from animdiff_cli.core.event_records import EmitRecord, NoteRecord, QueuedRecord, SkippedRecord
@@ -13,6 +14,9 @@ from animdiff_cli.jobs.batch.records import BatchJob, BatchPlan
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.tasks import Task
 from animdiff_cli.jobs.recipe import recorded_settings
+from animdiff_cli.paths import expanded_output
+
+MANIFEST = "manifest.jsonl"
 
 
 def tasks_of(plan: BatchPlan, shard: Shard | None) -> Sequence[Task]:
@@ -24,6 +28,22 @@ def tasks_of(plan: BatchPlan, shard: Shard | None) -> Sequence[Task]:
 def _task(fingerprint: str, job: BatchJob) -> Task:
     settings = job.config.model_dump(mode="json")
     return Task(fingerprint, job.name, settings, dict(job.outputs), job.group, recorded_settings(job.config))
+
+
+def pending(plan: BatchPlan, shard: Shard | None, *, overwrite: bool) -> tuple[BatchPlan, int]:
+    """Return the plan without the jobs that a run would leave out, and how many of them are done.
+
+    While weights are missing, no job is known to be done. Writes nothing. Raises as `skip_done`.
+    """
+    jobs = shard.of(plan.jobs) if shard else plan.jobs
+    if any(group.weights is None for group in plan.groups):
+        return replace(plan, jobs=tuple(jobs)), 0
+    ledger = Ledger.at(expanded_output(plan.output), MANIFEST)
+    tasks = tasks_of(plan, shard)
+    left = [number for number, task in enumerate(tasks) if not ledger.is_done(task)]
+    if not overwrite:
+        _refuse_foreign([tasks[number] for number in left], ledger)
+    return replace(plan, jobs=tuple(jobs[number] for number in left)), len(tasks) - len(left)
 
 
 def skip_done(

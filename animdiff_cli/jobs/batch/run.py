@@ -18,7 +18,7 @@ from animdiff_cli.files.leftovers import sweep
 from animdiff_cli.jobs.batch.attempt import Ledger
 from animdiff_cli.jobs.batch.crew import BatchOptions, hire, replacement
 from animdiff_cli.jobs.batch.records import BatchPlan
-from animdiff_cli.jobs.batch.resume import skip_done, tasks_of
+from animdiff_cli.jobs.batch.resume import MANIFEST, skip_done, tasks_of
 from animdiff_cli.jobs.batch.stop import Stop, stopping
 from animdiff_cli.jobs.batch.task_queue import TaskQueue
 from animdiff_cli.jobs.batch.tasks import Outcome, Task
@@ -26,7 +26,6 @@ from animdiff_cli.jobs.batch.workers import HereWorker, Worker
 from animdiff_cli.jobs.compatibility import missing_companion_loras
 from animdiff_cli.paths import expanded_output
 
-MANIFEST = "manifest.jsonl"
 STOPPING = "stopping when the clips that are being rendered are finished; Ctrl-C again stops at once"
 
 

@@ -1,6 +1,7 @@
 """From a batch file to its jobs: products, rows, what is included and what is left out."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,21 @@ def test_a_matrix_is_the_product_of_its_lists():
 def test_a_range_of_whole_numbers():
     assert rows("matrix: {prompt: [a], seed: 7..10}", "seed") == [(7,), (8,), (9,), (10,)]
     assert rows("matrix: {prompt: [a], seed: 18446744073709551615..18446744073709551615}", "seed") == [(2**64 - 1,)]
+
+
+def test_values_from_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("\ufeffa fox\n\n# later\n a cat \n", encoding="utf-8")
+    Path("seeds.txt").write_text("4\n18446744073709551615\n")
+    text = "matrix: {prompt: {file: prompts.txt}, seed: {file: seeds.txt}}"
+    assert rows(text, "prompt", "seed") == [(p, s) for p in ("a fox", "a cat") for s in (4, 2**64 - 1)]
+    Path("seeds.txt").write_text("4\nx\n")
+    Path("prompts.txt").write_text("")
+    assert [message.partition(" must")[0] for message in messages(text)] == [
+        "night.yaml, line 1: `prompts.txt` is empty",
+        "night.yaml, line 1: `seed`",
+    ]
+    assert messages("matrix: {prompt: {file: x.txt}}") == ["night.yaml, line 1: no file `x.txt`"]
 
 
 def test_zip_takes_values_row_by_row_with_every_combination():
