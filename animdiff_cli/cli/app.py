@@ -1,6 +1,5 @@
 """The root command: help, version and all commands."""
 
-import signal
 import sys
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from animdiff_cli.cli import (
     train,
 )
 from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainCommand
+from animdiff_cli.cli.interrupts import handle_signals, lost_interrupts_raised_again
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
 
@@ -77,8 +77,6 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run the command line. Entry point of the console script. SIGTERM and SIGHUP end it like Ctrl-C."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP
-            signal.signal(number, signal.default_int_handler)
-    sys.exit(run(app))
+    handle_signals()
+    with lost_interrupts_raised_again():
+        sys.exit(run(app))

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
+from animdiff_cli.cli.interrupts import was_interrupted
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint
@@ -120,9 +121,13 @@ class Root(Group):
 
 @contextmanager
 def _reported(*, as_json: bool) -> Iterator[None]:
-    """Print an error that the user can act on, usage errors of typer too, and exit with its code."""
+    """Print an error that the user can act on, usage errors of typer too, and exit with its code.
+
+    After Ctrl-C, all errors are its consequence.
+    """
     try:
-        yield
+        with _interrupts_first():
+            yield
         return
     except AnimdiffError as error:
         failure = error
@@ -137,6 +142,17 @@ def _reported(*, as_json: bool) -> Iterator[None]:
         failure = _usage_error(error)
     print_error(failure, as_json=as_json)
     raise typer.Exit(failure.exit_code)
+
+
+@contextmanager
+def _interrupts_first() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` in place of an error that follows it."""
+    try:
+        yield
+    except Exception as error:
+        if was_interrupted():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _usage_error(error: TyperException) -> UsageError:

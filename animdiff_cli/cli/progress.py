@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from animdiff_cli.cli.interrupts import was_interrupted
 from animdiff_cli.cli.out import print_err
 from animdiff_cli.core.events import (
     Emit,
@@ -31,8 +32,14 @@ SECONDS_PER_LINE = 60  # of a step in windows
 
 @contextmanager
 def show_progress(*, quiet: bool) -> Iterator[Emit]:
-    """Yield an event handler that prints progress to stderr. Ctrl-C stops the work at the next event at the latest."""
-    with _display(quiet) as display, _reraise_lost_interrupts(display) as emit:
+    """Yield an event handler that prints progress to stderr. It raises `KeyboardInterrupt` if a library has lost it."""
+    with _display(quiet) as display:
+
+        def emit(event: Event) -> None:
+            if was_interrupted():
+                raise KeyboardInterrupt
+            display(event)
+
         yield emit
 
 
@@ -47,35 +54,6 @@ def _display(quiet: bool) -> Iterator[Emit]:
             yield emit
     else:
         yield PlainLines()
-
-
-@contextmanager
-def _reraise_lost_interrupts(emit: Emit) -> Iterator[Emit]:
-    """Yield an event handler that raises `KeyboardInterrupt` at the next event if an earlier one was lost.
-
-    Python discards exceptions raised inside a destructor. Loading a tokenizer compiles regular expressions, whose nodes
-    have destructors, so for a quarter of a second Ctrl-C would print a traceback and do nothing.
-    """
-    lost = False
-    previous_hook = sys.unraisablehook
-
-    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        nonlocal lost
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            lost = True
-        else:
-            previous_hook(unraisable)
-
-    def checked_emit(event: Event) -> None:
-        if lost:
-            raise KeyboardInterrupt
-        emit(event)
-
-    sys.unraisablehook = hook
-    try:
-        yield checked_emit
-    finally:
-        sys.unraisablehook = previous_hook
 
 
 class PlainLines:
