@@ -4,7 +4,6 @@ import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.batch.tasks import Task
 from animdiff_cli.jobs.render import FinishedClip, collect_notes, write_file
 from animdiff_cli.jobs.weights import check_weights, find_weights
+from animdiff_cli.storage.location import Location
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class LocalRenderer:
     _group: int | None = None
     _animator: Animator | None = None
 
-    def render(self, task: Task, files: Mapping[Format, Path], emit: Emit) -> FinishedClip:
+    def render(self, task: Task, files: Mapping[Format, Location], emit: Emit) -> FinishedClip:
         """Render a task and write its files, replacing any. Loads the weights unless the last task had the same."""
         began = time.monotonic()
         notes: list[str] = []

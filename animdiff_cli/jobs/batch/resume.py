@@ -1,9 +1,7 @@
 """What is left of a batch: which jobs are done, which are rendered again, and which files are in the way."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from animdiff_cli.core.event_records import EmitRecord, NoteRecord, QueuedRecord, SkippedRecord
 from animdiff_cli.core.text import counted
@@ -14,7 +12,8 @@ from animdiff_cli.jobs.batch.records import BatchJob, BatchPlan
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.tasks import Task
 from animdiff_cli.jobs.recipe import recorded_settings
-from animdiff_cli.paths import expanded_output
+from animdiff_cli.storage.location import Location
+from animdiff_cli.storage.outputs import output_location
 
 MANIFEST = "manifest.jsonl"
 
@@ -33,14 +32,15 @@ def _task(fingerprint: str, job: BatchJob) -> Task:
 def pending(plan: BatchPlan, shard: Shard | None, *, overwrite: bool) -> tuple[BatchPlan, int]:
     """Return the plan without the jobs that a run would leave out, and how many of them are done.
 
-    While weights are missing, no job is known to be done. Writes nothing. Raises as `skip_done`.
+    While weights are missing, no job is known to be done. Writes no output. Raises as `skip_done`.
     """
     jobs = shard.of(plan.jobs) if shard else plan.jobs
     if any(group.weights is None for group in plan.groups):
         return replace(plan, jobs=tuple(jobs)), 0
-    ledger = Ledger.at(expanded_output(plan.output), MANIFEST)
+    ledger = Ledger.at(output_location(plan.output), MANIFEST)
+    ledger.pull()
     tasks = tasks_of(plan, shard)
-    left = [number for number, task in enumerate(tasks) if not ledger.is_done(task)]
+    left = [number for number, task in enumerate(tasks) if not ledger.is_done(task, ledger.listing)]
     if not overwrite:
         _refuse_foreign([tasks[number] for number in left], ledger)
     return replace(plan, jobs=tuple(jobs[number] for number in left)), len(tasks) - len(left)
@@ -64,7 +64,7 @@ def skip_done(
         line = known.get(task.job)
         if line is None:
             left.append(task)
-        elif ledger.is_intact(task, line):
+        elif ledger.is_intact(task, line, ledger.listing):
             write(SkippedRecord(job=task.job, outputs=ledger.paths(task), config=task.recorded).record())
             skipped += 1
         else:
@@ -83,7 +83,7 @@ def skip_done(
 
 
 def _what_changed(task: Task, ledger: Ledger) -> str:
-    missing = [name for name in task.outputs.values() if not os.path.lexists(ledger.folder / name)]
+    missing = [name for name in task.outputs.values() if not ledger.exists(name)]
     if missing:
         return f"`{ledger.folder / missing[0]}` was removed since it was rendered"
     names = " or ".join(f"`{ledger.folder / name}`" for name in task.outputs.values())
@@ -103,7 +103,7 @@ def _refuse_foreign(tasks: Sequence[Task], ledger: Ledger) -> None:
         )
 
 
-def _existing(task: Task, ledger: Ledger) -> list[Path]:
+def _existing(task: Task, ledger: Ledger) -> list[Location]:
     if task.job in ledger.manifests.latest():
         return []
-    return [path for name in task.outputs.values() if os.path.lexists(path := ledger.folder / name)]
+    return [ledger.folder / name for name in task.outputs.values() if ledger.exists(name)]

@@ -14,6 +14,7 @@ from animdiff_cli.core.event_records import (
     SkippedRecord,
 )
 from animdiff_cli.core.text import counted
+from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.leftovers import sweep
 from animdiff_cli.jobs.batch.attempt import Ledger
 from animdiff_cli.jobs.batch.crew import BatchOptions, hire, replacement
@@ -24,7 +25,8 @@ from animdiff_cli.jobs.batch.task_queue import TaskQueue
 from animdiff_cli.jobs.batch.tasks import Outcome, Task
 from animdiff_cli.jobs.batch.workers import HereWorker, Worker
 from animdiff_cli.jobs.compatibility import missing_companion_loras
-from animdiff_cli.paths import expanded_output
+from animdiff_cli.storage.location import RemotePath
+from animdiff_cli.storage.outputs import output_location
 
 STOPPING = "stopping when the clips that are being rendered are finished; Ctrl-C again stops at once"
 
@@ -58,21 +60,24 @@ def run_batch(plan: BatchPlan, options: BatchOptions, write: EmitRecord) -> Batc
             run.note(note)
         tasks = tasks_of(plan, options.shard)
         run.sweep(tasks)
+        run.ledger.pull()
         left, skipped = skip_done(
             tasks, run.ledger, run.write, overwrite=options.overwrite, is_stopped=lambda: stop.is_asked
         )
         run.counts["skipped"] = skipped
+        run.push(at_once=True)
         try:
             if left:
                 run.render(left)
         finally:
             run.sweep(tasks)
             run.ledger.locks.clean()
+        run.push(at_once=True)
         return run.result(len(tasks))
 
 
 def _ledger(plan: BatchPlan, options: BatchOptions) -> Ledger:
-    return Ledger.at(expanded_output(plan.output), options.shard.manifest if options.shard else MANIFEST)
+    return Ledger.at(output_location(plan.output), options.shard.manifest if options.shard else MANIFEST)
 
 
 def _missing_companions(plan: BatchPlan) -> list[str]:
@@ -107,9 +112,24 @@ class _Run:
 
     def sweep(self, tasks: Sequence[Task]) -> None:
         """Remove what killed processes have left beside the outputs."""
+        output = self.ledger.folder
+        if isinstance(output, RemotePath):  # what is not uploaded whole does not appear there
+            return
         names = (name for task in tasks for name in task.outputs.values())
-        for folder in dict.fromkeys((self.ledger.folder / name).parent for name in names):
+        for folder in dict.fromkeys((output / name).parent for name in names):
             sweep(folder)
+
+    def push(self, *, at_once: bool = False) -> None:
+        """Upload the manifest to a storage system. A failure is a note until the end, `at_once`: then it is raised."""
+        if self.ledger.mirror is None:
+            return
+        try:
+            with self._lock:
+                self.ledger.mirror.push(at_once=at_once)
+        except AnimdiffError as error:
+            if at_once:
+                raise
+            self.note(f"the manifest is not uploaded yet: {error}")
 
     def render(self, tasks: Sequence[Task]) -> None:
         """Render tasks with the workers of the options. Raises `AnimdiffError` if the batch cannot go on."""
@@ -161,6 +181,7 @@ class _Run:
                 group = task.group
                 outcome = worker.attempt(task, self.write)
                 self._settle(task, outcome, worker.name)
+                self.push()
                 if outcome.is_broken and isinstance(worker, HereWorker):
                     worker = replacement(worker)
         except Exception as error:  # also a bug: the other threads must not wait for this one

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from animdiff_cli.core.threads import prepare_threads
+from animdiff_cli.storage.location import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Setup:
     """What a worker process needs to know once."""
 
     name: str | None
-    folder: Path  # of outputs
+    folder: Location  # of outputs
     manifest: str
     device: str
     threads: int | None

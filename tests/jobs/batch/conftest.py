@@ -13,7 +13,7 @@ from animdiff_cli.jobs.batch.run import run_batch
 def plan(small, tmp_path):
     """Plan one clip for each seed, in the folder `night`; `changes` are other settings."""
 
-    def planned(*seeds, output="{seed}.gif", **changes):
+    def planned(*seeds, output="{seed}.gif", formats=(), **changes):
         defaults = {key: str(value) if key in ("model", "motion_module") else value for key, value in small.items()}
         del defaults["seed"]
         file = {
@@ -21,7 +21,7 @@ def plan(small, tmp_path):
             "matrix": {"prompt": ["a fox"], "seed": list(seeds)},
             "output": output,
         }
-        return plan_batch(json.dumps(file), "night.yaml", output=str(tmp_path / "night"), device="cpu")
+        return plan_batch(json.dumps(file), "night.yaml", output=str(tmp_path / "night"), formats=formats, device="cpu")
 
     return planned
 
