@@ -3,11 +3,13 @@
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from animdiff_cli.cli import control_options as ctl
 from animdiff_cli.cli import generate_options as opt
 from animdiff_cli.cli import length_options as long
 from animdiff_cli.cli import prompt_options as text
@@ -42,6 +44,9 @@ def generate(
     domain_adapter: opt.DomainAdapterOpt = None,
     vae: opt.VaeOpt = None,
     embedding: opt.EmbeddingOpt = None,
+    control: ctl.ControlOpt = None,
+    preprocess: ctl.PreprocessOpt = None,
+    save_control: ctl.SaveControlOpt = None,
     prompt: text.PromptOpt = None,
     negative: text.NegativeOpt = None,
     prompt_at: text.PromptAtOpt = None,
@@ -136,6 +141,8 @@ def generate(
         as_json=json_,
     )
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
+    if save_control:
+        plan = replace(plan, save_control=ctl.checked_folder(save_control, plan))
     if context_show:
         print_windows(plan, as_json=json_)
         return

@@ -9,7 +9,7 @@ import typer
 from animdiff_cli.cli import complete
 from animdiff_cli.core.threads import prepare_threads
 
-MODELS, PROMPT, SAMPLING, MOTION, LENGTH = "Models", "Prompt", "Sampling", "Motion", "Length"
+MODELS, CONTROL, PROMPT, SAMPLING, MOTION, LENGTH = "Models", "Control", "Prompt", "Sampling", "Motion", "Length"
 OUTPUT, DEVICE, SOURCES, GENERAL = "Output", "Device", "Sources", "General"
 
 

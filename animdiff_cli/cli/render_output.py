@@ -134,7 +134,7 @@ def summary(plan: "RenderPlan", configs: "Sequence[GenerateConfig]") -> str:
         f", {setting.label} {name}"
         for key, setting in WEIGHT_SETTINGS.items()
         if setting.label
-        for name in (getattr(config, key) if setting.is_list else [getattr(config, key)])
+        for name in map(_as_text, getattr(config, key) if setting.is_list else [getattr(config, key)])
         if name
     ]
     steps = (
@@ -151,3 +151,8 @@ def _span(numbers: "Iterable[int]", noun: str) -> str:
 
 def _listed(names: "Iterable[str]") -> str:
     return " and ".join(dict.fromkeys(names))
+
+
+def _as_text(entry: object) -> str:
+    """Return weights as text, without what text cannot hold."""
+    return f"{entry['ref']}={entry['source']}" if isinstance(entry, dict) else str(entry or "")

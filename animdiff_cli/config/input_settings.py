@@ -12,7 +12,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from animdiff_cli.config.settings import TextRecord
-from animdiff_cli.core.choices import AfterEnd, Fit
+from animdiff_cli.config.varying import Varying
+from animdiff_cli.core.choices import AfterEnd, Fit, Preprocessor
+from animdiff_cli.core.curves import Curve
+from animdiff_cli.core.refs import scale_text, split_scale
 from animdiff_cli.core.where import parse_positions, parse_range
 from animdiff_cli.errors import UsageError
 
@@ -75,6 +78,48 @@ class InputEntry(TextRecord):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
+class ControlEntry(InputEntry):
+    """A ControlNet or SparseCtrl and the pictures it follows: `{ref: controlnet-canny, source: dance.mp4, scale: 0.8}`.
+
+    As text `controlnet-canny=dance.mp4@0.8`.
+    """
+
+    ref: str = Field(min_length=1, description="`ref` names the network: an alias, a file or an address.")
+    scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=-10, le=10)])] = Field(
+        1.0, description="How strongly the pictures count."
+    )
+    start: float = Field(0.0, ge=0, lt=1, description="Share of the steps after which it begins.")
+    end: float = Field(1.0, gt=0, le=1, description="Share of the steps after which it ends.")
+    preprocess: Preprocessor | None = Field(
+        None, description="What makes a control picture of a frame; null is the setting `preprocess`."
+    )
+    guess_mode: bool = Field(
+        False, description="Leave the row without text free, and follow the pictures without a prompt."
+    )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `REF=SOURCE` or `REF=SOURCE@SCALE`. Raises `UsageError`.
+
+        >>> ControlEntry.parse("controlnet-canny=dance.mp4@0.8").scale
+        0.8
+        """
+        is_url = text.lower().startswith(("https:", "http:"))  # which may have `=` itself
+        ref, equals, source = text.rpartition("=") if is_url else text.partition("=")
+        if not equals or not ref or not source:
+            raise UsageError(
+                f"`{text}` does not name a control and its pictures",
+                hint="write it as in `controlnet-canny=dance.mp4` or `controlnet-canny=dance.mp4@0.8`",
+            )
+        source, scale = split_scale(source)
+        return cls.model_validate({"ref": ref, "source": source} | ({} if scale is None else {"scale": scale}))
+
+    def text(self) -> str:
+        """Return the text form, which leaves out what text cannot hold."""
+        scale = "" if self.scale == 1 else f"@{scale_text(self.scale)}"
+        return f"{self.ref}={self.source}{scale}"
+
+
 @dataclass(frozen=True, slots=True)
 class InputSetting:
     """One setting that names inputs. `key` is the field of `GenerateConfig` and the part of a recipe's `inputs`."""
@@ -87,7 +132,13 @@ class InputSetting:
 
 #: in the order of a recipe
 INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
-    {setting.key: setting for setting in (InputSetting("continue_from", "--continue-from"),)}
+    {
+        setting.key: setting
+        for setting in (
+            InputSetting("continue_from", "--continue-from"),
+            InputSetting("controls", "--control", is_list=True, record=ControlEntry),
+        )
+    }
 )
 
 

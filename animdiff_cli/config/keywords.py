@@ -5,12 +5,14 @@ from os import PathLike
 from typing import Required, TypedDict
 
 from animdiff_cli.core.choices import (
+    AfterEnd,
     BetaSchedule,
     ContextFuse,
     ContextMode,
     ContextSchedule,
     Dtype,
     Easing,
+    Fit,
     FreeInitFilter,
     InitialNoise,
     LoraAlphaMode,
@@ -20,6 +22,7 @@ from animdiff_cli.core.choices import (
     NoiseSchedule,
     Optimizer,
     PredictionType,
+    Preprocessor,
     PromptInterpolation,
     PromptSyntax,
     Scheduler,
@@ -46,6 +49,26 @@ class ScaledWeights(TypedDict, total=False):
 
 #: weights, with a scale as `"zoom-in@0.8"` or as a mapping
 ScaledRef = Ref | ScaledWeights
+
+
+class Control(TypedDict, total=False):
+    """A ControlNet or SparseCtrl with the pictures it follows. As text: `"controlnet-canny=dance.mp4@0.8"`."""
+
+    ref: Required[Ref]
+    source: Required[Ref]
+    scale: Amount
+    start: float
+    end: float
+    section: str
+    frames: str | Sequence[int | str]
+    preprocess: Preprocessor
+    fit: Fit
+    after_end: AfterEnd
+    guess_mode: bool
+
+
+#: a control as text or as a mapping
+ControlRef = str | Control
 
 
 class GenerateSettings(TypedDict, total=False):
@@ -81,6 +104,12 @@ class GenerateSettings(TypedDict, total=False):
     """VAE to use instead of the model's own: an alias, a file or a folder."""
     embeddings: Sequence[Ref]
     """Textual inversions; the name of each file is a token of the prompt."""
+    controls: Sequence[ControlRef]
+    """ControlNets and SparseCtrls with the pictures they follow, each `REF=SOURCE@SCALE` or a record of `ref`,
+    `source`, `scale`, `start`, `end`, `frames`, `section`, `preprocess`, `fit`, `after_end` and `guess_mode`.
+    """
+    preprocess: Preprocessor
+    """What makes control pictures of the frames of `controls`; `auto` is what the network expects."""
     seed: int
     """Seed of the noise; any unsigned 64-bit integer."""
     steps: int

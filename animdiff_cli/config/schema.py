@@ -5,8 +5,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, entries_of
+from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.varying import Varying
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, ScaledRef, WeightRef
+from animdiff_cli.config.weight_settings import ControlRef, ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
     BetaSchedule,
     ContextFuse,
@@ -18,14 +20,14 @@ from animdiff_cli.core.choices import (
     LoraAlphaMode,
     MotionVersion,
     PredictionType,
+    Preprocessor,
     PromptInterpolation,
     PromptSyntax,
     Scheduler,
     TimestepSpacing,
 )
 from animdiff_cli.core.curves import Curve, TextTrack, Track, largest
-from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.core.where import Timeline
+from animdiff_cli.core.where import Timeline, frames_at
 from animdiff_cli.errors import UsageError
 
 MAX_SEED = 2**64 - 1
@@ -89,6 +91,17 @@ class GenerateConfig(BaseModel):
     )
     embeddings: tuple[WeightRef, ...] = Field(
         (), max_length=MAX_ENTRIES, description="Textual inversions; the name of each file is a token of the prompt."
+    )
+    controls: tuple[ControlRef, ...] = Field(
+        (),
+        max_length=MAX_ENTRIES,
+        description="ControlNets and SparseCtrls with the pictures they follow, each `REF=SOURCE@SCALE` or a record of"
+        " `ref`, `source`, `scale`, `start`, `end`, `frames`, `section`, `preprocess`, `fit`, `after_end` and"
+        " `guess_mode`.",
+    )
+    preprocess: Preprocessor = Field(
+        "auto",
+        description="What makes control pictures of the frames of `controls`; `auto` is what the network expects.",
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the noise; any unsigned 64-bit integer.")
     steps: int = Field(25, ge=1, le=999, description="Denoising steps.")
@@ -182,6 +195,11 @@ class GenerateConfig(BaseModel):
                 track.check(self.timeline)
             except UsageError as error:
                 raise UsageError(f"`{key}`: {error}", hint=error.hint) from error
+        for key, entry in self._inputs():
+            try:
+                frames_at(entry.frames or "0", self.num_frames, self.fps)
+            except UsageError as error:
+                raise UsageError(f"`frames` of `{key}`: {error}", hint=error.hint) from error
         return self
 
     def _tracks(self) -> Iterator[tuple[str, Track[Any]]]:
@@ -189,7 +207,11 @@ class GenerateConfig(BaseModel):
         for key, value in self:
             if isinstance(value, Track):
                 yield key, value
-            elif key in WEIGHT_SETTINGS and WEIGHT_SETTINGS[key].is_scaled:
-                for text in value if isinstance(value, tuple) else [value]:
-                    if text and isinstance(scale := parse_ref(text, scaled=True).scale, Curve):
-                        yield key, scale
+            elif value and (record := settings_of(type(self))[key].record):
+                for entry in value if isinstance(value, tuple) else [value]:
+                    yield from ((key, part) for _, part in record.read(entry) if isinstance(part, Track))
+
+    def _inputs(self) -> Iterator[tuple[str, InputEntry]]:
+        """Yield every picture or video that is read, with its key."""
+        for key, setting in INPUT_SETTINGS.items():
+            yield from ((key, entry) for entry in entries_of(setting, getattr(self, key)))

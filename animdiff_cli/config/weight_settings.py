@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from animdiff_cli.config.settings import Reference, TextRecord
+from animdiff_cli.config.input_settings import ControlEntry
+from animdiff_cli.config.settings import Reference, TextRecord, stored_form
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import Kind
 from animdiff_cli.core.curves import Curve
@@ -24,6 +25,18 @@ class WeightSetting:
     is_list: bool = False
     is_scaled: bool = False  # entries may end in `@scale`
     label: str = ""  # in the summary of a render, for weights applied to the image model or the motion module
+    also: tuple[Kind, ...] = ()  # other kinds that it takes
+    entry: type[TextRecord] | None = None  # of entries that hold more than a reference and its scale
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """All kinds of weights that this setting takes."""
+        return (self.kind, *self.also)
+
+    @property
+    def record(self) -> type[TextRecord] | None:
+        """The record of an entry, whose field `ref` names the weights; None for a bare reference."""
+        return self.entry or (WeightEntry if self.is_scaled else None)
 
 
 #: in the order of a recipe
@@ -39,6 +52,9 @@ WEIGHT_SETTINGS: Mapping[str, WeightSetting] = MappingProxyType(
             WeightSetting("domain_adapter", "domain-adapter", "--domain-adapter", False, True, "domain adapter"),
             WeightSetting("vae", "vae", "--vae", label="VAE"),
             WeightSetting("embeddings", "embedding", "--embedding", True, label="embedding"),
+            WeightSetting(
+                "controls", "controlnet", "--control", True, label="control", also=("sparsectrl",), entry=ControlEntry
+            ),
         )
     }
 )
@@ -75,6 +91,11 @@ class WeightEntry(TextRecord):
         return self.ref if scale is None else f"{self.ref}@{scale_text(scale)}"
 
 
+def _without_credentials(value: str | dict[str, Any]) -> str | dict[str, Any]:
+    require_no_credentials(value if isinstance(value, str) else str(value["ref"]))
+    return value
+
+
 def _entry_as_text(value: object) -> object:
     return WeightEntry.model_validate(value).stored() if isinstance(value, Mapping) else value
 
@@ -86,6 +107,17 @@ ScaledRef = Annotated[
     str, BeforeValidator(_entry_as_text), AfterValidator(require_no_credentials), Reference(WeightEntry)
 ]
 
+#: text `REF=SOURCE@SCALE`, or a record of the fields of `ControlEntry`
+ControlRef = Annotated[
+    str | dict[str, Any], stored_form(ControlEntry), AfterValidator(_without_credentials), Reference(ControlEntry)
+]
+
+
+def chosen_weights(key: str, value: object) -> object:
+    """Return what decides which weights the value of a setting loads: of a control its reference alone."""
+    setting = WEIGHT_SETTINGS.get(key)
+    return tuple(refs_in(setting, value)) if setting and setting.entry else value
+
 
 def refs_in(setting: WeightSetting, value: object) -> list[str]:
     """List the references in the value of a layer, scales left out: text or records, one or several.
@@ -95,7 +127,7 @@ def refs_in(setting: WeightSetting, value: object) -> list[str]:
     refs = []
     for entry in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(entry, str) and entry:
-            refs.append(WeightEntry.parse(entry).ref if setting.is_scaled else entry)
+            refs.append(getattr(setting.record.parse(entry), "ref", entry) if setting.record else entry)
         elif isinstance(entry, Mapping) and isinstance(entry.get("ref"), str):
             refs.append(entry["ref"])
     return refs

@@ -59,6 +59,8 @@ LoraAlphaMode = Literal["alpha", "official"]
 #: how pictures and videos of another shape are fitted to a clip, and what follows a video that ends before the clip
 Fit = Literal["crop", "pad", "stretch"]
 AfterEnd = Literal["hold", "loop", "refuse"]
+#: what makes a control picture of a video: `auto` is what the network was trained with, `none` leaves it as it is
+Preprocessor = Literal["auto", "none", "canny", "lineart", "scribble", "blur", "luminance", "invert", "flow"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
 Optimizer = Literal["adamw", "adamw8bit"]
 LrSchedule = Literal["constant", "cosine"]

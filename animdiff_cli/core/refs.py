@@ -90,6 +90,16 @@ def scale_text(scale: float | Curve) -> str:
     return str(scale) if isinstance(scale, Curve) else repr(scale)
 
 
+def split_scale(text: str) -> tuple[str, float | Curve | None]:
+    """Split a scale off the end of a path. Raises `UsageError` for a scale that is too large.
+
+    >>> split_scale("dance.mp4@0.8"), split_scale("img@2.png")
+    (('dance.mp4', 0.8), ('img@2.png', None))
+    """
+    path, scale = _split_scale(f"./{text}")  # a name alone would be read as an alias, where `@2.png` is a mistake
+    return path.removeprefix("./"), scale
+
+
 def constant_scale(ref: ModelRef, purpose: str) -> float:
     """Return the scale of a reference, 1 if it has none. Raises UsageError for a curve: `purpose` needs one number."""
     if isinstance(ref.scale, Curve):

@@ -15,6 +15,7 @@ from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, WindowDone, ignore
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.conditions import Condition, KnownFrames
+from animdiff_cli.diffusion.control import ControlFile, load_control
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.encode import encode
@@ -29,6 +30,7 @@ from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.continuation import Continuation, read_continuation
+from animdiff_cli.jobs.control import read_controls, save_pictures
 from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
@@ -51,6 +53,7 @@ class Animator:
     embeddings: tuple[Embedding, ...] = ()  # words the tokenizer was taught
     conditions: tuple[Condition, ...] = ()  # beside the prompt
     loras: tuple[BesideLora, ...] = ()  # those whose scale varies
+    controls: tuple[tuple[ControlFile, Any], ...] = ()  # with the loaded network
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -117,21 +120,41 @@ class Animator:
         with out_of_memory_while_rendering(
             plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
         ):
+            pipeline = self._controlled(config, continued.num_known if continued else 0, job)
             if continued:
-                frames = self._continue(continued, config, callbacks, noise)
+                frames = self._continue(pipeline, continued, config, callbacks, noise)
                 config = continued.recorded(config)
             else:
-                frames = FrameSpool(render(self.pipeline, config, callbacks, noise=noise))
+                frames = FrameSpool(render(pipeline, config, callbacks, noise=noise))
         return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config)))
 
+    def _controlled(self, config: GenerateConfig, num_known: int, job: int) -> Pipeline:
+        """Add the controls of one clip to the pipeline."""
+        if not self.controls:
+            return self.pipeline
+        timeline = replace(config.timeline, num_frames=config.num_frames - num_known)
+        files, networks = zip(*self.controls, strict=True)
+        read = read_controls(config, files, networks, self.components.vae, timeline)
+        save_to = self.plan.save_control if self.plan else None
+        for number, (control, _, pictures) in enumerate(read):
+            if save_to:
+                save_pictures(pictures, save_to / f"{job}-{number}-{control.opened.path.stem}")
+        conditions = tuple(condition for _, condition, _ in read)
+        return replace(self.pipeline, conditions=(*self.conditions, *conditions))
+
     def _continue(
-        self, continued: Continuation, config: GenerateConfig, callbacks: Callbacks, noise: Tensor | None
+        self,
+        pipeline: Pipeline,
+        continued: Continuation,
+        config: GenerateConfig,
+        callbacks: Callbacks,
+        noise: Tensor | None,
     ) -> FrameSpool:
         """Render new frames beside the last ones of a clip, which keep their pixels."""
         known = encode(self.components.vae, continued.known)
         # another noise than that of the new frames
         own = initial_noise(seeded_generator((config.seed + 1) % 2**64), *known.shape[2:])
-        pipeline = replace(self.pipeline, conditions=(*self.conditions, KnownFrames(known, own)))
+        pipeline = replace(pipeline, conditions=(*pipeline.conditions, KnownFrames(known, own)))
         new = render(pipeline, config, callbacks, noise=noise, num_known=continued.num_known)
         return FrameSpool(continued.joined(new, config))
 
@@ -191,7 +214,13 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     loras = [read_for_unet(lora, components.unet) for lora in patches.scheduled]
     if motion:
         loras += [read_for_motion(lora, motion) for lora in checked.scheduled_motion_loras]
-    return Animator(components, motion, hashes, checked.patches.embeddings, loras=tuple(loras))
+    controls = tuple((control, _load_control(control, plan, emit)) for control in checked.controls)
+    return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls)
+
+
+def _load_control(control: ControlFile, plan: DevicePlan, emit: Emit) -> Any:
+    emit(Loading(f"control {control.path.name}"))
+    return load_control(control, plan)
 
 
 def _load_motion(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> MotionModule:

@@ -121,6 +121,9 @@ def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
     tensors: list[LazyTensor] = [tensor for part in source.parts for tensor in source.tensors(part).values()]
     motion = weights.mixed_motion or ((weights.motion,) if weights.motion else ())
     tensors += [tensor for file in motion for tensor in file.tensors.values()]
+    tensors += [
+        tensor for control in weights.controls for tensor in (*control.tensors.values(), *control.motion.values())
+    ]
     return sum(tensor.numel for tensor in tensors) * plan.torch_dtype.itemsize
 
 

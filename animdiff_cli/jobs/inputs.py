@@ -31,9 +31,11 @@ def check_inputs(config: GenerateConfig) -> list[str]:
             continue
         for entry in entries_of(setting, getattr(config, setting.key)):
             opened = open_input(entry.source, setting.flag)
+            if setting.key == "controls":  # `jobs.control` places its pictures, once the network is known
+                continue
             place_frames(opened, entry, config.timeline)
             if late := num_late(opened, entry, config.timeline):
-                notes.append(_late_note(entry, late, config.num_frames))
+                notes.append(late_note(entry, late, config.num_frames))
     return notes
 
 
@@ -115,7 +117,8 @@ def _hash(path: Path, size: int, time: int) -> str:
     return sha256_of(path)
 
 
-def _late_note(entry: InputEntry, late: int, num_frames: int) -> str:
+def late_note(entry: InputEntry, late: int, num_frames: int) -> str:
+    """Say what follows an input that ends `late` frames before the clip."""
     then = "starts again" if entry.after_end == "loop" else "holds its last frame"
     name = Path(entry.source).name
     return f"{name} ends before the clip and {then} for {late} of its {counted(num_frames, 'frame')}"

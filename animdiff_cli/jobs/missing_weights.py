@@ -23,8 +23,8 @@ def find_missing(settings: Mapping[str, object]) -> list[str]:
     Requirements of a catalog entry count where the render names nothing else of that kind. Raises `NotFound` for what
     cannot be fetched (an unknown alias, a path that does not exist) and `UsageError` for an alias of another kind.
     """
-    named = [(setting.kind, ref) for key, setting in WEIGHT_SETTINGS.items() for ref in refs_of(settings, key)]
-    missing = [str(ref) for kind, ref in named if not _is_here(ref, kind)]
+    named = [(setting.kinds, ref) for key, setting in WEIGHT_SETTINGS.items() for ref in refs_of(settings, key)]
+    missing = [str(ref) for kinds, ref in named if not _is_here(ref, kinds)]
     aliases = (ref.target for _, ref in named if ref.source == "alias")
     entries = [load_catalog().find(alias) for alias in aliases if alias in load_catalog()]
     required = [entry for named_entry in entries for entry in requirements(named_entry)]
@@ -60,9 +60,9 @@ def fetch_missing(emit: Emit, *, allowed: bool = True) -> OnMissing:
     return fetch_all
 
 
-def _is_here(ref: ModelRef, kind: Kind) -> bool:
+def _is_here(ref: ModelRef, kinds: tuple[Kind, ...]) -> bool:
     try:
-        locate(ref, kind)
+        locate(ref, *kinds)
     except NotFound:
         if not _can_be_fetched(ref):
             raise
@@ -78,4 +78,4 @@ def _can_be_fetched(ref: ModelRef) -> bool:
 
 def _has_other(entry: CatalogEntry, settings: Mapping[str, object]) -> bool:
     """True if the render names weights of the entry's kind, these or others."""
-    return any(setting.kind == entry.kind and bool(settings.get(key)) for key, setting in WEIGHT_SETTINGS.items())
+    return any(entry.kind in setting.kinds and bool(settings.get(key)) for key, setting in WEIGHT_SETTINGS.items())

@@ -7,7 +7,7 @@ from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import check_value
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, chosen_weights
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.inputs import without_folders
 
@@ -101,7 +101,8 @@ def differing_weights(recipe: Mapping[str, Any], weights: WeightHashes, config: 
         for key, value in recipe["config"].items()
         if key in WEIGHT_SETTINGS
     }
-    same = {key for key in WEIGHT_SETTINGS if before.get(key) == (getattr(config, key) or None)}
+    now = {key: getattr(config, key) or None for key in WEIGHT_SETTINGS}
+    same = {key for key in now if chosen_weights(key, before.get(key)) == chosen_weights(key, now[key])}
     names = {name for name in recorded.keys() | present.keys() if name.partition("/")[0] in same}
     return sorted(name for name in names if recorded.get(name) != present.get(name))
 

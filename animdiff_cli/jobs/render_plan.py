@@ -9,7 +9,7 @@ from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
 from animdiff_cli.config.several_modules import with_first_module
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, chosen_weights
 from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job
@@ -23,6 +23,7 @@ from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.continuation import sampled_config, with_size_of_clip
+from animdiff_cli.jobs.control import check_controls
 from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags, check_window_flags
@@ -60,6 +61,7 @@ class RenderPlan:
     notes: tuple[str, ...] = ()  # on prompts
     missing: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
     wildcards: Path | None = None  # for prompts of clips that are planned later
+    save_control: Path | None = None  # folder for what control networks see
 
 
 def plan_renders(
@@ -151,7 +153,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
     resolved = with_named_embeddings(resolved, [job])
     for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):
-        if resolved.values[key] != loaded[key]:
+        if chosen_weights(key, resolved.values[key]) != chosen_weights(key, loaded[key]):
             raise UsageError(
                 f"`{key}` decides which weights are loaded, and cannot change afterwards",
                 hint=f"pass it to `load`: `load({key}=…)`",
@@ -162,6 +164,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     check_inputs(config)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
+    check_controls(config, plan.weights.controls, plan.weights.motion_spec)
     clip_windows(sampled_config(config, plan.weights.motion_spec), plan.weights.motion_spec)
     _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
@@ -197,6 +200,7 @@ def _plan(
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
     check_free_init(configs[0], weights.files.model)
     _check_memory(configs[0], planned, weights)
+    notes = (*notes, *check_controls(configs[0], weights.controls, weights.motion_spec))
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightSetting
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightSetting, refs_in
 from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
+from animdiff_cli.diffusion.control import ControlFile, open_control
 from animdiff_cli.diffusion.patches import ModelPatches, ScaledWeights, model_base, open_patches
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.hashing import sha256_of
@@ -38,6 +39,7 @@ class Weights:
     domain_adapter: ScaledWeights | None = None
     vae: Path | None = None
     embeddings: tuple[Path, ...] = ()
+    controls: tuple[Path, ...] = ()
 
     def files(self, key: str) -> list[Path]:
         """List the files or folders of one of `WEIGHT_SETTINGS`."""
@@ -65,6 +67,7 @@ class CheckedWeights:
     motion_loras: tuple[LoraWeights, ...]
     scheduled_motion_loras: tuple[ScheduledLora, ...] = ()
     mixed_motion: tuple[WeightFile, ...] = ()  # all of several motion modules
+    controls: tuple[ControlFile, ...] = ()
 
 
 def find_weights(config: GenerateConfig) -> Weights:
@@ -99,7 +102,8 @@ def check_weights(weights: Weights) -> CheckedWeights:
         if spec
     )
     mixed = _open_mixed(weights, spec, scheduled) if spec else ()
-    return CheckedWeights(weights, patches, motion, spec, merged, scheduled, mixed)
+    controls = tuple(open_control(path, weights.model) for path in weights.controls)
+    return CheckedWeights(weights, patches, motion, spec, merged, scheduled, mixed, controls)
 
 
 def _open_mixed(weights: Weights, spec: MotionSpec, scheduled: Sequence[ScheduledLora]) -> tuple[WeightFile, ...]:
@@ -129,9 +133,9 @@ def _open_motion(weights: Weights, path: Path) -> tuple[WeightFile, MotionSpec]:
 
 def _located(setting: WeightSetting, value: Any) -> Any:
     """Locate what one setting names. Returns what the field of `Weights` holds."""
-    texts = value if setting.is_list else (value,)
+    texts = refs_in(setting, value) if setting.entry else value if setting.is_list else (value,)
     refs = [parse_ref(text, scaled=setting.is_scaled) for text in texts if text]
-    found: list[Any] = [locate(ref, setting.kind).path for ref in refs]
+    found: list[Any] = [locate(ref, *setting.kinds).path for ref in refs]
     if setting.is_scaled:
         scales = (1.0 if ref.scale is None else ref.scale for ref in refs)
         found = [ScaledWeights(path, scale) for path, scale in zip(found, scales, strict=True)]

@@ -47,7 +47,7 @@ def load_motion_module(
     path = Path(path)
     file = file or files.open_weights(weights_path(path))
     with files.refuse_unusable(path.name):
-        return _build(to_official(file.tensors), _read_spec(file, path, version), path.name, dtype, device)
+        return build_motion_module(to_official(file.tensors), _read_spec(file, path, version), path.name, dtype, device)
 
 
 def read_motion_spec(
@@ -75,14 +75,17 @@ def weights_path(path: Path) -> Path:
     return found[0]
 
 
-def _build(
+def build_motion_module(
     official: Mapping[str, LazyTensor],
     spec: MotionSpec,
     source: str,
     dtype: torch.dtype | None,
     device: torch.device | None,
 ) -> MotionModule:
-    """Build a module from weights in the official layout. Positional encodings are computed, not read."""
+    """Build a module from weights in the official layout. Positional encodings are computed, not read.
+
+    Raises `IntegrityError` for missing, unknown or wrongly shaped weights; `source` is the name of their file.
+    """
     with torch.device("meta"):
         motion = MotionModule(spec)
     expected = motion.state_dict()

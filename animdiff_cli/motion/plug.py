@@ -85,7 +85,7 @@ def plug_points(unet: UNet) -> Iterator[tuple[str, nn.Module]]:
     That layer is the spatial transformer, or the ResNet in blocks without attention.
     """
     for group in ("down_blocks", "up_blocks"):
-        for index, block in enumerate(getattr(unet, group)):
+        for index, block in enumerate(getattr(unet, group, ())):  # a ControlNet has no up blocks
             layers = getattr(block, "attentions", None) or block.resnets
             for position, layer in enumerate(layers):
                 yield f"{group}.{index}.motion_modules.{position}", layer

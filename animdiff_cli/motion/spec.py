@@ -97,11 +97,13 @@ class MotionSpec:
 
     @classmethod
     def for_unet(cls, config: Mapping[str, Any], version: MotionVersion = "v3") -> "MotionSpec":
-        """Describe the motion module of `version` that fits a `UNet2DConditionModel` of this config."""
+        """Describe the motion module of `version` that fits a UNet of this config, or a ControlNet, its encoder."""
         traits = TRAITS[version]
         widths = tuple(config["block_out_channels"])
         layers = config["layers_per_block"]
         per_block = tuple(layers) if isinstance(layers, (list, tuple)) else (layers,) * len(widths)
         down = tuple((width,) * count for width, count in zip(widths, per_block, strict=True))
         up = tuple((width,) * (count + 1) for width, count in zip(widths[::-1], per_block[::-1], strict=True))
+        if "conditioning_channels" in config:
+            up = ()
         return cls(version, down, (widths[-1],) if traits.mid_block else (), up, traits.max_frames)

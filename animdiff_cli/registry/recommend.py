@@ -13,16 +13,17 @@ from animdiff_cli.registry.store import locate
 
 
 def with_recommended(layers: Sequence[Layer]) -> list[Layer]:
-    """Add what the chosen image model, LoRAs and motion module recommend, below `layers`.
+    """Add what the chosen image model, controls, LoRAs and motion module recommend, below `layers`.
 
-    Lowest first: image model, LoRAs, motion module, because a distilled motion module needs its own sampler with every
-    image model. The image model may recommend the motion module itself. Recommendations of files that are not in the
-    catalog are read from their metadata files. Weights that are not on this machine recommend nothing.
+    Lowest first: image model, controls, LoRAs, motion module, because a distilled motion module needs its own sampler
+    with every image model. The image model may recommend the motion module itself. Recommendations of files that are
+    not in the catalog are read from their metadata files. Weights that are not on this machine recommend nothing.
     """
     model = _recommended(layers, "model")
-    module = _recommended([*model, *layers], "motion_module")
-    loras = _recommended([*model, *module, *layers], "loras")
-    return [*model, *loras, *module, *layers]
+    controls = _recommended([*model, *layers], "controls")
+    module = _recommended([*model, *controls, *layers], "motion_module")
+    loras = _recommended([*model, *controls, *module, *layers], "loras")
+    return [*model, *controls, *loras, *module, *layers]
 
 
 def _recommended(layers: Sequence[Layer], key: str) -> list[Layer]:
@@ -30,7 +31,7 @@ def _recommended(layers: Sequence[Layer], key: str) -> list[Layer]:
     given = [layer.values[key] for layer in layers if key in layer.values]
     setting = WEIGHT_SETTINGS[key]
     named = refs_in(setting, given[-1]) if given else []
-    return [layer for name in named for layer in _layers(name, setting.kind)]
+    return [layer for name in named for layer in _layers(name, setting.kinds)]
 
 
 def _entry_of(name: str) -> CatalogEntry | None:
@@ -41,12 +42,12 @@ def _entry_of(name: str) -> CatalogEntry | None:
     return next((entry for entry in catalog.entries if name in entry.sources), None)
 
 
-def _layers(name: str, kind: Kind) -> list[Layer]:
+def _layers(name: str, kinds: tuple[Kind, ...]) -> list[Layer]:
     """Return the settings that one set of weights recommends, as a layer; empty if none."""
     if entry := _entry_of(name):
         return [Layer(f"recommended for `{entry.alias}`", entry.recommended)]
     try:
-        path = locate(parse_ref(name), kind).path
+        path = locate(parse_ref(name), *kinds).path
     except AnimdiffError:
         return []
     recommended = read_metadata(path).recommended

@@ -45,7 +45,7 @@ __all__ = [
 
 #: kind → flag of `generate`; no command applies the other kinds yet
 KIND_FLAGS: Mapping[str, str] = {
-    **{setting.kind: setting.flag for setting in WEIGHT_SETTINGS.values()},
+    **{kind: setting.flag for setting in WEIGHT_SETTINGS.values() for kind in setting.kinds},
     "clip-encoder": "--clip",
 }
 
@@ -58,18 +58,18 @@ class Located:
     entry: CatalogEntry | None
 
 
-def locate(ref: ModelRef, kind: Kind) -> Located:
-    """Return the local path of a reference. Nothing is loaded or downloaded.
+def locate(ref: ModelRef, *kinds: Kind) -> Located:
+    """Return the local path of a reference to weights of one of `kinds`. Nothing is loaded or downloaded.
 
     Raises NotFound if it is not on this machine, UsageError if a name is ambiguous or of another kind, or if a folder
     cannot be read.
     """
-    return _locate(ref, kind)
+    return _locate(ref, kinds)
 
 
 def locate_any(ref: ModelRef) -> Located:
     """Return the local path of a reference of any kind. Raises like `locate`."""
-    return _locate(ref, None)
+    return _locate(ref, ())
 
 
 def local_path(entry: CatalogEntry, dirs: Sequence[ModelDir] | None = None) -> Path | None:
@@ -101,8 +101,8 @@ def is_local(entry: CatalogEntry) -> bool:
 def unsupported(kind: str | None, version: str | None) -> str | None:
     """Return why no command can use weights of this kind and version yet; None if one can.
 
-    >>> unsupported("controlnet", None)
-    'no command can use a controlnet yet'
+    >>> unsupported("ip-adapter", None)
+    'no command can use a ip-adapter yet'
     """
     if kind is None or (kind in KIND_FLAGS and version != "pia"):
         return None
@@ -132,39 +132,39 @@ def not_downloaded(entry: CatalogEntry) -> NotFound:
     return NotFound(f"`{entry.alias}` is not on this machine", hint=f"run `animdiff fetch {entry.alias}`")
 
 
-def _locate(ref: ModelRef, kind: Kind | None) -> Located:
+def _locate(ref: ModelRef, kinds: Sequence[Kind]) -> Located:
     with _readable(ref):
         if ref.source == "path":
             return Located(_existing(paths.expanded(ref.target)), None)
         if ref.source != "alias":
             return Located(_remote(replace(ref, scale=None)), None)
         if ref.target in load_catalog():
-            return _from_catalog(load_catalog().find(ref.target), kind)
-        return Located(_from_model_dirs(ref.target, kind), None)
+            return _from_catalog(load_catalog().find(ref.target), kinds)
+        return Located(_from_model_dirs(ref.target, kinds), None)
 
 
-def _from_catalog(entry: CatalogEntry, kind: Kind | None) -> Located:
-    if kind not in (None, entry.kind):
-        raise _wrong_kind(entry.alias, entry.kind, kind)
+def _from_catalog(entry: CatalogEntry, kinds: Sequence[Kind]) -> Located:
+    if kinds and entry.kind not in kinds:
+        raise _wrong_kind(entry.alias, entry.kind, kinds)
     path = local_path(entry)
     if path is None:
         raise not_downloaded(entry)
     return Located(path, entry)
 
 
-def _from_model_dirs(name: str, kind: Kind | None) -> Path:
+def _from_model_dirs(name: str, kinds: Sequence[Kind]) -> Path:
     """Find a file or model folder by name, ignoring case. The first directory that has it wins."""
     dirs = model_dirs()
     for folder in dirs:
-        matches = folder.named(name, kind)
+        matches = list(dict.fromkeys(one for kind in kinds or (None,) for one in folder.named(name, kind)))
         if len(matches) > 1:
             raise _ambiguous(name, matches)
         if matches:
             return matches[0].path
     other_kinds = [weights.kind for folder in dirs for weights in folder.named(name) if weights.kind]
     if other_kinds:
-        raise _wrong_kind(name, other_kinds[0], kind)
-    raise _unknown(name, dirs, kind)
+        raise _wrong_kind(name, other_kinds[0], kinds)
+    raise _unknown(name, dirs, kinds)
 
 
 def _remote(ref: ModelRef) -> Path:
@@ -213,16 +213,18 @@ def _ambiguous(name: str, matches: Sequence[LocalWeights]) -> UsageError:
     return UsageError(f"{len(matches)} files match `{name}`: {two}", hint=f"use the path: `{matches[0].path}`")
 
 
-def _unknown(name: str, dirs: Sequence[ModelDir], kind: Kind | None) -> NotFound:
+def _unknown(name: str, dirs: Sequence[ModelDir], kinds: Sequence[Kind]) -> NotFound:
     """Return the error for an unknown name, with the closest alias or file name as a hint."""
     catalog = load_catalog()
     known = [alias for entry in catalog.entries for alias in (entry.alias, *entry.aliases)]
-    known += [w.name for folder in dirs for w in folder.weights if kind is None or w.may_be(kind)]
+    known += [w.name for folder in dirs for w in folder.weights if not kinds or any(map(w.may_be, kinds))]
     hint = did_you_mean(name, known, otherwise=f"for a file or folder with this name, type `./{name}`")
     return NotFound(f"unknown model alias `{name}`", hint=hint)
 
 
-def _wrong_kind(name: str, found: Kind, wanted: Kind | None) -> UsageError:
+def _wrong_kind(name: str, found: Kind, wanted: Sequence[Kind]) -> UsageError:
     flag = KIND_FLAGS.get(found)
-    hint = f"pass it as `{flag} {name}`" if flag else f"choose one of kind {wanted}"
-    return UsageError(f"`{name}` is of kind {found}, not {wanted}", hint=hint)
+    words = " or ".join(wanted)
+    given = f"{name}=VIDEO" if flag == "--control" else name
+    hint = f"pass it as `{flag} {given}`" if flag else f"choose one of kind {words}"
+    return UsageError(f"`{name}` is of kind {found}, not {words}", hint=hint)

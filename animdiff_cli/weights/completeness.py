@@ -92,12 +92,25 @@ def build_on_meta(part: str, config: Mapping[str, Any]) -> Any:
 
 
 def _networks() -> dict[str, Any]:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     return {
         "unet": UNet2DConditionModel.from_config,
         "vae": AutoencoderKL.from_config,
+        "controlnet": ControlNetModel.from_config,
+        "sparsectrl": _sparse_encoder,
         "text_encoder": lambda config: CLIPTextModel(CLIPTextConfig(**config)),
         "text_encoder_2": lambda config: CLIPTextModelWithProjection(CLIPTextConfig(**config)),
     }
+
+
+def _sparse_encoder(config: Mapping[str, Any]) -> Any:
+    """Build the encoder of a SparseCtrl: a ControlNet whose condition may be embedded by one convolution."""
+    from torch import nn
+
+    network: Any = _networks()["controlnet"]({key: value for key, value in config.items() if key != "simplified"})
+    if config["simplified"]:
+        width = config["block_out_channels"][0]
+        network.controlnet_cond_embedding = nn.Conv2d(config["conditioning_channels"], width, 3, padding=1)
+    return network

@@ -7,6 +7,7 @@ from typing import Literal
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights
 from animdiff_cli.weights.checkpoint import convert_checkpoint, convert_vae
+from animdiff_cli.weights.controlnet import convert_controlnet
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.info import WeightsInfo
 from animdiff_cli.weights.lazy import LazyTensor
@@ -23,6 +24,7 @@ Convert = Callable[[WeightFile, WeightsInfo, Layout, Sequence[LoraWeights]], Con
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "motion-module": ("original", "diffusers"),
     "sparsectrl": ("original", "diffusers"),
+    "controlnet": ("original", "diffusers"),
     "base": ("original", "diffusers"),
     "vae": ("original", "diffusers"),
     "motion-lora": ("original", "diffusers", "kohya", "peft"),
@@ -33,6 +35,7 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
 COMFY: Mapping[str, Layout] = {
     "motion-module": "original",
     "sparsectrl": "original",
+    "controlnet": "original",
     "base": "original",
     "vae": "original",
     "motion-lora": "original",
@@ -103,6 +106,7 @@ def _lora(file: WeightFile, info: WeightsInfo, target: Layout, loras: Sequence[L
 CONVERTERS: Mapping[str, Convert] = {
     "motion-module": _motion,
     "sparsectrl": _sparsectrl,
+    "controlnet": lambda file, info, target, loras: convert_controlnet(file, info, target),
     "base": convert_checkpoint,
     "vae": convert_vae,
     "motion-lora": _lora,

@@ -29,8 +29,8 @@ USAGE: Mapping[str, str] = {
     "vae": "`--vae`, on any {base} model",
     "text-encoder": "other parts of a {base} model",
     "embedding": "`--embedding`, and its name in the prompt, on any {base} model",
-    "controlnet": "any {base} model",
-    "sparsectrl": "the v3 motion module of {base}, with the domain adapter",
+    "controlnet": "`--control FILE=VIDEO`, on any {base} model",
+    "sparsectrl": "`--control FILE=PICTURE`, on the v3 motion module of {base} with the domain adapter",
     "ip-adapter": "any {base} model",
 }
 #: metadata keys in files written by this program

@@ -66,6 +66,7 @@ def open_kind(
 def raise_wrong_kind(found: WeightsKind, expected: WeightsKind, path: Path) -> NoReturn:
     """Raise `UsageError` for a file of another kind than expected, with its own flag as hint."""
     flag = KIND_FLAGS.get(found)
-    usage = f"use it as `{flag} {{path}}`" if flag else f"{IN_WORDS[found]} is not supported yet"
+    given = "{path}=VIDEO" if flag == "--control" else "{path}"
+    usage = f"use it as `{flag} {given}`" if flag else f"{IN_WORDS[found]} is not supported yet"
     hint = REMEDIES.get((found, expected), usage).replace("{path}", str(path))
     raise UsageError(f"{path.name} is {IN_WORDS[found]}, not {IN_WORDS[expected]}", hint=hint)

@@ -7,6 +7,7 @@ from typing import get_args
 
 from animdiff_cli.core.choices import Base, Family
 from animdiff_cli.core.text import counted
+from animdiff_cli.weights.controlnet_names import other_control
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
 from animdiff_cli.weights.lora_names import BUNDLED, LoraName, family, parse_key
@@ -89,6 +90,13 @@ def sparsectrl(file: WeightFile) -> KindDetails:
     notes = ("condition: " + ("rgb" if simplified else "scribble"),)
     keys = [key.removeprefix("module.") for key in file.tensors]
     return KindDetails(_motion_format(keys), _level_base(file), "v3", max_frames=motion_frames(file), notes=notes)
+
+
+def controlnet(file: WeightFile) -> KindDetails:
+    """Read the layout and base of a ControlNet; name a similar network that cannot be used."""
+    details = image_weights(file)
+    other = other_control(file)
+    return KindDetails(details.format, details.base, notes=(f"{other}: no command can use it",) if other else ())
 
 
 def lora(file: WeightFile) -> KindDetails:
@@ -199,7 +207,10 @@ def _motion_format(keys: list[str]) -> str:
 
 
 def _format(file: WeightFile) -> str:
-    originals = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "control_model.", "input_hint")
+    originals = (
+        *("model.diffusion_model.", "first_stage_model.", "cond_stage_model."),
+        *("control_model.", "input_hint", "zero_convs."),
+    )
     ldm_vae = re.compile(r"(?:encoder\.down|decoder\.up)\.\d+\.")
     is_original = any(key.startswith(originals) or ldm_vae.match(key) for key in file.tensors)
     return "original" if is_original else "diffusers"
@@ -210,6 +221,7 @@ READERS: Mapping[str, Callable[[WeightFile], KindDetails]] = {
     "motion-lora": motion_lora,
     "domain-adapter": domain_adapter,
     "sparsectrl": sparsectrl,
+    "controlnet": controlnet,
     "lora": lora,
     "embedding": embedding,
 }

@@ -67,6 +67,11 @@ def sparsectrl(tensors: Mapping[str, LazyTensor], max_frames: int | None) -> dic
 
 def unet(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
     """Return the config of a UNet of a base, with widths from its tensors."""
+    return unet_blocks(tensors, base) | {"out_channels": tensors["conv_out.weight"].num_rows}
+
+
+def unet_blocks(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
+    """Return the config of a UNet or of its encoder alone, which a ControlNet is."""
     levels = _levels(tensors, r"down_blocks\.(\d+)\.resnets\.(\d+)\.conv2\.weight")
     cross = next(t.shape[1] for key, t in tensors.items() if key.endswith("attn2.to_k.weight"))
     widths = [tensor.num_rows for (_, layer), tensor in sorted(levels.items()) if layer == 0]
@@ -74,7 +79,6 @@ def unet(tensors: Mapping[str, LazyTensor], base: str) -> dict[str, Any]:
         shipped_config(base, "unet")
         | {
             "in_channels": tensors["conv_in.weight"].shape[1],
-            "out_channels": tensors["conv_out.weight"].num_rows,
             "block_out_channels": widths,
             "layers_per_block": 1 + max(layer for _, layer in levels),
             "cross_attention_dim": cross,

@@ -9,6 +9,7 @@ from animdiff_cli.weights.files import WeightFile
 
 #: (pattern of keys, model) for common models that AnimateDiff does not use
 OTHER_MODELS: tuple[tuple[str, str], ...] = (
+    (r"body\.\d+\.(?:block1|block2|in_conv|resnets)", "a T2I-Adapter"),
     (r"double_blocks\.|single_transformer_blocks\.", "Flux"),
     (r"joint_blocks\.", "Stable Diffusion 3"),
     (r"time_stack|temporal_transformer_blocks", "Stable Video Diffusion"),

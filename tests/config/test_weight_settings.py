@@ -11,7 +11,7 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.load import flag_name, flag_names
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightEntry, refs_in
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
 from animdiff_cli.core.choices import Kind
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.weights import Weights
@@ -22,13 +22,13 @@ from animdiff_cli.registry.store import KIND_FLAGS
 def test_every_row_has_its_field_flag_files_and_recipe_entry(key, tmp_path):
     row, setting = WEIGHT_SETTINGS[key], settings_of(GenerateConfig)[key]
     assert setting.reference is not None
-    assert (setting.is_list, setting.record) == (row.is_list, WeightEntry if row.is_scaled else None)
+    assert (setting.is_list, setting.record) == (row.is_list, row.record)
     parameters = {parameter.name: parameter for parameter in get_command(app).commands["generate"].params}
     parameter = parameters[flag_names()[key]]
     assert row.flag in parameter.opts and flag_name(key) == KIND_FLAGS[row.kind] == row.flag
     if key != "motion_module":  # its flag is also that of several
         assert parameter.multiple == row.is_list
-        assert ("@" in parameter.metavar) == row.is_scaled
+        assert ("@" in parameter.metavar) == (row.record is not None)
     assert key in {field.name for field in fields(Weights)}
     file = tmp_path / "weights.safetensors"
     file.write_bytes(b"x")
@@ -51,6 +51,8 @@ def test_every_setting_that_names_weights_has_its_row():
         ("model", "./look@2", ["./look@2"]),
         ("vae", None, []),
         ("embeddings", ("a", "b"), ["a", "b"]),
+        ("controls", ["a=dance.mp4@0.5", {"ref": "b", "source": "c.png"}], ["a", "b"]),
+        ("controls", ["https://host/x.pth?type=a=dance.mp4"], ["https://host/x.pth?type=a"]),
     ],
 )
 def test_references_are_read_from_any_form(key, value, refs):
@@ -64,6 +66,7 @@ def test_references_are_read_from_any_form(key, value, refs):
         {"model": "a", "loras": ["https://host/x.ckpt?token=SECRET@0.5"]},
         {"model": "a", "loras": [{"ref": "https://host/x.ckpt?token=SECRET", "scale": 0.5}]},
         {"model": "a", "embeddings": ["https://me:SECRET@host/x.pt"]},
+        {"model": "a", "controls": ["https://me:SECRET@host/x.pth=dance.mp4"]},
     ],
 )
 def test_credentials_in_a_url_are_refused_before_they_are_shown(values):

@@ -4,6 +4,7 @@ Type checkers and editors read `animdiff_cli/config/keywords.py`; the schema is 
 """
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -11,8 +12,9 @@ from pydantic import BaseModel
 
 from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.config.settings import Setting, groups_of, settings_of
+from animdiff_cli.config.settings import Setting, TextRecord, groups_of, settings_of
 from animdiff_cli.config.train_config import TrainConfig
+from animdiff_cli.config.weight_settings import ControlEntry, WeightEntry
 from animdiff_cli.core import choices
 
 OUTPUT = Path(__file__).parents[2] / "animdiff_cli" / "config" / "keywords.py"
@@ -47,7 +49,30 @@ class ScaledWeights(TypedDict, total=False):
 
 #: weights, with a scale as `"zoom-in@0.8"` or as a mapping
 ScaledRef = Ref | ScaledWeights
+
+
+class Control(TypedDict, total=False):
+    """A ControlNet or SparseCtrl with the pictures it follows. As text: `"controlnet-canny=dance.mp4@0.8"`."""
+
+    ref: Required[Ref]
+    source: Required[Ref]
+    scale: Amount
+    start: float
+    end: float
+    section: str
+    frames: str | Sequence[int | str]
+    preprocess: Preprocessor
+    fit: Fit
+    after_end: AfterEnd
+    guess_mode: bool
+
+
+#: a control as text or as a mapping
+ControlRef = str | Control
 '''
+
+#: record of an entry → its type in Python
+RECORDS: Mapping[type[TextRecord], str] = {WeightEntry: "ScaledRef", ControlEntry: "ControlRef"}
 
 #: (class, docstring, schema, keys that are arguments of their own)
 CLASSES: tuple[tuple[str, str, type[BaseModel], frozenset[str]], ...] = (
@@ -60,7 +85,7 @@ CLASSES: tuple[tuple[str, str, type[BaseModel], frozenset[str]], ...] = (
 def page() -> str:
     """Return the module as text."""
     classes = [_class(*row) for row in CLASSES]
-    names = sorted(name for name in _choice_names().values() if any(f" {name}" in text for text in classes))
+    names = sorted(name for name in _choice_names().values() if any(f": {name}" in text for text in (HEAD, *classes)))
     return "\n\n".join([HEAD.format(imports="\n".join(f"    {name}," for name in names)), *classes])
 
 
@@ -92,7 +117,7 @@ def annotation(setting: Setting) -> str:
     elif setting.varying:
         kind = "Texts" if setting.varying.is_text else "Amount"
     elif setting.reference:
-        kind = "ScaledRef" if setting.record else "Ref"
+        kind = RECORDS[setting.record] if setting.record else "Ref"
     elif setting.value_type is Path:
         kind = "Ref"
     elif setting.value_type is tuple:

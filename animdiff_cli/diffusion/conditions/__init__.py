@@ -8,6 +8,7 @@ from animdiff_cli.diffusion.conditions.condition import (
     contributions,
     prepared,
 )
+from animdiff_cli.diffusion.conditions.control import ControlCondition, Strength
 from animdiff_cli.diffusion.conditions.known_frames import KnownFrames
 from animdiff_cli.diffusion.conditions.lora import LoraCondition
 from animdiff_cli.diffusion.conditions.motion_scale import MotionScaleCondition
@@ -15,10 +16,12 @@ from animdiff_cli.diffusion.conditions.motion_weights import MotionWeightsCondit
 from animdiff_cli.diffusion.conditions.prompt import PromptCondition
 from animdiff_cli.diffusion.conditions.prompt_travel import PromptTravelCondition
 from animdiff_cli.diffusion.conditions.sdxl import SdxlCondition, size_ids
+from animdiff_cli.diffusion.conditions.sparse_control import SparseControlCondition
 
 __all__ = [
     "ClipContext",
     "Condition",
+    "ControlCondition",
     "KnownFrames",
     "LoraCondition",
     "MotionScaleCondition",
@@ -26,7 +29,9 @@ __all__ = [
     "PromptCondition",
     "PromptTravelCondition",
     "SdxlCondition",
+    "SparseControlCondition",
     "StepEnd",
+    "Strength",
     "UNetCall",
     "contributions",
     "prepared",

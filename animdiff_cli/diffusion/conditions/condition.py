@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -38,6 +38,13 @@ class UNetCall:
     step: int  # from 0
     rows: int
     windows: Sequence[WeightedWindow] = ()  # of the temporal transformers, if they are inside this call
+
+    def only(self, places: Sequence[int]) -> "UNetCall":
+        """Return the call for some of its frames, by their places in it."""
+        if list(places) == list(range(len(self.frames))):
+            return self
+        frames = [self.frames[place] for place in places]
+        return replace(self, latents=self.latents[:, :, list(places)], frames=frames, windows=())
 
     def batch(self) -> Tensor:
         """Return the images of the call without extra channels, [rows*F, 4, h, w]."""

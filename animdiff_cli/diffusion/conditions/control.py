@@ -1,0 +1,133 @@
+"""ControlNet (Zhang et al. 2023, arXiv 2302.05543): a picture for each frame steers its layout."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from animdiff_cli.core.curves import Series
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall, contributions, prepared
+from animdiff_cli.diffusion.pictures import ClipPictures
+from animdiff_cli.motion.unet import UNet
+
+#: pictures whose features are computed at once
+CHUNK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How strongly a control acts: a scale that may vary, within a part of the steps, as diffusers counts them."""
+
+    scale: Series
+    start: float = 0.0  # share of the steps
+    end: float = 1.0
+
+    def at(self, frames: Sequence[int], step: int, steps: int) -> list[float]:
+        """Return the strength at each of `frames` in this step."""
+        if step / steps < self.start or (step + 1) / steps > self.end:
+            return [0.0] * len(frames)
+        scale = self.scale.at(frames, step)
+        return [scale] * len(frames) if isinstance(scale, float) else scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ControlCondition(Condition):
+    """Add what a ControlNet computes from the noisy frames, the text and the pictures. Frames without one are free.
+
+    `network` is diffusers' `ControlNetModel`. Features of the pictures, which neither noise nor text changes, are
+    computed once per clip. With `guess_mode` the row without text is free, and deep layers count more (section 4.2).
+    """
+
+    keeps_rows_equal: ClassVar[bool] = True  # residuals are added after the encoder
+
+    network: Any
+    pictures: ClipPictures
+    strength: Strength
+    guess_mode: bool = False
+    clip: ClipContext | None = None  # this one and what follows are set by `prepare`
+    text: Sequence[Condition] = ()
+    features: Tensor | None = None  # of the pictures, [N, C, h, w], where the latents are
+
+    @contextmanager
+    def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["ControlCondition"]:
+        """Compute the features, and project the text for the network."""
+        flip = self.network.config.controlnet_conditioning_channel_order == "bgr"
+        features = torch.cat(
+            [self._embed(start, flip=flip).to(clip.device) for start in range(0, len(self.pictures.pictures), CHUNK)]
+        )
+        # the network flips what it is given as it would flip pictures
+        features = features.flip(1) if flip else features
+        with prepared(clip.text, self.network, clip) as text, features_as_pictures(self.network):
+            yield replace(self, clip=clip, text=text, features=features)
+
+    def contribute(self, call: UNetCall) -> Mapping[str, Any]:
+        """Return residuals for the skip connections and the middle block, zero for free frames."""
+        assert self.clip is not None and self.features is not None
+        strengths = frame_strengths(self.strength, self.pictures, self.clip, call)
+        places = [place for place, strength in enumerate(strengths) if strength]
+        if not places:
+            return {}
+        part = call.only(places)
+        known = self.clip.timeline.num_known
+        shown = [self.pictures.of_frame[frame - known] for frame in part.frames]
+        batch = part.batch().to(self.network.dtype)
+        control = self.features[shown].to(batch).repeat(call.rows, 1, 1, 1)
+        down, mid = self.network(
+            batch, call.timestep, controlnet_cond=control, **contributions(self.text, part), return_dict=False
+        )
+        guess = self.guess_mode or self.network.config.global_pool_conditions
+        rows = [0.0] * (call.rows - 1) + [1.0] if guess else [1.0] * call.rows
+        factors = batch.new_tensor([row * strengths[place] for row in rows for place in places])
+        residuals = [residual * factors[:, None, None, None] for residual in (*down, mid)]
+        if guess and not self.network.config.global_pool_conditions:
+            layers = torch.logspace(-1, 0, len(residuals))
+            residuals = [residual * layer.item() for residual, layer in zip(residuals, layers, strict=True)]
+        return as_residuals([spread(residual, places, call) for residual in residuals])
+
+    def _embed(self, start: int, *, flip: bool) -> Tensor:
+        numbers = range(start, min(start + CHUNK, len(self.pictures.pictures)))
+        pixels = torch.from_numpy(self.pictures.chunk(numbers)).permute(0, 3, 1, 2) / 255
+        pixels = pixels.flip(1) if flip else pixels
+        features: Tensor = self.network.controlnet_cond_embedding(pixels.to(self.network.device, self.network.dtype))
+        return features
+
+
+@contextmanager
+def features_as_pictures(network: Any) -> Iterator[None]:
+    """Let a ControlNet take features in place of pictures inside this context."""
+    embedding = network.controlnet_cond_embedding
+    network.controlnet_cond_embedding = nn.Identity()
+    try:
+        yield
+    finally:
+        network.controlnet_cond_embedding = embedding
+
+
+def frame_strengths(strength: Strength, pictures: ClipPictures, clip: ClipContext, call: UNetCall) -> list[float]:
+    """Return the strength at every frame of a call: 0 without a picture, and for known frames of a continued clip."""
+    known = clip.timeline.num_known
+    found = strength.at(call.frames, call.step, clip.timeline.calls or clip.timeline.steps)
+    has_picture = (frame >= known and pictures.of_frame[frame - known] is not None for frame in call.frames)
+    return [value if has else 0.0 for value, has in zip(found, has_picture, strict=True)]
+
+
+def spread(residual: Tensor, places: Sequence[int], call: UNetCall) -> Tensor:
+    """Put the residual of some frames, [rows*N, ...], among zeros for the others: [rows*F, ...]."""
+    count = len(call.frames)
+    if len(places) == count:
+        return residual
+    images = [row * count + place for row in range(call.rows) for place in places]
+    all_frames = residual.new_zeros(call.rows * count, *residual.shape[1:])
+    all_frames[images] = residual
+    return all_frames
+
+
+def as_residuals(residuals: Sequence[Tensor]) -> Mapping[str, Any]:
+    """Return residuals, that of the middle block last, as arguments of the UNet."""
+    return {
+        "down_block_additional_residuals": list(residuals[:-1]),
+        "mid_block_additional_residual": residuals[-1],
+    }

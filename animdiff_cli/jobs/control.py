@@ -1,0 +1,146 @@
+"""`--control`: the pictures of each ControlNet and SparseCtrl, checked before weights load and read for a clip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from animdiff_cli.config.input_settings import ControlEntry
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import Preprocessor
+from animdiff_cli.core.curves import series
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.where import Timeline
+from animdiff_cli.diffusion.conditions import Condition, ControlCondition, SparseControlCondition, Strength
+from animdiff_cli.diffusion.control import ControlFile
+from animdiff_cli.diffusion.encode import VaeEncoder, encode
+from animdiff_cli.diffusion.pictures import ClipPictures
+from animdiff_cli.diffusion.windows import clip_windows
+from animdiff_cli.errors import UsageError
+from animdiff_cli.jobs.inputs import late_note
+from animdiff_cli.jobs.media import OpenInput, num_late, open_input, place_frames, read_for_clip
+from animdiff_cli.jobs.preprocess import expected_by, looks_like_map, preprocessor
+from animdiff_cli.motion import MotionSpec
+
+FLAG = "--control"
+#: (width, height) of the picture that shows whether a source is a control picture already
+LOOK = (128, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedControl:
+    """One control of a clip: what it reads, and what makes control pictures of that."""
+
+    entry: ControlEntry
+    opened: OpenInput
+    preprocess: Preprocessor
+
+
+def plan_controls(config: GenerateConfig, files: Sequence[ControlFile]) -> list[PlannedControl]:
+    """Open the sources of `config.controls`, whose networks are `files`, and choose their preprocessors.
+
+    Raises `NotFound` and `UsageError` for sources that are missing, unreadable or do not fit the clip.
+    """
+    planned = []
+    for value, file in zip(config.controls, files, strict=True):
+        entry = ControlEntry.read(value)
+        opened = open_input(entry.source, FLAG)
+        if file.kind == "sparsectrl":
+            entry = _at_keyframes(entry, opened, config.num_frames)
+        place_frames(opened, entry, config.timeline)
+        planned.append(PlannedControl(entry, opened, _preprocessor(entry, opened, file, config.preprocess)))
+    return planned
+
+
+def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: MotionSpec | None) -> list[str]:
+    """Check the controls of a clip before weights load; return notes. Raises as `plan_controls`.
+
+    Also raises `UsageError` for windows that are longer than a SparseCtrl supports.
+    """
+    planned, notes = plan_controls(config, files), []
+    windows = clip_windows(config, spec)
+    length = windows.length if windows else config.num_frames
+    for control, file in zip(planned, files, strict=True):
+        preprocessor(control.preprocess)  # OpenCV is installed
+        if file.spec and length > file.spec.max_frames:
+            raise UsageError(
+                f"{file.path.name} sees {file.spec.max_frames} frames at once, and the motion module {length}",
+                hint=f"use `--context-length {min(file.spec.max_frames, 16)}`",
+            )
+        if file.kind == "sparsectrl" and control.entry.guess_mode:
+            raise UsageError("a SparseCtrl has no guess mode", hint="leave `guess_mode` out")
+        if control.preprocess != "none":
+            notes.append(f"{control.opened.path.name} becomes a control picture by `{control.preprocess}`")
+        if late := num_late(control.opened, control.entry, config.timeline):
+            notes.append(late_note(control.entry, late, config.num_frames))
+    return notes
+
+
+def read_controls(
+    config: GenerateConfig, files: Sequence[ControlFile], networks: Sequence[Any], vae: VaeEncoder, timeline: Timeline
+) -> list[tuple[PlannedControl, Condition, ClipPictures]]:
+    """Read the pictures of every control, and return its condition with them."""
+    read: list[tuple[PlannedControl, Condition, ClipPictures]] = []
+    size = config.width, config.height
+    for control, file, network in zip(plan_controls(config, files), files, networks, strict=True):
+        entry = control.entry
+        pictures = read_for_clip(control.opened, entry, timeline, size, preprocessor(control.preprocess))
+        strength = Strength(series(entry.scale, timeline), entry.start, entry.end)
+        condition: Condition
+        if file.kind == "sparsectrl":
+            through_vae = partial(encode, vae) if file.takes_latents else None
+            condition = SparseControlCondition(network, pictures, strength, through_vae)
+        else:
+            condition = ControlCondition(network, pictures, strength, entry.guess_mode)
+        read.append((control, condition, pictures))
+    return read
+
+
+def save_pictures(pictures: ClipPictures, folder: Path) -> None:
+    """Write what a network sees, one PNG for each frame that has a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame, number in enumerate(pictures.of_frame):
+        if number is not None:
+            Image.fromarray(np.asarray(pictures.pictures[number])).save(folder / f"{frame:05d}.png")
+
+
+def _at_keyframes(entry: ControlEntry, opened: OpenInput, num_frames: int) -> ControlEntry:
+    """Put one picture at frame 0, where a SparseCtrl is told no frames. Raises `UsageError` for several."""
+    count = len(opened.timeline.times)
+    if entry.frames or opened.has_rate or (count == num_frames and entry.section is None):
+        return entry
+    if count > 1 and entry.section is None:
+        raise UsageError(
+            f"`{opened.path}` has {count} pictures, and a SparseCtrl must know their frames",
+            hint="name them: `--set controls.0.frames=0,50%,-1`",
+        )
+    return entry.model_copy(update={"frames": "0"})
+
+
+def _preprocessor(entry: ControlEntry, opened: OpenInput, file: ControlFile, usual: Preprocessor) -> Preprocessor:
+    """Choose what makes control pictures of a source. Raises `UsageError` where it takes a network of its own."""
+    chosen = entry.preprocess or usual
+    if chosen != "auto":
+        return chosen
+    ref = parse_ref(entry.ref)
+    expected = "none" if file.takes_latents else expected_by(f"{ref.target}/{ref.file or ''} {file.path.name}")
+    if expected in ("auto", "none"):
+        return "none"
+    if _is_map(opened):
+        return "none"
+    if expected is None:
+        raise UsageError(
+            f"`{opened.path}` is no control picture, and {file.path.name} needs one that another network makes",
+            hint="make it with a tool such as controlnet-aux, or use frames as they are: `--preprocess none`",
+        )
+    return expected
+
+
+def _is_map(opened: OpenInput) -> bool:
+    first = ControlEntry(ref="any", source=str(opened.path), section="0", frames="0", fit="stretch")
+    shown = read_for_clip(opened, first, Timeline(1, 8.0, 1), LOOK)
+    return looks_like_map(shown.pictures[0])

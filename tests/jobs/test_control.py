@@ -1,0 +1,175 @@
+"""`--control` from the flag to the recipe: files of every layout, sources of every kind, and what is refused first."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from animdiff_cli import generate, load
+from animdiff_cli.cli import app
+from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.jobs.convert import convert
+from animdiff_cli.outputs import read_recipe, write_clip
+
+
+@pytest.fixture(scope="module")
+def folder(toy_model, tmp_path_factory):
+    """A diffusers folder of a ControlNet of random weights that fits `toy_model`; returns its path."""
+    torch.manual_seed(7)
+    network = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(toy_model / "unet"))
+    for name, parameter in network.named_parameters():
+        if name.startswith(("controlnet_down", "controlnet_mid", "controlnet_cond_embedding.conv_out")):
+            parameter.data.normal_(std=0.1)
+    path = tmp_path_factory.mktemp("controls") / "toy-control"
+    network.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A white square that moves on black, 64x64, 4 frames at 8 per second; returns its path."""
+    frames = np.zeros((4, 64, 64, 3), np.uint8)
+    for number in range(4):
+        frames[number, 16:40, 8 * number : 8 * number + 24] = 255
+    return write_clip(frames, 8, tmp_path_factory.mktemp("videos") / "square.mp4", "mp4", {"config": {}})
+
+
+@pytest.fixture
+def settings(toy_model, toy_motion_file):
+    size = {"steps": 2, "num_frames": 3, "width": 64, "height": 64, "seed": 1, "dtype": "fp32", "guidance_scale": 2}
+    return {"model": toy_model, "motion_module": toy_motion_file} | size
+
+
+def frames(**settings):
+    return np.asarray(generate("a fox", **settings).frames)
+
+
+def test_a_video_steers_the_clip_and_the_recipe_records_it(settings, folder, video):
+    plain = frames(**settings)
+    clip = generate("a fox", controls=[f"{folder}={video}@0.5"], **settings)
+    assert (np.asarray(clip.frames) != plain).any()
+    assert clip.recipe["config"]["controls"] == [f"{folder}={video.name}@0.5"]
+    assert clip.recipe["inputs"] == {"controls": {"square.mp4": sha256_of(video)}}
+    assert list(clip.recipe["weights"]["controls"]) == ["diffusion_pytorch_model.safetensors"]
+
+
+def test_a_scale_of_0_is_no_control(settings, folder, video):
+    assert (frames(controls=[f"{folder}={video}@0"], **settings) == frames(**settings)).all()
+
+
+def test_every_layout_of_the_file_renders_the_same_frames(settings, folder, video, tmp_path):
+    wanted = frames(controls=[f"{folder}={video}"], **settings)
+    single = convert(folder, "original", output=tmp_path / "control_v11p_sd15_x.safetensors").path
+    assert all(key.startswith("control_model.") for key in load_file(single))
+    torch.save(load_file(single), tmp_path / "control.pth")
+    wrapped = {"state_dict": {f"module.{key}": t for key, t in load_file(folder / WEIGHTS).items()}}
+    torch.save(wrapped, tmp_path / "trained.ckpt")
+    again = convert(single, "diffusers", output=tmp_path / "again").path
+    assert json.loads((again / "config.json").read_text())["block_out_channels"] == [32, 32, 64, 64]
+    for path in (single, tmp_path / "control.pth", tmp_path / "trained.ckpt", again):
+        # a single file has heads of SD1.5, which a toy does not tell: its folder does
+        (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+        assert (frames(controls=[f"{path}={video}"], **settings) == wanted).all(), path
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def test_half_precision_files_load(settings, folder, video, tmp_path):
+    half = {key: tensor.half() for key, tensor in load_file(folder / WEIGHTS).items()}
+    save_file(half, tmp_path / "half.safetensors")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    found = frames(controls=[f"{tmp_path / 'half.safetensors'}={video}"], **settings)
+    assert np.abs(found.astype(int) - frames(controls=[f"{folder}={video}"], **settings)).max() <= 3
+
+
+def test_fields_of_a_record_change_the_clip(settings, folder, video):
+    entry = {"ref": str(folder), "source": str(video)}
+    whole = frames(controls=[entry], **settings)
+    for field in ({"start": 0.5}, {"end": 0.5}, {"guess_mode": True}, {"frames": [0]}, {"scale": {0: 1, -1: 0}}):
+        assert (frames(controls=[entry | field], **settings) != whole).any(), field
+    assert (frames(controls=[entry | {"preprocess": "invert"}], **settings) != whole).any()
+
+
+def test_the_source_and_scale_may_change_between_clips_of_loaded_weights(settings, folder, video, tmp_path):
+    animator = load(controls=[f"{folder}={video}"], **settings)
+    half = animator.generate("a fox", controls=[f"{folder}={video}@0.5"])
+    assert (np.asarray(half.frames) == frames(controls=[f"{folder}={video}@0.5"], **settings)).all()
+    with pytest.raises(UsageError, match="cannot change afterwards"):
+        animator.generate("a fox", controls=[f"{tmp_path}={video}"])
+
+
+def test_the_flag_renders_saves_what_the_network_saw_and_renders_again(settings, folder, video, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["generate", "--prompt", "a fox", "--model", settings["model"], "--motion-module"]
+    words += [settings["motion_module"], "--steps", 1, "-L", 3, "-W", 64, "-H", 64, "-s", 1, "-q", "--dtype", "fp32"]
+    words += ["--control", f"{folder}={video}@0.5", "--set", "controls.0.end=0.9", "--save-control", "seen"]
+    done = CliRunner().invoke(app, list(map(str, [*words, "-o", "fox.png", "--preprocess", "canny"])))
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "seen" / "1-0-square").iterdir()) == [
+        f"{n:05d}.png" for n in range(3)
+    ]
+    edges = np.asarray(Image.open(tmp_path / "seen" / "1-0-square" / "00000.png"))
+    assert set(np.unique(edges)) == {0, 255} and (edges > 0).mean() < 0.1
+    config = read_recipe(tmp_path / "fox.png")["config"]
+    assert config["controls"] == [{"source": "square.mp4", "ref": str(folder), "scale": 0.5, "end": 0.9}]
+    assert config["preprocess"] == "canny"
+    (tmp_path / "square.mp4").write_bytes(video.read_bytes())
+    again = CliRunner().invoke(app, ["generate", "--from", "fox.png", "-o", "again.png", "-q"])
+    assert again.exit_code == 0, again.output
+    assert (np.asarray(Image.open("again.png")) == np.asarray(Image.open("fox.png"))).all()
+
+
+@pytest.mark.parametrize(
+    ("control", "error", "text"),
+    [
+        ("{folder}={none}", NotFound, "no picture or video"),
+        ("{folder}={text}", UsageError, "neither a picture nor a video"),
+        ("{folder}", UsageError, "does not name a control and its pictures"),
+        ("{motion}={video}", UsageError, "is a motion module, not a ControlNet"),
+        ("no-such-control={video}", NotFound, "unknown model alias"),
+        ({"ref": "{folder}", "source": "{video}", "frames": "7"}, UsageError, "`frames` of `controls`"),
+        ({"ref": "{folder}", "source": "{video}", "section": "9s"}, UsageError, "`section` of"),
+        ({"ref": "{folder}", "source": "{video}", "start": 2}, UsageError, "controls.0.start"),
+        ({"ref": "{folder}", "source": "{video}", "preprocess": "cany"}, UsageError, "controls.0.preprocess"),
+        ({"source": "{video}"}, UsageError, "`controls.0` has no `ref`"),
+        ({"ref": "{folder}", "source": "{video}", "after_end": "refuse"}, UsageError, "ends before the clip"),
+    ],
+)
+def test_mistakes_are_found_before_weights_load(settings, folder, video, tmp_path, control, error, text):
+    (tmp_path / "notes.txt").write_text("a fox")
+    names = {"folder": folder, "video": video, "none": tmp_path / "none.mp4", "text": tmp_path / "notes.txt"}
+    names["motion"] = settings["motion_module"]
+
+    def filled(value):
+        return value.format(**names) if isinstance(value, str) else value
+
+    entry = {key: filled(value) for key, value in control.items()} if isinstance(control, dict) else filled(control)
+    with pytest.raises(error, match=text):
+        load(controls=[entry], **settings | {"num_frames": 6})
+
+
+def test_a_control_of_another_layout_does_not_fit(settings, video, tmp_path, make_unet):
+    torch.manual_seed(0)
+    ControlNetModel.from_unet(make_unet("one-level", dtype=torch.float32)).save_pretrained(tmp_path / "other")
+    with pytest.raises(UsageError, match="does not fit the image model"):
+        load(controls=[f"{tmp_path / 'other'}={video}"], **settings)
+
+
+def test_a_late_source_is_said(settings, folder, video):
+    notes = []
+    generate(
+        "a fox",
+        controls=[f"{folder}={video}"],
+        emit=lambda event: notes.append(str(event)),
+        **settings | {"num_frames": 6},
+    )
+    assert any(
+        "square.mp4 ends before the clip and holds its last frame for 2 of its 6 frames" in note for note in notes
+    )
