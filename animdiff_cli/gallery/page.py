@@ -53,14 +53,14 @@ def write_gallery(
     records: list[dict[str, Any]] = []
     folder = sheets_folder(path)
     with ExitStack() as stack:
-        stack.enter_context(readable_output_failures(path))
+        stack.enter_context(readable_output_failures(path, "-o"))
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = stack.enter_context(hidden_sibling(path))
         hidden_folder = stack.enter_context(hidden_sibling(folder)) if link else None
         if hidden_folder:
             hidden_folder.mkdir()
         # the sheets come last in the page, so that it shows before they are read
-        sheets = stack.enter_context(tempfile.TemporaryFile())
+        sheets = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
         for index, (clip, preview, address) in enumerate(clips):
             record = clip.record() | {"sheet": preview.record(), "poster": _base64(preview.poster)}
             if hidden_folder:

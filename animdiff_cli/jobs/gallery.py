@@ -16,6 +16,7 @@ from animdiff_cli.core.events import Emit, Note, Prepared, Writing, Written, ign
 from animdiff_cli.core.formats import BY_SUFFIX
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
+from animdiff_cli.files.os_errors import unexpected_failure
 from animdiff_cli.gallery.clips import MAX_RECIPE_BYTES, GalleryClip
 from animdiff_cli.gallery.page import GALLERY_FILE, check_sheets_folder, sheets_folder, write_gallery
 from animdiff_cli.gallery.preview import Preview, make_preview
@@ -31,6 +32,8 @@ from animdiff_cli.paths import expanded
 PREVIEW_SIZE = 256
 #: a thread may hold a clip of half a gigabyte twice
 MAX_THREADS = 4
+#: bytes; above, a page takes seconds to open
+LARGE_PAGE = 256 << 20
 DEFAULT_FPS = 8.0
 MAX_FPS = 1000.0
 
@@ -99,7 +102,10 @@ def make_gallery(plan: GalleryPlan, emit: Emit = ignore) -> Gallery:
     gallery.clips = write_gallery(plan.title, _clips(plan, gallery, emit), plan.page, link=plan.link)
     if gallery.without_recipe:
         emit(Note(f"{counted(len(gallery.without_recipe), 'clip')} without a recipe: {_some(gallery.without_recipe)}"))
-    emit(Written(plan.page, plan.page.stat().st_size))
+    size = plan.page.stat().st_size
+    if size > LARGE_PAGE:
+        emit(Note(f"the page has {size >> 20} MiB, which browsers open slowly: `--link` keeps it small"))
+    emit(Written(plan.page, size))
     return gallery
 
 
@@ -168,6 +174,11 @@ def _read(path: Path, size: int) -> tuple[GalleryClip, Preview] | AnimdiffError:
         modified = int(path.stat().st_mtime)
     except AnimdiffError as error:
         return error
+    except OSError as error:  # a folder of frames without permission
+        known = unexpected_failure(error)
+        if known is None:
+            raise
+        return known
     num_frames, height, width, _ = decoded.frames.shape
     clip = GalleryClip(
         path=str(path),

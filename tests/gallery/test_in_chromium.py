@@ -283,6 +283,14 @@ def test_linked_sheets_play_from_a_file(clip, gallery, opened, errors, tmp_path)
     assert address.startswith("file:///") and address.endswith("/clips/javascript%3Aalert%281%29%23%25.gif")
 
 
+def test_reduced_motion_opens_a_clip_paused(matrix, opened):
+    page = opened(matrix, reduced_motion="reduce")
+    page.locator(".picture").first.click()
+    page.locator("#viewer canvas.ready").wait_for()
+    page.wait_for_timeout(200)
+    assert page.locator(".frame-number").inner_text() == "1 / 6"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_theme_follows_the_system_until_it_is_switched(matrix, opened, scheme):
     page = opened(matrix, color_scheme=scheme)

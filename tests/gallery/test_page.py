@@ -11,6 +11,7 @@ from PIL import Image
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.gallery.page import script_json
 from animdiff_cli.jobs.gallery import plan_gallery
+from animdiff_cli.outputs import read_recipe
 from tests.gallery.conftest import FORMATS, grey_clip
 
 
@@ -53,6 +54,12 @@ def test_the_policy_allows_exactly_the_script_and_the_style(clip, gallery):
         (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{directive} 'sha256-{digest}'" in policy
+
+
+def test_the_recipe_of_the_page_renders_again(clip, gallery, tmp_path):
+    path = clip("a.gif", prompt="fuchs 🦊 </script>", seed=2**64 - 1)
+    (tmp_path / "recipe.json").write_text(records(gallery()[0].page)[0]["recipe"])
+    assert read_recipe(tmp_path / "recipe.json") == read_recipe(path)
 
 
 def test_text_cannot_end_a_script():
@@ -109,6 +116,12 @@ def test_only_damaged_clips_are_an_error_and_write_nothing(gallery, tmp_path):
     with pytest.raises(UsageError, match="none of 1 clip can be read"):
         gallery()
     assert [path.name for path in tmp_path.iterdir()] == ["clips"]
+
+
+def test_a_large_page_recommends_links(clip, gallery, monkeypatch):
+    monkeypatch.setattr("animdiff_cli.jobs.gallery.LARGE_PAGE", 1000)
+    clip("a.gif")
+    assert "--link" in gallery()[1][0]
 
 
 def test_an_oversized_recipe_is_left_out(clip, gallery):

@@ -52,7 +52,7 @@ function factsOf(clip, keys) {
 /** Play a card while the pointer is over it or the keyboard is on it. */
 function hover(picture, clip, isOver) {
   if (playsAll) return;
-  if (isOver) play(picture, clip);
+  if (isOver) play(picture, clip, HOVER_MS, performance.now() + HOVER_MS);
   else if (!picture.matches(":focus-visible") && !picture.closest(".card").matches(":hover")) stop(picture);
 }
 
@@ -79,7 +79,7 @@ let playsAll = false;
 const visibleCards = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     const picture = target.querySelector(".picture");
-    if (isIntersecting && playsAll) play(picture, clips[target.dataset.clip], 0);
+    if (isIntersecting && playsAll) play(picture, clips[target.dataset.clip], SCROLL_MS, 0);
     else stop(picture);
   }
 });

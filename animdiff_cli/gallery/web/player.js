@@ -27,7 +27,7 @@ async function decodeSheet(clip) {
   const image = new Image();
   image.src = clip.source ?? `data:image/webp;base64,${document.getElementById(`sheet-${clip.id}`).textContent}`;
   await image.decode();
-  return image;
+  return createImageBitmap(image); // an image element is decoded again whenever the browser drops its pixels
 }
 
 /** Wait until the sheet of a clip, which stands at the end of the page, has been read. */
@@ -44,7 +44,7 @@ class Screen {
     this.shown = -1;
     this.image = null;
     this.canvas = element("canvas", { width: clip.sheet.width, height: clip.sheet.height, className: "screen" });
-    this.context = this.canvas.getContext("2d");
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true }); // small pictures need no GPU
   }
 
   /** Show a frame of the clip. After the last frame, the last one stays. */
@@ -69,19 +69,20 @@ async function load(picture, screen) {
   }
 }
 
-/** Cards that the pointer or the page only passes do not play: no sheet is decoded for them. */
-const SETTLE_MS = 60;
+/** Milliseconds before a clip plays. Cards that the pointer or the page only passes do not: no sheet is decoded for them. */
+const HOVER_MS = 50;
+const SCROLL_MS = 200;
 
 /** Pictures that play in the grid: picture element → {screen, start in ms}. */
 const playing = new Map();
 let ticking = false;
 
-/** Play a clip over its poster. `start`: the time of frame 0; clips with the same start stay in step. */
-function play(picture, clip, start = performance.now()) {
+/** Play a clip over its poster after `wait` ms. `start`: the time of frame 0; clips with the same start stay in step. */
+function play(picture, clip, wait, start) {
   if (playing.has(picture) || clip.frames < 2) return;
   const screen = new Screen(clip);
   playing.set(picture, { screen, start });
-  setTimeout(() => isPlaying(picture, screen) && show(picture, screen), SETTLE_MS);
+  setTimeout(() => isPlaying(picture, screen) && show(picture, screen), wait);
 }
 
 async function show(picture, screen) {

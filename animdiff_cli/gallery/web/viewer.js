@@ -1,6 +1,7 @@
 // One clip, or several side by side on the same frame, with their recipes.
 
 const SPEEDS = [0.25, 0.5, 1, 2];
+const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 const viewer = document.getElementById("viewer");
 /** What the viewer shows; null while it is closed. `position` is a frame, with its fraction while playing. */
 let viewed = null;
@@ -9,7 +10,7 @@ let viewed = null;
 function openViewer(chosen) {
   const length = Math.max(...chosen.map((clip) => clip.frames));
   const screens = chosen.map((clip) => new Screen(clip));
-  viewed = { clips: chosen, screens, length, position: 0, isPlaying: length > 1, speed: 1, last: null };
+  viewed = { clips: chosen, screens, length, position: 0, isPlaying: length > 1 && !REDUCED_MOTION.matches, speed: 1, last: null };
   viewer.replaceChildren(viewerBar(chosen), stage(chosen, screens), controls(length), settingsTable(chosen));
   viewer.classList.toggle("single", chosen.length === 1);
   if (!viewer.open) viewer.showModal();
