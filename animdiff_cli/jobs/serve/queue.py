@@ -7,12 +7,13 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 from animdiff_cli.core.event_records import InterruptedRecord, QueuedRecord, Record, StartedRecord, failed
 from animdiff_cli.core.formats import FORMATS
@@ -49,6 +50,7 @@ class Job:
     """One render. Only the event loop changes it."""
 
     planned: Planned
+    settings: Mapping[str, Any]  # as JSON
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: State = "queued"
@@ -101,7 +103,7 @@ class Job:
             state=self.state,
             position=position,
             created=self.created.isoformat(timespec="seconds"),
-            config=self.planned.config.model_dump(mode="json"),
+            config=self.settings,
             files=self.files,
             error=error_record(self.error) if self.error else None,
         )
@@ -159,10 +161,10 @@ class RenderQueue:
     def add(self, planned: Planned) -> Job:
         """Queue a job. Raises as `require_room`."""
         self.require_room()
-        job = Job(planned)
+        settings = planned.config.model_dump(mode="json")
+        job = Job(planned, settings)
         self.jobs[job.id] = job
         outputs = {format: planned.name + FORMATS[format].suffix for format in planned.formats}
-        settings = planned.config.model_dump(mode="json")
         name = f"{describe_prompt(settings['prompt'])}, seed {planned.config.seed}"
         self._write(job, QueuedRecord(job=job.id, name=name, outputs=outputs, config=settings).record())
         self._waiting.append(job)
@@ -189,10 +191,11 @@ class RenderQueue:
         for job in list(self._waiting):
             self.cancel(job)
 
-    def cancel_running(self) -> None:
-        """Cancel the jobs that run, at their next step."""
+    def abandon_running(self) -> None:
+        """End the jobs that run without waiting for their next step."""
         for job in self._running:
             job.cancel.set()
+            self._finish(job, "interrupted", InterruptedRecord(job=job.id).record())
 
     async def idle(self) -> None:
         """Wait until no job runs."""
@@ -247,10 +250,14 @@ class RenderQueue:
                 self._idle.set()
 
     def _write(self, job: Job, record: Record) -> None:
+        if job.state in FINISHED:
+            return  # it was abandoned
         job.add(record)
         self._watch(record)
 
     def _finish(self, job: Job, state: State, record: Record) -> None:
+        if job.state in FINISHED:
+            return
         job.finish(state, record)
         self._watch(record)
         finished = [other for other in self.jobs.values() if other.state in FINISHED]

@@ -28,6 +28,7 @@ from animdiff_cli.jobs.serve.wire import RenderRequest
 
 #: seconds that clients have to get the files of finished jobs before a stopping server removes them
 COLLECT_SECONDS = 10
+FAREWELL_SECONDS = 0.2
 MAX_CONNECTIONS = 256
 MIN_TOKEN = 16
 
@@ -150,8 +151,11 @@ class _Server(uvicorn.Server):
         self._stopping = self._loop.create_task(self._leave_when_idle())
 
     def stop_now(self) -> None:
-        """Leave at the next step of the running clip."""
-        self._queue.cancel_running()
+        """End the running clip and leave as soon as its client knows."""
+        self._queue.abandon_running()
+        self._loop.call_later(FAREWELL_SECONDS, self._leave_now)
+
+    def _leave_now(self) -> None:
         self.should_exit = self.force_exit = True
 
     async def _leave_when_idle(self) -> None:

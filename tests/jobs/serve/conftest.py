@@ -12,9 +12,10 @@ import requests
 from animdiff_cli.jobs.serve.planning import Limits
 from animdiff_cli.jobs.serve.server import ServerSettings, serve
 
-SMALL = {"model": "pocket", "prompt": "a red ball", "steps": 1, "num_frames": 2, "width": 64, "height": 64, "seed": 1}
-#: renders until it is cancelled
-ENDLESS = SMALL | {"steps": 999, "num_frames": 16, "width": 128, "height": 128}
+CLIP = {"model": "pocket", "prompt": "a red ball", "steps": 1, "num_frames": 2, "width": 64, "height": 64, "seed": 1}
+SMALL = CLIP | {"formats": ["apng"]}
+#: renders for minutes unless it is cancelled
+ENDLESS = SMALL | {"steps": 999}
 
 
 class Server:

@@ -252,8 +252,8 @@ def test_files_of_the_machine_whether_they_exist_or_not(server, key, path):
     [
         {"continue_from": "file:/etc/passwd"},
         {"continue_from": "s3://bucket/clip.gif"},
-        {"continue_from": "s3:/bucket/clip.gif"},
-        {"continue_from": "http://192.0.2.1/clip.gif"},
+        {"continue_from": "s3:/bucket/clip.png"},
+        {"continue_from": "http://192.0.2.1/clip.png"},
         {"loras": [{"ref": "/etc/passwd", "scale": 1}]},
         {"loras": ["/etc/x.safetensors@0:0,50%:1"]},
         {"motion_modules": ["/etc/a.ckpt@1", "pocket-motion@1"]},
@@ -291,12 +291,12 @@ def test_files_that_a_job_does_not_list(start_server):
     server = start_server()
     (server.output / "other.gif").write_bytes(b"secret")
     job, _ = server.render(output="night/clip")
-    assert server.get(f"/jobs/{job['job']}/files/night/clip.gif").ok
+    assert server.get(f"/jobs/{job['job']}/files/night/clip.png").ok
     tricks = [
         "other.gif",
         "../other.gif",
         "night/../other.gif",
-        "night/clip.gif/",
+        "night/clip.png/",
         "//etc/passwd",
         "%2fetc%2fpasswd",
         "..%2fother.gif",
@@ -308,11 +308,11 @@ def test_files_that_a_job_does_not_list(start_server):
         url = f"{server.address.url}/jobs/{job['job']}/files/{trick}"
         answer = server.get(url.removeprefix(server.address.url))
         assert answer.status_code == 404 and b"secret" not in answer.content, trick
-    clip = server.output / "night" / "clip.gif"
+    clip = server.output / "night" / "clip.png"
     clip.unlink()
     clip.symlink_to(server.output.parent / "outside")
     Path(server.output.parent / "outside").write_bytes(b"secret")
-    assert server.get(f"/jobs/{job['job']}/files/night/clip.gif").status_code == 404
+    assert server.get(f"/jobs/{job['job']}/files/night/clip.png").status_code == 404
 
 
 def test_headers_keep_browsers_from_guessing_and_framing(server):

@@ -9,13 +9,14 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.core.event_records import EventRecord
 from animdiff_cli.outputs import read_recipe
-from tests.jobs.serve.conftest import ENDLESS, SMALL
+from animdiff_cli.paths import pocket_dir
+from tests.jobs.serve.conftest import CLIP, ENDLESS, SMALL
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     """The clip of `SMALL` as `generate` renders it."""
-    return generate(**SMALL, device="cpu").save(tmp_path_factory.mktemp("local") / "clip.gif").read_bytes()
+    return generate(**CLIP, device="cpu").save(tmp_path_factory.mktemp("local") / "clip.png").read_bytes()
 
 
 def kinds(records):
@@ -24,12 +25,12 @@ def kinds(records):
 
 def test_a_clip_is_that_of_generate_and_its_events_are_those_of_json(server, local):
     job, records = server.render(output="night/{slug}_{seed}")
-    assert (server.output / "night/a-red-ball_1.gif").read_bytes() == local
+    assert (server.output / "night/a-red-ball_1.png").read_bytes() == local
     (file,) = job["files"]
     assert server.get(f"/jobs/{job['job']}/files/{file['path']}").content == local
     assert file == {
-        "format": "gif",
-        "path": "night/a-red-ball_1.gif",
+        "format": "apng",
+        "path": "night/a-red-ball_1.png",
         "bytes": len(local),
         "sha256": hashlib.sha256(local).hexdigest(),
     }
@@ -49,32 +50,20 @@ def test_weights_stay_loaded_until_two_other_sets_were_used(server):
     assert not loads(prompt="a blue fish", seed=2, steps=2, num_frames=3, width=72, motion_scale=0.5)
     assert loads(loras=["pocket-crayon"])
     assert not loads() and not loads(loras=["pocket-crayon"])
-    assert loads(loras=["pocket-neon"])
-    assert loads()  # used longest ago
-
-
-def test_a_changed_file_is_loaded_again(start_server, tmp_path):
-    from animdiff_cli.paths import pocket_dir
-
-    module = tmp_path / "module.safetensors"
-    module.write_bytes((pocket_dir() / "motion_module.safetensors").read_bytes())
-    server = start_server(limits={"allowed": (tmp_path,)})
-    first, second = (server.render(motion_module=str(module)) for _ in range(2))
-    assert "loading" in kinds(first[1]) and "loading" not in kinds(second[1])
-    module.touch()
-    assert "loading" in kinds(server.render(motion_module=str(module))[1])
+    assert loads(motion_module=None)
+    assert not loads(loras=["pocket-crayon"]) and loads()  # used longest ago
 
 
 def test_every_format_is_listed_and_can_be_read(server):
-    job, records = server.render(formats=["mp4", "frames"], output="both")
-    assert records[-1]["outputs"] == {"mp4": "both.mp4", "frames": "both"}
-    names = ["both.mp4", "both/00000.png", "both/00001.png", "both/recipe.json"]
+    job, records = server.render(formats=["webp", "frames"], output="both")
+    assert records[-1]["outputs"] == {"webp": "both.webp", "frames": "both"}
+    names = ["both.webp", "both/00000.png", "both/00001.png", "both/recipe.json"]
     assert [file["path"] for file in job["files"]] == names
     for file in job["files"]:
         content = server.get(f"/jobs/{job['job']}/files/{file['path']}").content
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
-    again, _ = server.render(formats=["mp4", "frames"], output="both")
-    assert again["files"][0]["path"] == "both-2.mp4"  # never replaced
+    again, _ = server.render(formats=["webp", "frames"], output="both")
+    assert again["files"][0]["path"] == "both-2.webp"  # never replaced
 
 
 def test_a_drawn_seed_is_reported(server):
@@ -124,21 +113,25 @@ def test_a_stream_can_be_taken_up_and_a_finished_job_forgotten(server):
 def test_files_that_are_not_kept_are_removed_with_the_job(server, local):
     before = sorted(server.output.rglob("*"))
     job, _ = server.render(keep=False, output="gone")
-    path = f"/jobs/{job['job']}/files/gone.gif"
+    path = f"/jobs/{job['job']}/files/gone.png"
     assert server.get(path).content == local
     server.delete(job["job"])
     assert server.get(path).status_code == 404
     assert sorted(server.output.rglob("*")) == before
 
 
-def test_a_job_that_fails_is_reported_and_the_next_one_renders(start_server, tmp_path):
-    from animdiff_cli.paths import pocket_dir
-
+def test_a_changed_file_is_loaded_again_and_a_missing_one_fails_one_job(start_server, tmp_path):
     module = tmp_path / "module.safetensors"
     module.write_bytes((pocket_dir() / "motion_module.safetensors").read_bytes())
-    server = start_server(limits={"allowed": (tmp_path,)})
-    first = server.queue(ENDLESS)
-    failing, following = server.queue(SMALL | {"motion_module": str(module)}), server.queue(SMALL)
+    server = start_server(limits={"allowed": (tmp_path,)}, keep=1)
+    own = {"motion_module": str(module)}
+    assert "loading" in kinds(server.render(**own)[1])
+    assert "loading" not in kinds(server.render(**own)[1])
+    module.touch()
+    assert "loading" in kinds(server.render(**own)[1])
+    first = server.queue(ENDLESS | own)
+    failing, following = server.queue(SMALL | own), server.queue(SMALL)
+    server.wait_until_started(first)
     module.unlink()
     server.delete(first)
     last = server.events(failing)[-1]
@@ -154,7 +147,10 @@ def test_openapi_describes_every_setting_and_every_answer(server):
     assert set(schema["properties"]) == set(settings_of(GenerateConfig)) | own
     assert schema["properties"]["steps"]["maximum"] == 999
     assert schema["properties"]["guidance_scale"]["anyOf"][0]["type"] == "number"
-    assert server.post(SMALL | schema["example"] | {"steps": 1, "num_frames": 2}).status_code == 202
+    assert (
+        server.post(SMALL | schema["example"] | {"formats": ["apng"]} | {"steps": 1, "num_frames": 2}).status_code
+        == 202
+    )
     assert {"/health", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/events"} <= set(page["paths"])
     assert "text/event-stream" in json.dumps(page["paths"]["/jobs/{job_id}/events"])
 
@@ -172,7 +168,7 @@ def test_a_stopping_server_finishes_the_running_clip_and_waits_until_it_is_colle
     assert server.job(waiting)["state"] == "interrupted"
     assert kinds(server.events(running))[-1] == "done"
     (file,) = server.job(running)["files"]
-    assert server.get(f"/jobs/{running}/files/{file['path']}").content[:3] == b"GIF"
+    assert server.get(f"/jobs/{running}/files/{file['path']}").content[:4] == b"\x89PNG"
     server.delete(running)
     server.thread.join(10)
     assert not server.thread.is_alive()
