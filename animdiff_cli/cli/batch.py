@@ -8,13 +8,14 @@ import typer
 from typer.core import TyperGroup
 
 from animdiff_cli.cli import batch_options as opt
+from animdiff_cli.cli import batch_status
 from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.generate_options import OfflineOpt, OverwriteOpt
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import (
     ConfigOpt,
     DeviceOpt,
-    JsonOpt,
+    EventsOpt,
     ModelOpt,
     PresetOpt,
     QuietOpt,
@@ -69,7 +70,7 @@ def run(
     offline: OfflineOpt = False,
     fetch: opt.FetchOpt = None,
     dry_run: opt.DryRunOpt = False,
-    json_: JsonOpt = False,
+    json_: EventsOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Render the clips of a file that are not there yet, and print the path of each file.
@@ -123,6 +124,9 @@ def run(
         result = run_batch(plan, options, write)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
+
+
+app.command("status", cls=Command)(batch_status.status)
 
 
 @app.command(cls=Command)

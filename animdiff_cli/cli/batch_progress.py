@@ -106,5 +106,10 @@ def failure_lines(progress: BatchProgress, record: Record) -> list[str]:
     return [failure, f"hint: {record['hint']}"] if record.get("hint") and not again else [failure]
 
 
+def worker_label(worker: str) -> str:
+    """Return the name of a worker for people; empty where there is one."""
+    return f"worker {worker}" if worker else ""
+
+
 def _by(worker: str) -> str:
-    return f"{worker}: " if worker else ""
+    return f"{worker_label(worker)}: " if worker else ""

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from animdiff_cli.cli.batch_progress import failure_lines
+from animdiff_cli.cli.batch_progress import failure_lines, worker_label
 from animdiff_cli.cli.out import print_above
 from animdiff_cli.core.batch_progress import BatchProgress
 from animdiff_cli.core.event_records import RESULTS, EmitRecord, Record
@@ -36,7 +36,7 @@ def live_table(print_result: EmitRecord) -> Iterator[EmitRecord]:
 
 
 class BatchTable:
-    """Show what a batch does, from the first clip on that starts."""
+    """Show what a batch does, from the first clip on that is queued."""
 
     def __init__(self, print_result: EmitRecord) -> None:
         self._console = Console(stderr=True)
@@ -59,7 +59,7 @@ class BatchTable:
         if record["event"] in RESULTS and sys.stdout.isatty():  # the same terminal
             self._stop()
         self._print_result(record)
-        if self._progress.running and self._live is None:
+        if self._progress.num_ended < len(self._progress.states) and self._live is None:
             # a new one: an old one would go back over the lines printed since it was stopped
             self._live = Live(get_renderable=self.render, console=self._console, transient=True, redirect_stdout=False)
             self._live.start()
@@ -67,7 +67,10 @@ class BatchTable:
     def render(self) -> RenderableType:
         """Return the table as it is now."""
         now = time.monotonic()
-        whole, bar = Table.grid(expand=True), Table.grid(expand=True, padding=(0, 1))
+        # narrower than the terminal: it prints `^C` behind the last line, and must not begin another one
+        whole = Table.grid(expand=True)
+        whole.width = self._console.width - len("^C") - 1
+        bar = Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
         with self._lock:
@@ -86,7 +89,12 @@ class BatchTable:
         clips = sorted(self._progress.running.items(), key=lambda item: natural_key(item[1].worker))
         shown = clips[: max(self._console.height - OTHER_LINES, 1)]
         for job, clip in shown:
-            cells = (clip.worker, self._progress.names.get(job, job), clip.stage, format_duration(now - clip.since))
+            cells = (
+                worker_label(clip.worker),
+                self._progress.names.get(job, job),
+                clip.stage,
+                format_duration(now - clip.since),
+            )
             workers.add_row(*(Text(printable(cell)) for cell in cells))
         hidden = len(clips) - len(shown)
         return Group(workers, Text(f"and {hidden} more")) if hidden else workers

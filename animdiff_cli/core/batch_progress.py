@@ -95,11 +95,19 @@ class BatchProgress:
 
     def speed(self, now: float) -> str:
         """Return clips per hour and the time left in words; empty until a clip is done."""
-        per_hour, left = self.clips_per_hour(now), self.seconds_left(now)
-        if per_hour is None:
-            return ""
-        rate = f"{per_hour:.0f} clips/h" if per_hour >= 10 else f"{per_hour:.1f} clips/h"
-        return f"{rate}, {format_duration(left)} left" if left else rate
+        return describe_speed(self.clips_per_hour(now), self.seconds_left(now))
+
+
+def describe_speed(clips_per_hour: float | None, seconds_left: float | None) -> str:
+    """Return clips per hour and the time left in words; empty if the speed is not known.
+
+    >>> describe_speed(2.04, 5400), describe_speed(180, None)
+    ('2.0 clips/h, 1 h 30 min left', '180 clips/h')
+    """
+    if clips_per_hour is None:
+        return ""
+    rate = f"{clips_per_hour:.0f} clips/h" if clips_per_hour >= 10 else f"{clips_per_hour:.1f} clips/h"
+    return f"{rate}, {format_duration(seconds_left)} left" if seconds_left else rate
 
 
 def _follow(clip: Running, record: Record) -> None:

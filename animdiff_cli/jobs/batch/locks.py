@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from animdiff_cli.errors import UsageError
 from animdiff_cli.files.os_errors import readable_output_failures
 
 FOLDER = ".animdiff-locks"
@@ -31,6 +32,16 @@ class JobLocks:
                 with suppress(OSError):
                     Path(lock.lock_file).unlink()
                 lock.release()
+
+    def is_held(self, job: str) -> bool:
+        """Return whether a process holds the lock of a job. Another one that asks for it in this moment is refused."""
+        if not (self.folder / f"{job}.lock").exists():
+            return False
+        try:
+            with self.held(job) as is_free:
+                return not is_free
+        except UsageError:  # a folder of another user
+            return True
 
     def _acquire(self, lock: FileLock) -> bool:
         while True:

@@ -20,11 +20,13 @@ def test_a_job_locked_by_another_process_is_passed_over_at_once_and_free_when_th
     locks = JobLocks(tmp_path)
     with locks.held("a") as held, locks.held("b") as free:
         assert not held and free
+        assert locks.is_held("a") and locks.is_held("b") and not locks.is_held("c")
     locks.clean()  # leaves the lock of the other process
     with locks.held("a") as held:
         assert not held
     other.kill()
     other.communicate()
+    assert not locks.is_held("a")
     with locks.held("a") as held:
         assert held
 
