@@ -7,7 +7,8 @@ class AnimdiffError(Exception):
     """An error that the user can act on. All other exceptions are bugs and keep their traceback.
 
     `hint` is one line with the next step. `exit_code` is the exit code of the process: 2 usage or config, 3 not found,
-    4 network or authorization, 5 integrity, 6 device. `mistakes` are the errors of which this one is the sum.
+    4 network or authorization, 5 integrity, 6 device, 7 a batch with failed clips. `mistakes` are the errors of which
+    this one is the sum.
     """
 
     exit_code = 1
@@ -46,3 +47,9 @@ class DeviceError(AnimdiffError):
     """A missing or unsupported device, or out of device memory."""
 
     exit_code = 6
+
+
+class ClipsFailed(AnimdiffError):
+    """A batch that has ended, and in which clips failed."""
+
+    exit_code = 7

@@ -27,7 +27,8 @@ from animdiff_cli.cli.streams import run
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug, 2 usage or config, 3 not found, 4 network, 5 damaged or unknown weights, "
-    "6 device or memory, 130 interrupted. Results are printed on stdout, everything else on stderr."
+    "6 device or memory, 7 clips of a batch failed, 130 interrupted. Results are printed on stdout, everything else on "
+    "stderr."
 )
 
 

@@ -117,13 +117,12 @@ def run(
         left, done = pending(plan, options.shard, overwrite=overwrite)
         print_batch(left, done, online=bool(fetch), as_json=json_, quiet=quiet)
         return
-    from animdiff_cli.cli.batch_progress import show_batch
+    from animdiff_cli.cli.batch_progress import report_end, show_batch
     from animdiff_cli.jobs.batch.run import run_batch
 
     with show_batch(quiet=quiet, as_json=json_) as write:
         result = run_batch(plan, options, write)
-    if result.exit_code:
-        raise typer.Exit(result.exit_code)
+    report_end(result, plan.output, quiet=quiet)
 
 
 app.command("status", cls=Command)(batch_status.status)

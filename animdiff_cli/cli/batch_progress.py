@@ -1,15 +1,23 @@
 """What `animdiff batch` prints while it renders: paths or events on stdout, a live table or plain lines on stderr."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
 
 from animdiff_cli.cli.out import print_err, print_paths, print_record
 from animdiff_cli.core.batch_progress import BatchProgress
 from animdiff_cli.core.event_records import EmitRecord, Record
-from animdiff_cli.core.text import format_duration
+from animdiff_cli.core.text import counted, format_duration
+from animdiff_cli.errors import ClipsFailed
+
+if TYPE_CHECKING:
+    from animdiff_cli.jobs.batch.run import BatchResult
 
 SECONDS_PER_LINE = 60  # between lines about the steps of a clip, where there is no terminal
 
@@ -42,6 +50,23 @@ def _display(print_result: EmitRecord, *, is_silent: bool) -> Iterator[EmitRecor
             yield lines
         finally:
             lines.end()
+
+
+def report_end(result: "BatchResult", folder: str, *, quiet: bool) -> None:
+    """Exit with 130 if a batch was interrupted, and say what is kept. Raises `ClipsFailed` if clips failed."""
+    kept = result.done + result.skipped
+    total = kept + result.failed + result.locked + result.left
+    if result.is_interrupted:
+        if not quiet:
+            print_err(f"interrupted: {kept} of {counted(total, 'clip')} finished and kept")
+            print_err("hint: to render the rest, run the same command again")
+        raise typer.Exit(result.exit_code)
+    if result.failed:
+        listed = f"`animdiff batch status {shlex.quote(folder)}` lists them"
+        raise ClipsFailed(
+            f"{result.failed} of {counted(total, 'clip')} failed",
+            hint=f"{listed}; run the same command again to retry them",
+        )
 
 
 def _print_paths(record: Record) -> None:
