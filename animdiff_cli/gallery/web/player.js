@@ -73,38 +73,35 @@ async function load(picture, screen) {
 const HOVER_MS = 50;
 const SCROLL_MS = 200;
 
-/** Pictures that play in the grid: picture element → {screen, start in ms}. */
+/** Pictures that play in the grid: picture element → {clip, start in ms, screen once it is needed}. */
 const playing = new Map();
 let ticking = false;
 
 /** Play a clip over its poster after `wait` ms. `start`: the time of frame 0; clips with the same start stay in step. */
 function play(picture, clip, wait, start) {
   if (playing.has(picture) || clip.frames < 2) return;
-  const screen = new Screen(clip);
-  playing.set(picture, { screen, start });
-  setTimeout(() => isPlaying(picture, screen) && show(picture, screen), wait);
+  const entry = { clip, start, screen: null };
+  playing.set(picture, entry);
+  setTimeout(() => playing.get(picture) === entry && show(picture, entry), wait);
 }
 
-async function show(picture, screen) {
-  await load(picture, screen);
-  if (!isPlaying(picture, screen)) return;
-  picture.append(screen.canvas);
+async function show(picture, entry) {
+  entry.screen = new Screen(entry.clip);
+  await load(picture, entry.screen);
+  if (playing.get(picture) !== entry) return;
+  picture.append(entry.screen.canvas);
   if (!ticking) requestAnimationFrame(tick);
   ticking = true;
 }
 
-function isPlaying(picture, screen) {
-  return playing.get(picture)?.screen === screen;
-}
-
 function stop(picture) {
-  playing.get(picture)?.screen.canvas.remove();
+  playing.get(picture)?.screen?.canvas.remove();
   playing.delete(picture);
 }
 
 function tick(now) {
-  for (const { screen, start } of playing.values()) {
-    screen.draw(Math.floor((Math.max(0, now - start) / 1000) * screen.clip.fps) % screen.clip.frames);
+  for (const { clip, start, screen } of playing.values()) {
+    screen?.draw(Math.floor((Math.max(0, now - start) / 1000) * clip.fps) % clip.frames);
   }
   ticking = playing.size > 0;
   if (ticking) requestAnimationFrame(tick);
