@@ -63,6 +63,7 @@ def run(
     device: DeviceOpt = "auto",
     devices: opt.DevicesOpt = None,
     workers: opt.WorkersOpt = None,
+    ray: opt.RayOpt = None,
     threads: ThreadsOpt = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
@@ -94,6 +95,7 @@ def run(
         keep_going=keep_going,
         overwrite=overwrite,
         shard=parse_shard(shard) if shard else None,
+        ray=ray,
     )
     is_stdin = file == "-"
     text = read_stdin("animdiff batch - < prompts.txt") if is_stdin else read_text_file(Path(file))

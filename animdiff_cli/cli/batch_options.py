@@ -62,6 +62,15 @@ DevicesOpt = Annotated[
         metavar="<names>",
     ),
 ]
+RayOpt = Annotated[
+    str | None,
+    option(
+        "--ray",
+        help="Render on a Ray cluster: its address, or auto for the one of this machine.",
+        panel=DEVICE,
+        metavar="<address>",
+    ),
+]
 OutputOpt = Annotated[
     str | None,
     option(

@@ -2,7 +2,6 @@
 
 import os
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,8 +9,8 @@ from typing import Protocol
 from animdiff_cli.core.event_records import EmitRecord, StartedRecord, recorder
 from animdiff_cli.core.events import Emit
 from animdiff_cli.core.formats import Format
-from animdiff_cli.errors import AnimdiffError
-from animdiff_cli.files.os_errors import readable_output_failures, unexpected_failure
+from animdiff_cli.files.os_errors import readable_output_failures
+from animdiff_cli.jobs.batch.failures import WorkerLost, describe, is_sticky
 from animdiff_cli.jobs.batch.locks import JobLocks
 from animdiff_cli.jobs.batch.manifest import Failure, Line, Manifests
 from animdiff_cli.jobs.batch.mirror import Listing, Mirror, state_folder
@@ -25,7 +24,6 @@ from animdiff_cli.storage.location import Location, RemotePath
 class Renderer(Protocol):
     """Renders tasks, and keeps the weights of the last one."""
 
-    device: str
     threads: int | None  # CPU threads of a render on a CPU
 
     def render(self, task: Task, files: Mapping[Format, Location], emit: Emit) -> FinishedClip:
@@ -113,6 +111,8 @@ def attempt(task: Task, ledger: Ledger, renderer: Renderer, write: EmitRecord, w
         except KeyboardInterrupt:
             ledger.manifests.append(task.line("interrupted", worker))
             return Outcome("interrupted")
+        except WorkerLost as lost:
+            return Outcome("died", lost.failure)
         except Exception as error:
             failure = describe(error)
             ledger.manifests.append(task.line("failed", worker, error=failure))
@@ -121,24 +121,3 @@ def attempt(task: Task, ledger: Ledger, renderer: Renderer, write: EmitRecord, w
         ledger.manifests.append(task.line("done", worker, outputs=stamps, seconds=seconds, threads=renderer.threads))
         write(done_record(task.job, clip, worker=worker).record())
         return Outcome("done")
-
-
-def describe(error: Exception) -> Failure:
-    """Describe why a job failed. An error that the user cannot act on is a bug, and keeps its traceback."""
-    known = unexpected_failure(error) if isinstance(error, OSError) else error
-    if isinstance(known, AnimdiffError):
-        return Failure(message=str(known), hint=known.hint, code=known.exit_code)
-    text = "".join(traceback.format_exception(error))
-    return Failure(message=f"{type(error).__name__}: {error}", traceback=text)
-
-
-def is_sticky(error: BaseException | None) -> bool:
-    """Return whether the GPU context of this process is lost, so that every later operation on it fails too.
-
-    Memory that runs out is not such an error.
-    """
-    while error is not None:
-        if isinstance(error, RuntimeError) and "CUDA error" in str(error):  # `torch.AcceleratorError` from torch 2.8 on
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from animdiff_cli.diffusion.device import plan_device, probe_machine
+from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.batch.attempt import Ledger
+from animdiff_cli.jobs.batch.ray_workers import RayWorker, room
 from animdiff_cli.jobs.batch.renderer import LocalRenderer
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.worker_main import Setup
@@ -31,11 +33,25 @@ def hire(options: BatchOptions, ledger: Ledger, count: int) -> list[Worker]:
 
     Raises `DeviceError` for a device that is missing.
     """
+    if options.ray:
+        taken = room(options.threads)
+        names = map(str, range(1, min(options.workers or taken.workers, count) + 1))
+        return [RayWorker(name, ledger, taken) for name in names]
     devices = worker_devices(options)[: max(count, 1)]
     threads = options.threads or (max(1, num_cores() // len(devices)) if len(devices) > 1 else None)
     if len(devices) == 1:
         return [HereWorker(None, ledger, LocalRenderer(devices[0], threads))]
     return [_process(str(number), device, threads, ledger) for number, device in enumerate(devices, start=1)]
+
+
+def check_options(options: BatchOptions) -> None:
+    """Raise `UsageError` for options that have no effect together."""
+    if options.ray and (options.devices or options.device != "auto"):
+        flag = "--devices" if options.devices else "--device"
+        raise UsageError(
+            f"`{flag}` has no effect with `--ray`: each worker gets a GPU of the cluster, or cores if it has none",
+            hint=f"leave `{flag}` out",
+        )
 
 
 def replacement(worker: HereWorker) -> ProcessWorker:

@@ -41,6 +41,8 @@ class LocalRenderer:
     def _loaded(self, config: GenerateConfig, group: int, emit: Emit) -> Animator:
         if self._animator is None or self._group != group:
             self._forget()
+            if self.threads:
+                torch.set_num_threads(self.threads)
             checked = check_weights(find_weights(config))
             planned = plan_device(probe_machine(), self.device, config.dtype)
             self._animator, self._group = load_animator(checked, planned, emit=emit), group

@@ -17,7 +17,8 @@ from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.leftovers import sweep
 from animdiff_cli.jobs.batch.attempt import Ledger
-from animdiff_cli.jobs.batch.crew import BatchOptions, hire, replacement
+from animdiff_cli.jobs.batch.crew import BatchOptions, check_options, hire, replacement
+from animdiff_cli.jobs.batch.ray_cluster import connected
 from animdiff_cli.jobs.batch.records import BatchPlan
 from animdiff_cli.jobs.batch.resume import MANIFEST, skip_done, tasks_of
 from animdiff_cli.jobs.batch.stop import Stop, stopping
@@ -54,7 +55,8 @@ def run_batch(plan: BatchPlan, options: BatchOptions, write: EmitRecord) -> Batc
     Failed jobs are counted and recorded; the others are rendered. Ctrl-C or SIGTERM lets the clips in progress finish,
     a second one stops at once. Raises `AnimdiffError` if nothing can be rendered or recorded.
     """
-    with stopping() as stop:
+    check_options(options)
+    with connected(options.ray), stopping() as stop:
         run = _Run(options, _ledger(plan, options), stop, write)
         for note in dict.fromkeys((*plan.notes, *_missing_companions(plan))):
             run.note(note)
@@ -177,7 +179,11 @@ class _Run:
         """Render tasks until none is left."""
         group = None
         try:
-            while task := self._queue.take(group):
+            while not self._queue.is_over():
+                if not worker.is_ready():
+                    continue
+                if not (task := self._queue.take(group)):
+                    break
                 group = task.group
                 outcome = worker.attempt(task, self.write)
                 self._settle(task, outcome, worker.name)

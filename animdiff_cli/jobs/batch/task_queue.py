@@ -39,6 +39,11 @@ class TaskQueue:
                 self._changed.wait()
             return None
 
+    def is_over(self) -> bool:
+        """Return whether no more tasks will be handed out."""
+        with self._changed:
+            return self._is_closed or not (any(self._waiting.values()) or self._in_progress.total())
+
     def finish(self, task: Task) -> None:
         """Remove a task that is done or has failed for good."""
         self._end(task)

@@ -12,8 +12,9 @@ from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
 from animdiff_cli.core.event_records import EmitRecord
-from animdiff_cli.jobs.batch.attempt import Ledger, Renderer, attempt
+from animdiff_cli.jobs.batch.attempt import Ledger, attempt
 from animdiff_cli.jobs.batch.manifest import Failure
+from animdiff_cli.jobs.batch.renderer import LocalRenderer
 from animdiff_cli.jobs.batch.tasks import Outcome, Task
 from animdiff_cli.jobs.batch.worker_main import Setup, serve
 
@@ -22,6 +23,10 @@ class Worker(Protocol):
     """Renders one task at a time."""
 
     name: str | None
+
+    def is_ready(self) -> bool:
+        """Return whether the worker can take a task, after waiting a moment if not."""
+        ...
 
     def attempt(self, task: Task, write: EmitRecord) -> Outcome:
         """Render a task and record it. Raises `UsageError` if no job of the batch can be finished."""
@@ -42,7 +47,11 @@ class HereWorker:
 
     name: str | None
     ledger: Ledger
-    renderer: Renderer
+    renderer: LocalRenderer
+
+    def is_ready(self) -> bool:
+        """Return True."""
+        return True
 
     def attempt(self, task: Task, write: EmitRecord) -> Outcome:
         """Render a task and record it."""
@@ -65,6 +74,10 @@ class ProcessWorker:
         self._connection: Connection | None = None
         self._is_stopped = False
         self._lock = threading.Lock()
+
+    def is_ready(self) -> bool:
+        """Return True: the process is started for the first task."""
+        return True
 
     def attempt(self, task: Task, write: EmitRecord) -> Outcome:
         """Render a task and record it."""
