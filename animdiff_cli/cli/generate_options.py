@@ -142,7 +142,7 @@ OutputOpt = Annotated[
     option(
         "--output",
         "-o",
-        help="File, folder/, or template such as 'night/{slug}_{seed}.gif'.",
+        help="File, folder/, or template such as 'night/{slug}_{seed}.gif'; also a URL, as in s3://bucket/night/.",
         panel=OUTPUT,
         metavar="<path>",
     ),

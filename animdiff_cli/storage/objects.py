@@ -1,11 +1,14 @@
 """Files on a storage system: find, list, read, upload and remove them. fsspec is imported at the first use."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from animdiff_cli.core.urls import STORAGE_PACKAGES
 from animdiff_cli.errors import NetworkError
 from animdiff_cli.files.leftovers import hidden_suffix
 from animdiff_cli.storage.failures import storage_failures
@@ -128,11 +131,18 @@ def open_storage(path: RemotePath) -> "tuple[AbstractFileSystem, str]":
     """
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
+    _silence(STORAGE_PACKAGES[path.scheme])
     options: dict[str, Any] = {}
     if path.scheme in ("sftp", "ssh"):
         options["host_key_policy"] = known_hosts_policy()
     fs, name = url_to_fs(str(path), **options)
     return fs, name
+
+
+@cache
+def _silence(package: str) -> None:
+    """Keep the log of a storage library, which holds tracebacks, from stderr, unless the program shows logs."""
+    logging.getLogger(package or "fsspec").addHandler(logging.NullHandler())
 
 
 def _stored(info: Mapping[str, Any]) -> Stored:
