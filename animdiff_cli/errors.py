@@ -1,6 +1,9 @@
 """Errors that users can act on, and their exit codes."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class AnimdiffError(Exception):
@@ -13,7 +16,7 @@ class AnimdiffError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None, mistakes: Sequence["AnimdiffError"] = ()) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, mistakes: "Sequence[AnimdiffError]" = ()) -> None:
         super().__init__(message)
         self.hint = hint
         self.mistakes = tuple(mistakes)

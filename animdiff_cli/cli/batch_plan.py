@@ -56,7 +56,7 @@ def _print_records(plan: "BatchPlan", done: int, cost: "BatchCost", missing: lis
 def _print_summary(plan: "BatchPlan", done: int, cost: "BatchCost") -> None:
     from animdiff_cli.fetch.disk import format_bytes
 
-    for note in (*plan.notes, *dict.fromkeys(note for group in plan.groups for note in group.notes)):
+    for note in plan.notes:
         print_summary(f"note: {note}")
     for number, group in enumerate(plan.groups):
         if configs := [job.config for job in plan.jobs if job.group == number]:

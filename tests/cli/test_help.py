@@ -65,7 +65,17 @@ def test_panels_come_in_the_order_one_thinks_in(animdiff):
 
 def test_exit_codes_are_listed(animdiff):
     said = " ".join(animdiff("--help").stdout.split())
-    for words in ("0 done", "1 a bug", "2 usage", "3 not found", "4 network", "5 damaged", "6 device", "130 interr"):
+    for words in (
+        "0 done",
+        "1 a bug",
+        "2 usage",
+        "3 not found",
+        "4 network",
+        "5 damaged",
+        "6 device",
+        "7 clips",
+        "130 interr",
+    ):
         assert words in said
 
 

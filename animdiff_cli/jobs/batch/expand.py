@@ -10,6 +10,7 @@ from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.values import check_value
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.core.text import printable
 from animdiff_cli.errors import AnimdiffError, UsageError
@@ -67,13 +68,18 @@ def expand(file: BatchFile, limit: int, mistakes: Mistakes) -> list[JobEntry]:
 
 
 def checked_defaults(file: BatchFile, mistakes: Mistakes) -> Row | None:
-    """Return the checked settings of all jobs; None if any is refused. Mistakes are added to `mistakes`."""
+    """Return the checked settings of all jobs. Mistakes are added to `mistakes`.
+
+    Settings that are refused are left out; None if no job can be checked without one of them.
+    """
     check = _Checks(file.name, mistakes)
+    settings = dict(file.defaults.values)
     for key in ("output", "formats"):
-        if key in file.defaults.values:
-            check.refuse(file.defaults.values[key].line, f"`{key}` is not a setting", "write it beside `defaults:`")
-    settings = {key: value for key, value in file.defaults.values.items() if key not in ("output", "formats")}
-    return check.row(Entry(file.defaults.line, settings))
+        if key in settings:
+            check.refuse(settings.pop(key).line, f"`{key}` is not a setting", "write it beside `defaults:`")
+    checked = {key: found for key, value in settings.items() if (found := check.value(key, value)) is not None}
+    refused = settings.keys() - checked.keys()
+    return None if refused & {"prompt", "preset", *WEIGHT_SETTINGS} else checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,8 @@ def _refuse_without_matrix(file: BatchFile, check: _Checks) -> None:
 
 def _checked(key: str, value: object, place: str) -> object:
     """Check one value of a job. Raises `AnimdiffError` that names the place."""
+    if " " in key.strip():
+        raise UsageError(f"{place}: unknown key `{_shown(key)}`", hint="put text with a comma or a colon in quotes")
     if key not in JOB_KEYS:
         return check_value(GenerateConfig, key, value, place)
     if key == "formats":

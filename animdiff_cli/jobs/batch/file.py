@@ -103,6 +103,8 @@ def _parse_yaml(text: str, name: str, mistakes: Mistakes) -> BatchFile:
     for key, line in located.duplicates:
         mistakes.add(UsageError(f"{at(name, line)}: `{key}` is given twice", hint="leave one of them out"))
     content = located.content
+    if isinstance(content, list) and content:
+        return BatchFile(name, jobs=_YamlParts(located, name, mistakes).entries())
     if not isinstance(content, dict):
         raise UsageError(f"{name}: has no keys and values", hint="`animdiff batch init` writes an example")
     for key in content:
@@ -144,12 +146,10 @@ class _YamlParts:
 
     def mapping(self, *path: str | int) -> dict[str, Value]:
         """Return the keys and values at `path`; empty if there are none."""
-        content: Any = self.located.content
-        for part in path:
-            content = content.get(part) if isinstance(content, dict) else content[part]
+        content = self._at(path)
         if content is None:
             return {}
-        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        if not _has_keys(content):
             self._refuse(path, "must have keys and values", "write one `key: value` per line, as in `steps: 25`")
             return {}
         return {key: Value(value, self.located.line(*path, key)) for key, value in content.items()}
@@ -163,20 +163,32 @@ class _YamlParts:
                 axes[key] = Value([Value(*pair) for pair in zip(axis.value, lines, strict=True)], axis.line)
         return axes
 
-    def entries(self, section: str) -> tuple[Entry, ...]:
-        """Return the entries of a list of jobs."""
-        content = self.located.content.get(section)
+    def entries(self, *section: str) -> tuple[Entry, ...]:
+        """Return the entries of a list of jobs. Those that are refused are left out."""
+        content = self._at(section)
         if content is None:
             return ()
         if not isinstance(content, list):
-            self._refuse((section,), "must be a list", f"write `- prompt: a red rocket` below `{section}:`")
+            self._refuse(section, "must be a list", f"write `- prompt: a red rocket` below `{section[0]}:`")
             return ()
-        paths = ((section, number) for number in range(len(content)))
-        return tuple(Entry(self.located.line(*path), self.mapping(*path)) for path in paths)
+        paths: list[tuple[str | int, ...]] = [(*section, number) for number in range(len(content))]
+        entries = [Entry(self.located.line(*path), self.mapping(*path)) for path in paths]
+        return tuple(entry for entry, value in zip(entries, content, strict=True) if _has_keys(value))
+
+    def _at(self, path: Sequence[str | int]) -> Any:
+        content: Any = self.located.content
+        for part in path:
+            content = content.get(part) if isinstance(content, dict) else content[part]
+        return content
 
     def _refuse(self, path: Sequence[str | int], what: str, hint: str) -> None:
         place = at(self.name, self.located.line(*path))
-        self.mistakes.add(UsageError(f"{place}: `{path[0]}` {what}", hint=hint))
+        what = f"`{path[0]}` {what}" if isinstance(path[0], str) else f"a job {what}"
+        self.mistakes.add(UsageError(f"{place}: {what}", hint=hint))
+
+
+def _has_keys(content: object) -> bool:
+    return isinstance(content, dict) and all(isinstance(key, str) for key in content)
 
 
 def _unknown_section(name: str, line: int, key: str) -> UsageError:

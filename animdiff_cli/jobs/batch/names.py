@@ -11,9 +11,11 @@ from typing import Any
 from animdiff_cli import paths
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
-from animdiff_cli.core.formats import FORMATS, Format, format_of, parse_format
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightEntry, WeightSetting
+from animdiff_cli.core.formats import CLIP_SUFFIXES, FORMATS, IMAGE_SUFFIXES, Format, format_of, parse_format
 from animdiff_cli.core.naming import FIELDS, output_name, slug, template_fields
 from animdiff_cli.core.prompt_travel import texts_of
+from animdiff_cli.core.refs import WEIGHT_SUFFIXES
 from animdiff_cli.core.text import counted
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import AnimdiffError, UsageError
@@ -177,8 +179,28 @@ def _field(key: str, value: object) -> str | int:
         return f"{value:g}"
     if isinstance(value, tuple):
         return "-".join(str(_field(key, entry)) for entry in value)
+    if key in WEIGHT_SETTINGS:
+        return _weights_field(WEIGHT_SETTINGS[key], value)
     text = str(value if isinstance(value, str) else getattr(value, "as_mapping", lambda: value)())
-    return slug(text if key in ("prompt", "negative_prompt") else text.rpartition("/")[2])
+    return slug(text if key == "negative_prompt" else text.rpartition("/")[2])
+
+
+def _weights_field(setting: WeightSetting, value: object) -> str:
+    """Return weights as a part of a file name: without folder and suffix, with their source and scale."""
+    entry: Any = WeightEntry(ref=str(value))
+    if setting.record:
+        entry = setting.record.parse(value) if isinstance(value, str) else setting.record.model_validate(value)
+    parts = [slug(_stem_of(entry.ref)), *([slug(_stem_of(entry.source))] if hasattr(entry, "source") else [])]
+    if entry.scale is not None and not (setting.entry and entry.scale == 1):
+        parts.append(f"{entry.scale:g}" if isinstance(entry.scale, float) else slug(str(entry.scale)))
+    return "-".join(parts)
+
+
+def _stem_of(name: str) -> str:
+    """Return the last part of a reference or path, without the suffix of a file."""
+    last = name.rpartition("/")[2]
+    suffix = PurePosixPath(last).suffix
+    return last.removesuffix(suffix) if suffix in (*WEIGHT_SUFFIXES, *CLIP_SUFFIXES, *IMAGE_SUFFIXES) else last
 
 
 def _collisions(named: Sequence[Outputs]) -> list[tuple[int, int, str]]:

@@ -95,7 +95,8 @@ def plan_batch(
     jobs, groups = plan_groups(planned, device, on_missing, mistakes, name)
     if resolver.without_seed:
         notes.append(f"no seed was given for {counted(resolver.without_seed, 'job')}: it is made from the prompt")
-    return BatchPlan(folder, tuple(jobs), tuple(groups), tuple(notes))
+    notes += [note for group in groups for note in group.notes]
+    return BatchPlan(folder, tuple(jobs), tuple(groups), tuple(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True, slots=True)

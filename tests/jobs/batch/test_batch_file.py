@@ -39,6 +39,14 @@ def test_entries_of_yaml_have_their_lines():
     assert file.jobs[0].values["seed"].line == 3
 
 
+def test_a_list_is_a_list_of_jobs():
+    assert jobs('[{"prompt": "a"},\n{"prompt": "b", "seed": 2}]', "a.json") == [
+        (1, {"prompt": "a"}),
+        (2, {"prompt": "b", "seed": 2}),
+    ]
+    assert parsed("- prompt: a\n- b\n")[1] == ["night.yaml, line 2: a job must have keys and values"]
+
+
 def test_every_key_that_is_given_twice_is_reported():
     text = "defaults: {model: pocket, model: toonyou}\nmatrix:\n  prompt: [a]\n  seed: [1]\n  seed: [2]\n"
     assert parsed(text)[1] == [
@@ -66,7 +74,8 @@ def test_the_structure_of_yaml_is_checked(text, messages):
     ("text", "name", "message"),
     [
         ("", "night.yaml", "has no keys"),
-        ("- a", "night.yaml", "has no keys"),
+        ("a", "night.yaml", "has no keys"),
+        ("[]", "night.yaml", "has no keys"),
         ("defaults: {model: pocket}", "night.yaml", "has no jobs"),
         ("matrix: {prompt: [a}", "night.yaml", "line 1"),
         ("", "prompts.txt", "has no jobs"),

@@ -122,6 +122,7 @@ def test_the_name_of_a_job_is_its_place_and_what_tells_it_apart():
         ("matrix: {prompt: [a]}\ninclude: [{seed: 1}]", "line 2: this entry of `include` has no key of the matrix"),
         ("jobs: [{prompt: a}]\ninclude: [{prompt: a}]", "line 2: `include` needs a `matrix` or `zip`"),
         ("jobs: [{prompt: a, preset: pockt}]", "line 1: unknown preset `pockt`"),
+        ("jobs: [{prompt: a fox, in the snow}]", "line 1: unknown key `in the snow`"),
         ("jobs: [{prompt: a, output: 3}]", "line 1: `output` must be text, got `3`"),
     ],
 )

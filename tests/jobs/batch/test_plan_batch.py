@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from animdiff_cli.config.layers import keyword_layer
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.seeds import RANDOM_SEEDS
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
+from animdiff_cli.jobs.batch import names
 from animdiff_cli.jobs.batch.cost import count_batch
 from animdiff_cli.jobs.batch.plan import BatchSettings, plan_batch
 from animdiff_cli.jobs.estimate import estimate
@@ -138,6 +140,33 @@ def test_names_have_what_jobs_differ_in():
     ]
 
 
+def test_weights_as_parts_of_names():
+    settings = WEIGHT_SETTINGS
+    for key, value, name in (
+        ("loras", "./styles/Ink 2.safetensors@0.5", "ink-2-0.5"),
+        ("model", "hf:you/toon/toon_v1.ckpt", "toon-v1"),
+        ("controls", "controlnet-canny=moves/dance.mp4@0.8", "controlnet-canny-dance-0.8"),
+        ("controls", {"ref": "controlnet-canny", "source": "a.png", "end": 0.5}, "controlnet-canny-a"),
+    ):
+        assert names._weights_field(settings[key], value) == name
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("motion_loras", "[pocket-pan-right@0.5, pocket-zoom-in]", "pocket-pan-right-0.5-pocket-zoom-in"),
+        ("motion_loras", "['pocket-pan-right@0:0,50%:1']", "pocket-pan-right-0-0-0-50-1-0"),
+        ("guidance_scale", "'0:9,50%:5'", "0-9-0-50-5-0"),
+        ("negative_prompt", "'red / green, and blue'", "red-green-and-blue"),
+        ("loop", "true", "true"),
+        ("vae", "null", "none"),
+    ],
+)
+def test_settings_as_parts_of_names(key, value, name):
+    text = f"defaults: {{model: pocket, {key}: {value}}}\noutput: 'x_{{{key}}}'\njobs: [{{prompt: a, seed: 1}}]"
+    assert files(text) == [f"x_{name}.gif"]
+
+
 def test_prompts_that_begin_alike_are_told_apart_by_their_id():
     long = "masterpiece, best quality, highly detailed, sharp"
     settings = BatchSettings(flags={"model": "pocket"})
@@ -228,6 +257,11 @@ def test_a_job_that_is_there_twice_is_rendered_once():
     assert "stdin:3 is the same clip as stdin:1, and is rendered once" in plan.notes
 
 
+def test_syntax_of_prompts_that_is_not_supported_is_noted():
+    plan = planned("defaults: {model: pocket}\njobs: [{prompt: 'a <lora:x:1> fish'}, {prompt: 'a ball', seed: 1}]")
+    assert sum("<lora" in note for note in plan.notes) == 1
+
+
 # ---- groups
 
 
@@ -290,13 +324,15 @@ def test_a_selection_of_nothing_is_refused(only):
 
 def test_mistakes_of_every_kind_are_reported_together():
     text = (
-        "defaults: {model: pocket, seed: 1}\njobs:\n- {prompt: a, steps: 0}\n- {prompt: '(b:900)'}\n- {seed: 4}\n"
+        "defaults: {model: pocket, seed: 1, stpes: 3}\njobs:\n- {prompt: a, steps: 0}\n- {prompt: '(b:900)'}\n"
+        "- {seed: 4}\n"
         "- {prompt: c, loras: pocket-crayn}\n- {prompt: d, output: '{sed}'}\n- {prompt: e, width: 100, height: 64}\n"
         "- {prompt: f, clip_skip: 11}\n- {prompt: g, loras: pocket-pan-right}\n"
     )
     found = messages(text)
     told = "\n".join(found)
     for line, words in {
+        1: "unknown key `stpes`",
         3: "`steps` must be",
         4: "the weight 900",
         5: "no `prompt` was given",
@@ -307,7 +343,7 @@ def test_mistakes_of_every_kind_are_reported_together():
         10: "pocket-pan-right",
     }.items():
         assert any(words in message and f"{line}" in message for message in found), (line, words, told)
-    assert len(found) == 8, told
+    assert len(found) == 9, told
 
 
 def test_the_exit_code_is_that_of_the_mistakes():
