@@ -4,12 +4,17 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from animdiff_cli import errors
 from animdiff_cli.cli import app
+from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
+from animdiff_cli.paths import pocket_dir
+from tests.toy_networks import write_controls
 from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +78,22 @@ def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
         assert result.exit_code == 0, (line, result.output)
         assert "note:" not in result.stderr
     assert len({path.name.partition("-")[0] for path in Path().glob("*.gif")}) == len(lines) == 9
+
+
+def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "control.md").read_text()
+    Path("control.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    write_controls(pocket_dir() / "unet", Path("control_canny"), Path("sparsectrl_rgb.ckpt"))
+    noise = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    write_clip(noise, 8, Path("dance.mp4"), "mp4", {"config": {}})
+    Image.fromarray(noise[0]).save("rocket.png")
+    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
+    small = ["--frames", "10", "--steps", "1", "-W", "64", "-H", "64", "--device", "cpu"]
+    for number, line in enumerate(lines):
+        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
+        assert result.exit_code == 0, (line, result.output)
+    assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 5
 
 
 def test_every_scene_is_recorded_in_the_guide():

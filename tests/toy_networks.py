@@ -1,11 +1,14 @@
 """Networks of random weights at toy width, also for scripts of tests that run in processes of their own."""
 
+from dataclasses import replace
+
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
+from torch import nn
 
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import ClipContext
-from animdiff_cli.motion import MotionModule
+from animdiff_cli.motion import MotionModule, MotionSpec
 
 #: for conditions that ask nothing of the clip they are prepared for
 ANY_CLIP = ClipContext(Timeline(4, 8.0, 1), 1, torch.zeros(1, 4, 4, 8, 8), torch.device("cpu"))
@@ -49,3 +52,22 @@ def make_motion(unet, version="v3", seed=1):
         bias = 1.0 if name.endswith("norm.weight") or (".norms." in name and name.endswith(".weight")) else 0.0
         parameter.data.copy_(noise + bias)
     return motion
+
+
+def sparsectrl_tensors(unet, *, rgb=True):
+    """Return a SparseCtrl of random weights for a UNet in the official layout, positional encodings included."""
+    torch.manual_seed(3)
+    encoder = ControlNetModel.from_unet(unet, conditioning_channels=5 if rgb else 4)
+    if rgb:
+        encoder.controlnet_cond_embedding = nn.Conv2d(5, unet.config.block_out_channels[0], 3, padding=1)
+    motion = MotionModule(replace(MotionSpec.for_unet(unet.config), up=(), num_attentions=1))
+    for parameter in (*encoder.parameters(), *motion.parameters()):
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    return {**encoder.state_dict(), **motion.state_dict()}
+
+
+def write_controls(unet_folder, controlnet, sparsectrl):
+    """Write a ControlNet folder and a SparseCtrl file of random weights for the UNet in a folder."""
+    unet = UNet2DConditionModel.from_pretrained(unet_folder)
+    ControlNetModel.from_unet(unet).save_pretrained(controlnet)
+    torch.save({"state_dict": sparsectrl_tensors(unet)}, sparsectrl)

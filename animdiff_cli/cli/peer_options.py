@@ -40,6 +40,13 @@ HERE: Mapping[str, tuple[str, ...]] = {
     "--lora NAME@0.8": ("lora-scale", "lora-alpha", "lora-weight", "lora-strength"),
     "--domain-adapter": ("adapter-lora", "adapter-lora-path", "adapter-path"),
     "--vae": ("vae-path", "vae-model"),
+    "--control": (
+        *("controlnet", "controlnets", "control-image", "control-video", "controlnet-path", "sparsectrl"),
+        *("controlnet-map", "controlnet-images", "conditioning-frames"),
+    ),
+    "--control REF=SOURCE@0.8": ("controlnet-conditioning-scale", "controlnet-scale", "control-scale"),
+    "--preprocess": ("preprocessor", "use-preprocessor", "image-processor"),
+    "--save-control": ("save-detectmap", "save-controlnet-images"),
     "--embedding": ("embeddings", "textual-inversion", "textual-inversions", "ti"),
     "--width 512 --height 512": ("resolution", "size", "image-size", "res"),
     "--width": ("w",),
@@ -77,7 +84,7 @@ HERE: Mapping[str, tuple[str, ...]] = {
 NOT_YET: Mapping[str, tuple[str, ...]] = {
     "a picture as input": ("image", "init-image", "input-image", "img", "image-path", "init-img", "strength", "mask"),
     "a video as input": ("video", "input-video", "init-video", "video-path", "denoise", "denoising-strength"),
-    "control by pictures": ("controlnet", "control-image", "sparsectrl", "ip-adapter", "ip-adapter-scale"),
+    "a picture as prompt": ("ip-adapter", "ip-adapter-scale"),
     "upscaling": ("upscale", "upscaler", "hires", "hires-fix", "highres-fix", "tile", "tiled"),
     "interpolation": ("interpolate", "rife", "film", "interpolation"),
     "a mode for little memory": (

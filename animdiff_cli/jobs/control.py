@@ -73,6 +73,8 @@ def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: M
             )
         if file.kind == "sparsectrl" and control.entry.guess_mode:
             raise UsageError("a SparseCtrl has no guess mode", hint="leave `guess_mode` out")
+        if file.kind == "sparsectrl" and config.domain_adapter is None:
+            notes.append(f"{file.path.name} was trained beside a domain adapter: add `--domain-adapter v3-adapter`")
         if control.preprocess != "none":
             notes.append(f"{control.opened.path.name} becomes a control picture by `{control.preprocess}`")
         if late := num_late(control.opened, control.entry, config.timeline):
@@ -130,7 +132,7 @@ def _preprocessor(entry: ControlEntry, opened: OpenInput, file: ControlFile, usu
     expected = "none" if file.takes_latents else expected_by(f"{ref.target}/{ref.file or ''} {file.path.name}")
     if expected in ("auto", "none"):
         return "none"
-    if _is_map(opened):
+    if _is_map(opened, expected):
         return "none"
     if expected is None:
         raise UsageError(
@@ -140,7 +142,7 @@ def _preprocessor(entry: ControlEntry, opened: OpenInput, file: ControlFile, usu
     return expected
 
 
-def _is_map(opened: OpenInput) -> bool:
+def _is_map(opened: OpenInput, expected: Preprocessor | None) -> bool:
     first = ControlEntry(ref="any", source=str(opened.path), section="0", frames="0", fit="stretch")
     shown = read_for_clip(opened, first, Timeline(1, 8.0, 1), LOOK)
-    return looks_like_map(shown.pictures[0])
+    return looks_like_map(shown.pictures[0], expected)

@@ -46,3 +46,14 @@ def check_free_init(config: GenerateConfig, model: Path) -> None:
             "`--free-init` has no effect on a schedule with zero terminal SNR, which keeps nothing of the clip",
             hint="leave `--free-init` out, or add `--set rescale_betas_zero_snr=false` if the model permits it",
         )
+
+
+def reject_unused_windows(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` for `--context-length` and its like without a motion module: stills have no windows."""
+    for key in (*CONTEXT_SETTINGS, "noise_schedule"):
+        flag = flag_name(key)
+        if resolved.values["motion_module"] is None and resolved.origins[key] == flag:
+            raise UsageError(
+                f"`{flag}` has no effect without a motion module: every frame is rendered alone",
+                hint=f"leave out `{flag}`, or `--no-motion`",
+            )

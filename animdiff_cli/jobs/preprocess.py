@@ -44,15 +44,21 @@ def expected_by(name: str) -> Preprocessor | None:
     return next((found for word, found in TRAINED_WITH if re.search(word, name.lower())), "auto")
 
 
-def looks_like_map(picture: Frames) -> bool:
-    """Return whether a picture uint8 [H, W, 3] looks like a control picture already: lines or a pose on black, or grey.
+def looks_like_map(picture: Frames, expected: Preprocessor | None) -> bool:
+    """Return whether a picture uint8 [H, W, 3] looks like what a network expects, as `expected_by` tells.
 
-    A photograph at night may look like one: `preprocess` says what it is.
+    Lines are white on black. Poses are on black, and depth is grey. A photograph at night may look like one:
+    `preprocess` says what it is.
     """
     channels = picture.astype(np.int16)
     is_grey = np.percentile(channels.max(-1) - channels.min(-1), 99) <= COLOURLESS
     is_dark = (channels.max(-1) < DARK_LEVEL).mean() >= DARK_SHARE
-    return bool(is_grey or is_dark)
+    looks: Mapping[Preprocessor | None, bool] = {
+        **dict.fromkeys(("canny", "lineart", "scribble"), bool(is_grey and is_dark)),
+        "luminance": bool(is_grey),
+        None: bool(is_grey or is_dark),
+    }
+    return looks.get(expected, False)
 
 
 def preprocessor(name: Preprocessor) -> Callable[[Frames], Frames]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
-from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.several_modules import with_first_module
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, chosen_weights
 from animdiff_cli.core.curves import Curve, largest
@@ -26,7 +26,7 @@ from animdiff_cli.jobs.continuation import sampled_config, with_size_of_clip
 from animdiff_cli.jobs.control import check_controls
 from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
-from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags, check_window_flags
+from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags, check_window_flags, reject_unused_windows
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.prompts import (
     GivenPrompt,
@@ -182,7 +182,7 @@ def _plan(
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
     check_noise_flags(resolved)
-    _reject_unused_windows(resolved)
+    reject_unused_windows(resolved)
     configs = tuple(_config(resolved, job) for job in jobs)
     _check_windows(configs[0])
     check_compatibility(resolved.values)
@@ -245,17 +245,6 @@ def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",
         )
-
-
-def _reject_unused_windows(resolved: Resolved[GenerateConfig]) -> None:
-    """Raise `UsageError` for `--context-length` and its like without a motion module: stills have no windows."""
-    for key in (*CONTEXT_SETTINGS, "noise_schedule"):
-        flag = flag_name(key)
-        if resolved.values["motion_module"] is None and resolved.origins[key] == flag:
-            raise UsageError(
-                f"`{flag}` has no effect without a motion module: every frame is rendered alone",
-                hint=f"leave out `{flag}`, or `--no-motion`",
-            )
 
 
 def _check_windows(config: GenerateConfig) -> None:

@@ -12,10 +12,13 @@ from typer.testing import CliRunner
 
 from animdiff_cli import generate, load
 from animdiff_cli.cli import app
+from animdiff_cli.config.layers import Layer
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.convert import convert
 from animdiff_cli.outputs import read_recipe, write_clip
+from animdiff_cli.registry.recommend import with_recommended
+from tests.toy_networks import write_controls
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,44 @@ def test_mistakes_are_found_before_weights_load(settings, folder, video, tmp_pat
     entry = {key: filled(value) for key, value in control.items()} if isinstance(control, dict) else filled(control)
     with pytest.raises(error, match=text):
         load(controls=[entry], **settings | {"num_frames": 6})
+
+
+@pytest.fixture(scope="module")
+def sparse(toy_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("sparse") / "sparsectrl_rgb.ckpt"
+    write_controls(toy_model / "unet", path.with_name("plain"), path)
+    return path
+
+
+def test_one_picture_of_a_sparsectrl_is_frame_0(settings, sparse, video, tmp_path):
+    Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "grey.png")
+    first = frames(controls=[f"{sparse}={tmp_path / 'grey.png'}"], **settings)
+    named = frames(controls=[{"ref": str(sparse), "source": str(tmp_path / "grey.png"), "frames": "0"}], **settings)
+    assert (first == named).all() and (first != frames(**settings)).any()
+
+
+def test_several_pictures_of_a_sparsectrl_need_their_frames(settings, sparse, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for number in range(2):
+        Image.fromarray(np.full((64, 64, 3), 90 * number, np.uint8)).save(tmp_path / "pictures" / f"{number}.png")
+    entry = {"ref": str(sparse), "source": str(tmp_path / "pictures")}
+    with pytest.raises(UsageError, match="a SparseCtrl must know their frames"):
+        load(controls=[entry], **settings)
+    with pytest.raises(UsageError, match="has no guess mode"):
+        load(controls=[entry | {"frames": "0,-1", "guess_mode": True}], **settings)
+    assert len(frames(controls=[entry | {"frames": "0,-1"}], **settings)) == 3
+
+
+def test_a_sparsectrl_by_alias_brings_its_module_and_adapter():
+    values = {}
+    for layer in with_recommended([Layer("command line", {"model": "toonyou", "controls": ["sparsectrl-rgb=a.png"]})]):
+        values |= layer.values
+    assert (values["motion_module"], values["domain_adapter"]) == ("mm-v3", "v3-adapter@1.0")
+
+
+def test_windows_longer_than_a_sparsectrl_sees_are_refused(settings, sparse, video):
+    with pytest.raises(UsageError, match="sees 32 frames at once, and the motion module 40"):
+        load(controls=[f"{sparse}={video}"], **settings | {"num_frames": 40, "motion_module": None})
 
 
 def test_a_control_of_another_layout_does_not_fit(settings, video, tmp_path, make_unet):
