@@ -81,20 +81,18 @@ class BatchTable:
         return whole
 
     def _workers(self, now: float) -> RenderableType:
+        clips = sorted(self._progress.running.items(), key=lambda item: natural_key(item[1].worker))
+        shown = clips[: max(self._console.height - OTHER_LINES, 1)]
         workers = Table.grid(padding=(0, 2), expand=True)
-        workers.add_column(no_wrap=True)
+        is_named = any(clip.worker for _, clip in shown)
+        if is_named:
+            workers.add_column(no_wrap=True)
         workers.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         workers.add_column(no_wrap=True)
         workers.add_column(no_wrap=True, justify="right")
-        clips = sorted(self._progress.running.items(), key=lambda item: natural_key(item[1].worker))
-        shown = clips[: max(self._console.height - OTHER_LINES, 1)]
         for job, clip in shown:
-            cells = (
-                worker_label(clip.worker),
-                self._progress.names.get(job, job),
-                clip.stage,
-                format_duration(now - clip.since),
-            )
+            name, age = self._progress.names.get(job, job), format_duration(now - clip.since)
+            cells = [worker_label(clip.worker)] * is_named + [name, clip.stage, age]
             workers.add_row(*(Text(printable(cell)) for cell in cells))
         hidden = len(clips) - len(shown)
         return Group(workers, Text(f"and {hidden} more")) if hidden else workers

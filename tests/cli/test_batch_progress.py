@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import pytest
 from rich.console import Console
@@ -108,7 +109,7 @@ def drawn(monkeypatch):
         monkeypatch.setenv("LINES", str(height))
         table = BatchTable(lambda record: None)
         for record in records:
-            table._progress.update(record, 0.0)
+            table._progress.update(record, time.monotonic())
         console = Console(file=io.StringIO())
         console.print(table.render())
         return [line.rstrip() for line in console.file.getvalue().splitlines()]
@@ -125,6 +126,12 @@ def test_the_table_has_counts_a_bar_and_a_line_per_worker(drawn):
         ["worker", "10", "night.yaml:1"],
     ]
     assert "step 3/12" in workers[0] and "loading image model pocket" in workers[1]
+
+
+def test_one_worker_has_no_name(drawn):
+    records = [QueuedRecord(job="1", name="a fox", outputs={}), StartedRecord(job="1")]
+    *_, line = drawn([record.record() for record in records], width=70, height=24)
+    assert line.startswith("a fox  ") and line.endswith("starting  0 s")
 
 
 def test_the_table_fits_a_small_terminal(drawn):

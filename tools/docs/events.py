@@ -18,8 +18,8 @@ HEAD = """\
 <!-- Written from `core/event_records.py` by `python -m tools.docs`. Do not edit. -->
 
 With `--json`, `animdiff generate` and `animdiff batch` print an event stream on stdout: JSON Lines, one object per
-event. The last event of a clip is `done`, `failed`, `interrupted` or `skipped`. `done` has the paths of the files, the
-duration and the recipe.
+event. `animdiff serve` sends the same objects. The last event of a clip is `done`, `failed`, `interrupted` or
+`skipped`. `done` has the paths of the files, the duration and the recipe.
 
 ```console
 $ animdiff generate --model pocket --prompt "a red rocket" --seed 1 --json | jq -r 'select(.event=="done").outputs[]'
