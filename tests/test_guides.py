@@ -96,6 +96,29 @@ def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
     assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 5
 
 
+def test_the_commands_of_the_guide_to_pictures_and_videos_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "images-and-videos.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
+    for line in lines:
+        small = [
+            "--steps",
+            "2",
+            "-W",
+            "64",
+            "-H",
+            "64",
+            "--device",
+            "cpu",
+            *([] if "--video" in line else ["-L", "10"]),
+        ]
+        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small])
+        assert result.exit_code == 0, (line, result.output)
+        assert "note:" not in result.stderr, (line, result.stderr)
+    made = {shlex.split(line)[-1] for line in lines}
+    assert made == {path.name for path in Path().iterdir()}
+
+
 def test_every_scene_is_recorded_in_the_guide():
     recorded = {match["name"]: match["text"] for match in BLOCK.finditer(GUIDE.read_text())}
     assert list(recorded) == [name for name, _ in SCENES]

@@ -12,6 +12,7 @@ import typer
 from animdiff_cli.cli import control_options as ctl
 from animdiff_cli.cli import generate_options as opt
 from animdiff_cli.cli import length_options as long
+from animdiff_cli.cli import picture_options as pic
 from animdiff_cli.cli import prompt_options as text
 from animdiff_cli.cli.cost_output import print_windows, run_probe
 from animdiff_cli.cli.missing_weights import on_missing_weights
@@ -79,6 +80,12 @@ def generate(
     continue_from: long.ContinueFromOpt = None,
     continue_frames: long.ContinueFramesOpt = None,
     continue_new_only: long.ContinueNewOnlyOpt = None,
+    video: pic.VideoOpt = None,
+    video_range: pic.VideoRangeOpt = None,
+    video_fps: pic.VideoFpsOpt = None,
+    denoise: pic.DenoiseOpt = None,
+    invert: pic.InvertOpt = None,
+    audio: pic.AudioOpt = None,
     width: opt.WidthOpt = None,
     height: opt.HeightOpt = None,
     output: opt.OutputOpt = None,
@@ -119,6 +126,8 @@ def generate(
         given["motion_module"] = None
     if motion_module:
         given |= _motion_modules(motion_module)
+    parts = {"video.section": video_range, "video.fps": video_fps}
+    given |= {key: value for key, value in parts.items() if value is not None}
     jobs = {"prompts": prompts, "seeds": seed or [], "repeat": repeat, "options": options}
     if via is not None:
         from animdiff_cli.cli.via import refuse_local_flags, render_on_server

@@ -10,6 +10,7 @@ from animdiff_cli.cli import complete
 from animdiff_cli.core.threads import prepare_threads
 
 MODELS, CONTROL, PROMPT, SAMPLING, MOTION, LENGTH = "Models", "Control", "Prompt", "Sampling", "Motion", "Length"
+PICTURES = "Pictures and videos"
 OUTPUT, DEVICE, SOURCES, GENERAL = "Output", "Device", "Sources", "General"
 
 

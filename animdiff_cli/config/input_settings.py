@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from animdiff_cli.config.settings import TextRecord
+from animdiff_cli.config.settings import TextRecord, WithRecord, stored_form
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import AfterEnd, Fit, Preprocessor
 from animdiff_cli.core.curves import Curve
@@ -49,6 +49,7 @@ class InputEntry(TextRecord):
     """A picture, a video or a folder of frames, and how it becomes frames of the clip. As text the path alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    example: ClassVar[str] = "clip.mp4"
 
     source: str = Field(
         min_length=1, max_length=MAX_PATH, description="`source` is a picture, a video or a folder of frames."
@@ -120,6 +121,14 @@ class ControlEntry(InputEntry):
         return f"{self.ref}={self.source}{scale}"
 
 
+class VideoEntry(InputEntry):
+    """The video that a clip is rendered from: `{source: dance.mp4, section: 2s-6s, fps: 8}`, or its path as text."""
+
+    fps: float | None = Field(
+        None, gt=0, le=120, description="Frames to take per second of the video; null is the frame rate of the clip."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class InputSetting:
     """One setting that names inputs. `key` is the field of `GenerateConfig` and the part of a recipe's `inputs`."""
@@ -137,6 +146,7 @@ INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
         for setting in (
             InputSetting("continue_from", "--continue-from"),
             InputSetting("controls", "--control", is_list=True, record=ControlEntry),
+            InputSetting("video", "--video", record=VideoEntry),
         )
     }
 )
@@ -154,3 +164,7 @@ def with_sources(setting: InputSetting, value: object, change: Callable[[str], s
         entry.model_copy(update={"source": change(entry.source)}).stored() for entry in entries_of(setting, value)
     ]
     return changed if setting.is_list else next(iter(changed), None)
+
+
+#: text PATH, or a record of the fields of `VideoEntry`
+VideoSource = Annotated[str | dict[str, Any], stored_form(VideoEntry), WithRecord(VideoEntry)]

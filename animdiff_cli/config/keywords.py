@@ -166,6 +166,16 @@ class GenerateSettings(TypedDict, total=False):
     """Last frames of that clip to keep in the window; null is half a window."""
     continue_new_only: bool
     """Write the new frames without those of the continued clip."""
+    video: str | None
+    """Video to render anew: a video, a picture or a folder of frames, or a record of `source`, `section`, `fps`,
+    `fit` and `after_end`. It gives size, frame rate and number of frames.
+    """
+    denoise: Amount
+    """How much of `video` is rendered anew: 0 keeps its frames, 1 little more than their layout."""
+    invert: bool
+    """Begin from the noise that DDIM inversion finds for `video` instead of random noise."""
+    audio: bool
+    """Keep the audio of `video` in MP4 and WebM."""
     fps: float
     """Frames per second of the written clip."""
     width: int

@@ -20,6 +20,8 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "negative_prompt": "--negative",
         "num_frames": "--frames",
+        "video.section": "--video-range",
+        "video.fps": "--video-fps",
         **{key: setting.flag for key, setting in WEIGHT_SETTINGS.items()},
     }
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, entries_of
+from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, VideoSource, entries_of
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ControlRef, ScaledRef, WeightRef
@@ -27,6 +27,7 @@ from animdiff_cli.core.choices import (
     TimestepSpacing,
 )
 from animdiff_cli.core.curves import Curve, TextTrack, Track, largest
+from animdiff_cli.core.denoising import num_denoised
 from animdiff_cli.core.where import Timeline, frames_at
 from animdiff_cli.errors import UsageError
 
@@ -171,6 +172,18 @@ class GenerateConfig(BaseModel):
         description="Last frames of that clip to keep in the window; null is half a window.",
     )
     continue_new_only: bool = Field(False, description="Write the new frames without those of the continued clip.")
+    video: VideoSource | None = Field(
+        None,
+        description="Video to render anew: a video, a picture or a folder of frames, or a record of `source`,"
+        " `section`, `fps`, `fit` and `after_end`. It gives size, frame rate and number of frames.",
+    )
+    denoise: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=1)])] = Field(
+        0.8, description="How much of `video` is rendered anew: 0 keeps its frames, 1 little more than their layout."
+    )
+    invert: bool = Field(
+        False, description="Begin from the noise that DDIM inversion finds for `video` instead of random noise."
+    )
+    audio: bool = Field(True, description="Keep the audio of `video` in MP4 and WebM.")
     fps: float = Field(8.0, gt=0, le=120, description="Frames per second of the written clip.")
     width: Dimension = Field(512, description="Width in pixels, a multiple of 8.")
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
@@ -185,7 +198,12 @@ class GenerateConfig(BaseModel):
     @property
     def timeline(self) -> Timeline:
         """What positions of curves and tracks refer to."""
-        return Timeline(self.num_frames, self.fps, self.steps, self.loop)
+        return Timeline(self.num_frames, self.fps, self.steps_taken, self.loop)
+
+    @property
+    def steps_taken(self) -> int:
+        """How many of `steps` the sampler takes: the last ones, if the clip begins from a video."""
+        return max(1, num_denoised(self.steps, largest(self.denoise))) if self.video else self.steps
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
 from pydantic import BaseModel, BeforeValidator, TypeAdapter
@@ -33,6 +33,8 @@ _BOUNDS = ((Ge, "ge", "from"), (Gt, "gt", "above"), (Le, "le", "up to"), (Lt, "l
 
 class TextRecord(BaseModel):
     """A record that has a text form as well, such as `REF@SCALE`. Settings hold what `stored` returns."""
+
+    example: ClassVar[str] = "name@0.8"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -64,6 +66,13 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class WithRecord:
+    """Marks text that refers to no weights, and the record it may be written as instead."""
+
+    record: type[TextRecord]
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One setting: its dotted key and its type, taken apart."""
 
@@ -84,7 +93,7 @@ class Setting:
     @property
     def record(self) -> "type[TextRecord] | None":
         """The record that the value, or each entry of it, may be written as."""
-        return self.reference.record if self.reference else None
+        return next((mark.record for mark in self.metadata if isinstance(mark, (Reference, WithRecord))), None)
 
     @property
     def varying(self) -> Varying | None:
@@ -172,7 +181,7 @@ def _setting(key: str, field: FieldInfo) -> Setting:
         if isinstance(mark, Varying):
             value_type, _, bounds = _taken_apart(mark.value)
             metadata += bounds
-    if any(isinstance(mark, Reference) for mark in metadata):
+    if any(isinstance(mark, (Reference, WithRecord)) for mark in metadata):
         value_type = str
     choices = get_args(value_type) if get_origin(value_type) is Literal else ()
     annotated: Any = Annotated[field.annotation, field]

@@ -53,7 +53,8 @@ def from_text(model: type[BaseModel], key: str, text: str) -> object:
         return from_text(setting.record, part.rpartition(".")[2], text) if setting.record else text
     stripped = text.strip()
     is_null = stripped.lower() in _NULL
-    if setting.reference and f"{stripped[:1]}{stripped[-1:]}" in (("[]", "{}") if setting.record else ("[]",)):
+    brackets = ("[]", "{}") if setting.record else ("[]",) if setting.reference else ()
+    if f"{stripped[:1]}{stripped[-1:]}" in brackets:
         return parse_yaml(stripped, f"`{key}`")
     if setting.is_list:
         entries = split_refs(text) if setting.reference else [text]
@@ -85,7 +86,7 @@ def _with_field(setting: Setting, entry: object, field: str, value: object, sour
     if entry is None:
         raise UsageError(
             f"{source}: cannot set `{setting.key}.{field}` while `{setting.key}` is null",
-            hint=f"name the weights first, as in `{setting.key}=name@0.8`",
+            hint=f"set it first, as in `{setting.key}={setting.record.example}`",
         )
     return setting.record.read(entry).model_copy(update={field: value}).stored()
 

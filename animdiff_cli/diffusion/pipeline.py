@@ -128,7 +128,8 @@ def sample_latents(
     )
     latents, passes = noise, max(1, config.free_init)
     scheduler.set_timesteps(config.steps)
-    calls = len(scheduler.timesteps)
+    first = (config.steps - config.steps_taken) * scheduler.order
+    calls = len(scheduler.timesteps) - first
     new_frames = config.num_frames - num_known
     timeline = replace(config.timeline, num_frames=new_frames, num_known=num_known, calls=calls)
     text, others = text_conditions(pipe, config, timeline), other_conditions(pipe, config, timeline)
@@ -137,6 +138,7 @@ def sample_latents(
     clip = ClipContext(timeline, rows, noise, latents_device, text)
     with prepared([*text, *others], pipe.unet, clip) as ready:
         predict = unet_predictor(pipe.unet, ready, rows=rows, windows=inside, num_steps=calls)
+        without_guidance = guided(predict, series(1.0, timeline)) if config.has_guidance else predict
         if config.has_guidance:
             predict = guided(predict, series(config.guidance_scale, timeline))
         for number in range(passes):
@@ -148,11 +150,21 @@ def sample_latents(
             scheduler.set_timesteps(config.steps, device=latents_device)
             latents = begin.to(latents_device) * scheduler.init_noise_sigma
             on_step = partial(_on_step_of_pass, callbacks.on_step, number, passes)
-            denoiser = predict
+            denoiser, plain = predict, without_guidance
             if around:
                 on_window = partial(callbacks.on_window, number * calls, passes * calls)
                 denoiser = windowed(predict, around, calls, pipe.unet.device, on_window=on_window)
-            latents = denoise(denoiser, scheduler, latents, generator=generator, conditions=ready, on_step=on_step)
+                plain = windowed(without_guidance, around, calls, pipe.unet.device)
+            latents = denoise(
+                denoiser,
+                scheduler,
+                latents,
+                generator=generator,
+                conditions=ready,
+                on_step=on_step,
+                first=first,
+                without_guidance=plain,
+            )
         return latents
 
 

@@ -35,6 +35,7 @@ from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
+from animdiff_cli.jobs.source_video import audio_of, read_video
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, MotionSpec, load_motion_module, plug
 from animdiff_cli.motion.beside import BesideLora, read_for_motion, read_for_unet
@@ -125,8 +126,11 @@ class Animator:
                 frames = self._continue(pipeline, continued, config, callbacks, noise)
                 config = continued.recorded(config)
             else:
+                if source := read_video(config, self.components.vae):
+                    pipeline = replace(pipeline, conditions=(*pipeline.conditions, source))
                 frames = FrameSpool(render(pipeline, config, callbacks, noise=noise))
-        return Clip(frames, make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config)))
+        recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config))
+        return Clip(frames, recipe, audio_of(config))
 
     def _controlled(self, config: GenerateConfig, num_known: int, job: int) -> Pipeline:
         """Add the controls of one clip to the pipeline."""

@@ -16,6 +16,7 @@ from animdiff_cli.core.prompt_travel import describe_prompt
 from animdiff_cli.core.text import counted
 from animdiff_cli.jobs.recipe import Recipe
 from animdiff_cli.outputs import store_clip
+from animdiff_cli.outputs.audio import AudioTrack
 from animdiff_cli.outputs.spool import FrameSequence
 from animdiff_cli.storage.location import Location, location
 
@@ -31,6 +32,7 @@ class Clip:
 
     source: FrameSequence
     recipe: Recipe
+    audio: AudioTrack | None = None  # of a video that was rendered anew; MP4 and WebM have it
 
     @cached_property
     def frames(self) -> NDArray[np.uint8]:
@@ -44,7 +46,8 @@ class Clip:
         exists. Raises `UsageError` for an unknown suffix, `NetworkError` if the upload fails.
         """
         place, fps = location(path), self.recipe["config"]["fps"]
-        return store_clip(self.source, fps, place, format or format_of(place), self.recipe, overwrite=overwrite)
+        format = format or format_of(place)
+        return store_clip(self.source, fps, place, format, self.recipe, overwrite=overwrite, audio=self.audio)
 
     def __repr__(self) -> str:
         """Return one line: frames, size, rate, seed and prompt."""

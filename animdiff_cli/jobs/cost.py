@@ -112,7 +112,7 @@ def num_steps(config: GenerateConfig) -> int:
     """Return how often the sampler calls the predictor in one pass: Heun, for example, calls it twice in most steps."""
     scheduler = make_scheduler(config.scheduler, timestep_spacing=config.timestep_spacing)
     scheduler.set_timesteps(config.steps)
-    return len(scheduler.timesteps)
+    return len(scheduler.timesteps) - (config.steps - config.steps_taken) * int(scheduler.order)
 
 
 def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:

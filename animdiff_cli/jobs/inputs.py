@@ -11,7 +11,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.hashing import sha256_of
-from animdiff_cli.jobs.media import num_late, open_input, place_frames
+from animdiff_cli.jobs.media import num_late, open_input, place_frames, timeline_of
 from animdiff_cli.outputs.read import list_images
 from animdiff_cli.storage.inputs import local_input
 from animdiff_cli.storage.location import Location, location
@@ -33,8 +33,9 @@ def check_inputs(config: GenerateConfig) -> list[str]:
             opened = open_input(entry.source, setting.flag)
             if setting.key == "controls":  # `jobs.control` places its pictures, once the network is known
                 continue
-            place_frames(opened, entry, config.timeline)
-            if late := num_late(opened, entry, config.timeline):
+            timeline = timeline_of(entry, config.timeline)
+            place_frames(opened, entry, timeline)
+            if late := num_late(opened, entry, timeline):
                 notes.append(late_note(entry, late, config.num_frames))
     return notes
 

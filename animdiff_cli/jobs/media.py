@@ -2,13 +2,13 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from animdiff_cli.config.input_settings import InputEntry
+from animdiff_cli.config.input_settings import InputEntry, VideoEntry
 from animdiff_cli.core.choices import Fit
 from animdiff_cli.core.text import counted
 from animdiff_cli.core.where import Timeline as ClipTimeline
@@ -89,13 +89,19 @@ def read_for_clip(
     return ClipPictures(spool, tuple(None if number is None else order[number] for number in numbers))
 
 
+def timeline_of(entry: InputEntry, timeline: ClipTimeline) -> ClipTimeline:
+    """Return the timeline at which an input is read: a video may be read at another rate than the clip plays."""
+    fps = entry.fps if isinstance(entry, VideoEntry) else None
+    return replace(timeline, fps=fps) if fps else timeline
+
+
 def place_frames(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -> tuple[int | None, ...]:
     """Return the frame of the source for each new frame of the clip; None where `entry.frames` leaves it out.
 
     A video plays at its own speed. Frame n of a folder is frame n of the clip, or is for the nth of `entry.frames`.
     Raises `UsageError` for positions outside of the clip or the source, or if the source ends before the clip.
     """
-    section = _section(opened, entry)
+    section = section_of(opened, entry)
     wanted = _wanted(entry, timeline)
     if entry.frames and not opened.has_rate and len(section) not in (1, len(wanted)):
         raise UsageError(
@@ -123,7 +129,7 @@ def place_frames(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -
 
 def num_late(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -> int:
     """Return how many frames of the clip come after the end of the source."""
-    section, wanted = _section(opened, entry), _wanted(entry, timeline)
+    section, wanted = section_of(opened, entry), _wanted(entry, timeline)
     length = _length(opened, section)
     return sum(place >= length - _SAME_TIME for place in _places(opened, section, wanted, timeline.fps))
 
@@ -132,7 +138,7 @@ def num_late(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -> in
 _SAME_TIME = 2e-3
 
 
-def _section(opened: OpenInput, entry: InputEntry) -> range:
+def section_of(opened: OpenInput, entry: InputEntry) -> range:
     """Return the frames of the source that `entry.section` names. Raises `UsageError`."""
     count = len(opened.timeline.times)
     if entry.section is None:
@@ -158,6 +164,12 @@ def _frame_of(opened: OpenInput, where: Where) -> int:
             f"`{where}` is after its end at {times[-1] - times[0]:.3g} seconds", hint="use `100%` for the last frame"
         )
     return _nearest(times, range(len(times)), times[0] + where.number)
+
+
+def seconds_of(opened: OpenInput, entry: InputEntry) -> float:
+    """Return how long the used part of a video plays; 0 without a rate."""
+    section = section_of(opened, entry)
+    return _length(opened, section) if opened.has_rate and len(section) > 1 else 0.0
 
 
 def _wanted(entry: InputEntry, timeline: ClipTimeline) -> list[int]:

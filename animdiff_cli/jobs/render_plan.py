@@ -37,6 +37,7 @@ from animdiff_cli.jobs.prompts import (
     with_negative_travel,
 )
 from animdiff_cli.jobs.recipe import check_recipe
+from animdiff_cli.jobs.source_video import check_video, check_video_flags, with_shape_of_video
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.spool import check_spool
@@ -88,7 +89,7 @@ def plan_renders(
 
 def resolve_render(layers: Sequence[Layer], options: PromptOptions = NO_OPTIONS) -> Resolved[GenerateConfig]:
     """Resolve the settings of a render, with what the chosen weights recommend. Raises `AnimdiffError`."""
-    layers = with_recommended(with_size_of_clip(with_first_module(layers)))
+    layers = with_recommended(with_shape_of_video(with_size_of_clip(with_first_module(layers))))
     resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
     require_model(_text(resolved, "model"))
     return resolved
@@ -149,7 +150,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     """
     assert plan.weights is not None
     loaded = plan.resolved.values
-    resolved = resolve(GenerateConfig, [Layer("load", loaded), *with_size_of_clip([changes])])
+    resolved = resolve(GenerateConfig, [Layer("load", loaded), *with_shape_of_video(with_size_of_clip([changes]))])
     (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
     resolved = with_named_embeddings(resolved, [job])
     for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):
@@ -161,6 +162,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     config = _config(resolved, job)
     _check_prediction(config, plan.weights.files.model)
     check_prompts([config])
+    check_video(config)
     check_inputs(config)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
@@ -182,9 +184,11 @@ def _plan(
 ) -> RenderPlan:
     _reject_unused_negative(resolved)
     check_noise_flags(resolved)
+    check_video_flags(resolved)
     reject_unused_windows(resolved)
     configs = tuple(_config(resolved, job) for job in jobs)
     _check_windows(configs[0])
+    check_video(configs[0])
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)

@@ -7,6 +7,7 @@ from typing import Any
 from animdiff_cli.core.formats import Format
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.files.os_errors import temporary_failures, temporary_folder
+from animdiff_cli.outputs.audio import AudioTrack
 from animdiff_cli.outputs.provenance import RECIPE_FILE
 from animdiff_cli.outputs.spool import FrameSequence
 from animdiff_cli.outputs.write import free_path, require_replaceable, write_clip, write_output
@@ -22,15 +23,18 @@ def store_clip(
     recipe: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    audio: AudioTrack | None = None,
 ) -> Location:
     """Write a clip like `write_clip`; for a storage system, write it to a temporary file and upload that.
 
     Raises as `write_clip`, and `NotFound` or `NetworkError` if the upload fails: then the clip is kept on this machine.
     """
     if not isinstance(place, RemotePath):
-        return write_clip(frames, fps, place, format, recipe, overwrite=overwrite)
+        return write_clip(frames, fps, place, format, recipe, overwrite=overwrite, audio=audio)
     check_fps(fps, format)
-    return _store_remote(place, format, lambda path: write_clip(frames, fps, path, format, recipe), overwrite)
+    return _store_remote(
+        place, format, lambda path: write_clip(frames, fps, path, format, recipe, audio=audio), overwrite
+    )
 
 
 def store_output(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,6 +14,7 @@ from animdiff_cli.core.timing import check_fps
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import claim, hidden_sibling, replace
 from animdiff_cli.files.os_errors import check_output_path, readable_output_failures
+from animdiff_cli.outputs.audio import AudioTrack
 from animdiff_cli.outputs.frames import require_only_frames, write_frames
 from animdiff_cli.outputs.gif import write_gif
 from animdiff_cli.outputs.image import write_apng, write_webp
@@ -37,19 +39,33 @@ WRITERS: Mapping[Format, Writer] = {
 }
 
 
+#: writers that take audio as well
+WITH_AUDIO: Mapping[Format, Callable[..., None]] = {"mp4": write_mp4, "webm": write_webm}
+
+
 def write_clip(
-    frames: FrameSequence, fps: float, path: Path, format: Format, recipe: Mapping[str, Any], *, overwrite: bool = False
+    frames: FrameSequence,
+    fps: float,
+    path: Path,
+    format: Format,
+    recipe: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    audio: AudioTrack | None = None,
 ) -> Path:
     """Write `frames`, uint8 `[F, H, W, 3]` or a spool of them, and return the path written. Creates missing folders.
 
-    Writes are atomic. Without `overwrite`, a suffix `-2`, `-3` … is added if the name is taken, also if another program
-    takes it during encoding. Raises `UsageError` if the format does not support `fps` or the path is not writable,
-    `EncodeError` if ffmpeg fails, `ValueError` if the array is not a clip.
+    `audio` is for MP4 and WebM; other formats have none. Writes are atomic. Without `overwrite`, a suffix `-2`, `-3` …
+    is added if the name is taken, also if another program takes it during encoding. Raises `UsageError` if the format
+    does not support `fps` or the path is not writable, `EncodeError` if ffmpeg fails, `ValueError` if the array is not
+    a clip.
     """
     _require_clip(frames)
     check_fps(fps, format)
+    has_audio = audio and format in WITH_AUDIO
+    writer = partial(WITH_AUDIO[format], audio=audio) if has_audio else WRITERS[format]
     return write_output(
-        path, format, lambda hidden: WRITERS[format](frames, fps, hidden, recipe_text(recipe)), overwrite=overwrite
+        path, format, lambda hidden: writer(frames, fps, hidden, recipe_text(recipe)), overwrite=overwrite
     )
 
 

@@ -12,7 +12,19 @@ CONTRACT = """
 --frames -L --fps --width -W --height -H --output -o --format -f --overwrite --device --dtype --preset --config --set
 --from --no-motion --dry-run --json --quiet -q --help -h
 """
-PANELS = ["Models", "Control", "Prompt", "Sampling", "Motion", "Length", "Output", "Device", "Sources", "General"]
+PANELS = [
+    "Models",
+    "Control",
+    "Prompt",
+    "Sampling",
+    "Motion",
+    "Length",
+    "Pictures",
+    "Output",
+    "Device",
+    "Sources",
+    "General",
+]
 
 
 def every_command(command=None, words=()):

@@ -2,6 +2,7 @@
 
 from animdiff_cli.diffusion.conditions.condition import (
     ClipContext,
+    ClipStart,
     Condition,
     StepEnd,
     UNetCall,
@@ -16,10 +17,12 @@ from animdiff_cli.diffusion.conditions.motion_weights import MotionWeightsCondit
 from animdiff_cli.diffusion.conditions.prompt import PromptCondition
 from animdiff_cli.diffusion.conditions.prompt_travel import PromptTravelCondition
 from animdiff_cli.diffusion.conditions.sdxl import SdxlCondition, size_ids
+from animdiff_cli.diffusion.conditions.source_frames import SourceFrames
 from animdiff_cli.diffusion.conditions.sparse_control import SparseControlCondition
 
 __all__ = [
     "ClipContext",
+    "ClipStart",
     "Condition",
     "ControlCondition",
     "KnownFrames",
@@ -29,6 +32,7 @@ __all__ = [
     "PromptCondition",
     "PromptTravelCondition",
     "SdxlCondition",
+    "SourceFrames",
     "SparseControlCondition",
     "StepEnd",
     "Strength",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -52,6 +52,21 @@ class UNetCall:
         return images if self.rows == 1 else torch.cat([images] * self.rows)
 
 
+class Predict(Protocol):
+    """Predict what the UNet was trained to, for latents [1, 4, F, h, w] that are scaled as its input."""
+
+    def __call__(self, latents: Tensor, timestep: Tensor, step: int, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClipStart:
+    """What the sampler is about to run: for `Condition.begin`, which may begin elsewhere than in noise."""
+
+    timesteps: Tensor  # of the calls that come
+    scheduler: Any
+    predict: Predict  # without guidance
+
+
 @dataclass(frozen=True, slots=True)
 class StepEnd:
     """A step of the sampler that is done: what `Condition.amend` may need, such as `scheduler.add_noise`."""
@@ -75,7 +90,7 @@ class Condition:
         """
         return nullcontext(self)
 
-    def begin(self, latents: Tensor, scheduler: Any) -> Tensor:
+    def begin(self, latents: Tensor, start: ClipStart) -> Tensor:
         """Return the clip's latents [1, 4, F, h, w] before the first step, changed or not."""
         return latents
 

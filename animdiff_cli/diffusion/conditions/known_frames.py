@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from animdiff_cli.diffusion.conditions.condition import Condition, StepEnd
+from animdiff_cli.diffusion.conditions.condition import ClipStart, Condition, StepEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class KnownFrames(Condition):
     latents: Tensor
     noise: Tensor
 
-    def begin(self, latents: Tensor, scheduler: Any) -> Tensor:
+    def begin(self, latents: Tensor, start: ClipStart) -> Tensor:
         """Put the known frames in, as noisy as the first step expects."""
-        return self._with_known(latents, scheduler, scheduler.timesteps[0])
+        return self._with_known(latents, start.scheduler, start.timesteps[0])
 
     def amend(self, latents: Tensor, end: StepEnd) -> Tensor:
         """Put the known frames in, as noisy as the next step expects."""
