@@ -1,0 +1,142 @@
+"""`python -m tools.pocket control`: train a ControlNet on outlines for the pocket model. The same command resumes."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from animdiff_cli.diffusion.device import probe_machine
+from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.files.atomic import atomic_write
+from animdiff_cli.jobs.preprocess import preprocessor
+from animdiff_cli.paths import pocket_dir
+from tools.pocket.captions import caption
+from tools.pocket.latents import to_pixels, tokenize
+from tools.pocket.loop import Budget, Trained, train
+from tools.pocket.optimiser import load_weights
+from tools.pocket.stages.control import ControlStage, Outlined
+from tools.pocket.tokenizer import load_tokenizer
+from tools.pocket.world import random_scene, render
+
+SEED = 50
+BATCH, PEAK_LR = 32, 1e-3
+CLIPS, FRAMES_PER_CLIP = 800, 4
+ENCODE_BATCH = 64
+#: channels of the network that reads the outlines; that of SD1.5 has 16, 32, 96 and 256
+HINT_CHANNELS = (16, 32, 48, 64)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train for the given minutes, write the folder, and print it; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        trained = run(arguments)
+    except AnimdiffError as error:
+        _tell(f"error: {error}")
+        return error.exit_code
+    state = "complete" if trained.complete else "stopped in time; the same command goes on from here"
+    _tell(f"{trained.step} steps in {trained.elapsed_s / 60:.1f} min, loss {trained.loss:.4f}: {state}")
+    print(arguments.out)
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> Trained:
+    """Draw the data if there is none, train, and write the averaged weights."""
+    device = torch.device(arguments.device)
+    # diffusers warns at every cast of a module, with an empty list of affected modules
+    logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    data = _data(arguments.work / "outlined.pt", arguments.clips)
+    stage = make_stage(data, device, arguments.batch)
+    stop_at = time.monotonic() + arguments.stop_after * 60
+    budget = Budget(arguments.minutes * 60, stop_at)
+    trained = train(stage, budget, arguments.work / "control.pt", _report)
+    load_weights(stage.control, "control", trained.weights)
+    with atomic_write(arguments.out) as unfinished:
+        stage.control.to("cpu", torch.float16).save_pretrained(unfinished)
+    return trained
+
+
+def make_stage(data: Outlined, device: torch.device, batch: int = BATCH) -> ControlStage:
+    """Build the networks: a ControlNet that starts as a copy of the UNet's encoder, and the frozen pocket model."""
+    pocket = pocket_dir()
+    dtype = torch.bfloat16 if device.type == "cuda" or probe_machine().cpu_bf16 else torch.float32
+    unet = UNet2DConditionModel.from_pretrained(pocket / "unet").requires_grad_(False)
+    torch.manual_seed(SEED)
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
+    text_encoder = CLIPTextModel.from_pretrained(pocket / "text_encoder").requires_grad_(False)
+    for network in (unet, control, text_encoder):
+        network.to(device, dtype)
+    schedule = DDIMScheduler.from_pretrained(pocket / "scheduler")
+    parts = (part.to(device) for part in (data.latents, data.outlines, data.tokens, data.no_words))
+    generator = torch.Generator(device).manual_seed(SEED)
+    alphas = schedule.alphas_cumprod.to(device)
+    return ControlStage(control, unet, text_encoder, Outlined(*parts), alphas, generator, batch, PEAK_LR)
+
+
+@torch.no_grad()
+def draw_outlined(clips: int, rng: np.random.Generator) -> Outlined:
+    """Draw frames of random clips of the world with their outlines and captions."""
+    vae = AutoencoderKL.from_pretrained(pocket_dir() / "vae").float()
+    tokenizer = load_tokenizer(pocket_dir() / "tokenizer")
+    outline = preprocessor("canny")
+    latents, outlines, captions = [], [], []
+    pending: list[np.ndarray] = []
+
+    def encode() -> None:
+        pixels = to_pixels(torch.from_numpy(np.concatenate(pending)), torch.float32)
+        latents.append(vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor)
+        pending.clear()
+
+    for _ in range(clips):
+        scene = random_scene(rng)
+        frames = np.concatenate(
+            [render(scene, num_frames=1, first_frame=int(first)) for first in rng.choice(16, FRAMES_PER_CLIP, False)]
+        )
+        pending.append(frames)
+        outlines.append(outline(frames)[..., 0])
+        captions += [caption(scene, rng) for _ in frames]
+        if len(pending) * FRAMES_PER_CLIP >= ENCODE_BATCH:
+            encode()
+    if pending:
+        encode()
+    edges = torch.from_numpy(np.concatenate(outlines))
+    return Outlined(torch.cat(latents), edges, tokenize(tokenizer, captions), tokenize(tokenizer, [""])[0])
+
+
+def _data(file: Path, clips: int) -> Outlined:
+    if file.exists():
+        return Outlined(**torch.load(file, weights_only=True))
+    _tell(f"drawing {clips} clips")
+    data = draw_outlined(clips, np.random.default_rng(SEED))
+    part = file.with_suffix(".part")
+    torch.save({name: getattr(data, name) for name in Outlined.__slots__}, part)
+    part.replace(file)
+    return data
+
+
+def _report(stage: str, step: int, elapsed_s: float, lr: float, loss: float) -> None:
+    _tell(f"{stage}: step {step}, {elapsed_s / 60:.1f} min, learning rate {lr:.1e}, loss {loss:.4f}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.pocket control", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--work", type=Path, default=Path(".pocket-control"), help="training state and drawn frames")
+    parser.add_argument("--minutes", type=float, default=60.0, help="training time, all runs together")
+    parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="MIN", help="end this run by then")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="clips to draw frames from (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, help="frames per step (default: %(default)s)")
+    return parser
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
