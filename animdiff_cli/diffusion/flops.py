@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from animdiff_cli.diffusion.unet_layers import Layer, unet_layers
+from animdiff_cli.diffusion.unet_layers import Layer, is_encoder, unet_layers
 from animdiff_cli.motion import MotionSpec
 
 TEXT_TOKENS = 77
@@ -94,8 +94,16 @@ class UNetCost:
         return _linear(first, hidden) + _linear(hidden, hidden) + pooled
 
     def _ends(self) -> int:
-        """Count the first convolution and the last."""
+        """Count the first convolution and the last; of a ControlNet the 1x1 convolutions of its outputs."""
         channels = int(self.config["block_out_channels"][0])
+        if is_encoder(self.config):
+            outputs = [layer for layer in self._layers() if layer.kind in ("resnet", "downsampler")]
+            zero_convs = sum(
+                _linear(one.out_channels, one.out_channels) * self._pixels(one.level + (one.kind == "downsampler"))
+                for one in outputs[:-1]  # the middle block has two ResNets and one output
+            )
+            first = _conv3(self.config["in_channels"], channels) + _linear(channels, channels)
+            return first * self._pixels(0) + zero_convs
         return (_conv3(self.config["in_channels"], channels) + _conv3(channels, self.config["out_channels"])) * (
             self._pixels(0)
         )

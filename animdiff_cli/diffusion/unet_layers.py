@@ -23,6 +23,7 @@ class Layer:
 def unet_layers(config: Mapping[str, Any], *, temporal_in_mid: bool = False) -> Iterator[Layer]:
     """Yield a UNet's layers in the order they run, with temporal transformers at every level.
 
+    Of a ControlNet, which is an encoder, the config has no up blocks, and the layers end with the middle block.
     `temporal_in_mid`: with one in the mid block too, as v2 motion modules have.
     """
     widths = list(config["block_out_channels"])
@@ -46,6 +47,8 @@ def unet_layers(config: Mapping[str, Any], *, temporal_in_mid: bool = False) -> 
     if temporal_in_mid:
         yield Layer("temporal", middle, width, width)
     yield Layer("resnet", middle, width, width)
+    if is_encoder(config):
+        return
     for level in reversed(range(len(widths))):
         for place in range(layers[level] + 1):
             name, depth = config["up_block_types"][middle - level], _depth(on_the_way_up[middle - level], place)
@@ -53,6 +56,11 @@ def unet_layers(config: Mapping[str, Any], *, temporal_in_mid: bool = False) -> 
             width = widths[level]
         if level:
             yield Layer("upsampler", level - 1, width, width)
+
+
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether this is the config of a ControlNet or SparseCtrl."""
+    return "conditioning_channels" in config
 
 
 def _block_layers(block_type: str, level: int, in_channels: int, out_channels: int, depth: int) -> Iterator[Layer]:

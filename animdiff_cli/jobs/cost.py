@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
+from animdiff_cli.config.input_settings import ControlEntry
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.where import frames_at
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.diffusion.decode import CHUNK_SIZE
@@ -70,10 +72,12 @@ def count_cost(config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan
     unet, vae = networks(config, weights)
     if around:
         calls, flops = sum(map(len, lengths)), sum(unet.call(length) for of_step in lengths for length in of_step)
+        flops += sum(control_flops(config, weights, length) for of_step in lengths for length in of_step)
     elif windows:
         calls, flops = steps, sum(unet.call_in_windows(frames, of_step) for of_step in lengths)
+        flops += steps * control_flops(config, weights, frames)
     else:
-        calls, flops = steps, steps * unet.call(frames)
+        calls, flops = steps, steps * (unet.call(frames) + control_flops(config, weights, frames))
     call_frames = around.length if around else frames
     window = windows.length if windows else frames
     return ClipCost(
@@ -97,6 +101,19 @@ def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost,
     size = config.height // 8, config.width // 8
     cost = UNetCost(unet, weights.motion_spec, *size, rows, motion_modules=modules)
     return cost, with_defaults(AutoencoderKL, vae)
+
+
+def control_flops(config: GenerateConfig, weights: CheckedWeights, num_frames: int) -> int:
+    """Count what controls add to a UNet call, on average over the steps and frames that they act in."""
+    total, size, rows = 0.0, (config.height // 8, config.width // 8), 2 if config.has_guidance else 1
+    for value, file in zip(config.controls, weights.controls, strict=True):
+        entry = ControlEntry.read(value)
+        share = entry.end - entry.start
+        if entry.frames and not file.spec:
+            share *= len(frames_at(entry.frames, config.num_frames, config.fps)) / config.num_frames
+        encoder = with_defaults(ControlNetModel, file.config)
+        total += share * UNetCost(encoder, file.spec, *size, rows).call(num_frames)
+    return round(total)
 
 
 def peak_activations(unet: UNetCost, vae: Mapping[str, Any], plan: DevicePlan, frames: int, window: int) -> int:

@@ -90,10 +90,10 @@ def _lineart(cv2: Any, frame: Frames) -> Frames:
 
 
 def _scribble(cv2: Any, frame: Frames) -> Frames:
-    """Draw dark lines in white, thick and without shades (XDoG)."""
+    """Draw edges of either sign in white, thick and without shades."""
     pixels = frame.astype(np.float32)
     fine, coarse = (cv2.GaussianBlur(pixels, (0, 0), width) for width in SCRIBBLE_BLUR)
-    return _in_rgb(np.where(np.min(coarse - fine, axis=2) > SCRIBBLE_LEVEL, 255, 0).astype(np.uint8))
+    return _in_rgb(np.where(np.abs(coarse - fine).max(axis=2) > SCRIBBLE_LEVEL, 255, 0).astype(np.uint8))
 
 
 def _blur(cv2: Any, frame: Frames) -> Frames:

@@ -2,17 +2,19 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from animdiff_cli.core.windows import Windows
+from animdiff_cli.diffusion.conditions.control import features_as_pictures
 from animdiff_cli.diffusion.cross_attention import cached_text
 from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
 from animdiff_cli.diffusion.shared_cfg import shared_cfg
-from animdiff_cli.motion import MotionModule, plug
+from animdiff_cli.motion import MotionModule, MotionSpec, plug
 from animdiff_cli.paths import pocket_dir
 from animdiff_cli.weights.model_configs import shipped_config
 
@@ -89,3 +91,32 @@ def test_windows_inside_the_unet_count_what_torch_counts():
                 unet(latents, torch.zeros(()), text)
     cost = UNetCost(config, motion.spec, 16, 16)
     assert cost.call_in_windows(20, [8, 8, 8]) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("base", "sparse"), [("sd15", False), ("sd15", True), ("sdxl", False), ("pocket", True)])
+@torch.no_grad()
+def test_controls_are_counted_as_torch_counts_them(base, sparse):
+    frames, height, width, rows = 4, 16, 24, 2
+    with torch.device("meta"):
+        network = ControlNetModel.from_unet(
+            UNet2DConditionModel.from_config(config_of(base, "unet")), load_weights_from_unet=False
+        )
+        spec = replace(MotionSpec.for_unet(network.config), num_attentions=1) if sparse else None
+        motion = plug(network, MotionModule(spec)) if spec else None
+        text = torch.randn(rows, 77, network.config.cross_attention_dim)
+        latents = torch.randn(rows * frames, 4, height, width)
+        features = torch.randn(rows * frames, network.config.block_out_channels[0], height, width)
+        added = {"text_embeds": torch.randn(rows * frames, 1280), "time_ids": torch.randn(rows * frames, 6)}
+        halves = shared_cfg(network)
+        with (
+            motion.frames(frames) if motion else nullcontext(),
+            cached_text(network),
+            halves,
+            features_as_pictures(network),
+        ):
+            for counter in (nullcontext(), FlopCounterMode(display=False)):
+                with counter:
+                    network(
+                        latents, torch.zeros(()), text, features, added_cond_kwargs=added if base == "sdxl" else None
+                    )
+    assert UNetCost(network.config, spec, height, width, rows).call(frames) == counter.get_total_flops()
