@@ -103,6 +103,7 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("rm", "remove", "delete"), "animdiff models rm"),
     **dict.fromkeys(("info", "identify"), "animdiff inspect"),
     **dict.fromkeys(("eval", "metrics"), "animdiff evaluate"),
+    **dict.fromkeys(("browse", "grid", "html", "xy", "xyz"), "animdiff gallery"),
     **dict.fromkeys(("check", "env"), "animdiff doctor"),
     "version": "animdiff --version",
     "help": "animdiff --help",

@@ -4,10 +4,13 @@ import json
 import shlex
 import shutil
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from animdiff_cli.jobs.gallery import make_gallery, plan_gallery
+from animdiff_cli.outputs import write_clip
 from tests.gallery.conftest import config, grey_clip, level
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -65,15 +68,14 @@ def opened(chromium, errors):
         context.close()
 
 
-@pytest.fixture
-def matrix(clip, gallery):
-    """Write a gallery of two prompts, two seeds and two scales, with names `PROMPT_SEED_SCALE`."""
-    for prompt in ("a fox", "a hen"):
-        for seed in (1, 2):
-            for scale in (0.5, 1.0):
-                name = f"{prompt[2:]}_{seed}_{scale}.gif"
-                clip(name, prompt=prompt, seed=seed, motion_scale=scale)
-    return gallery()[0].page
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    """A gallery of two prompts, two seeds and two scales, with names `PROMPT_SEED_SCALE`."""
+    folder = tmp_path_factory.mktemp("matrix")
+    for prompt, seed, scale in product(("a fox", "a hen"), (1, 2), (0.5, 1.0)):
+        path = folder / "clips" / f"{prompt[2:]}_{seed}_{scale}.webp"
+        write_clip(grey_clip(), 8, path, "webp", config(prompt=prompt, seed=seed, motion_scale=scale))
+    return make_gallery(plan_gallery([folder / "clips"], folder / "page.html")).page
 
 
 def until(page, expression, seconds=10):
@@ -107,6 +109,7 @@ def test_a_clip_is_a_still_until_the_pointer_or_the_keyboard_is_on_it(matrix, op
     page.keyboard.press("ArrowRight")
     page.locator(".card").nth(1).locator("canvas.ready").wait_for()
     assert page.locator("canvas").count() == 1
+    assert page.evaluate("spareCanvases.length + playing.size") <= 2, "canvases are used again"
 
 
 def test_arrow_keys_move_between_the_clips(matrix, opened):
@@ -129,17 +132,17 @@ def test_filters_search_sort_and_groups(matrix, opened):
     assert page.locator(".filter[data-key=prompt] label small").all_inner_texts() == ["2", "2"]
     assert page.locator(".filter[data-key=seed] label small").all_inner_texts() == ["4", "4"]
     page.locator(".filter[data-key=motion_scale] label", has_text="0.5").click()
-    assert names(page) == ["fox_2_0.5.gif", "hen_2_0.5.gif"]
+    assert names(page) == ["fox_2_0.5.webp", "hen_2_0.5.webp"]
     page.fill("#query", "HEN a")
-    assert names(page) == ["hen_2_0.5.gif"]
+    assert names(page) == ["hen_2_0.5.webp"]
     page.fill("#query", "wolf")
     assert page.locator("#clips-view").inner_text() == "No clip matches."
     page.fill("#query", "")
     page.get_by_text("Clear all").click()
     page.select_option("#sort", "motion_scale")
-    assert names(page)[0] == "fox_1_0.5.gif" and names(page)[-1] == "hen_2_1.0.gif"
+    assert names(page)[0] == "fox_1_0.5.webp" and names(page)[-1] == "hen_2_1.0.webp"
     page.click("#descending")
-    assert names(page)[0] == "hen_2_1.0.gif"
+    assert names(page)[0] == "hen_2_1.0.webp"
     page.select_option("#group", "prompt")
     assert page.locator("h2.group").all_inner_texts() == ["prompt a fox 4", "prompt a hen 4"]
 
@@ -154,7 +157,7 @@ def test_the_plot_puts_every_clip_into_its_cell(matrix, opened):
     for row, scale in enumerate(("0.5", "1.0"), start=1):
         for column, seed in enumerate((1, 2), start=1):
             cell = f".plot tbody tr:nth-child({row}) td:nth-of-type({column})"
-            assert names(page, cell) == [f"fox_{seed}_{scale}.gif", f"hen_{seed}_{scale}.gif"]
+            assert names(page, cell) == [f"fox_{seed}_{scale}.webp", f"hen_{seed}_{scale}.webp"]
     page.select_option("#y", "seed")
     assert "two different settings" in page.locator("#clips-view").inner_text()
 

@@ -37,14 +37,27 @@ async function embedded(clip) {
   }
 }
 
+/** Canvases to use again: browsers take long to give back the memory of hundreds. */
+const spareCanvases = [];
+
 /** A canvas that shows one frame of a clip. Hidden until its first frame is there. */
 class Screen {
   constructor(clip) {
     this.clip = clip;
     this.shown = -1;
     this.image = null;
-    this.canvas = element("canvas", { width: clip.sheet.width, height: clip.sheet.height, className: "screen" });
+    this.canvas = spareCanvases.pop() ?? element("canvas");
+    this.canvas.classList.remove("ready");
+    for (const side of ["width", "height"]) {
+      if (this.canvas[side] !== clip.sheet[side]) this.canvas[side] = clip.sheet[side];
+    }
     this.context = this.canvas.getContext("2d", { willReadFrequently: true }); // small pictures need no GPU
+  }
+
+  /** Take the canvas off the page. The screen is not used afterwards. */
+  release() {
+    this.canvas.remove();
+    spareCanvases.push(this.canvas);
   }
 
   /** Show a frame of the clip. After the last frame, the last one stays. */
@@ -86,16 +99,20 @@ function play(picture, clip, wait, start) {
 }
 
 async function show(picture, entry) {
-  entry.screen = new Screen(entry.clip);
-  await load(picture, entry.screen);
-  if (playing.get(picture) !== entry) return;
-  picture.append(entry.screen.canvas);
+  const screen = new Screen(entry.clip);
+  await load(picture, screen);
+  if (playing.get(picture) !== entry) {
+    screen.release();
+    return;
+  }
+  entry.screen = screen;
+  picture.append(screen.canvas);
   if (!ticking) requestAnimationFrame(tick);
   ticking = true;
 }
 
 function stop(picture) {
-  playing.get(picture)?.screen?.canvas.remove();
+  playing.get(picture)?.screen?.release();
   playing.delete(picture);
 }
 

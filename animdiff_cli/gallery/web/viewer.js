@@ -8,6 +8,7 @@ let viewed = null;
 
 /** Open clips in the viewer. One clip can be exchanged for the next with `[` and `]`. */
 function openViewer(chosen) {
+  viewed?.screens.forEach((screen) => screen.release());
   const length = Math.max(...chosen.map((clip) => clip.frames));
   const screens = chosen.map((clip) => new Screen(clip));
   viewed = { clips: chosen, screens, length, position: 0, isPlaying: length > 1 && !REDUCED_MOTION.matches, speed: 1, last: null };
@@ -19,7 +20,7 @@ function openViewer(chosen) {
   const mine = viewed;
   for (const screen of screens) load(screen.canvas.parentElement, screen).then(() => viewed === mine && showFrame());
   showFrame();
-  requestAnimationFrame(advance);
+  requestAnimationFrame((now) => advance(mine, now));
 }
 
 function viewerBar(chosen) {
@@ -105,15 +106,15 @@ function seek(frame) {
   showFrame();
 }
 
-function advance(now) {
-  if (!viewed) return;
+function advance(mine, now) {
+  if (viewed !== mine) return;
   if (viewed.isPlaying) {
     const seconds = viewed.last === null ? 0 : Math.min(0.25, (now - viewed.last) / 1000);
     viewed.position = (viewed.position + seconds * viewed.clips[0].fps * viewed.speed) % viewed.length;
     viewed.last = now;
     showFrame();
   }
-  requestAnimationFrame(advance);
+  requestAnimationFrame((next) => advance(mine, next));
 }
 
 /** Draw the current frame of every clip, and show its number. */
@@ -180,6 +181,7 @@ async function copyText(text) {
 
 viewer.addEventListener("close", () => {
   const [first] = viewed?.clips ?? [];
+  viewed?.screens.forEach((screen) => screen.release());
   viewed = null;
   viewer.replaceChildren();
   const card = first && cards.get(first.id);
