@@ -13,6 +13,7 @@ from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from animdiff_cli.config.layers import Layer
+    from animdiff_cli.jobs.output_paths import OutputPaths
 
 #: parameters of `generate` that decide how this machine renders, and their flags
 LOCAL = {
@@ -49,13 +50,19 @@ def render_on_server(
 ) -> None:
     """Render the clips of `layers` with a server, and print them as a render on this machine does."""
     from animdiff_cli.fetch.network import allows_http
-    from animdiff_cli.jobs.output_paths import choose_output_paths
+    from animdiff_cli.jobs.output_place import parse_output
     from animdiff_cli.jobs.serve.client import ServerClient, address_of
     from animdiff_cli.jobs.serve.via import plan_via, render_via
 
+    def choose_outputs() -> "OutputPaths":
+        from animdiff_cli.jobs.output_paths import choose_output_paths  # numpy loads here, while the server renders
+
+        return choose_output_paths(plan.configs, output, formats, overwrite=overwrite)
+
     plan = plan_via(layers, **jobs)
+    _, wanted = parse_output(output, formats)
     client = ServerClient(address_of(server, token=os.environ.get("ANIMDIFF_TOKEN"), allow_http=allows_http()))
-    outputs = choose_output_paths(plan.configs, output, formats, overwrite=overwrite)
+    write = print_record(quiet=quiet) if as_json else None
     with show_progress(quiet=quiet) as emit:
-        clips = render_via(client, plan, outputs, emit, print_record(quiet=quiet) if as_json else None)
+        clips = render_via(client, plan, wanted, choose_outputs, emit, write)
         print_clips(clips, len(plan.configs), can_resume=not plan.seeds_drawn, quiet=quiet, as_json=as_json)

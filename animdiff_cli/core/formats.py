@@ -54,6 +54,9 @@ FORMATS: Mapping[Format, OutputFormat] = {
     "frames": OutputFormat({"": ""}, "json", re.compile(rb"(\xef\xbb\xbf)?\s*\{")),
 }
 
+#: in a folder of frames: the recipe, and the mark that the folder is a clip
+RECIPE_FILE = "recipe.json"
+
 #: suffix → format, of everything that is written
 BY_SUFFIX: Mapping[str, Format] = {suffix: name for name, row in FORMATS.items() for suffix in row.suffixes}
 #: suffix → media type, of what is read and not written; empty if browsers do not play it

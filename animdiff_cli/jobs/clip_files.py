@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from animdiff_cli.core.formats import ANIMATION_SUFFIXES, CLIP_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES
+from animdiff_cli.core.formats import ANIMATION_SUFFIXES, CLIP_SUFFIXES, FILE_FORMATS, IMAGE_SUFFIXES, RECIPE_FILE
 from animdiff_cli.core.naming import natural_key
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.outputs.provenance import RECIPE_FILE, read_recipe
+from animdiff_cli.outputs.provenance import read_recipe
 from animdiff_cli.outputs.read import is_animation, list_images
 from animdiff_cli.paths import expanded
 

@@ -1,23 +1,20 @@
 """Choose and check the files of every clip before anything renders."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from animdiff_cli import paths
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.formats import Format, format_of, parse_format
+from animdiff_cli.core.formats import Format
 from animdiff_cli.core.naming import DEFAULT_TEMPLATE, output_name
 from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.inputs import input_paths
+from animdiff_cli.jobs.output_place import OutputPlace, parse_output
 from animdiff_cli.outputs import check_output, free_path, is_taken, numbered, output_paths
-from animdiff_cli.outputs.provenance import RECIPE_FILE
-from animdiff_cli.storage.location import Location, RemotePath, location
-from animdiff_cli.storage.outputs import output_location
+from animdiff_cli.storage.location import Location, RemotePath
 
 NUMBERED_TEMPLATE = DEFAULT_TEMPLATE + "_{index}"
 
@@ -30,19 +27,6 @@ class OutputPaths:
     overwrite: bool
     #: files of each clip that exist already, with `is_done`; a clip without any in `files` is complete
     done: tuple[dict[Format, Location], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A parsed `--output`: `template` is filled per clip, `folder` is literal."""
-
-    folder: Location
-    template: str = DEFAULT_TEMPLATE
-    suffix: str = ""  # as typed, also `.GIF`; empty if none was typed
-
-    @property
-    def format(self) -> Format | None:
-        return format_of(Path(f"clip{self.suffix}")) if self.suffix else None
 
 
 def choose_output_paths(
@@ -60,15 +44,9 @@ def choose_output_paths(
     earlier call may have chosen. Raises `UsageError` if several clips would have the same name, if the suffix
     contradicts `formats`, or if a file cannot be written; `NotFound` for a missing bucket, and `NetworkError`.
     """
-    place = _place(output)
+    place, wanted = parse_output(output, formats)
     if is_done and "{time}" in place.template:
         raise UsageError("--skip-existing finds no file by a name with `{time}`", hint="leave `{time}` out")
-    wanted = [parse_format(name) for name in dict.fromkeys(formats)] or [place.format or "gif"]
-    if place.format and place.format not in wanted:
-        raise UsageError(
-            f"`{output}` asks for {place.format}, `--format` for {', '.join(wanted)}",
-            hint=f"leave the suffix out of `--output`, or add `--format {place.format}`",
-        )
     stems = _stems(place, configs)
     files = tuple(_files(stem, wanted, place.suffix, overwrite) for stem in stems)
     done: tuple[dict[Format, Location], ...] = tuple({} for _ in configs)
@@ -101,32 +79,7 @@ def _is_same(path: Location, other: Location) -> bool:
     return other.exists() and path.exists() and path.samefile(other)
 
 
-def _place(output: str | None) -> _Place:
-    if output is None:
-        return _Place(location(paths.output_dir()))
-    if output in ("", "-"):
-        what = "--output is empty" if not output else "clips are not written to stdout"
-        raise UsageError(what, hint="name a file, `folder/` or template: `--output 'night/{slug}_{seed}.gif'`")
-    if output.endswith(("/", "\\")) or _is_plain_folder(output_location(output)):
-        return _Place(output_location(output.rstrip("\\")))
-    fields = output.find("{")  # folders before the first field are literal and may be `..` or absolute
-    cut = output.rfind("/", 0, fields if fields >= 0 else None) + 1
-    folder, template = output_location(output[:cut]), output[cut:]
-    suffix = Path(template).suffix
-    if suffix:
-        format_of(Path(template))
-    return _Place(folder, template.removesuffix(suffix), suffix)
-
-
-def _is_plain_folder(path: Location) -> bool:
-    """True for a folder to write clips into, False for a folder of frames, which is a clip itself."""
-    if isinstance(path, RemotePath):
-        return path.is_dir() and not (path / RECIPE_FILE).exists()
-    # unlike Path.is_dir, os.path.isdir never raises for a name that is too long
-    return os.path.isdir(path) and not os.path.isfile(path / RECIPE_FILE)  # noqa: PTH112, PTH113
-
-
-def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Location]:
+def _stems(place: OutputPlace, configs: Sequence[GenerateConfig]) -> list[Location]:
     now = datetime.now()  # local time, for file names
     stems = _filled(place, place.template, configs, now)
     if len(set(stems)) == len(stems):
@@ -139,7 +92,7 @@ def _stems(place: _Place, configs: Sequence[GenerateConfig]) -> list[Location]:
     )
 
 
-def _filled(place: _Place, template: str, configs: Sequence[GenerateConfig], now: datetime) -> list[Location]:
+def _filled(place: OutputPlace, template: str, configs: Sequence[GenerateConfig], now: datetime) -> list[Location]:
     return [
         place.folder
         / output_name(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from animdiff_cli.core.formats import RECIPE_FILE
 from animdiff_cli.errors import UsageError
-from animdiff_cli.outputs.provenance import RECIPE_FILE, png_info
+from animdiff_cli.outputs.provenance import png_info
 from animdiff_cli.outputs.spool import FrameSequence
 from animdiff_cli.storage.location import Location, RemotePath
 from animdiff_cli.storage.objects import list_files

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from animdiff_cli.core.formats import FILE_FORMATS, FORMATS, RecipeCarrier
+from animdiff_cli.core.formats import FILE_FORMATS, FORMATS, RECIPE_FILE, RecipeCarrier
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.untrusted import parse_json, read_bytes
 from animdiff_cli.outputs.ffmpeg import DecodeError, read_metadata
@@ -28,7 +28,6 @@ from animdiff_cli.outputs.open_image import open_image
 
 KEYWORD = "animdiff"
 VERSION = 1
-RECIPE_FILE = "recipe.json"
 
 _HINT = f"give a file written by animdiff: {FILE_FORMATS}, png, a frames folder or its recipe.json"
 

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from animdiff_cli.core.formats import Format
+from animdiff_cli.core.formats import RECIPE_FILE, Format
 from animdiff_cli.core.timing import check_fps
 from animdiff_cli.files.os_errors import temporary_failures, temporary_folder
 from animdiff_cli.outputs.audio import AudioTrack
-from animdiff_cli.outputs.provenance import RECIPE_FILE
 from animdiff_cli.outputs.spool import FrameSequence
 from animdiff_cli.outputs.write import free_path, require_replaceable, write_clip, write_output
 from animdiff_cli.storage.location import Location, RemotePath

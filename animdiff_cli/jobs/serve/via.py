@@ -3,12 +3,12 @@
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from animdiff_cli.config.input_settings import INPUT_SETTINGS, with_sources
 from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
@@ -23,13 +23,14 @@ from animdiff_cli.core.prompt_travel import describe_prompt
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job
 from animdiff_cli.errors import AnimdiffError, NetworkError
-from animdiff_cli.jobs.output_paths import OutputPaths
 from animdiff_cli.jobs.prompts import PromptOptions, plan_jobs, with_negative_travel
 from animdiff_cli.jobs.serve.client import Busy, ServerClient
 from animdiff_cli.jobs.serve.wire import URL, error_of
-from animdiff_cli.outputs.store import store_output
 from animdiff_cli.paths import expanded
 from animdiff_cli.storage.location import Location
+
+if TYPE_CHECKING:
+    from animdiff_cli.jobs.output_paths import OutputPaths
 
 #: clips that are sent before the first is finished, so that the server never waits
 AHEAD = 2
@@ -81,42 +82,52 @@ def plan_via(
 
 
 def render_via(
-    client: ServerClient, plan: ViaPlan, outputs: OutputPaths, emit: Emit, write: EmitRecord | None = None
+    client: ServerClient,
+    plan: ViaPlan,
+    formats: Sequence[Format],
+    choose_outputs: Callable[[], "OutputPaths"],
+    emit: Emit,
+    write: EmitRecord | None = None,
 ) -> Iterator[ReceivedClip]:
     """Let a server render every clip of a plan, and write its files here as a render on this machine would.
 
-    `write` gets the event records, if any. Clips that are not finished are cancelled on Ctrl-C and on errors.
+    `choose_outputs` is called when the server has work, because it imports much. `write` gets the event records, if
+    any. Clips that are not finished are cancelled on Ctrl-C and on errors.
     """
-    numbers = range(1, len(plan.configs) + 1)
-    if write:
-        for number, config, files in zip(numbers, plan.configs, outputs.files, strict=True):
-            write(_queued(str(number), config, files))
-    left = deque(zip(numbers, plan.settings, outputs.files, strict=True))
-    sent: deque[tuple[int, str, dict[Format, Location]]] = deque()
+    common = {"origins": plan.origins, "formats": list(formats), "keep": False}
+    total = len(plan.configs)
+    left = deque(range(total))
+    sent: deque[tuple[int, str]] = deque()
+
+    def send() -> None:
+        while left and len(sent) < AHEAD:
+            job = _submitted(client, {**plan.settings[left[0]], **common}, wait=not sent)
+            if job is None:
+                return
+            sent.append((left.popleft(), job))
+
     try:
-        while left or sent:
-            while left and len(sent) < AHEAD:
-                number, settings, paths = left[0]
-                request = {**settings, "origins": plan.origins, "formats": list(paths), "keep": False}
-                job = _submitted(client, request, wait=not sent)
-                if job is None:
-                    break
-                left.popleft()
-                sent.append((number, job, paths))
-            number, job, paths = sent[0]
-            relay = _Relay(number, len(plan.configs), emit, write)
+        send()
+        outputs = choose_outputs()
+        if write:
+            for index, config in enumerate(plan.configs):
+                write(_queued(str(index + 1), config, outputs.files[index]))
+        while sent:
+            index, job = sent[0]
+            relay = _Relay(index + 1, total, emit, write)
             if plan.seeds_drawn:
-                relay.note(f"seed {plan.configs[number - 1].seed}, drawn at random")
+                relay.note(f"seed {plan.configs[index].seed}, drawn at random")
             try:
-                clip = _receive(client, job, paths, outputs.overwrite, relay)
+                clip = _receive(client, job, outputs.files[index], outputs.overwrite, relay)
             except KeyboardInterrupt:
                 relay.write(InterruptedRecord(job=None).record())
                 raise
             sent.popleft()
             _forget(client, job)
+            send()
             yield clip
     finally:
-        for _, job, _ in sent:
+        for _, job in sent:
             _forget(client, job)
 
 
@@ -166,6 +177,8 @@ def _receive(
     client: ServerClient, job: str, files: Mapping[Format, Location], overwrite: bool, relay: _Relay
 ) -> ReceivedClip:
     """Follow a job to its end and write its files."""
+    from animdiff_cli.outputs.store import store_output  # numpy loads here, while the server renders
+
     done: Mapping[str, Any] | None = None
     for record in client.events(job):
         relay(record)

@@ -196,7 +196,9 @@ def test_ctrl_c_cancels_the_clips_on_the_server(server, here):
     layer = Layer("test", {key: value for key, value in ENDLESS.items() if key not in ("seed", "formats")})
     before = server.get("/jobs").json()
     plan = plan_via([layer], seeds=[1, 2, 3], options=PromptOptions())
-    outputs = choose_output_paths(plan.configs, "{seed}.png", [])
+
+    def choose_outputs():
+        return choose_output_paths(plan.configs, "{seed}.png", [])
 
     def interrupt(event):
         if isinstance(event, StepDone):
@@ -204,7 +206,7 @@ def test_ctrl_c_cancels_the_clips_on_the_server(server, here):
 
     records = []
     with pytest.raises(KeyboardInterrupt):
-        next(render_via(ServerClient(server.address), plan, outputs, interrupt, records.append))
+        next(render_via(ServerClient(server.address), plan, ["apng"], choose_outputs, interrupt, records.append))
     assert records[-1]["event"] == "interrupted" and records[-1]["job"] == "1"
     jobs = server.get("/jobs").json()[len(before) :]
     for job in jobs:
