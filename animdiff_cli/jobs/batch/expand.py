@@ -152,13 +152,15 @@ class _Checks:
 
 def _zipped_rows(zipped: Mapping[str, Sequence[Value]], file: BatchFile, check: _Checks) -> list[Row]:
     """Return the rows of `zip`: one empty row if it has no keys."""
+    if not zipped:
+        return [{}]
     lengths = {len(values) for values in zipped.values()}
     if len(lengths) > 1:
         sizes = ", ".join(f"`{key}` {len(values)}" for key, values in zipped.items())
         line = min(value.line for value in file.zipped.values())
         check.refuse(line, f"the lists of `zip` differ in length: {sizes}", "write one value of each key for every row")
         return []
-    return [dict(zip(zipped, values, strict=True)) for values in zip(*zipped.values(), strict=True)] or [{}]
+    return [dict(zip(zipped, values, strict=True)) for values in zip(*zipped.values(), strict=True)]
 
 
 def _without(

@@ -114,6 +114,7 @@ def test_the_name_of_a_job_is_its_place_and_what_tells_it_apart():
         ("matrix: {prompt: [a], guidance_scale: 1..5}", "`matrix.guidance_scale` must be a list"),
         ("matrix: {prompt: [a], seed: [1, 2, 1]}", "`1` is twice in `matrix.seed`"),
         ("matrix: {prompt: [a], sede: [1]}", "unknown key `sede` in `matrix`"),
+        ("zip: {sede: [1]}", "unknown key `sede` in `zip`"),
         ("matrix: {prompt: [a], output: [x]}", "unknown key `output` in `matrix`"),
         ("matrix: {prompt: [a]}\nzip: {prompt: [b]}", "line 2: `prompt` is in `matrix` and in `zip`"),
         ("zip:\n  prompt: [a, b]\n  seed: [1]", "line 2: the lists of `zip` differ in length: `prompt` 2, `seed` 1"),
