@@ -3,15 +3,18 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from animdiff_cli.errors import NetworkError
 from animdiff_cli.jobs.batch import mirror
-from animdiff_cli.jobs.batch.mirror import Mirror, state_folder
+from animdiff_cli.jobs.batch.mirror import Listing, Mirror, state_folder
 from animdiff_cli.jobs.batch.records import BatchPlan
 from animdiff_cli.jobs.batch.resume import pending
 from animdiff_cli.jobs.batch.run import run_batch
 from animdiff_cli.jobs.batch.shards import Shard
+from animdiff_cli.jobs.batch.stamps import is_whole, stamp
+from animdiff_cli.outputs import store_clip
 from animdiff_cli.storage.inputs import local_input
 from animdiff_cli.storage.location import location
 from animdiff_cli.storage.objects import list_files, read, remove, upload
@@ -52,48 +55,45 @@ def test_clips_and_manifest_are_uploaded_and_found_again(remote, run, bucket, na
     done = [record for record in records if record["event"] == "done"]
     assert done[0]["outputs"] == {"gif": f"{bucket}/night/1.gif"}
     assert not (tmp_path / "night").exists()
-    result, records = run(remote(1, 2, 3))
-    assert (result.done, result.skipped) == (1, 2)
+    result, records = run(remote(1, 2))
+    assert (result.done, result.skipped) == (0, 2)
 
 
 def test_a_clip_that_was_changed_or_removed_is_rendered_again_and_said(remote, run, bucket, tmp_path):
-    run(remote(1, 2, 3))
+    run(remote(1, 2))
     whole = local_input(f"{bucket}/night/2.gif").read_bytes()
     (tmp_path / "other").write_bytes(whole[:-1] + b"?")  # as large as before
     upload(tmp_path / "other", location(f"{bucket}/night/2.gif"), replace=True)
-    remove(location(f"{bucket}/night/3.gif"))
-    result, records = run(remote(1, 2, 3))
-    assert (result.done, result.skipped) == (2, 1)
+    remove(location(f"{bucket}/night/1.gif"))
+    result, records = run(remote(1, 2))
+    assert (result.done, result.skipped) == (2, 0)
     notes = [record["message"] for record in records if record["event"] == "note"]
     assert any("2.gif` was changed since" in note for note in notes)
-    assert any("3.gif` was removed since" in note for note in notes)
+    assert any("1.gif` was removed since" in note for note in notes)
     assert local_input(f"{bucket}/night/2.gif").read_bytes() == whole
 
 
-def test_another_machine_takes_the_batch_up(remote, run, state, bucket):
-    run(remote(1))
-    shutil.rmtree(state())
-    result, _ = run(remote(1, 2))
-    assert (result.done, result.skipped) == (1, 1)
-    assert len([line for line in manifest(bucket) if line["state"] == "done"]) == 2
-
-
-def test_shards_on_several_machines_know_what_the_others_did(remote, run, state, names):
+def test_shards_on_several_machines_know_what_the_others_did(remote, run, state, names, bucket):
     assert run(remote(1, 2), shard=Shard(1, 2))[0].done == 1
     shutil.rmtree(state())
     assert run(remote(1, 2), shard=Shard(2, 2))[0].done == 1
     shutil.rmtree(state())
     assert names() == ["1.gif", "2.gif", "manifest-1-of-2.jsonl", "manifest-2-of-2.jsonl"]
-    assert run(remote(1, 2))[0].skipped == 2
+    assert run(remote(1, 2))[0].skipped == 2  # a third machine
+    shutil.rmtree(state())
+    assert run(remote(1, 2), shard=Shard(1, 2))[0].skipped == 1
+    assert [line["state"] for line in manifest(bucket, "manifest-1-of-2.jsonl")] == ["queued", "started", "done"]
 
 
-def test_a_folder_of_frames_is_an_output_like_any_other(remote, run, bucket, names):
-    planned = remote(1, output="{seed}", formats=["frames"])
-    assert run(planned)[0].done == 1
-    assert names() == ["1/00000.png", "1/00001.png", "1/recipe.json", "manifest.jsonl"]
-    assert run(planned)[0].skipped == 1
-    remove(location(f"{bucket}/night/1/00001.png"))
-    assert run(planned)[0].done == 1
+def test_a_folder_of_frames_is_whole_if_all_its_files_are(bucket, tmp_path):
+    folder, frames = location(f"{bucket}/night"), np.zeros((2, 8, 8, 3), np.uint8)
+    store_clip(frames, 8, folder / "1", "frames", {"seed": 1})
+    local = store_clip(frames, 8, tmp_path / "1", "frames", {"seed": 1})
+    recorded = stamp(folder, "1")
+    assert recorded.model_copy(update={"version": None}) == stamp(local.parent, "1")
+    assert is_whole(folder, recorded) and is_whole(folder, recorded, Listing(list_files(folder)))
+    remove(folder / "1" / "00001.png")
+    assert not is_whole(folder, recorded) and not is_whole(folder, recorded, Listing(list_files(folder)))
 
 
 def test_foreign_files_are_not_replaced(remote, run, bucket, tmp_path):
