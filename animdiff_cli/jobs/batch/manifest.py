@@ -5,6 +5,7 @@ readers take all manifests of a folder together.
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,7 @@ class Manifests:
         self.folder = folder
         self.path = folder / own
         self.notes: list[str] = []  # damaged lines
+        self._lock = threading.Lock()  # several threads ask
         self._latest: dict[str, Line] = {}
         self._sources: dict[str, Path] = {}  # the manifest that each of these is from
         self._read: dict[Path, tuple[int, int]] = {}  # bytes and lines read of each manifest
@@ -73,7 +75,7 @@ class Manifests:
 
         Raises `UsageError` for a manifest of a later version, or one that cannot be read.
         """
-        with readable_output_failures(self.path):
+        with self._lock, readable_output_failures(self.path):
             for path in sorted(self.folder.glob("manifest*.jsonl")):
                 for line in self._new_lines(path):
                     if self._counts(line, path):

@@ -98,6 +98,7 @@ class _Run:
         self._lock = threading.RLock()
         self._is_stop_said = False
         self._failures: Counter[str] = Counter()  # by job
+        self._threads_before: set[int] = set()  # CPU threads of the clips that are done
         self._error: Exception | None = None
 
     def write(self, record: Record) -> None:
@@ -135,6 +136,8 @@ class _Run:
 
     def render(self, tasks: Sequence[Task]) -> None:
         """Render tasks with the workers of the options. Raises `AnimdiffError` if the batch cannot go on."""
+        lines = self.ledger.manifests.latest().values()
+        self._threads_before = {line.threads for line in lines if line.state == "done" and line.threads}
         queue = self._queue = TaskQueue(tasks)
         self._stop.on_first = queue.close
         workers = hire(self._options, self.ledger, len(tasks))
@@ -211,9 +214,24 @@ class _Run:
         if state == "elsewhere":
             paths = self.ledger.paths(task)
             self.write(SkippedRecord(job=task.job, outputs=paths, config=task.recorded).record())
+        if state == "done":
+            self._compare_threads(task)
         self._count("skipped" if state == "elsewhere" else state)
         if state != "locked":
             self._queue.finish(task)
+
+    def _compare_threads(self, task: Task) -> None:
+        """Say once that clips of a batch were rendered with different numbers of CPU threads."""
+        with self._lock:
+            threads = self.ledger.manifests.latest()[task.job].threads
+            if not threads or not self._threads_before or threads in self._threads_before:
+                return
+            before = max(self._threads_before)
+            self._threads_before.clear()
+        self.note(
+            f"clips of this batch were rendered with {counted(before, 'CPU thread')}, and now with {threads}: the last"
+            f" bits of their pixels depend on it; add `--threads {before}` to a run if they must not"
+        )
 
     def _fail(self, task: Task, outcome: Outcome, worker: str | None) -> None:
         """Report a failure, and try the job again as often as the options say.

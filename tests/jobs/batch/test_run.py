@@ -118,6 +118,16 @@ def test_a_job_that_was_started_by_a_killed_process_is_taken_up_and_its_leftover
     assert night() == [".mine.txt", "1.gif", "manifest.jsonl"]
 
 
+def test_another_number_of_cpu_threads_is_said_once(plan, run, tmp_path):
+    run(plan(1))
+    path = tmp_path / "night" / "manifest.jsonl"
+    path.write_text(path.read_text().replace('"threads": 1', '"threads": 2'))
+    _, records = run(plan(1, 2, 3))
+    (said,) = messages(records)
+    assert said.startswith("clips of this batch were rendered with 2 CPU threads, and now with 1")
+    assert "`--threads 2`" in said
+
+
 def test_a_file_of_somebody_else_is_not_replaced(plan, run, night, tmp_path):
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "2.gif").write_text("mine")
