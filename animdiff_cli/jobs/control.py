@@ -12,7 +12,6 @@ from PIL import Image
 from animdiff_cli.config.input_settings import ControlEntry
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Preprocessor
-from animdiff_cli.core.curves import series
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import Condition, ControlCondition, SparseControlCondition, Strength
@@ -91,7 +90,7 @@ def read_controls(
     for control, file, network in zip(plan_controls(config, files), files, networks, strict=True):
         entry = control.entry
         pictures = read_for_clip(control.opened, entry, timeline, size, preprocessor(control.preprocess))
-        strength = Strength(series(entry.scale, timeline), entry.start, entry.end)
+        strength = Strength(entry.scale, entry.start, entry.end)
         condition: Condition
         if file.kind == "sparsectrl":
             through_vae = partial(encode, vae) if file.takes_latents else None

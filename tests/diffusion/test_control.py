@@ -1,6 +1,8 @@
 """ControlNet: each frame is what diffusers' pipeline of still pictures draws; frames without a picture are free."""
 
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import Curve, series
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.build import load_components
-from animdiff_cli.diffusion.conditions import ControlCondition, Strength
+from animdiff_cli.diffusion.conditions import ControlCondition, Strength, control
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.pictures import ClipPictures
@@ -197,6 +199,14 @@ def test_features_are_computed_once_per_picture_and_clip(parts, network):
     ours(parts, ControlCondition(network, shown(of_frame=(0, 1, 0)), strength()))
     handle.remove()
     assert seen == [2]
+
+
+def test_features_of_a_long_clip_are_the_same_from_a_file(parts, network, monkeypatch):
+    in_memory = ours(parts, ControlCondition(network, shown(), strength()))
+    monkeypatch.setattr(control, "MAX_IN_MEMORY", 0)
+    left = set(Path(tempfile.gettempdir()).glob("animdiff-*"))
+    assert torch.equal(ours(parts, ControlCondition(network, shown(), strength())), in_memory)
+    assert set(Path(tempfile.gettempdir()).glob("animdiff-*")) <= left
 
 
 @pytest.mark.parametrize("mode", ["unet", "plug"])

@@ -43,6 +43,13 @@ def video(tmp_path_factory):
     return write_clip(frames, 8, tmp_path_factory.mktemp("videos") / "square.mp4", "mp4", {"config": {}})
 
 
+@pytest.fixture(scope="module")
+def sparse(toy_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("sparse") / "sparsectrl_rgb.ckpt"
+    write_controls(toy_model / "unet", path.with_name("plain"), path)
+    return path
+
+
 @pytest.fixture
 def settings(toy_model, toy_motion_file):
     size = {"steps": 2, "num_frames": 3, "width": 64, "height": 64, "seed": 1, "dtype": "fp32", "guidance_scale": 2}
@@ -98,6 +105,32 @@ def test_fields_of_a_record_change_the_clip(settings, folder, video):
     for field in ({"start": 0.5}, {"end": 0.5}, {"guess_mode": True}, {"frames": [0]}, {"scale": {0: 1, -1: 0}}):
         assert (frames(controls=[entry | field], **settings) != whole).any(), field
     assert (frames(controls=[entry | {"preprocess": "invert"}], **settings) != whole).any()
+
+
+def test_a_scale_may_change_over_the_steps_of_a_sampler_with_two_calls_each(settings, folder, video):
+    entry = {"ref": str(folder), "source": str(video)}
+    settings |= {"scheduler": "heun", "steps": 3}
+    rising = frames(controls=[entry | {"scale": "steps:0:0,100%:1"}], **settings)
+    assert (rising != frames(controls=[entry], **settings)).any() and (rising != frames(**settings)).any()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"context_length": 4, "context_mode": "unet", "loop": True, "free_init": 2, "motion_scale": "0:0.5,-1:1"},
+        {"context_length": 4, "context_mode": "plug", "noise_schedule": "free-noise", "scheduler": "euler-a"},
+        {"video": "{video}", "denoise": 0.7, "steps": 3},
+        {"continue_from": "{video}", "width": 64, "height": 64},
+    ],
+    ids=["loop", "plug", "video", "continue"],
+)
+def test_controls_go_with_everything_else(settings, folder, sparse, video, others):
+    filled = {key: value.format(video=video) if isinstance(value, str) else value for key, value in others.items()}
+    settings |= {"num_frames": 6} | filled
+    prompt = {"0": "a fox", "-1": "a boat"}
+    controls = [f"{folder}={video}@0:1,-1:0.5", {"ref": str(sparse), "source": str(video), "frames": "1"}]
+    found = np.asarray(generate(prompt, controls=controls, **settings).frames)
+    assert (found != np.asarray(generate(prompt, **settings).frames)).any()
 
 
 def test_the_source_and_scale_may_change_between_clips_of_loaded_weights(settings, folder, video, tmp_path):
@@ -156,13 +189,6 @@ def test_mistakes_are_found_before_weights_load(settings, folder, video, tmp_pat
     entry = {key: filled(value) for key, value in control.items()} if isinstance(control, dict) else filled(control)
     with pytest.raises(error, match=text):
         load(controls=[entry], **settings | {"num_frames": 6})
-
-
-@pytest.fixture(scope="module")
-def sparse(toy_model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("sparse") / "sparsectrl_rgb.ckpt"
-    write_controls(toy_model / "unet", path.with_name("plain"), path)
-    return path
 
 
 def test_one_picture_of_a_sparsectrl_is_frame_0(settings, sparse, video, tmp_path):

@@ -1,32 +1,42 @@
 """ControlNet (Zhang et al. 2023, arXiv 2302.05543): a picture for each frame steers its layout."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from animdiff_cli.core.curves import Series
+from animdiff_cli.core.curves import Curve, Series, series
 from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall, contributions, prepared
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.motion.unet import UNet
 
 #: pictures whose features are computed at once
 CHUNK = 4
+#: bytes of features that stay in memory on a CPU: 100 frames of 512 by 512 pixels of SD1.5 in half precision
+MAX_IN_MEMORY = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
     """How strongly a control acts: a scale that may vary, within a part of the steps, as diffusers counts them."""
 
-    scale: Series
+    scale: float | Curve | Series
     start: float = 0.0  # share of the steps
     end: float = 1.0
 
+    def of(self, clip: ClipContext) -> "Strength":
+        """Resolve the positions of a curve for one clip."""
+        return self if isinstance(self.scale, Series) else replace(self, scale=series(self.scale, clip.timeline))
+
     def at(self, frames: Sequence[int], step: int, steps: int) -> list[float]:
-        """Return the strength at each of `frames` in this step."""
+        """Return the strength at each of `frames` in this step. The positions must be resolved."""
+        assert isinstance(self.scale, Series)
         if step / steps < self.start or (step + 1) / steps > self.end:
             return [0.0] * len(frames)
         scale = self.scale.at(frames, step)
@@ -55,13 +65,12 @@ class ControlCondition(Condition):
     def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["ControlCondition"]:
         """Compute the features, and project the text for the network."""
         flip = self.network.config.controlnet_conditioning_channel_order == "bgr"
-        features = torch.cat(
-            [self._embed(start, flip=flip).to(clip.device) for start in range(0, len(self.pictures.pictures), CHUNK)]
-        )
+        count = len(self.pictures.pictures)
+        features = gathered((self._embed(start, flip=flip) for start in range(0, count, CHUNK)), count, clip.device)
         # the network flips what it is given as it would flip pictures
         features = features.flip(1) if flip else features
         with prepared(clip.text, self.network, clip) as text, features_as_pictures(self.network):
-            yield replace(self, clip=clip, text=text, features=features)
+            yield replace(self, clip=clip, strength=self.strength.of(clip), text=text, features=features)
 
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
         """Return residuals for the skip connections and the middle block, zero for free frames."""
@@ -93,6 +102,37 @@ class ControlCondition(Condition):
         pixels = pixels.flip(1) if flip else pixels
         features: Tensor = self.network.controlnet_cond_embedding(pixels.to(self.network.device, self.network.dtype))
         return features
+
+
+def gathered(parts: Iterable[Tensor], count: int, device: torch.device) -> Tensor:
+    """Concatenate tensors of `count` rows together on a device. On a CPU, large ones are in a file without a name.
+
+    The system then keeps in memory what is used, so that it does not grow with the length of a clip.
+    """
+    gathering: Tensor | None = None
+    filled = 0
+    for part in parts:
+        if gathering is None:
+            shape, numel = (count, *part.shape[1:]), count * part[0].numel()
+            if device.type == "cpu" and numel * part.itemsize > MAX_IN_MEMORY:
+                gathering = _in_file(numel, part.dtype).view(shape)
+            else:
+                gathering = torch.empty(shape, dtype=part.dtype, device=device)
+        gathering[filled : filled + len(part)] = part
+        filled += len(part)
+    assert gathering is not None
+    return gathering
+
+
+def _in_file(numel: int, dtype: torch.dtype) -> Tensor:
+    """Return a tensor that is mapped to a temporary file, which goes with the tensor."""
+    handle, name = tempfile.mkstemp(prefix="animdiff-")
+    os.close(handle)
+    try:
+        return torch.from_file(name, shared=True, size=numel, dtype=dtype)
+    finally:
+        with suppress(OSError):  # Windows keeps a mapped file until the folder of temporary files is emptied
+            Path(name).unlink()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from animdiff_cli.diffusion.conditions.control import (
     Strength,
     as_residuals,
     features_as_pictures,
+    gathered,
 )
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.motion.plug import plugged
@@ -48,12 +49,10 @@ class SparseControlCondition(Condition):
     @contextmanager
     def prepare(self, unet: UNet, clip: ClipContext) -> Iterator["SparseControlCondition"]:
         """Compute the features, and project the text for the network."""
-        numbers = range(len(self.pictures.pictures))
-        inputs = [self._inputs(numbers[start : start + CHUNK]) for start in range(0, len(numbers), CHUNK)]
-        inputs.append(torch.zeros_like(inputs[0][:1]))
-        features = torch.cat([self._embed(part).to(clip.device) for part in inputs])
+        count = len(self.pictures.pictures)
+        features = gathered(self._all_features(count), count + 1, clip.device)
         with prepared(clip.text, self.network, clip) as text, features_as_pictures(self.network):
-            yield replace(self, clip=clip, text=text, features=features)
+            yield replace(self, clip=clip, strength=self.strength.of(clip), text=text, features=features)
 
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
         """Return residuals for the skip connections and the middle block, averaged over windows inside the call."""
@@ -78,6 +77,15 @@ class SparseControlCondition(Condition):
             for summed, part in zip(total, weighted, strict=True):
                 summed.index_add_(0, index, part)
         return as_residuals(total) if total else {}
+
+    def _all_features(self, count: int) -> Iterator[Tensor]:
+        blank: Tensor | None = None
+        for start in range(0, count, CHUNK):
+            inputs = self._inputs(range(start, min(start + CHUNK, count)))
+            blank = torch.zeros_like(inputs[:1])
+            yield self._embed(inputs)
+        assert blank is not None
+        yield self._embed(blank)
 
     def _residuals(self, call: UNetCall, shown: Sequence[int | None]) -> list[Tensor]:
         """Run the network on the frames of one window."""
