@@ -41,11 +41,13 @@ def test_a_batch_is_rendered_once_and_every_path_is_printed(batch, files):
 
 
 def test_more_jobs_in_the_file_render_only_what_is_new(batch):
-    one = MATRIX.replace("  - a ball\n", "")
+    one = MATRIX.replace("  - a ball\n", "").replace("steps: 1", "steps: 2")
     Path("night.yaml").write_text(one.replace("[1, 2]", "[1]"))
     batch("night.yaml", "-o", "night")
     Path("night.yaml").write_text(one)
-    assert batch("night.yaml", "-o", "night", "--dry-run", "-q").stdout == "night/a-fish_2.gif\n"
+    dry = batch("night.yaml", "-o", "night", "--dry-run")
+    assert dry.stdout == "night/a-fish_2.gif\n"
+    assert "time: about" in dry.stderr  # by the clip that was rendered before
     result = batch("night.yaml", "-o", "night", "--json", "-q")
     ended = [(record["event"], record["config"]["seed"]) for record in map(json.loads, result.stdout.splitlines())]
     assert ended == [("skipped", 1), ("done", 2)]

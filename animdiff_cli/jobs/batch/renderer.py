@@ -13,7 +13,10 @@ from animdiff_cli.core.formats import Format
 from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.batch.tasks import Task
+from animdiff_cli.jobs.cost import ClipCost, count_cost
+from animdiff_cli.jobs.rates import remember_rate
 from animdiff_cli.jobs.render import FinishedClip, collect_notes, write_file
+from animdiff_cli.jobs.timer import ClipTimer
 from animdiff_cli.jobs.weights import check_weights, find_weights
 from animdiff_cli.storage.location import Location
 
@@ -26,6 +29,8 @@ class LocalRenderer:
     threads: int | None = None
     _group: int | None = None
     _animator: Animator | None = None
+    _timer: ClipTimer | None = None  # of the first clip after loading, which gives the rate for a dry run
+    _cost: ClipCost | None = None
 
     def render(self, task: Task, files: Mapping[Format, Location], emit: Emit) -> FinishedClip:
         """Render a task and write its files, replacing any. Loads the weights unless the last task had the same."""
@@ -34,8 +39,11 @@ class LocalRenderer:
         emit = collect_notes(emit, notes)
         config = GenerateConfig.model_validate(task.config)
         animator = self._loaded(config, task.group, emit)
-        clip = animator.render(config, emit)
+        timer, self._timer = self._timer, None
+        clip = animator.render(config, timer.watching(emit) if timer else emit)
         written = {format: write_file(clip, path, format, emit, True) for format, path in files.items()}
+        if timer and self._cost and (rate := timer.rate(self._cost)):
+            remember_rate(rate)
         return FinishedClip(clip.recipe, written, time.monotonic() - began, tuple(notes))
 
     def _loaded(self, config: GenerateConfig, group: int, emit: Emit) -> Animator:
@@ -45,6 +53,8 @@ class LocalRenderer:
                 torch.set_num_threads(self.threads)
             checked = check_weights(find_weights(config))
             planned = plan_device(probe_machine(), self.device, config.dtype)
+            self._cost = count_cost(config, checked, planned)  # while the files are open
+            self._timer = ClipTimer(planned)
             self._animator, self._group = load_animator(checked, planned, emit=emit), group
             self.threads = torch.get_num_threads() if planned.kind == "cpu" else None
         return self._animator
