@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from animdiff_cli.errors import NetworkError
+from animdiff_cli.errors import NetworkError, NotFound
 from animdiff_cli.jobs.batch import mirror
 from animdiff_cli.jobs.batch.mirror import Listing, Mirror, state_folder
 from animdiff_cli.jobs.batch.records import BatchPlan
@@ -14,6 +14,7 @@ from animdiff_cli.jobs.batch.resume import pending
 from animdiff_cli.jobs.batch.run import run_batch
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.stamps import is_whole, stamp
+from animdiff_cli.jobs.batch.status import StatusReader
 from animdiff_cli.outputs import store_clip
 from animdiff_cli.storage.inputs import local_input
 from animdiff_cli.storage.location import location
@@ -57,6 +58,15 @@ def test_clips_and_manifest_are_uploaded_and_found_again(remote, run, bucket, na
     assert not (tmp_path / "night").exists()
     result, records = run(remote(1, 2))
     assert (result.done, result.skipped) == (0, 2)
+
+
+def test_the_status_is_read_from_the_storage_system(remote, run, bucket, state):
+    run(remote(1, 2))
+    shutil.rmtree(state())  # another machine
+    for name in ("night", "night/", "night/manifest.jsonl"):
+        assert StatusReader(f"{bucket}/{name}").read().summary() == "2 clips: 2 done"
+    with pytest.raises(NotFound, match="no manifest of a batch"):
+        StatusReader(f"{bucket}/day").read()
 
 
 def test_a_clip_that_was_changed_or_removed_is_rendered_again_and_said(remote, run, bucket, tmp_path):
