@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from animdiff_cli.registry.catalog import load_catalog
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 GUIDE = (ROOT / "docs" / "guides" / "cluster.md").read_text(encoding="utf-8")
@@ -90,6 +92,11 @@ def test_slurm_puts_a_task_back_that_was_stopped_after_its_clip(stub, tmp_path):
     assert (script.returncode, output) == (130, "finished\nscontrol requeue 77_2\n")
 
 
+def items(refs):
+    """Return what `animdiff fetch` would fetch: aliases that the catalog has."""
+    return [load_catalog().find(ref) for ref in refs]
+
+
 def test_the_ray_job_has_what_kuberay_needs():
     job = yaml.safe_load((EXAMPLES / "kuberay.yaml").read_text(encoding="utf-8"))
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
@@ -102,6 +109,11 @@ def test_the_ray_job_has_what_kuberay_needs():
     for group in groups:
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
         (container,) = group["template"]["spec"]["containers"]
+        (weights,) = group["template"]["spec"]["initContainers"]
+        assert weights["command"][:2] == ["animdiff", "fetch"] and len(items(weights["command"][2:])) == 2
+        assert {key: weights[key] for key in ("image", "volumeMounts")} == {
+            key: container[key] for key in ("image", "volumeMounts")
+        }
         assert {"name", "image", "resources"} <= container.keys()
         assert container["image"] == "registry.example.com/animdiff:cu128"
         mounted = {mount["name"] for mount in container["volumeMounts"]}
