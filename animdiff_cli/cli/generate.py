@@ -83,6 +83,8 @@ def generate(
     video: pic.VideoOpt = None,
     video_range: pic.VideoRangeOpt = None,
     video_fps: pic.VideoFpsOpt = None,
+    mask: pic.MaskOpt = None,
+    mask_feather: pic.MaskFeatherOpt = None,
     denoise: pic.DenoiseOpt = None,
     invert: pic.InvertOpt = None,
     audio: pic.AudioOpt = None,
@@ -126,7 +128,7 @@ def generate(
         given["motion_module"] = None
     if motion_module:
         given |= _motion_modules(motion_module)
-    parts = {"video.section": video_range, "video.fps": video_fps}
+    parts = {"video.section": video_range, "video.fps": video_fps, "mask.feather": mask_feather}
     given |= {key: value for key, value in parts.items() if value is not None}
     jobs = {"prompts": prompts, "seeds": seed or [], "repeat": repeat, "options": options}
     if via is not None:

@@ -21,6 +21,18 @@ VideoFpsOpt = Annotated[
     float | None,
     option("--video-fps", help="Frames to take per second of the video. Default: those of the clip.", panel=PICTURES),
 ]
+MaskOpt = Annotated[
+    str | None,
+    option(
+        "--mask",
+        help="Where the video is repainted: white in a picture, a video or a folder of frames. Black keeps its pixels.",
+        panel=PICTURES,
+        metavar="<mask>",
+    ),
+]
+MaskFeatherOpt = Annotated[
+    float | None, option("--mask-feather", help="Blur the edges of the mask over so many pixels.", panel=PICTURES)
+]
 DenoiseOpt = Annotated[
     str | None,
     option(

@@ -129,6 +129,12 @@ class VideoEntry(InputEntry):
     )
 
 
+class MaskEntry(InputEntry):
+    """Where a video is repainted: white in a picture, a video or a folder. `{source: mask.png, feather: 8}`."""
+
+    feather: float = Field(0.0, ge=0, le=500, description="Width in pixels over which the mask's edges are blurred.")
+
+
 @dataclass(frozen=True, slots=True)
 class InputSetting:
     """One setting that names inputs. `key` is the field of `GenerateConfig` and the part of a recipe's `inputs`."""
@@ -147,6 +153,7 @@ INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
             InputSetting("continue_from", "--continue-from"),
             InputSetting("controls", "--control", is_list=True, record=ControlEntry),
             InputSetting("video", "--video", record=VideoEntry),
+            InputSetting("mask", "--mask", record=MaskEntry),
         )
     }
 )
@@ -168,3 +175,5 @@ def with_sources(setting: InputSetting, value: object, change: Callable[[str], s
 
 #: text PATH, or a record of the fields of `VideoEntry`
 VideoSource = Annotated[str | dict[str, Any], stored_form(VideoEntry), WithRecord(VideoEntry)]
+#: text PATH, or a record of the fields of `MaskEntry`
+MaskSource = Annotated[str | dict[str, Any], stored_form(MaskEntry), WithRecord(MaskEntry)]

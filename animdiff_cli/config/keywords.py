@@ -170,6 +170,10 @@ class GenerateSettings(TypedDict, total=False):
     """Video to render anew: a video, a picture or a folder of frames, or a record of `source`, `section`, `fps`,
     `fit` and `after_end`. It gives size, frame rate and number of frames.
     """
+    mask: str | None
+    """Where `video` is repainted: white in a picture, a video or a folder of frames, or a record of `source`,
+    `feather`, `section`, `fit` and `after_end`. Black keeps its pixels.
+    """
     denoise: Amount
     """How much of `video` is rendered anew: 0 keeps its frames, 1 little more than their layout."""
     invert: bool

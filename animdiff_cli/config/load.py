@@ -22,6 +22,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "num_frames": "--frames",
         "video.section": "--video-range",
         "video.fps": "--video-fps",
+        "mask.feather": "--mask-feather",
         **{key: setting.flag for key, setting in WEIGHT_SETTINGS.items()},
     }
 )

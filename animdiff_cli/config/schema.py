@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, VideoSource, entries_of
+from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, MaskSource, VideoSource, entries_of
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ControlRef, ScaledRef, WeightRef
@@ -176,6 +176,11 @@ class GenerateConfig(BaseModel):
         None,
         description="Video to render anew: a video, a picture or a folder of frames, or a record of `source`,"
         " `section`, `fps`, `fit` and `after_end`. It gives size, frame rate and number of frames.",
+    )
+    mask: MaskSource | None = Field(
+        None,
+        description="Where `video` is repainted: white in a picture, a video or a folder of frames, or a record of"
+        " `source`, `feather`, `section`, `fit` and `after_end`. Black keeps its pixels.",
     )
     denoise: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=1)])] = Field(
         0.8, description="How much of `video` is rendered anew: 0 keeps its frames, 1 little more than their layout."

@@ -48,6 +48,10 @@ class Components:
         return self.text_encoder_2 is not None
 
 
+#: of an inpainting UNet: latents, mask and masked latents
+INPAINTING_CHANNELS = 9
+
+
 def check_model_folder(folder: Path, *, needs_vae: bool = True) -> None:
     """Raise `IntegrityError` unless `folder` is a complete Stable Diffusion folder. Loads nothing."""
     base = "sdxl" if is_sdxl(folder) else "sd15"
@@ -66,11 +70,19 @@ def check_model_folder(folder: Path, *, needs_vae: bool = True) -> None:
         )
 
 
-def check_unet_config(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise `IntegrityError` for an incomplete UNet config, `UsageError` for a UNet with more input than latents."""
+def takes_mask(model: Path) -> bool:
+    """Whether the UNet of an image model takes a mask and masked latents beside the latents. Reads no weights."""
+    return int(part_config(model, "unet").get("in_channels", 4)) == INPAINTING_CHANNELS
+
+
+def check_unet_config(config: Mapping[str, Any], folder: Path, *, inpainting: bool = False) -> None:
+    """Raise `IntegrityError` for an incomplete UNet config, `UsageError` for a UNet with more input than latents.
+
+    `inpainting` allows a mask and masked latents.
+    """
     if missing := [key for key in ("block_out_channels", "layers_per_block") if key not in config]:
         raise IntegrityError(f"{folder}: the UNet's config lacks `{missing[0]}`", hint="get the model again")
-    if config.get("in_channels", 4) != 4:
+    if config.get("in_channels", 4) not in (4, *([INPAINTING_CHANNELS] if inpainting else [])):
         raise UsageError(
             f"{folder} takes {config['in_channels']} input channels: an inpainting or depth model, not a"
             " text-to-image model",
@@ -78,18 +90,18 @@ def check_unet_config(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def check_model(model: Path, *, needs_vae: bool = True) -> None:
+def check_model(model: Path, *, needs_vae: bool = True, inpainting: bool = False) -> None:
     """Check a diffusers folder or a single-file checkpoint without loading its weights.
 
     Raises `IntegrityError` if it is incomplete or no image model, `UsageError` if this version cannot render it.
     """
     if model.is_dir():
         check_model_folder(model, needs_vae=needs_vae)
-        check_unet_config(part_config(model, "unet"), model)
+        check_unet_config(part_config(model, "unet"), model, inpainting=inpainting)
         return
     source = open_model(model)
     source.check(needs_vae=needs_vae)
-    check_unet_config(source.config("unet"), model)
+    check_unet_config(source.config("unet"), model, inpainting=inpainting)
 
 
 def is_sdxl(model: Path) -> bool:
@@ -123,7 +135,7 @@ def load_components(
     the device, or onto the CPU if `apply_patches` changes them first. Without `needs_vae` the model's own VAE is not
     loaded and may be missing.
     """
-    check_model(model, needs_vae=needs_vae)
+    check_model(model, needs_vae=needs_vae, inpainting=True)
     source = open_model(model)
     if model.is_dir():  # `check_model` looked only at the names of its files
         source.check(needs_vae=needs_vae)

@@ -13,6 +13,9 @@ from animdiff_cli.errors import DeviceError
 CHUNK = 4 * 512 * 512
 
 
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+
 class VaeEncoder(Protocol):
     """The part of diffusers' `AutoencoderKL` that encoding uses."""
 
@@ -29,10 +32,10 @@ class VaeEncoder(Protocol):
     def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-def encode(vae: VaeEncoder, frames: NDArray[np.uint8]) -> Tensor:
-    """Encode frames uint8 [F, 8h, 8w, 3] to scaled latents, float32 [1, 4, F, h, w] on the CPU: the posterior's mean.
+def encode(vae: VaeEncoder, frames: Pixels) -> Tensor:
+    """Encode frames of 0 to 255, [F, 8h, 8w, 3], to scaled latents, float32 [1, 4, F, h, w] on the CPU.
 
-    Raises as `posterior_moments`.
+    They are the mean of the posterior. Raises as `posterior_moments`.
     """
     mean, _ = posterior_moments(vae, frames)
     latents: Tensor = mean * vae.config.scaling_factor
@@ -40,8 +43,8 @@ def encode(vae: VaeEncoder, frames: NDArray[np.uint8]) -> Tensor:
 
 
 @torch.no_grad()
-def posterior_moments(vae: VaeEncoder, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Encode frames uint8 [F, H, W, 3] in chunks: mean and standard deviation, float32 [F, 4, h, w] on the CPU.
+def posterior_moments(vae: VaeEncoder, frames: Pixels) -> tuple[Tensor, Tensor]:
+    """Encode frames of 0 to 255, [F, H, W, 3], in chunks: mean and standard deviation, float32 [F, 4, h, w] on the CPU.
 
     They are not scaled. Moves the VAE to float32 for good if it overflows in less. Raises `DeviceError` if it overflows
     in float32 too.

@@ -20,7 +20,7 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.encode import encode
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
-from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
+from animdiff_cli.diffusion.noise import LATENT_CHANNELS, initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
@@ -126,9 +126,12 @@ class Animator:
                 frames = self._continue(pipeline, continued, config, callbacks, noise)
                 config = continued.recorded(config)
             else:
-                if source := read_video(config, self.components.vae):
-                    pipeline = replace(pipeline, conditions=(*pipeline.conditions, source))
-                frames = FrameSpool(render(pipeline, config, callbacks, noise=noise))
+                takes_mask = self.components.unet.config.in_channels != LATENT_CHANNELS
+                source = read_video(config, self.components.vae, takes_mask=takes_mask)
+                if source:
+                    pipeline = replace(pipeline, conditions=(*pipeline.conditions, source.condition))
+                chunks = render(pipeline, config, callbacks, noise=noise)
+                frames = FrameSpool(source.finished(chunks) if source else chunks)
         recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config))
         return Clip(frames, recipe, audio_of(config))
 

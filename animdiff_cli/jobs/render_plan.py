@@ -37,7 +37,7 @@ from animdiff_cli.jobs.prompts import (
     with_negative_travel,
 )
 from animdiff_cli.jobs.recipe import check_recipe
-from animdiff_cli.jobs.source_video import check_video, check_video_flags, with_shape_of_video
+from animdiff_cli.jobs.source_video import check_mask, check_video, check_video_flags, with_shape_of_video
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.outputs.spool import check_spool
@@ -165,6 +165,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     check_video(config)
     check_inputs(config)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
+    check_mask(config, plan.weights.files.model)
     check_free_init(config, plan.weights.files.model)
     check_controls(config, plan.weights.controls, plan.weights.motion_spec)
     clip_windows(sampled_config(config, plan.weights.motion_spec), plan.weights.motion_spec)
@@ -202,6 +203,7 @@ def _plan(
     reject_unused_embeddings(resolved, configs)
     _check_prediction(configs[0], weights.files.model)
     _check_clip_skip(configs[0].clip_skip, weights.files.model)
+    check_mask(configs[0], weights.files.model)
     check_free_init(configs[0], weights.files.model)
     _check_memory(configs[0], planned, weights)
     notes = (*notes, *check_controls(configs[0], weights.controls, weights.motion_spec))
@@ -228,7 +230,7 @@ def _check_image_model(resolved: Resolved[GenerateConfig]) -> None:
     """Check a path that is given as the image model before other settings are checked."""
     ref = parse_ref(str(resolved.values["model"]))
     if ref.source == "path":
-        check_model(locate(ref, "base").path, needs_vae=resolved.values.get("vae") is None)
+        check_model(locate(ref, "base").path, needs_vae=resolved.values.get("vae") is None, inpainting=True)
 
 
 def _require_motion_choice(resolved: Resolved[GenerateConfig]) -> None:

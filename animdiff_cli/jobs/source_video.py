@@ -1,16 +1,24 @@
 """`--video`: render the frames of a video anew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from math import floor
+from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
-from animdiff_cli.config.input_settings import VideoEntry
+from animdiff_cli.config.input_settings import MaskEntry, VideoEntry
 from animdiff_cli.config.layers import Layer, Resolved
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import check_value
 from animdiff_cli.core.curves import Curve
+from animdiff_cli.diffusion.build import takes_mask as model_takes_mask
 from animdiff_cli.diffusion.conditions import SourceFrames
 from animdiff_cli.diffusion.encode import VaeEncoder, encode
 from animdiff_cli.diffusion.pictures import ClipPictures
@@ -21,7 +29,7 @@ from animdiff_cli.outputs.audio import AudioTrack
 FLAG = "--video"
 MAX_FRAMES = 4096
 #: settings that change how a video is rendered anew
-OF_VIDEO = ("denoise", "invert", "audio")
+OF_VIDEO = ("denoise", "invert", "audio", "mask")
 
 
 def with_shape_of_video(layers: Sequence[Layer]) -> list[Layer]:
@@ -77,23 +85,98 @@ def check_video(config: GenerateConfig) -> None:
         raise UsageError("a video is for all frames of the clip", hint="leave out `frames` of `video`")
 
 
-def read_video(config: GenerateConfig, vae: VaeEncoder) -> SourceFrames | None:
-    """Read and encode the video that `config` renders anew, a chunk at a time; None if there is none."""
+def check_mask(config: GenerateConfig, model: Path) -> None:
+    """Raise `UsageError` for a mask without a video, or an inpainting model without a mask."""
+    if config.mask and not config.video:
+        raise UsageError("`--mask` says where a video is repainted, and there is none", hint=f"add `{FLAG} FILE`")
+    if config.mask and MaskEntry.read(config.mask).frames:
+        raise UsageError("a mask is for all frames of the clip", hint="leave out `frames` of `mask`")
+    if not config.mask and model_takes_mask(model):
+        raise UsageError(
+            f"`{model.name}` is an inpainting model: it repaints what a mask shows, and there is none",
+            hint=f"add `{FLAG} FILE --mask FILE`, or use the text-to-image model it was made from",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The video that a clip is rendered from, read and encoded."""
+
+    condition: SourceFrames
+    pictures: ClipPictures
+    mask: ClipPictures | None = None
+
+    def finished(self, chunks: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Put the pixels of the video into decoded frames where the mask is black."""
+        if self.mask is None:
+            yield from chunks
+            return
+        first = 0
+        for chunk in chunks:
+            frames = range(first, first := first + len(chunk))
+            kept, repaint = shown(self.pictures, frames), shown(self.mask, frames).astype(np.float32) / 255
+            yield np.rint(kept * (1 - repaint) + chunk * repaint).astype(np.uint8)
+
+
+def read_video(config: GenerateConfig, vae: VaeEncoder, *, takes_mask: bool = False) -> Source | None:
+    """Read and encode the video that `config` renders anew, a chunk at a time; None if there is none.
+
+    `takes_mask`: the UNet has channels for a mask.
+    """
     if not config.video:
         return None
-    entry = VideoEntry.read(config.video)
+    entry, size = VideoEntry.read(config.video), (config.width, config.height)
     timeline = timeline_of(entry, config.timeline)
-    pictures = read_for_clip(open_input(entry.source, FLAG), entry, timeline, (config.width, config.height))
-    return SourceFrames(encoded(vae, pictures), config.denoise, config.steps, config.invert)
+    pictures = read_for_clip(open_input(entry.source, FLAG), entry, timeline, size)
+    condition = SourceFrames(encoded(vae, pictures), config.denoise, config.steps, config.invert)
+    if not config.mask:
+        return Source(condition, pictures)
+    mask_entry = MaskEntry.read(config.mask)
+    opened = open_input(mask_entry.source, "--mask")
+    mask = read_for_clip(opened, mask_entry, config.timeline, size, partial(_as_mask, feather=mask_entry.feather))
+    parts = [_mask_latents(shown(mask, frames)) for frames in _chunks(config.num_frames)]
+    repaint = torch.cat(parts, dim=2)
+    channels = None
+    if takes_mask:
+        kept = [encode(vae, _kept_pixels(pictures, mask, frames)) for frames in _chunks(config.num_frames)]
+        channels = torch.cat([repaint, torch.cat(kept, dim=2)], dim=1)
+    return Source(replace(condition, repaint=repaint, channels=channels), pictures, mask)
 
 
 def encoded(vae: VaeEncoder, pictures: ClipPictures) -> torch.Tensor:
     """Encode pictures for every frame of a clip, each picture once: float32 [1, 4, F, h, w] on the CPU."""
-    count = len(pictures.pictures)
-    parts = [encode(vae, pictures.chunk(range(at, min(at + CHUNK, count)))) for at in range(0, count, CHUNK)]
-    latents = torch.cat(parts, dim=2)
+    latents = torch.cat([encode(vae, pictures.chunk(part)) for part in _chunks(len(pictures.pictures))], dim=2)
     numbers = [number for number in pictures.of_frame if number is not None]
-    return latents if numbers == list(range(count)) else latents[:, :, numbers]
+    return latents if numbers == list(range(latents.shape[2])) else latents[:, :, numbers]
+
+
+def shown(pictures: ClipPictures, frames: range) -> NDArray[np.uint8]:
+    """Return what frames of the clip show, uint8 [F, H, W, 3]; black where there is no picture."""
+    numbers = [pictures.of_frame[frame] for frame in frames]
+    empty = np.zeros_like(pictures.pictures[0])
+    return np.stack([empty if number is None else pictures.pictures[number] for number in numbers])
+
+
+def _chunks(count: int) -> list[range]:
+    return [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+
+
+def _as_mask(frames: NDArray[np.uint8], feather: float) -> NDArray[np.uint8]:
+    """Return the luminance of a mask in three equal channels, with blurred edges."""
+    masks = [Image.fromarray(frame).convert("L").filter(ImageFilter.GaussianBlur(feather / 2)) for frame in frames]
+    return np.stack([np.asarray(mask.convert("RGB")) for mask in masks])
+
+
+def _mask_latents(mask: NDArray[np.uint8]) -> torch.Tensor:
+    """Reduce a mask [F, 8h, 8w, 3] to latents, [1, 1, F, h, w] from 0 to 1."""
+    pixels = torch.from_numpy(mask[..., 0]).float()[:, None] / 255
+    return F.avg_pool2d(pixels, 8).transpose(0, 1)[None]
+
+
+def _kept_pixels(pictures: ClipPictures, mask: ClipPictures, frames: range) -> NDArray[np.float32]:
+    """Return the frames with grey where they are repainted, as inpainting models are trained."""
+    kept = shown(mask, frames) < 128
+    return np.where(kept, shown(pictures, frames), np.float32(127.5)).astype(np.float32)
 
 
 def audio_of(config: GenerateConfig) -> AudioTrack | None:

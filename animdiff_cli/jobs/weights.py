@@ -81,7 +81,7 @@ def check_weights(weights: Weights) -> CheckedWeights:
 
     Raises `UsageError` for weights that do not fit together, `IntegrityError` for damaged files.
     """
-    check_model(weights.model, needs_vae=weights.vae is None)
+    check_model(weights.model, needs_vae=weights.vae is None, inpainting=True)
     motion, spec = _open_motion(weights, weights.motion_module) if weights.motion_module else (None, None)
     if weights.motion_loras and motion is None:
         raise UsageError(

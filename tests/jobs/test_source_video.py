@@ -1,10 +1,13 @@
 """`video`: size, rate, length and audio come from the video; what does not fit is refused before weights load."""
 
+import shutil
 import subprocess
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from animdiff_cli import generate, load
@@ -180,3 +183,62 @@ def test_a_file_without_pictures_is_refused(settings, tmp_path, name, content, e
         path.write_bytes(content)
     with pytest.raises(error, match=message):
         generate(video=path, **settings)
+
+
+@pytest.fixture
+def mask(video):
+    """A mask that repaints the left half; returns its path."""
+    picture = np.zeros((72, 80, 3), np.uint8)
+    picture[:, :40] = 255
+    path = video.with_name("mask.png")
+    Image.fromarray(picture).save(path)
+    return path
+
+
+def test_black_keeps_the_pixels_of_the_video_and_white_is_repainted(video, mask, settings):
+    settings["num_frames"] = 2
+    clip = generate(video=video, mask=mask, denoise=1, **settings)
+    source = read_clip(video).frames[:2]
+    assert np.array_equal(clip.frames[:, :, 40:], source[:, :, 40:])
+    assert np.abs(clip.frames[:, :, :40].astype(int) - source[:, :, :40]).mean() > 20
+    assert list(clip.recipe["inputs"]) == ["video", "mask"]
+    soft = generate(video=video, mask={"source": mask, "feather": 16}, denoise=1, **settings).frames
+    kept = [np.abs(soft[:, :, at].astype(int) - source[:, :, at]).max() for at in (43, 79)]
+    assert kept[0] > 0 == kept[1]
+
+
+@pytest.fixture
+def inpainting_model(toy_model, tmp_path):
+    """The toy model with a UNet of nine channels; returns its path."""
+    folder = tmp_path / "toy-inpainting"
+    shutil.copytree(toy_model, folder)
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    torch.manual_seed(0)
+    UNet2DConditionModel.from_config(dict(config) | {"in_channels": 9}).save_pretrained(folder / "unet")
+    return folder
+
+
+def test_an_inpainting_model_repaints_and_needs_a_mask(video, mask, settings, inpainting_model):
+    settings |= {"num_frames": 2, "model": inpainting_model}
+    clip = generate(video=video, mask=mask, **settings)
+    assert np.array_equal(clip.frames[:, :, 40:], read_clip(video).frames[:2, :, 40:])
+    for changes in ({"video": video}, {"width": 64, "height": 64}):
+        with pytest.raises(UsageError, match="is an inpainting model") as refusal:
+            generate(**settings | changes)
+        assert "--mask FILE" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"video": None}, UsageError, "where a video is repainted, and there is none"),
+        ({"mask": {"source": "SELF", "frames": "0"}}, UsageError, "for all frames"),
+        ({"mask": "missing.png"}, NotFound, "no picture or video"),
+        ({"mask": {"source": "SELF", "feather": -1}}, UsageError, "must be a number from 0"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(video, mask, settings, changes, error, message):
+    own = changes.get("mask", {})
+    changes = changes | ({"mask": own | {"source": mask}} if isinstance(own, dict) and own else {})
+    with pytest.raises(error, match=message):
+        generate(**settings | {"video": video, "mask": mask} | changes)

@@ -1,6 +1,6 @@
 """Given frames, from which a clip begins instead of from noise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from animdiff_cli.core.curves import Curve, series
 from animdiff_cli.core.denoising import num_denoised
-from animdiff_cli.diffusion.conditions.condition import ClipContext, ClipStart, Condition, StepEnd
+from animdiff_cli.diffusion.conditions.condition import ClipContext, ClipStart, Condition, StepEnd, UNetCall
 from animdiff_cli.diffusion.inversion import inverted_noise
 from animdiff_cli.motion.unet import UNet
 
@@ -30,6 +30,10 @@ class SourceFrames(Condition):
     denoise: float | Curve
     num_steps: int
     invert: bool = False  # begin from the noise that DDIM inversion finds instead of random noise
+    #: where frames are repainted, [1, 1, F, h, w] from 0 to 1. With it, frames of `denoise` 1 begin from noise alone
+    repaint: Tensor | None = None
+    #: for a UNet that takes them: the mask and the latents of the kept pixels, [1, 5, F, h, w]. It needs no blending
+    channels: Tensor | None = None
     noise: Tensor | None = None  # of the clip; set by `prepare`
     starts: Tensor | None = None  # call in which each frame begins, [F]; set by `prepare`
 
@@ -43,22 +47,48 @@ class SourceFrames(Condition):
         order = -(-calls // steps)  # calls of a step; the last one may have fewer
         starts = torch.tensor([order * (steps - num_denoised(self.num_steps, share)) for share in shares])
         noise = clip.noise.to(clip.device, copy=True)  # `begin` may replace it
-        yield replace(self, latents=self.latents.to(clip.device), noise=noise, starts=starts.to(clip.device))
+        repaint, channels = (
+            None if given is None else given.to(clip.device) for given in (self.repaint, self.channels)
+        )
+        latents = self.latents.to(clip.device)
+        yield replace(
+            self, latents=latents, repaint=repaint, channels=channels, noise=noise, starts=starts.to(clip.device)
+        )
 
     def begin(self, latents: Tensor, start: ClipStart) -> Tensor:
         """Return the given frames, as noisy as the first step expects."""
         assert self.noise is not None
         if self.invert:
             self.noise.copy_(inverted_noise(start, self.latents))
-        return self._as_noisy(latents, start.scheduler, start.timesteps[0])
+        noisy = self._as_noisy(latents, start.scheduler, start.timesteps[0])
+        if (
+            self.repaint is None
+            or self.invert
+            or self.starts is None
+            or len(start.timesteps) < len(start.scheduler.timesteps)
+        ):
+            return noisy
+        return torch.where((self.starts == 0)[:, None, None], latents, noisy)
+
+    def contribute(self, call: UNetCall) -> Mapping[str, Tensor]:
+        """Return the mask and the latents of the kept pixels as `extra_channels`, if the UNet takes them."""
+        if self.channels is None:
+            return {}
+        images = self.channels[0, :, list(call.frames)].transpose(0, 1)
+        return {"extra_channels": torch.cat([images] * call.rows).to(call.latents)}
 
     def amend(self, latents: Tensor, end: StepEnd) -> Tensor:
-        """Put the frames that have not begun in, as noisy as the next step expects."""
+        """Put in what is kept, as noisy as the next step expects: frames that have not begun, and black in the mask."""
         assert self.starts is not None
         kept = self.starts > end.step
-        if not kept.any():
+        blended = self.repaint is not None and self.channels is None
+        if not blended and not kept.any():
             return latents
-        return torch.where(kept[:, None, None], self._as_noisy(latents, end.scheduler, end.next_timestep), latents)
+        noisy = self._as_noisy(latents, end.scheduler, end.next_timestep)
+        if self.repaint is not None and blended:
+            repaint = self.repaint.to(latents)
+            latents = (1 - repaint) * noisy + repaint * latents
+        return torch.where(kept[:, None, None], noisy, latents)
 
     def _as_noisy(self, latents: Tensor, scheduler: Any, timestep: Tensor | None) -> Tensor:
         """Return the given frames with the noise of a timestep, shaped and typed as `latents`."""
