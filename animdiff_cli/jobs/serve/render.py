@@ -15,7 +15,6 @@ from animdiff_cli.jobs.serve.planning import paths_within
 from animdiff_cli.jobs.serve.queue import Cancelled, Job, Rendered
 from animdiff_cli.jobs.serve.warm import WarmModels
 from animdiff_cli.jobs.serve.wire import FileRecord
-from animdiff_cli.outputs import write_clip
 
 
 def render_job(
@@ -60,9 +59,10 @@ def _write_files(clip: Clip, paths: dict[Format, Path], folder: Path, emit: Emit
     written: dict[Format, Path] = {}
     try:
         for format, path in paths.items():
-            written[format] = write_clip(clip.source, clip.recipe["config"]["fps"], path, format, clip.recipe)
-            size = written[format].stat().st_size
-            emit(Written(Path(written[format].relative_to(folder)), size))
+            saved = clip.save(path, format)
+            assert isinstance(saved, Path)  # as `path`
+            written[format] = saved
+            emit(Written(saved.relative_to(folder), saved.stat().st_size))
     except BaseException:
         for path in written.values():
             remove(path)

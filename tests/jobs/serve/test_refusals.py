@@ -240,7 +240,7 @@ def test_outputs_through_a_symlink(server, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "~/x.safetensors", "./x.ckpt", "../x.safetensors", "nix/"])
-@pytest.mark.parametrize("key", ["model", "vae", "motion_module", "loras", "embeddings", "continue_from"])
+@pytest.mark.parametrize("key", ["model", "vae", "motion_module", "loras", "embeddings", "continue_from", "video"])
 def test_files_of_the_machine_whether_they_exist_or_not(server, key, path):
     value = [path] if key in ("loras", "embeddings") else path
     record = refused(server.post(SMALL | {key: value}), 422)
