@@ -56,6 +56,7 @@ def test_the_long_description_has_no_relative_link(metadata):
         "pocket/motion_module.safetensors",
         "pocket/motion_loras/camera-pan-right.safetensors",
         "weights/configs/clip/vocab.json",
+        "core/events.schema.json",
     ],
 )
 def test_the_wheel_contains(wheel, file):

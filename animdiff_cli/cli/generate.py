@@ -1,7 +1,6 @@
 """`animdiff generate`: render clips from prompts."""
 
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -174,8 +173,7 @@ def generate(
             run_probe(plan, quiet=quiet)
         print_plan(plan, outputs, online=bool(fetch), planning_seconds=seconds, as_json=json_, quiet=quiet)
         return
-    # a terminal that shows the events needs no progress bar
-    with show_progress(quiet=quiet or (json_ and sys.stdout.isatty())) as emit:
+    with show_progress(quiet=quiet, as_json=json_) as emit:
         render_clips(plan, outputs, numbers, emit, quiet=quiet, as_json=json_)
 
 

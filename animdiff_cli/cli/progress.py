@@ -31,9 +31,12 @@ SECONDS_PER_LINE = 60  # of a step in windows
 
 
 @contextmanager
-def show_progress(*, quiet: bool) -> Iterator[Emit]:
-    """Yield an event handler that prints progress to stderr. It raises `KeyboardInterrupt` if a library has lost it."""
-    with _display(quiet) as display:
+def show_progress(*, quiet: bool, as_json: bool = False) -> Iterator[Emit]:
+    """Yield an event handler that prints progress to stderr. It raises `KeyboardInterrupt` if a library has lost it.
+
+    With `as_json`, events are printed on stdout too: a terminal that shows them needs no progress.
+    """
+    with _display(quiet or (as_json and sys.stdout.isatty())) as display:
 
         def emit(event: Event) -> None:
             if was_interrupted():

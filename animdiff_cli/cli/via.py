@@ -63,6 +63,6 @@ def render_on_server(
     _, wanted = parse_output(output, formats)
     client = ServerClient(address_of(server, token=os.environ.get("ANIMDIFF_TOKEN"), allow_http=allows_http()))
     write = print_record(quiet=quiet) if as_json else None
-    with show_progress(quiet=quiet) as emit:
+    with show_progress(quiet=quiet, as_json=as_json) as emit:
         clips = render_via(client, plan, wanted, choose_outputs, emit, write)
         print_clips(clips, len(plan.configs), can_resume=not plan.seeds_drawn, quiet=quiet, as_json=as_json)

@@ -123,6 +123,11 @@ def test_only_notes_and_paths_remain_after_the_bars(on_a_terminal):
     assert screen(seen) == ["note: the VAE [fp16] overflows", "fox.gif"]
 
 
+def test_a_terminal_that_shows_events_shows_no_bars(on_a_terminal):
+    _, seen = on_a_terminal(RENDER.replace("quiet=False", "quiet=False, as_json=True"), stdout_too=True)
+    assert screen(seen) == ["fox.gif"]
+
+
 def test_a_dumb_terminal_gets_plain_lines(on_a_terminal):
     _, seen = on_a_terminal(RENDER, term="dumb")
     assert "\x1b" not in seen
