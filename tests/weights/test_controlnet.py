@@ -1,5 +1,9 @@
 """ControlNets in every layout: diffusers itself reads what is written, and relatives are named and refused."""
 
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
@@ -7,9 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.jobs.convert import convert
-from animdiff_cli.weights.controlnet import controlnet_config, read_controlnet
-from animdiff_cli.weights.files import open_weights
-from animdiff_cli.weights.identify import identify
+from animdiff_cli.motion import MotionModule, MotionSpec
+from animdiff_cli.weights.controlnet import check_controlnet, controlnet_config, read_controlnet, read_sparse_encoder
+from animdiff_cli.weights.controlnet_names import to_original
+from animdiff_cli.weights.files import WeightFile, open_weights
+from animdiff_cli.weights.identify import identify, kind_of
+from animdiff_cli.weights.lazy import LazyTensor
+from animdiff_cli.weights.model_configs import shipped_config
 
 #: keys of control_v11p_sd15_canny.pth and their diffusers names, one of each sort
 SD15_KEYS = {
@@ -121,3 +129,50 @@ def test_unknown_weights_are_refused(tmp_path):
     )
     with pytest.raises(IntegrityError, match="not a weight of a ControlNet"):
         read_controlnet(open_weights(tmp_path / "x.safetensors"))
+
+
+def unread(shapes, name):
+    """Return a file of these shapes whose tensors nobody may read: true sizes without a gigabyte on disk."""
+    return WeightFile(
+        Path(name), "safetensors", {key: LazyTensor("F16", shape, None) for key, shape in shapes.items()}, {}
+    )
+
+
+def true_size(base, **settings):
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(shipped_config(base, "unet"))
+        network = ControlNetModel.from_unet(unet, load_weights_from_unet=False, **settings)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, unet.config
+
+
+@pytest.mark.parametrize(("base", "parameters"), [("sd15", 361_279_120), ("sdxl", 1_251_014_160)])
+def test_a_control_of_true_size_is_read_in_both_layouts(base, parameters):
+    shapes, _ = true_size(base)
+    assert sum(map(prod, shapes.values())) == parameters
+    original = {f"control_model.{to_original(key, 2)}": shape for key, shape in shapes.items()}
+    for named in (shapes, original):
+        file = unread(named, "control.safetensors")
+        assert kind_of(file) == "controlnet"
+        contents = read_controlnet(file)
+        config = controlnet_config(contents.tensors)
+        check_controlnet(contents, config, "control.safetensors")
+        assert {key: tensor.shape for key, tensor in contents.tensors.items()} == shapes
+        assert config["attention_head_dim"] == shipped_config(base, "unet")["attention_head_dim"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "keys", "parameters"), [("rgb", 478, 496_730_880), ("scribble", 492, 497_802_784)]
+)
+def test_the_published_sparsectrls_have_this_many_weights(condition, keys, parameters):
+    shapes, unet = true_size("sd15", conditioning_channels=4)
+    if condition == "rgb":
+        shapes = {key: shape for key, shape in shapes.items() if not key.startswith("controlnet_cond_embedding.")}
+        shapes |= {"controlnet_cond_embedding.weight": (320, 5, 3, 3), "controlnet_cond_embedding.bias": (320,)}
+    with torch.device("meta"):
+        motion = MotionModule(replace(MotionSpec.for_unet(unet), up=(), num_attentions=1)).state_dict()
+    shapes |= {key: tuple(tensor.shape) for key, tensor in motion.items() if not key.endswith(".pe")}
+    assert (len(shapes), sum(map(prod, shapes.values()))) == (keys, parameters)
+    file = unread(shapes, "v3_sd15_sparsectrl.ckpt")
+    assert kind_of(file) == "sparsectrl"
+    tensors, config = read_sparse_encoder(file)
+    assert len(tensors) == keys - 152 and config["simplified"] == (condition == "rgb")
