@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from animdiff_cli import paths
-from animdiff_cli.cli.options import DEVICE, MODELS, OUTPUT, SOURCES, QuietOpt, ThreadsOpt, option
+from animdiff_cli.cli.options import DEVICE, MODELS, OUTPUT, SOURCES, EventsOpt, QuietOpt, ThreadsOpt, option
 from animdiff_cli.cli.out import print_err, print_out, print_record
 from animdiff_cli.errors import UsageError
 
@@ -22,10 +20,13 @@ DEFAULT_PORT = 8475
 
 def serve(
     host: Annotated[
-        str, option("--host", help="Address to listen on. Others than 127.0.0.1 need a token.", panel=ACCESS)
+        str, option("--host", help="Address to listen on. Default: 127.0.0.1; others need a token.", panel=ACCESS)
     ] = "127.0.0.1",
     port: Annotated[
-        int, option("--port", help="Port to listen on; 0 is any free one.", panel=ACCESS, min=0, max=65535)
+        int,
+        option(
+            "--port", help="Port to listen on, or 0 for any free one. Default: 8475.", panel=ACCESS, min=0, max=65535
+        ),
     ] = DEFAULT_PORT,
     token: Annotated[
         str | None,
@@ -47,14 +48,15 @@ def serve(
         ),
     ] = None,
     queue: Annotated[
-        int, option("--queue", help="Number of jobs that may wait.", panel=ACCESS, min=1, max=100_000)
+        int, option("--queue", help="Number of jobs that may wait. Default: 100.", panel=ACCESS, min=1, max=100_000)
     ] = 100,
     output: Annotated[
         str | None,
         option("--output", "-o", help="Folder of the clips. Default: animdiff-out.", panel=OUTPUT, metavar="<folder>"),
     ] = None,
     keep: Annotated[
-        int, option("--keep", help="Sets of weights to keep loaded per device.", panel=MODELS, min=1, max=100)
+        int,
+        option("--keep", help="Sets of weights to keep loaded per device. Default: 2.", panel=MODELS, min=1, max=100),
     ] = 2,
     fetch: Annotated[
         bool, option("--fetch", help="Download weights that requests name and that are missing.", panel=SOURCES)
@@ -69,9 +71,7 @@ def serve(
         ),
     ] = None,
     threads: ThreadsOpt = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print the events of all jobs as JSON Lines on stdout.")
-    ] = False,
+    json_: EventsOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Keep models loaded and render for other programs over HTTP. Prints its URL.

@@ -36,20 +36,18 @@ class Address:
 def registered(address: Address) -> Iterator[bool]:
     """Register a running server. Yields False if another server of this user is registered on this machine."""
     file = _file()
+    lock = FileLock(_lock_of(file), mode=0o600)
     with readable_failures("write", file, hint="choose another folder: `export ANIMDIFF_STATE=…`"):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(_lock_of(file), mode=0o600)
-        try:
-            lock.acquire(timeout=1)  # a client may hold it while it looks
-        except Timeout:
-            yield False
-            return
+        is_ours = _acquired(lock)
+        if is_ours:
+            _write(file, {"url": address.url, "token": address.token, "pid": os.getpid()})
     try:
-        _write(file, {"url": address.url, "token": address.token, "pid": os.getpid()})
-        yield True
+        yield is_ours
     finally:
-        file.unlink(missing_ok=True)
-        lock.release()
+        if is_ours:
+            file.unlink(missing_ok=True)
+            lock.release()
 
 
 def find_running() -> Address:
@@ -75,6 +73,14 @@ def _file() -> Path:
 
 def _lock_of(file: Path) -> Path:
     return file.with_suffix(".lock")
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=1)  # a client may hold it while it looks
+    except Timeout:
+        return False
+    return True
 
 
 def _was_stale(file: Path) -> bool:
