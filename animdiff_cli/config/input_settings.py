@@ -85,6 +85,8 @@ class ControlEntry(InputEntry):
     As text `controlnet-canny=dance.mp4@0.8`.
     """
 
+    example: ClassVar[str] = "controlnet-canny=dance.mp4"
+
     ref: str = Field(min_length=1, description="`ref` names the network: an alias, a file or an address.")
     scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=-10, le=10)])] = Field(
         1.0, description="How strongly the pictures count."

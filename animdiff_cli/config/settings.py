@@ -34,6 +34,7 @@ _BOUNDS = ((Ge, "ge", "from"), (Gt, "gt", "above"), (Le, "le", "up to"), (Lt, "l
 class TextRecord(BaseModel):
     """A record that has a text form as well, such as `REF@SCALE`. Settings hold what `stored` returns."""
 
+    #: its text form, for hints
     example: ClassVar[str] = "name@0.8"
 
     @classmethod

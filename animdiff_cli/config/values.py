@@ -75,7 +75,7 @@ def set_part(setting: Setting, value: object, part: str, new: object, source: st
         has = f"has {len(entries)}, numbered from 0" if entries else "is empty"
         raise UsageError(
             f"{source}: there is no entry `{setting.key}.{number}`: `{setting.key}` {has}",
-            hint=f"set the whole list, as in `{setting.key}=name@0.8,other.safetensors`",
+            hint=f"set the whole list, as in `{setting.key}={_example(setting, ',')}`",
         )
     entries[int(number)] = _with_field(setting, entries[int(number)], field, new, source) if field else new
     return tuple(entries)
@@ -205,7 +205,7 @@ def _remedy(setting: Setting, value: object) -> str:
     if setting.choices:
         return did_you_mean(str(value), setting.choices, otherwise=f"for example `{setting.choices[0]}`")
     if setting.is_list:
-        example = "[name@0.8, other.safetensors]" if setting.reference else "[one text, another text]"
+        example = f"[{_example(setting, ', ')}]" if setting.reference else "[one text, another text]"
         return f"for example `{setting.key}: {example}`"
     if setting.value_type is str:
         return "put text in quotes"
@@ -217,3 +217,9 @@ def _remedy(setting: Setting, value: object) -> str:
         return "for example `42`" if setting.value_type is int else str(setting.field.description)
     default = setting.field.default if setting.field.default is not None else setting.least
     return f"for example `{_shown(default)}`" if default is not None else str(setting.field.description)
+
+
+def _example(setting: Setting, between: str) -> str:
+    """Return a list of two references, the second as they are without a scale."""
+    first = setting.record.example if setting.record else "name@0.8"
+    return first if "=" in first else f"{first}{between}other.safetensors"
