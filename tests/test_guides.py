@@ -99,7 +99,7 @@ def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
 def test_the_commands_of_the_guide_to_pictures_and_videos_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "guides" / "images-and-videos.md").read_text()
-    given = {"sky.png": np.repeat(np.uint8([255, 255, 0]), 16)}
+    given = {f"{name}.png": np.repeat(np.uint8([255, 255, 0]), 16) for name in ("sky", "first", "last")}
     for name, column in given.items():
         Image.fromarray(np.tile(column[:, None], (1, 48))).save(name)
     lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]

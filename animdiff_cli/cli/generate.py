@@ -79,6 +79,7 @@ def generate(
     continue_from: long.ContinueFromOpt = None,
     continue_frames: long.ContinueFramesOpt = None,
     continue_new_only: long.ContinueNewOnlyOpt = None,
+    image: pic.ImageOpt = None,
     video: pic.VideoOpt = None,
     video_range: pic.VideoRangeOpt = None,
     video_fps: pic.VideoFpsOpt = None,

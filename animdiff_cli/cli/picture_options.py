@@ -4,6 +4,16 @@ from typing import Annotated
 
 from animdiff_cli.cli.options import PICTURES, option
 
+ImageOpt = Annotated[
+    list[str] | None,
+    option(
+        "--image",
+        help="Picture that the clip begins with, or has at a position: fox.png@50%. Repeatable; without positions,"
+        " pictures are spread over the clip.",
+        panel=PICTURES,
+        metavar="<picture[@where]>",
+    ),
+]
 VideoOpt = Annotated[
     str | None,
     option(
@@ -37,8 +47,8 @@ DenoiseOpt = Annotated[
     str | None,
     option(
         "--denoise",
-        help="How much of the video is rendered anew, from 0 to 1: a number, or a curve over frames such as"
-        " 0:0.3,-1:0.8. Default: 0.8.",
+        help="How much of the video, or between images, is rendered anew, from 0 to 1: a number, or a curve over frames"
+        " such as 0:0.3,-1:0.8. Default: 0.8.",
         panel=PICTURES,
         metavar="<number or curve>",
     ),

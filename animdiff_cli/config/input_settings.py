@@ -3,6 +3,7 @@
 Weights are in `weight_settings`; a setting with both, such as a ControlNet and its video, is in both tables.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import AfterEnd, Fit, Preprocessor
 from animdiff_cli.core.curves import Curve
 from animdiff_cli.core.refs import scale_text, split_scale
-from animdiff_cli.core.where import parse_positions, parse_range
+from animdiff_cli.core.where import POSITION, parse_positions, parse_range
 from animdiff_cli.errors import UsageError
 
 MAX_PATH = 4096  # characters
@@ -131,6 +132,28 @@ class VideoEntry(InputEntry):
     )
 
 
+class ImageEntry(InputEntry):
+    """A picture of a clip and its frame: `{source: fox.png, frames: 50%}`, or as text `fox.png@50%`."""
+
+    example: ClassVar[str] = "fox.png@50%"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `PATH` or `PATH@WHERE`. Raises `UsageError`.
+
+        >>> ImageEntry.parse("fox.png@50%").frames, ImageEntry.parse("me@home.png").frames
+        ('50%', None)
+        """
+        path, at, where = text.rpartition("@")
+        if at and path and re.fullmatch(POSITION, where.strip()):
+            return cls.model_validate({"source": path, "frames": where.strip()})
+        return cls.model_validate({"source": text})
+
+    def text(self) -> str:
+        """Return the text form, which leaves out what text cannot hold."""
+        return f"{self.source}@{self.frames}" if self.frames else self.source
+
+
 class MaskEntry(InputEntry):
     """Where a video is repainted: white in a picture, a video or a folder. `{source: mask.png, feather: 8}`."""
 
@@ -156,6 +179,7 @@ INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
             InputSetting("controls", "--control", is_list=True, record=ControlEntry),
             InputSetting("video", "--video", record=VideoEntry),
             InputSetting("mask", "--mask", record=MaskEntry),
+            InputSetting("images", "--image", is_list=True, record=ImageEntry),
         )
     }
 )
@@ -179,3 +203,5 @@ def with_sources(setting: InputSetting, value: object, change: Callable[[str], s
 VideoSource = Annotated[str | dict[str, Any], stored_form(VideoEntry), WithRecord(VideoEntry)]
 #: text PATH, or a record of the fields of `MaskEntry`
 MaskSource = Annotated[str | dict[str, Any], stored_form(MaskEntry), WithRecord(MaskEntry)]
+#: text PATH@WHERE, or a record of the fields of `ImageEntry`
+ImageSource = Annotated[str | dict[str, Any], stored_form(ImageEntry), WithRecord(ImageEntry)]

@@ -174,8 +174,14 @@ class GenerateSettings(TypedDict, total=False):
     """Where `video` is repainted: white in a picture, a video or a folder of frames, or a record of `source`,
     `feather`, `section`, `fit` and `after_end`. Black keeps its pixels.
     """
+    images: Sequence[str]
+    """Pictures that the clip begins with, passes through or ends at, each `PATH@WHERE` or a record of `source`,
+    `frames` and `fit`. Without positions they are spread over the clip.
+    """
     denoise: Amount
-    """How much of `video` is rendered anew: 0 keeps its frames, 1 little more than their layout."""
+    """How much of `video`, or of the frames between `images`, is rendered anew: 0 keeps the frames, 1 little more
+    than their layout.
+    """
     invert: bool
     """Begin from the noise that DDIM inversion finds for `video` instead of random noise."""
     audio: bool

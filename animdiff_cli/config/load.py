@@ -20,6 +20,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "negative_prompt": "--negative",
         "num_frames": "--frames",
+        "images": "--image",
         "video.section": "--video-range",
         "video.fps": "--video-fps",
         "mask.feather": "--mask-feather",

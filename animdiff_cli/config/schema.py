@@ -5,7 +5,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, MaskSource, VideoSource, entries_of
+from animdiff_cli.config.input_settings import (
+    INPUT_SETTINGS,
+    ImageSource,
+    InputEntry,
+    MaskSource,
+    VideoSource,
+    entries_of,
+)
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ControlRef, ScaledRef, WeightRef
@@ -182,8 +189,16 @@ class GenerateConfig(BaseModel):
         description="Where `video` is repainted: white in a picture, a video or a folder of frames, or a record of"
         " `source`, `feather`, `section`, `fit` and `after_end`. Black keeps its pixels.",
     )
+    images: tuple[ImageSource, ...] = Field(
+        (),
+        max_length=MAX_ENTRIES,
+        description="Pictures that the clip begins with, passes through or ends at, each `PATH@WHERE` or a record of"
+        " `source`, `frames` and `fit`. Without positions they are spread over the clip.",
+    )
     denoise: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=1)])] = Field(
-        0.8, description="How much of `video` is rendered anew: 0 keeps its frames, 1 little more than their layout."
+        0.8,
+        description="How much of `video`, or of the frames between `images`, is rendered anew: 0 keeps the frames, 1"
+        " little more than their layout.",
     )
     invert: bool = Field(
         False, description="Begin from the noise that DDIM inversion finds for `video` instead of random noise."
@@ -208,7 +223,7 @@ class GenerateConfig(BaseModel):
     @property
     def steps_taken(self) -> int:
         """How many of `steps` the sampler takes: the last ones, if the clip begins from a video."""
-        return max(1, num_denoised(self.steps, largest(self.denoise))) if self.video else self.steps
+        return max(1, num_denoised(self.steps, largest(self.denoise))) if self.video or self.images else self.steps
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:

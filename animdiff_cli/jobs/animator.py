@@ -35,6 +35,7 @@ from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
+from animdiff_cli.jobs.source_images import read_images
 from animdiff_cli.jobs.source_video import audio_of, read_video
 from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.motion import MotionModule, MotionSpec, load_motion_module, plug
@@ -128,8 +129,9 @@ class Animator:
             else:
                 takes_mask = self.components.unet.config.in_channels != LATENT_CHANNELS
                 source = read_video(config, self.components.vae, takes_mask=takes_mask)
-                if source:
-                    pipeline = replace(pipeline, conditions=(*pipeline.conditions, source.condition))
+                begin = source.condition if source else read_images(config, self.components.vae)
+                if begin:
+                    pipeline = replace(pipeline, conditions=(*pipeline.conditions, begin))
                 chunks = render(pipeline, config, callbacks, noise=noise)
                 frames = FrameSpool(source.finished(chunks) if source else chunks)
         recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config))

@@ -37,6 +37,7 @@ from animdiff_cli.jobs.prompts import (
     with_negative_travel,
 )
 from animdiff_cli.jobs.recipe import check_recipe
+from animdiff_cli.jobs.source_images import check_images
 from animdiff_cli.jobs.source_video import check_mask, check_video, check_video_flags, with_shape_of_video
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
@@ -163,6 +164,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     _check_prediction(config, plan.weights.files.model)
     check_prompts([config])
     check_video(config)
+    check_images(config)
     check_inputs(config)
     _check_clip_skip(config.clip_skip, plan.weights.files.model)
     check_mask(config, plan.weights.files.model)
@@ -190,6 +192,7 @@ def _plan(
     configs = tuple(_config(resolved, job) for job in jobs)
     _check_windows(configs[0])
     check_video(configs[0])
+    check_images(configs[0])
     check_compatibility(resolved.values)
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     _check_memory(configs[0], planned)

@@ -55,7 +55,8 @@ def check_video_flags(resolved: Resolved[GenerateConfig]) -> None:
     """Raise `UsageError` for `--denoise` and its like without a video. Presets may have them for later use."""
     for key in OF_VIDEO:
         flag = resolved.origins[key]
-        if not resolved.values["video"] and flag == flag_name(key):
+        is_used = resolved.values["video"] or (key == "denoise" and resolved.values["images"])
+        if not is_used and flag == flag_name(key):
             raise UsageError(
                 f"`{flag if resolved.values[key] is not False or key != 'audio' else '--no-audio'}` has no effect"
                 " without a video",
@@ -65,23 +66,23 @@ def check_video_flags(resolved: Resolved[GenerateConfig]) -> None:
 
 def check_video(config: GenerateConfig) -> None:
     """Raise `UsageError` for settings that cannot be combined with a video."""
-    if not config.video:
+    if not config.video and not config.images:
         return
-    denoise = config.denoise
+    flag, denoise = FLAG if config.video else "--image", config.denoise
     if isinstance(denoise, Curve) and denoise.axis == "steps":
         raise UsageError("`denoise` varies over frames, not over steps", hint="write frames, as in `0:0.3,-1:0.8`")
     for key, clash in (("continue_from", "--continue-from"), ("free_init", "--free-init")):
         if getattr(config, key):
             raise UsageError(
-                f"`{FLAG}` and `{clash}` cannot be combined: both decide what the clip begins from",
+                f"`{flag}` and `{clash}` cannot be combined: both decide what the clip begins from",
                 hint="leave one of them out",
             )
-    if config.scheduler == "pndm" and denoise != 1:
+    if config.scheduler == "pndm" and (denoise != 1 or config.images):
         raise UsageError(
             "the scheduler pndm cannot begin between its steps, as `--denoise` below 1 needs",
             hint="use another scheduler: `--scheduler ddim`",
         )
-    if VideoEntry.read(config.video).frames:
+    if config.video and VideoEntry.read(config.video).frames:
         raise UsageError("a video is for all frames of the clip", hint="leave out `frames` of `video`")
 
 
