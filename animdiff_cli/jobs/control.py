@@ -128,7 +128,8 @@ def _preprocessor(entry: ControlEntry, opened: OpenInput, file: ControlFile, usu
     if chosen != "auto":
         return chosen
     ref = parse_ref(entry.ref)
-    expected = "none" if file.takes_latents else expected_by(f"{ref.target}/{ref.file or ''} {file.path.name}")
+    names = (Path(name).name for name in (ref.target, ref.file or "", str(file.path)))  # without folders
+    expected = "none" if file.takes_latents else expected_by(" ".join(names))
     if expected in ("auto", "none"):
         return "none"
     if _is_map(opened, expected):

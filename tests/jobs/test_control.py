@@ -1,6 +1,7 @@
 """`--control` from the flag to the recipe: files of every layout, sources of every kind, and what is refused first."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from typer.testing import CliRunner
 from animdiff_cli import generate, load
 from animdiff_cli.cli import app
 from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.diffusion.control import open_control
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.jobs.control import plan_controls
 from animdiff_cli.jobs.convert import convert
 from animdiff_cli.outputs import read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
@@ -227,6 +231,25 @@ def test_a_control_of_another_layout_does_not_fit(settings, video, tmp_path, mak
     ControlNetModel.from_unet(make_unet("one-level", dtype=torch.float32)).save_pretrained(tmp_path / "other")
     with pytest.raises(UsageError, match="does not fit the image model"):
         load(controls=[f"{tmp_path / 'other'}={video}"], **settings)
+
+
+def test_the_folder_of_a_network_says_nothing_about_its_pictures(settings, folder, video, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "poses" / "mine")
+    (plan,) = plan_controls(_config(settings, f"{copied}={video}"), [open_control(copied, settings["model"])])
+    assert plan.preprocess == "none"
+    edges = shutil.copytree(folder, tmp_path / "poses" / "my-canny-2")
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
+    (plan,) = plan_controls(_config(settings, f"{edges}={photo}"), [open_control(edges, settings["model"])])
+    assert plan.preprocess == "canny"
+    depth = shutil.copytree(folder, tmp_path / "my-depth")
+    with pytest.raises(UsageError, match="is no control picture, and my-depth needs one that another network makes"):
+        plan_controls(_config(settings, f"{depth}={photo}"), [open_control(depth, settings["model"])])
+
+
+def _config(settings, control):
+    chosen = {key: settings[key] for key in ("num_frames", "width", "height", "seed")}
+    return GenerateConfig(prompt="a fox", model="toy", controls=[control], **chosen)
 
 
 def test_a_late_source_is_said(settings, folder, video):
