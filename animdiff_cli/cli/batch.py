@@ -78,11 +78,13 @@ def run(
 
     The whole file is checked before weights load.
     """
+    from animdiff_cli.jobs.batch.shards import parse_shard
+
+    part = parse_shard(shard) if shard else None  # before torch is imported
     from animdiff_cli.config.yamlfile import read_text_file
     from animdiff_cli.jobs.batch.crew import BatchOptions, worker_devices
     from animdiff_cli.jobs.batch.expand import DEFAULT_LIMIT
     from animdiff_cli.jobs.batch.plan import BatchSettings, plan_batch
-    from animdiff_cli.jobs.batch.shards import parse_shard
 
     if offline and fetch:
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
@@ -94,7 +96,7 @@ def run(
         retry=retry,
         keep_going=keep_going,
         overwrite=overwrite,
-        shard=parse_shard(shard) if shard else None,
+        shard=part,
         ray=ray,
     )
     is_stdin = file == "-"
