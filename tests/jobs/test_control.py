@@ -103,6 +103,7 @@ def test_half_precision_files_load(settings, folder, video, tmp_path):
     assert np.abs(found.astype(int) - frames(controls=[f"{folder}={video}"], **settings)).max() <= 3
 
 
+@pytest.mark.full
 def test_fields_of_a_record_change_the_clip(settings, folder, video):
     entry = {"ref": str(folder), "source": str(video)}
     whole = frames(controls=[entry], **settings)
@@ -122,9 +123,12 @@ def test_a_scale_may_change_over_the_steps_of_a_sampler_with_two_calls_each(sett
     "others",
     [
         {"context_length": 4, "context_mode": "unet", "loop": True, "free_init": 2, "motion_scale": "0:0.5,-1:1"},
-        {"context_length": 4, "context_mode": "plug", "noise_schedule": "free-noise", "scheduler": "euler-a"},
+        pytest.param(
+            {"context_length": 4, "context_mode": "plug", "noise_schedule": "free-noise", "scheduler": "euler-a"},
+            marks=pytest.mark.full,
+        ),
         {"video": "{video}", "denoise": 0.7, "steps": 3},
-        {"continue_from": "{video}", "width": 64, "height": 64},
+        pytest.param({"continue_from": "{video}", "width": 64, "height": 64}, marks=pytest.mark.full),
     ],
     ids=["loop", "plug", "video", "continue"],
 )
