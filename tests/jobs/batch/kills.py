@@ -18,7 +18,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def kill_often(plan: BatchPlan, options: BatchOptions, *, kills: int, seed: int, longest: float) -> dict[str, int]:
-    """Run a batch in processes that are killed at random moments, until `kills` have hit an unfinished batch.
+    """Run a batch in processes that are killed at random moments, until at least `kills` have hit an unfinished batch.
 
     With several workers, four of five kills hit a worker. `longest` is the most CPU seconds between two kills, so that
     a busy machine changes nothing. A batch that is finished is checked, and starts anew. Returns how many kills hit
