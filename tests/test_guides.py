@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusers import UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from animdiff_cli import errors
@@ -14,7 +16,7 @@ from animdiff_cli.cli import app
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.paths import pocket_dir
-from tests.toy_networks import write_controls
+from tests.toy_networks import flat, ip_adapter_tensors, make_image_encoder, write_controls
 from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +96,27 @@ def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
         assert result.exit_code == 0, (line, result.output)
     assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 5
+
+
+def test_the_commands_of_the_guide_to_image_prompts_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "image-prompts.md").read_text()
+    Path("pictures.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    Path("adapter").mkdir()
+    tensors = ip_adapter_tensors(UNet2DConditionModel.from_pretrained(pocket_dir() / "unet"))
+    save_file(flat(tensors), "adapter/ip-adapter.safetensors")
+    make_image_encoder().save_pretrained("adapter/image_encoder")
+    Path("pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    names = ("rocket", "day", "night", "pictures/1", "pictures/2", "pictures/3")
+    for name, picture in zip(names, noise, strict=True):
+        Image.fromarray(picture).save(f"{name}.png")
+    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
+    small = ["--frames", "10", "--steps", "1", "-W", "64", "-H", "64", "--device", "cpu"]
+    for number, line in enumerate(lines):
+        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
+        assert result.exit_code == 0, (line, result.output)
+    assert len({Path(f"{number}.gif").read_bytes() for number in range(len(lines))}) == len(lines) == 4
 
 
 def test_the_commands_of_the_guide_to_pictures_and_videos_run(tmp_path, monkeypatch):

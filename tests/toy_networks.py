@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import ClipContext
@@ -71,3 +72,57 @@ def write_controls(unet_folder, controlnet, sparsectrl):
     unet = UNet2DConditionModel.from_pretrained(unet_folder)
     ControlNetModel.from_unet(unet).save_pretrained(controlnet)
     torch.save({"state_dict": sparsectrl_tensors(unet)}, sparsectrl)
+
+
+def ip_adapter_tensors(unet, variant="plain", seed=0, width=16):
+    """Return the tensors of an IP-Adapter of random weights for a UNet, under the names of the published files.
+
+    `variant` is `plain`, `plus` or `full`; `width` that of what the image encoder returns for a picture.
+    """
+    torch.manual_seed(seed)
+    token = unet.config.cross_attention_dim
+
+    def normal(*shape):
+        return torch.randn(shape) / max(shape[-1], 1) ** 0.5
+
+    def norm(name, size):
+        return {f"{name}.weight": 1 + 0.1 * torch.randn(size), f"{name}.bias": 0.1 * torch.randn(size)}
+
+    def linear(name, out, into):
+        return {f"{name}.weight": normal(out, into), f"{name}.bias": 0.1 * torch.randn(out)}
+
+    if variant == "plain":
+        projection = linear("proj", 4 * token, width) | norm("norm", token)
+    elif variant == "full":
+        projection = linear("proj.0", width, width) | linear("proj.2", token, width) | norm("proj.3", token)
+    else:
+        inner = 64
+        projection = {"latents": torch.randn(1, 5, inner)} | linear("proj_in", inner, width)
+        projection |= linear("proj_out", token, inner) | norm("norm_out", token)
+        for layer in range(4):
+            name = f"layers.{layer}"
+            projection |= norm(f"{name}.0.norm1", inner) | norm(f"{name}.0.norm2", inner) | norm(f"{name}.1.0", inner)
+            projection |= {f"{name}.0.to_q.weight": normal(64, inner), f"{name}.0.to_kv.weight": normal(128, inner)}
+            projection |= {f"{name}.0.to_out.weight": normal(inner, 64)}
+            projection |= {
+                f"{name}.1.1.weight": normal(4 * inner, inner),
+                f"{name}.1.3.weight": normal(inner, 4 * inner),
+            }
+    layers = [tensor.shape for name, tensor in unet.state_dict().items() if name.endswith("attn2.to_k.weight")]
+    attention = {
+        f"{2 * number + 1}.to_{role}_ip.weight": normal(*shape) for number, shape in enumerate(layers) for role in "kv"
+    }
+    return {"image_proj": projection, "ip_adapter": attention}
+
+
+def flat(nested):
+    """Name the tensors of an IP-Adapter as a safetensors file does."""
+    return {f"{part}.{name}": tensor for part, tensors in nested.items() for name, tensor in tensors.items()}
+
+
+def make_image_encoder(projection=16, width=32, side=32):
+    """Build a CLIP image encoder of random weights."""
+    torch.manual_seed(9)
+    size = {"hidden_size": width, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = CLIPVisionConfig(**size, image_size=side, patch_size=8, projection_dim=projection)
+    return CLIPVisionModelWithProjection(config).eval().requires_grad_(False)

@@ -31,6 +31,28 @@ PreprocessOpt = Annotated[
         panel=CONTROL,
     ),
 ]
+ImagePromptOpt = Annotated[
+    list[str] | None,
+    option(
+        "--image-prompt",
+        help="IP-Adapter and the picture that it reads as a prompt, for example ip-adapter=fox.png@0.6. Repeatable; the"
+        " scale may be a curve.",
+        panel=CONTROL,
+        autocompletion=complete.models("ip-adapter"),
+        metavar="<ref=picture[@scale]>",
+    ),
+]
+ImageEncoderOpt = Annotated[
+    str | None,
+    option(
+        "--image-encoder",
+        help="Image encoder of the image prompts. Default: that of the alias, or the folder image_encoder/ beside the"
+        " IP-Adapter.",
+        panel=CONTROL,
+        autocompletion=complete.models("image-encoder"),
+        metavar="<ref>",
+    ),
+]
 SaveControlOpt = Annotated[
     Path | None,
     option("--save-control", help="Folder to write what control networks see.", panel=CONTROL, metavar="<folder>"),

@@ -46,6 +46,8 @@ def generate(
     embedding: opt.EmbeddingOpt = None,
     control: ctl.ControlOpt = None,
     preprocess: ctl.PreprocessOpt = None,
+    image_prompt: ctl.ImagePromptOpt = None,
+    image_encoder: ctl.ImageEncoderOpt = None,
     save_control: ctl.SaveControlOpt = None,
     prompt: text.PromptOpt = None,
     negative: text.NegativeOpt = None,

@@ -80,11 +80,10 @@ class InputEntry(TextRecord):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-class ControlEntry(InputEntry):
-    """A ControlNet or SparseCtrl and the pictures it follows: `{ref: controlnet-canny, source: dance.mp4, scale: 0.8}`.
+class SteeredEntry(InputEntry):
+    """A network and the pictures that it reads. As text `REF=SOURCE` or `REF=SOURCE@SCALE`."""
 
-    As text `controlnet-canny=dance.mp4@0.8`.
-    """
+    network: ClassVar[str] = "a network"
 
     example: ClassVar[str] = "controlnet-canny=dance.mp4"
 
@@ -94,12 +93,6 @@ class ControlEntry(InputEntry):
     )
     start: float = Field(0.0, ge=0, lt=1, description="Share of the steps after which it begins.")
     end: float = Field(1.0, gt=0, le=1, description="Share of the steps after which it ends.")
-    preprocess: Preprocessor | None = Field(
-        None, description="What makes a control picture of a frame; null is the setting `preprocess`."
-    )
-    guess_mode: bool = Field(
-        False, description="Leave the row without text free, and follow the pictures without a prompt."
-    )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -112,8 +105,8 @@ class ControlEntry(InputEntry):
         ref, equals, source = text.rpartition("=") if is_url else text.partition("=")
         if not equals or not ref or not source:
             raise UsageError(
-                f"`{text}` does not name a control and its pictures",
-                hint="write it as in `controlnet-canny=dance.mp4` or `controlnet-canny=dance.mp4@0.8`",
+                f"`{text}` does not name {cls.network} and its pictures",
+                hint=f"write it as in `{cls.example}` or `{cls.example}@0.8`",
             )
         source, scale = split_scale(source)
         return cls.model_validate({"ref": ref, "source": source} | ({} if scale is None else {"scale": scale}))
@@ -122,6 +115,33 @@ class ControlEntry(InputEntry):
         """Return the text form, which leaves out what text cannot hold."""
         scale = "" if self.scale == 1 else f"@{scale_text(self.scale)}"
         return f"{self.ref}={self.source}{scale}"
+
+
+class ControlEntry(SteeredEntry):
+    """A ControlNet or SparseCtrl and the pictures it follows: `{ref: controlnet-canny, source: dance.mp4, scale: 0.8}`.
+
+    As text `controlnet-canny=dance.mp4@0.8`.
+    """
+
+    network: ClassVar[str] = "a control"
+    example: ClassVar[str] = "controlnet-canny=dance.mp4"
+
+    preprocess: Preprocessor | None = Field(
+        None, description="What makes a control picture of a frame; null is the setting `preprocess`."
+    )
+    guess_mode: bool = Field(
+        False, description="Leave the row without text free, and follow the pictures without a prompt."
+    )
+
+
+class ImagePromptEntry(SteeredEntry):
+    """An IP-Adapter and the pictures that it reads as a prompt: `{ref: ip-adapter, source: fox.png, scale: 0.6}`.
+
+    As text `ip-adapter=fox.png@0.6`. Between the frames of two pictures it reads a mix of both.
+    """
+
+    network: ClassVar[str] = "an image prompt"
+    example: ClassVar[str] = "ip-adapter=fox.png"
 
 
 class VideoEntry(InputEntry):
@@ -177,6 +197,7 @@ INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
         for setting in (
             InputSetting("continue_from", "--continue-from"),
             InputSetting("controls", "--control", is_list=True, record=ControlEntry),
+            InputSetting("image_prompts", "--image-prompt", is_list=True, record=ImagePromptEntry),
             InputSetting("video", "--video", record=VideoEntry),
             InputSetting("mask", "--mask", record=MaskEntry),
             InputSetting("images", "--image", is_list=True, record=ImageEntry),

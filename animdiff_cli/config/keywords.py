@@ -71,6 +71,24 @@ class Control(TypedDict, total=False):
 ControlRef = str | Control
 
 
+class ImagePrompt(TypedDict, total=False):
+    """An IP-Adapter with the pictures that it reads as a prompt. As text: `"ip-adapter=fox.png@0.6"`."""
+
+    ref: Required[Ref]
+    source: Required[Ref]
+    scale: Amount
+    start: float
+    end: float
+    section: str
+    frames: str | Sequence[int | str]
+    fit: Fit
+    after_end: AfterEnd
+
+
+#: an image prompt as text or as a mapping
+ImagePromptRef = str | ImagePrompt
+
+
 class GenerateSettings(TypedDict, total=False):
     """Settings of a render."""
 
@@ -110,6 +128,14 @@ class GenerateSettings(TypedDict, total=False):
     """
     preprocess: Preprocessor
     """What makes control pictures of the frames of `controls`; `auto` is what the network expects."""
+    image_prompts: Sequence[ImagePromptRef]
+    """IP-Adapters with the pictures that they read as prompts, each `REF=PICTURE@SCALE` or a record of `ref`,
+    `source`, `scale`, `start`, `end`, `frames`, `section`, `fit` and `after_end`.
+    """
+    image_encoder: Ref | None
+    """Image encoder of `image_prompts`: an alias, a file or a folder; null is the folder image_encoder/ beside the
+    IP-Adapter.
+    """
     seed: int
     """Seed of the noise; any unsigned 64-bit integer."""
     steps: int

@@ -15,7 +15,7 @@ from animdiff_cli.config.input_settings import (
 )
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.varying import Varying
-from animdiff_cli.config.weight_settings import ControlRef, ScaledRef, WeightRef
+from animdiff_cli.config.weight_settings import ControlRef, ImagePromptRef, ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
     BetaSchedule,
     ContextFuse,
@@ -110,6 +110,17 @@ class GenerateConfig(BaseModel):
     preprocess: Preprocessor = Field(
         "auto",
         description="What makes control pictures of the frames of `controls`; `auto` is what the network expects.",
+    )
+    image_prompts: tuple[ImagePromptRef, ...] = Field(
+        (),
+        max_length=MAX_ENTRIES,
+        description="IP-Adapters with the pictures that they read as prompts, each `REF=PICTURE@SCALE` or a record of"
+        " `ref`, `source`, `scale`, `start`, `end`, `frames`, `section`, `fit` and `after_end`.",
+    )
+    image_encoder: WeightRef | None = Field(
+        None,
+        description="Image encoder of `image_prompts`: an alias, a file or a folder; null is the folder image_encoder/"
+        " beside the IP-Adapter.",
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the noise; any unsigned 64-bit integer.")
     steps: int = Field(25, ge=1, le=999, description="Denoising steps.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from animdiff_cli.config.input_settings import ControlEntry
+from animdiff_cli.config.input_settings import ControlEntry, ImagePromptEntry
 from animdiff_cli.config.settings import Reference, TextRecord, stored_form
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import Kind
@@ -55,6 +55,10 @@ WEIGHT_SETTINGS: Mapping[str, WeightSetting] = MappingProxyType(
             WeightSetting(
                 "controls", "controlnet", "--control", True, label="control", also=("sparsectrl",), entry=ControlEntry
             ),
+            WeightSetting(
+                "image_prompts", "ip-adapter", "--image-prompt", True, label="image prompt", entry=ImagePromptEntry
+            ),
+            WeightSetting("image_encoder", "image-encoder", "--image-encoder"),
         )
     }
 )
@@ -110,6 +114,14 @@ ScaledRef = Annotated[
 #: text `REF=SOURCE@SCALE`, or a record of the fields of `ControlEntry`
 ControlRef = Annotated[
     str | dict[str, Any], stored_form(ControlEntry), AfterValidator(_without_credentials), Reference(ControlEntry)
+]
+
+#: text `REF=PICTURE@SCALE`, or a record of the fields of `ImagePromptEntry`
+ImagePromptRef = Annotated[
+    str | dict[str, Any],
+    stored_form(ImagePromptEntry),
+    AfterValidator(_without_credentials),
+    Reference(ImagePromptEntry),
 ]
 
 

@@ -36,6 +36,7 @@ Kind = Literal[
     "controlnet",
     "sparsectrl",
     "ip-adapter",
+    "image-encoder",
     "clip-encoder",
 ]
 #: the image model that weights fit; `pocket` is the bundled miniature

@@ -177,7 +177,7 @@ def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.de
     network.weights_file = source.path.name  # named if its numbers are not finite
     for name, buffer in network.named_buffers():
         if buffer.is_meta:
-            _fill_position_ids(network, name, device)
+            fill_position_ids(network, name, device)
     return network
 
 
@@ -192,7 +192,7 @@ def vae_dtype(config: Mapping[str, Any], plan: DevicePlan, base: str) -> torch.d
     return torch.float32 if overflows and plan.dtype == "fp16" else plan.torch_dtype
 
 
-def _fill_position_ids(network: Any, name: str, device: torch.device) -> None:
+def fill_position_ids(network: Any, name: str, device: torch.device) -> None:
     """Fill CLIP's position ids, 0 to 76, the one buffer that files do not hold."""
     stem, _, last = name.rpartition(".")
     if last != "position_ids":

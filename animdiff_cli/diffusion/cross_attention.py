@@ -5,7 +5,7 @@ of every step. The processor here treats the frames of a clip as more queries of
 arithmetic on fewer rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
-from torch import Tensor, nn
+from torch import Tensor
 
 from animdiff_cli.diffusion.frame_texts import Mix
 from animdiff_cli.motion.beside import is_changed_beside
@@ -27,17 +27,44 @@ class Mixing:
     mix: Mix | None = None
 
 
+@dataclass(slots=True)
+class ShownPictures:
+    """The picture prompts of the current call of a UNet, which all of its processors read."""
+
+    mix: Mix | None = None  # of pictures, for each row of guidance or for each image; None: no picture has an effect
+    scale: Tensor | float = 1.0  # one number, or one for each image [B*F, 1, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureKeys:
+    """Keys and values of T pictures in one layer, [T, heads, L, head_dim]: a second attention (IP-Adapter)."""
+
+    key: Tensor
+    value: Tensor
+    shown: ShownPictures
+
+    def attend(self, attn: Attention, query: Tensor) -> Tensor | None:
+        """Return what image tokens [B*F, P, C] read from the pictures of the current call, in the same shape."""
+        if self.shown.mix is None:
+            return None
+        key, value = self.shown.mix.of(self.key), self.shown.mix.of(self.value)
+        return self.shown.scale * _attend(attn, query, key, value)
+
+
 class SharedTextProcessor:
     """Attention processor for text [B, L, D] and image tokens [B*F, P, C]: each text row serves F consecutive images.
 
     With `cache` the keys and values of a text tensor are computed once. Weights and text must then stay as they are:
     use it inside `cached_text` only. With `mixing` the text holds T texts, and each image has keys and values that are
-    mixed from those of two.
+    mixed from those of two. What tokens read from `pictures` is added.
     """
 
-    def __init__(self, *, cache: bool = False, mixing: Mixing | None = None) -> None:
+    def __init__(
+        self, *, cache: bool = False, mixing: Mixing | None = None, pictures: tuple[PictureKeys, ...] = ()
+    ) -> None:
         self._cache = cache
         self._mixing = mixing
+        self.pictures = pictures
         self._text: Tensor | None = None
         self._projected: tuple[Tensor, Tensor] | None = None
 
@@ -56,10 +83,11 @@ class SharedTextProcessor:
         key, value = self._project(attn, encoder_hidden_states)
         if self._mixing and self._mixing.mix:
             key, value = self._mixing.mix.of(key), self._mixing.mix.of(value)
-        texts, _, head_dim = key.shape[0], key.shape[1], key.shape[-1]
-        query = attn.to_q(hidden_states).view(texts, -1, attn.heads, head_dim).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(query, key, value, scale=attn.scale)
-        attended = attended.transpose(1, 2).reshape(*hidden_states.shape[:2], attn.heads * head_dim)
+        query = attn.to_q(hidden_states)
+        attended = _attend(attn, query, key, value)
+        for pictures in self.pictures:
+            if (read := pictures.attend(attn, query)) is not None:
+                attended = attended + read.to(attended.dtype)
         output: Tensor = attn.to_out[1](attn.to_out[0](attended.to(query.dtype)))
         return output
 
@@ -78,11 +106,12 @@ def share_text(unet: UNet, *, cache: bool = False, mixing: Mixing | None = None)
     A UNet with other attention processors (of an IP-Adapter, for example) is left as it is, and its text must be
     repeated for every frame: [B*F, L, D]. Repeated text gives the right result either way.
     """
-    layers = _cross_attentions(unet)
+    layers = cross_attentions(unet)
     if not layers or not all(_is_plain(attention) for attention in layers):
         return False
     for attention in layers:
-        attention.processor = SharedTextProcessor(cache=cache, mixing=mixing)  # type: ignore[assignment]  # any callable will do
+        pictures = _pictures_of(attention)
+        attention.processor = SharedTextProcessor(cache=cache, mixing=mixing, pictures=pictures)  # type: ignore[assignment]  # any callable will do
     return True
 
 
@@ -92,7 +121,7 @@ def cached_text(unet: UNet, mixing: Mixing | None = None) -> Iterator[bool]:
 
     At the end the caches are dropped and the earlier processors are back.
     """
-    before = [(attention, attention.processor) for attention in _cross_attentions(unet)]
+    before = [(attention, attention.processor) for attention in cross_attentions(unet)]
     try:
         yield share_text(unet, cache=True, mixing=mixing)
     finally:
@@ -100,8 +129,27 @@ def cached_text(unet: UNet, mixing: Mixing | None = None) -> Iterator[bool]:
             attention.processor = processor
 
 
-def _cross_attentions(unet: UNet) -> list[Attention]:
+@contextmanager
+def with_pictures(unet: UNet, keys: Sequence[PictureKeys]) -> Iterator[None]:
+    """Let the cross-attentions of `unet`, in its order, read pictures as well inside this context."""
+    layers = cross_attentions(unet)
+    before = [(attention, attention.processor) for attention in layers]
+    try:
+        for attention, own in zip(layers, keys, strict=True):
+            attention.processor = SharedTextProcessor(pictures=(*_pictures_of(attention), own))  # type: ignore[assignment]  # any callable will do
+        yield
+    finally:
+        for attention, processor in before:
+            attention.processor = processor
+
+
+def cross_attentions(unet: UNet) -> list[Attention]:
+    """List the cross-attentions of a UNet in the order in which its blocks are registered: down, up, middle."""
     return [module for name, module in unet.named_modules() if isinstance(module, Attention) and name.endswith("attn2")]
+
+
+def _pictures_of(attention: Attention) -> tuple[PictureKeys, ...]:
+    return attention.processor.pictures if isinstance(attention.processor, SharedTextProcessor) else ()
 
 
 def _is_plain(attention: Attention) -> bool:
@@ -116,9 +164,16 @@ def _is_plain(attention: Attention) -> bool:
 
 
 def _keys_and_values(attn: Attention, text: Tensor) -> tuple[Tensor, Tensor]:
-    def heads(projection: nn.Module) -> Tensor:
-        projected: Tensor = projection(text)
-        shape = (*text.shape[:2], attn.heads, projected.shape[-1] // attn.heads)
-        return projected.view(shape).transpose(1, 2)
+    return by_head(attn, attn.to_k(text)), by_head(attn, attn.to_v(text))
 
-    return heads(attn.to_k), heads(attn.to_v)
+
+def by_head(attn: Attention, projected: Tensor) -> Tensor:
+    """Split tokens [B, L, C] into the heads of an attention: [B, heads, L, C/heads]."""
+    return projected.view(*projected.shape[:2], attn.heads, -1).transpose(1, 2)
+
+
+def _attend(attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attend from [B*F, P, C] to keys and values [B or B*F, heads, L, head_dim]; return [B*F, P, C]."""
+    split = query.reshape(len(key), -1, query.shape[-1])
+    attended = F.scaled_dot_product_attention(by_head(attn, split), key, value, scale=attn.scale)
+    return attended.transpose(1, 2).reshape(query.shape)

@@ -3,6 +3,7 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -19,6 +20,7 @@ from animdiff_cli.diffusion.control import ControlFile, load_control
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.encode import encode
+from animdiff_cli.diffusion.image_prompt import ImagePromptNetwork, load_image_encoder, load_ip_adapter
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS, initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
@@ -31,6 +33,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.continuation import Continuation, read_continuation
 from animdiff_cli.jobs.control import read_controls, save_pictures
+from animdiff_cli.jobs.image_prompts import read_image_prompts
 from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
@@ -56,6 +59,7 @@ class Animator:
     conditions: tuple[Condition, ...] = ()  # beside the prompt
     loras: tuple[BesideLora, ...] = ()  # those whose scale varies
     controls: tuple[tuple[ControlFile, Any], ...] = ()  # with the loaded network
+    image_prompts: tuple[ImagePromptNetwork, ...] = ()
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -138,17 +142,18 @@ class Animator:
         return Clip(frames, recipe, audio_of(config))
 
     def _controlled(self, config: GenerateConfig, num_known: int, job: int) -> Pipeline:
-        """Add the controls of one clip to the pipeline."""
-        if not self.controls:
+        """Add the controls and image prompts of one clip to the pipeline."""
+        if not self.controls and not self.image_prompts:
             return self.pipeline
         timeline = replace(config.timeline, num_frames=config.num_frames - num_known)
-        files, networks = zip(*self.controls, strict=True)
+        files, networks = zip(*self.controls, strict=True) if self.controls else ((), ())
         read = read_controls(config, files, networks, self.components.vae, timeline)
         save_to = self.plan.save_control if self.plan else None
         for number, (control, _, pictures) in enumerate(read):
             if save_to:
                 save_pictures(pictures, save_to / f"{job}-{number}-{control.opened.path.stem}")
-        conditions = tuple(condition for _, condition, _ in read)
+        prompts = read_image_prompts(config, self.image_prompts, timeline)
+        conditions = (*prompts, *(condition for _, condition, _ in read))
         return replace(self.pipeline, conditions=(*self.conditions, *conditions))
 
     def _continue(
@@ -224,7 +229,22 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     if motion:
         loras += [read_for_motion(lora, motion) for lora in checked.scheduled_motion_loras]
     controls = tuple((control, _load_control(control, plan, emit)) for control in checked.controls)
-    return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls)
+    adapters = _load_image_prompts(checked, plan, emit)
+    return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls, adapters)
+
+
+def _load_image_prompts(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> tuple[ImagePromptNetwork, ...]:
+    """Load the image encoder and every IP-Adapter once, also where several pictures are for one."""
+    if checked.image_encoder is None:
+        return ()
+    emit(Loading(f"image encoder {checked.image_encoder.path.name}"))
+    encoder = load_image_encoder(checked.image_encoder, plan)
+    loaded: dict[Path, ImagePromptNetwork] = {}
+    for adapter in checked.image_prompts:
+        if adapter.path not in loaded:
+            emit(Loading(f"IP-Adapter {adapter.path.name}"))
+            loaded[adapter.path] = load_ip_adapter(adapter, encoder, plan)
+    return tuple(loaded[adapter.path] for adapter in checked.image_prompts)
 
 
 def _load_control(control: ControlFile, plan: DevicePlan, emit: Emit) -> Any:

@@ -57,7 +57,8 @@ def missing_companion_loras(settings: Mapping[str, object]) -> list[str]:
 
 
 def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:
-    if entry.base != model.base and not (entry.path or model.path):
+    fits_any = entry.kind == "image-encoder" or bool(entry.path or model.path)
+    if entry.base != model.base and not fits_any:
         kind = IN_WORDS[entry.kind]
         raise UsageError(
             f"`{entry.alias}` is {kind} for {entry.base}, and the image model `{model.alias}` is {model.base}",

@@ -11,6 +11,13 @@ from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
 from animdiff_cli.diffusion.control import ControlFile, open_control
+from animdiff_cli.diffusion.image_prompt import (
+    ImageEncoderFile,
+    IpAdapterFile,
+    encoder_beside,
+    open_image_encoder,
+    open_ip_adapter,
+)
 from animdiff_cli.diffusion.patches import ModelPatches, ScaledWeights, model_base, open_patches
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.hashing import sha256_of
@@ -40,6 +47,8 @@ class Weights:
     vae: Path | None = None
     embeddings: tuple[Path, ...] = ()
     controls: tuple[Path, ...] = ()
+    image_prompts: tuple[Path, ...] = ()
+    image_encoder: Path | None = None
 
     def files(self, key: str) -> list[Path]:
         """List the files or folders of one of `WEIGHT_SETTINGS`."""
@@ -68,11 +77,15 @@ class CheckedWeights:
     scheduled_motion_loras: tuple[ScheduledLora, ...] = ()
     mixed_motion: tuple[WeightFile, ...] = ()  # all of several motion modules
     controls: tuple[ControlFile, ...] = ()
+    image_prompts: tuple[IpAdapterFile, ...] = ()
+    image_encoder: ImageEncoderFile | None = None
 
 
 def find_weights(config: GenerateConfig) -> Weights:
     """Locate the files of a render on this machine. Raises `NotFound` for the first that is missing."""
     found = {key: _located(setting, getattr(config, key)) for key, setting in WEIGHT_SETTINGS.items()}
+    if found["image_prompts"] and found["image_encoder"] is None:
+        found["image_encoder"] = encoder_beside(found["image_prompts"][0])
     return Weights(**found, motion_version=config.motion_version, lora_alpha_mode=config.lora_alpha_mode)
 
 
@@ -103,7 +116,9 @@ def check_weights(weights: Weights) -> CheckedWeights:
     )
     mixed = _open_mixed(weights, spec, scheduled) if spec else ()
     controls = tuple(open_control(path, weights.model) for path in weights.controls)
-    return CheckedWeights(weights, patches, motion, spec, merged, scheduled, mixed, controls)
+    adapters = tuple(open_ip_adapter(path, weights.model) for path in weights.image_prompts)
+    encoder = open_image_encoder(weights.image_encoder, adapters)
+    return CheckedWeights(weights, patches, motion, spec, merged, scheduled, mixed, controls, adapters, encoder)
 
 
 def _open_mixed(weights: Weights, spec: MotionSpec, scheduled: Sequence[ScheduledLora]) -> tuple[WeightFile, ...]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from animdiff_cli.core.text import counted
 from animdiff_cli.diffusion.build import silence_libraries
+from animdiff_cli.diffusion.image_prompt import MEAN, STD
 from animdiff_cli.diffusion.source import read_config
 from animdiff_cli.diffusion.text_encoders import MAX_TOKENS, Report, check_tokenizer, report_truncation
 from animdiff_cli.errors import IntegrityError, UsageError
@@ -25,8 +26,6 @@ from animdiff_cli.outputs.ffmpeg import Frames
 from animdiff_cli.weights.folders import weight_files
 
 BATCH = 32
-#: CLIP's mean and standard deviation of red, green and blue (Radford et al. 2021)
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HINT = "run `animdiff fetch clip-vit-l14` and use `--clip clip-vit-l14`, or a CLIPModel folder of transformers"
 
 

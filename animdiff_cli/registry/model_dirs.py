@@ -38,6 +38,7 @@ KIND_FOLDERS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)} | {
     "embeddings": "embedding",
     "controlnet": "controlnet",
     "ipadapter": "ip-adapter",
+    "clip_vision": "image-encoder",
     "animatediff_models": "motion-module",
     "animatediff_motion_lora": "motion-lora",
 }

@@ -13,17 +13,19 @@ from animdiff_cli.registry.store import locate
 
 
 def with_recommended(layers: Sequence[Layer]) -> list[Layer]:
-    """Add what the chosen image model, controls, LoRAs and motion module recommend, below `layers`.
+    """Add what the chosen image model, controls, image prompts, LoRAs and motion module recommend, below `layers`.
 
-    Lowest first: image model, controls, LoRAs, motion module, because a distilled motion module needs its own sampler
-    with every image model. The image model may recommend the motion module itself. Recommendations of files that are
-    not in the catalog are read from their metadata files. Weights that are not on this machine recommend nothing.
+    Lowest first: image model, controls, image prompts, LoRAs, motion module, because a distilled motion module needs
+    its own sampler with every image model. The image model may recommend the motion module itself. Recommendations of
+    files that are not in the catalog are read from their metadata files. Weights that are not on this machine
+    recommend nothing.
     """
     model = _recommended(layers, "model")
     controls = _recommended([*model, *layers], "controls")
     module = _recommended([*model, *controls, *layers], "motion_module")
     loras = _recommended([*model, *controls, *module, *layers], "loras")
-    return [*model, *controls, *loras, *module, *layers]
+    pictures = _recommended(layers, "image_prompts")
+    return [*model, *controls, *pictures, *loras, *module, *layers]
 
 
 def _recommended(layers: Sequence[Layer], key: str) -> list[Layer]:

@@ -32,6 +32,7 @@ from animdiff_cli.registry.model_dirs import (
 
 __all__ = [
     "KIND_FLAGS",
+    "SOURCES",
     "Located",
     "is_local",
     "local_entries",
@@ -48,6 +49,8 @@ KIND_FLAGS: Mapping[str, str] = {
     **{kind: setting.flag for setting in WEIGHT_SETTINGS.values() for kind in setting.kinds},
     "clip-encoder": "--clip",
 }
+#: flag → what follows a reference after it
+SOURCES: Mapping[str, str] = {"--control": "=VIDEO", "--image-prompt": "=PICTURE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ def is_local(entry: CatalogEntry) -> bool:
 def unsupported(kind: str | None, version: str | None) -> str | None:
     """Return why no command can use weights of this kind and version yet; None if one can.
 
-    >>> unsupported("ip-adapter", None)
-    'no command can use a ip-adapter yet'
+    >>> unsupported("motion-module", "pia")
+    'no command can use a PIA motion module yet'
     """
     if kind is None or (kind in KIND_FLAGS and version != "pia"):
         return None
@@ -225,6 +228,6 @@ def _unknown(name: str, dirs: Sequence[ModelDir], kinds: Sequence[Kind]) -> NotF
 def _wrong_kind(name: str, found: Kind, wanted: Sequence[Kind]) -> UsageError:
     flag = KIND_FLAGS.get(found)
     words = " or ".join(wanted)
-    given = f"{name}=VIDEO" if flag == "--control" else name
+    given = name + SOURCES.get(flag or "", "")
     hint = f"pass it as `{flag} {given}`" if flag else f"choose one of kind {words}"
     return UsageError(f"`{name}` is of kind {found}, not {words}", hint=hint)

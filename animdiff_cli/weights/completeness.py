@@ -93,16 +93,44 @@ def build_on_meta(part: str, config: Mapping[str, Any]) -> Any:
 
 def _networks() -> dict[str, Any]:
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    from transformers import (
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTextModelWithProjection,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
 
     return {
         "unet": UNet2DConditionModel.from_config,
         "vae": AutoencoderKL.from_config,
         "controlnet": ControlNetModel.from_config,
         "sparsectrl": _sparse_encoder,
+        "image_encoder": lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig(**config)),
+        "image_projection": _image_projection,
         "text_encoder": lambda config: CLIPTextModel(CLIPTextConfig(**config)),
         "text_encoder_2": lambda config: CLIPTextModelWithProjection(CLIPTextConfig(**config)),
     }
+
+
+def _image_projection(config: Mapping[str, Any]) -> Any:
+    """Build what an IP-Adapter makes tokens of a picture with."""
+    from diffusers.models import embeddings
+
+    width, token_width = config["input_width"], config["token_width"]
+    if config["variant"] == "plain":
+        return embeddings.ImageProjection(width, token_width, config["num_tokens"])
+    if config["variant"] == "full":
+        full: Any = embeddings.IPAdapterFullImageProjection
+        return full(width, token_width)
+    return embeddings.IPAdapterPlusImageProjection(
+        embed_dims=width,
+        output_dims=token_width,
+        hidden_dims=config["width"],
+        depth=config["num_hidden_layers"],
+        heads=config["heads"],
+        num_queries=config["num_tokens"],
+    )
 
 
 def _sparse_encoder(config: Mapping[str, Any]) -> Any:

@@ -37,6 +37,7 @@ SIGNATURES: tuple[tuple[WeightsKind, tuple[str, ...]], ...] = (
     ("vae", (r"(?:first_stage_model\.|vae\.)?decoder\.(?:up\.|up_blocks\.)",)),
     ("unet", (r"(?:module\.)?down_blocks\.\d+\.resnets\.", r"(?:module\.)?time_embedding\.")),
     ("text-encoder", (r"(?:text_model\.)?embeddings\.token_embedding\.",)),
+    ("image-encoder", (r"(?:vision_model\.)?embeddings\.patch_embedding\.", r"visual_projection\.")),
 )
 #: rank of the published domain adapter; LoRAs of diffusers' first training script have the same keys and rank 4
 ADAPTER_RANK = 128

@@ -17,6 +17,7 @@ WeightsKind = Literal[
     "controlnet",
     "sparsectrl",
     "ip-adapter",
+    "image-encoder",
 ]
 #: kind → how it is used; braces are filled from the `WeightsInfo`
 USAGE: Mapping[str, str] = {
@@ -31,7 +32,8 @@ USAGE: Mapping[str, str] = {
     "embedding": "`--embedding`, and its name in the prompt, on any {base} model",
     "controlnet": "`--control FILE=VIDEO`, on any {base} model",
     "sparsectrl": "`--control FILE=PICTURE`, on the v3 motion module of {base} with the domain adapter",
-    "ip-adapter": "any {base} model",
+    "ip-adapter": "`--image-prompt FILE=PICTURE`, on any {base} model",
+    "image-encoder": "`--image-encoder`, with an IP-Adapter",
 }
 #: metadata keys in files written by this program
 KIND_KEY, VERSION_KEY, FRAMES_KEY = "animdiff.kind", "animdiff.motion_version", "animdiff.max_frames"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from animdiff_cli.errors import UsageError
-from animdiff_cli.registry.store import KIND_FLAGS
+from animdiff_cli.registry.store import KIND_FLAGS, SOURCES
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.identify import identify_file, open_any
 from animdiff_cli.weights.info import WeightsInfo, WeightsKind
@@ -23,6 +23,7 @@ IN_WORDS: Mapping[str, str] = {
     "controlnet": "a ControlNet",
     "sparsectrl": "a SparseCtrl encoder",
     "ip-adapter": "an IP-Adapter",
+    "image-encoder": "an image encoder",
     "clip-encoder": "a CLIP encoder",
 }
 #: (actual kind, expected kind) → hint; `{path}` is the file
@@ -66,7 +67,7 @@ def open_kind(
 def raise_wrong_kind(found: WeightsKind, expected: WeightsKind, path: Path) -> NoReturn:
     """Raise `UsageError` for a file of another kind than expected, with its own flag as hint."""
     flag = KIND_FLAGS.get(found)
-    given = "{path}=VIDEO" if flag == "--control" else "{path}"
+    given = "{path}" + SOURCES.get(flag or "", "")
     usage = f"use it as `{flag} {given}`" if flag else f"{IN_WORDS[found]} is not supported yet"
     hint = REMEDIES.get((found, expected), usage).replace("{path}", str(path))
     raise UsageError(f"{path.name} is {IN_WORDS[found]}, not {IN_WORDS[expected]}", hint=hint)

@@ -10,6 +10,7 @@ from animdiff_cli.core.text import counted
 from animdiff_cli.weights.controlnet_names import other_control
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
+from animdiff_cli.weights.ip_adapter import is_face_id, sizes_of, variant_of
 from animdiff_cli.weights.lora_names import BUNDLED, LoraName, family, parse_key
 from animdiff_cli.weights.motion_version import detect_family, motion_frames
 
@@ -97,6 +98,26 @@ def controlnet(file: WeightFile) -> KindDetails:
     details = image_weights(file)
     other = other_control(file)
     return KindDetails(details.format, details.base, notes=(f"{other}: no command can use it",) if other else ())
+
+
+def ip_adapter(file: WeightFile) -> KindDetails:
+    """Read an IP-Adapter: its base, its variant, and the image encoder it needs."""
+    widths = {tensor.shape[-1] for key, tensor in file.tensors.items() if key.endswith("to_k_ip.weight")}
+    base = TEXT_WIDTHS.get(next(iter(widths), 0))
+    if is_face_id(file):
+        return KindDetails("original", base, notes=("FaceID: needs face embeddings, and no command can use it",))
+    variant = variant_of(file)
+    if variant is None:
+        return KindDetails("original", base)
+    sizes = sizes_of(variant, file)
+    tokens = sizes.get("num_tokens")
+    count = f"{counted(tokens, 'token')} for a picture" if tokens else "a token for each patch of a picture"
+    return KindDetails("original", base, notes=(f"{variant}: {count}, from width {sizes['input_width']}",))
+
+
+def image_encoder(file: WeightFile) -> KindDetails:
+    """Read an image encoder, which fits image models of every base."""
+    return KindDetails("diffusers", notes=())
 
 
 def lora(file: WeightFile) -> KindDetails:
@@ -222,6 +243,8 @@ READERS: Mapping[str, Callable[[WeightFile], KindDetails]] = {
     "domain-adapter": domain_adapter,
     "sparsectrl": sparsectrl,
     "controlnet": controlnet,
+    "ip-adapter": ip_adapter,
+    "image-encoder": image_encoder,
     "lora": lora,
     "embedding": embedding,
 }

@@ -14,7 +14,7 @@ from animdiff_cli.config.data_config import DataConfig
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import Setting, TextRecord, groups_of, settings_of
 from animdiff_cli.config.train_config import TrainConfig
-from animdiff_cli.config.weight_settings import ControlEntry, WeightEntry
+from animdiff_cli.config.weight_settings import ControlEntry, ImagePromptEntry, WeightEntry
 from animdiff_cli.core import choices
 
 OUTPUT = Path(__file__).parents[2] / "animdiff_cli" / "config" / "keywords.py"
@@ -69,10 +69,32 @@ class Control(TypedDict, total=False):
 
 #: a control as text or as a mapping
 ControlRef = str | Control
+
+
+class ImagePrompt(TypedDict, total=False):
+    """An IP-Adapter with the pictures that it reads as a prompt. As text: `"ip-adapter=fox.png@0.6"`."""
+
+    ref: Required[Ref]
+    source: Required[Ref]
+    scale: Amount
+    start: float
+    end: float
+    section: str
+    frames: str | Sequence[int | str]
+    fit: Fit
+    after_end: AfterEnd
+
+
+#: an image prompt as text or as a mapping
+ImagePromptRef = str | ImagePrompt
 '''
 
 #: record of an entry → its type in Python
-RECORDS: Mapping[type[TextRecord], str] = {WeightEntry: "ScaledRef", ControlEntry: "ControlRef"}
+RECORDS: Mapping[type[TextRecord], str] = {
+    WeightEntry: "ScaledRef",
+    ControlEntry: "ControlRef",
+    ImagePromptEntry: "ImagePromptRef",
+}
 
 #: (class, docstring, schema, keys that are arguments of their own)
 CLASSES: tuple[tuple[str, str, type[BaseModel], frozenset[str]], ...] = (

@@ -10,6 +10,7 @@ from animdiff_cli.diffusion.conditions.condition import (
     prepared,
 )
 from animdiff_cli.diffusion.conditions.control import ControlCondition, Strength
+from animdiff_cli.diffusion.conditions.image_prompt import ImagePromptCondition
 from animdiff_cli.diffusion.conditions.known_frames import KnownFrames
 from animdiff_cli.diffusion.conditions.lora import LoraCondition
 from animdiff_cli.diffusion.conditions.motion_scale import MotionScaleCondition
@@ -25,6 +26,7 @@ __all__ = [
     "ClipStart",
     "Condition",
     "ControlCondition",
+    "ImagePromptCondition",
     "KnownFrames",
     "LoraCondition",
     "MotionScaleCondition",
