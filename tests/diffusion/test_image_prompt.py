@@ -6,14 +6,18 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor
 
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.curves import Blend, Curve
+from animdiff_cli.core.where import Timeline
+from animdiff_cli.diffusion import cross_attention
 from animdiff_cli.diffusion.build import load_components
-from animdiff_cli.diffusion.conditions import ImagePromptCondition, Strength
+from animdiff_cli.diffusion.conditions import ControlCondition, ImagePromptCondition, Strength
+from animdiff_cli.diffusion.conditions.image_prompt import picture_blends
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.image_prompt import load_ip_adapter, open_ip_adapter
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
@@ -21,6 +25,7 @@ from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.diffusion.pipeline import Pipeline, sample_latents
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.text import encode_prompt
+from animdiff_cli.motion import load_motion_module, plug, unplug
 from tests.toy_networks import flat, ip_adapter_tensors, make_image_encoder
 
 FRAMES, STEPS, SIDE, PROMPT, NEGATIVE = 3, 3, 32, "a fox", "blur"
@@ -140,3 +145,98 @@ def test_sdxl_too(sdxl, variant):
     for frame in (0, 2):
         expected = sdxl.theirs([(variant,)], [pictures.pictures[pictures.of_frame[frame]]], frame, [0.8])
         assert is_close(found[:, :, frame], expected), frame
+
+
+def test_several_add_up_as_in_diffusers(toy):
+    first, second = shown(seed=1), shown(seed=2)
+    found = toy.ours(condition(toy.network(), first, 0.7), condition(toy.network("plus", 1), second, 0.4))
+    expected = toy.theirs([("plain",), ("plus", 1)], [first.pictures[1], second.pictures[1]], 1, [0.7, 0.4])
+    assert is_close(found[:, :, 1], expected)
+
+
+def test_prompts_and_scales_may_change_over_the_frames(toy):
+    pictures = shown(of_frame=(0, 0, 0))
+    travel = {"0": PROMPT, "2": "a boat"}
+    found = toy.ours(condition(toy.network(), pictures, Curve.parse("0:1,2:0.5")), prompt=travel)
+    for frame, text, scale in ((0, PROMPT, 1.0), (2, "a boat", 0.5)):
+        assert is_close(found[:, :, frame], toy.theirs([("plain",)], pictures.pictures, frame, [scale], prompt=text))
+
+
+def test_between_two_pictures_a_frame_reads_the_mean_of_their_tokens(toy):
+    network, pictures = toy.network("plus"), shown(of_frame=(0, None, 1))
+    found = toy.ours(condition(network, pictures))
+    first, second, empty = network.tokens(pictures)
+
+    class Mean:
+        keys, values = network.keys, network.values
+
+        def tokens(self, pictures):
+            return torch.stack([(first + second) / 2, empty])
+
+    assert is_close(found[:, :, 1], toy.ours(condition(Mean(), shown(of_frame=(0, 0, 0))))[:, :, 1])
+    assert (found[:, :, 1] - found[:, :, 0]).abs().max() > 0.01
+
+
+def test_frames_without_a_picture_have_those_around_them_and_known_frames_the_first():
+    pictures = shown(of_frame=(None, 0, None, 1))
+    assert picture_blends(pictures, Timeline(4, 8.0, 1, num_known=2)) == [
+        *[Blend(0, 0, 0.0)] * 4,
+        Blend(0, 1, 0.5),
+        Blend(1, 1, 0.0),
+    ]
+    assert picture_blends(pictures, Timeline(4, 8.0, 1, loop=True))[0] == Blend(1, 0, 0.5)
+
+
+def test_text_that_differs_by_frame_gives_the_same_result(toy, monkeypatch):
+    """Where keys and values of the text change by frame, as under LoRAs with a curve, text is not shared."""
+    given = condition(toy.network(), shown(of_frame=(0, 1, 1)), Curve.parse("0:1,2:0.5"))
+    shared = toy.ours(given)
+    monkeypatch.setattr(cross_attention, "_is_plain", lambda attention: False)
+    assert is_close(toy.ours(given), shared)
+
+
+def test_controls_do_not_see_the_picture(toy):
+    """As in diffusers: a ControlNet reads the text alone."""
+    torch.manual_seed(0)
+    control = ControlNetModel.from_unet(toy.parts.unet).double()
+    processors = dict(control.attn_processors)
+    pictures = ClipPictures(np.zeros((1, 64, 64, 3), np.uint8), (0,) * FRAMES)
+    both = (condition(toy.network(), shown()), ControlCondition(control, pictures, Strength(1.0)))
+    assert is_close(toy.ours(*both), toy.ours(both[0]))  # its last convolutions are zero
+    assert control.attn_processors == processors
+
+
+def test_a_scale_of_0_changes_no_bit_and_the_unet_is_as_before(toy):
+    processors = dict(toy.parts.unet.attn_processors)
+    assert torch.equal(toy.ours(condition(toy.network(), shown(), 0.0)), toy.ours())
+    assert toy.parts.unet.attn_processors == processors
+
+
+def test_a_part_of_the_steps_is_that_part(toy):
+    none, some, all_steps = (toy.ours(condition(toy.network(), shown(), end=end)) for end in (0.1, 0.5, 1.0))
+    assert torch.equal(none, toy.ours())
+    assert (some - none).abs().max() > 0.001 and (some - all_steps).abs().max() > 0.001
+
+
+def test_each_picture_is_encoded_once_per_clip(toy):
+    seen = []
+    handle = toy.encoder.register_forward_pre_hook(lambda _m, args: seen.append(len(args[0])))
+    toy.ours(condition(toy.network(), shown(of_frame=(0, 1, 0))))
+    handle.remove()
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("mode", ["unet", "plug"])
+def test_windows_see_the_pictures_of_their_frames(toy, toy_motion_file, mode):
+    plug(toy.parts.unet, load_motion_module(toy_motion_file))
+    try:
+        settings = {"num_frames": 6, "context_length": 4, "context_overlap": 2, "context_mode": mode, "steps": 2}
+        two = shown(of_frame=(0, 1)).pictures
+        given = (ClipPictures(two, (0,) * 6), ClipPictures(two, (0, 0, 0, 0, 0, 1)))
+        same, last_differs = (toy.ours(condition(toy.network(), pictures), **settings) for pictures in given)
+        change = (same - last_differs).abs().amax(dim=(0, 1, 3, 4))
+        assert change[5] > 0.01  # its own picture
+        if mode == "unet":
+            assert change[2] > 0.0001  # shares a window with frame 5
+    finally:
+        unplug(toy.parts.unet)

@@ -98,6 +98,7 @@ def test_fields_of_a_record_change_the_clip(settings, folder, fox):
         assert (frames(image_prompts=[entry | field], **settings) != whole).any(), field
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "others",
     [
