@@ -141,6 +141,10 @@ def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
     tensors += [
         tensor for control in weights.controls for tensor in (*control.tensors.values(), *control.motion.values())
     ]
+    for adapter in {adapter.path: adapter.weights for adapter in weights.image_prompts}.values():
+        tensors += [*adapter.projection.values(), *adapter.keys, *adapter.values]
+    if weights.image_encoder:
+        tensors += weights.image_encoder.tensors.values()
     return sum(tensor.numel for tensor in tensors) * plan.torch_dtype.itemsize
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from animdiff_cli import generate, load
@@ -19,7 +19,9 @@ from animdiff_cli.diffusion.image_prompt import open_ip_adapter
 from animdiff_cli.errors import IntegrityError, NotFound, UsageError
 from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.compatibility import check_compatibility
+from animdiff_cli.jobs.cost import weight_bytes
 from animdiff_cli.jobs.missing_weights import find_missing
+from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.recommend import with_recommended
@@ -216,6 +218,16 @@ def test_an_adapter_of_another_base_is_refused(folder, fox, tmp_path, toy_model)
 def test_an_image_encoder_without_a_picture_is_refused(settings, folder):
     with pytest.raises(UsageError, match="has no effect without an image prompt"):
         load(image_encoder=folder / "image_encoder", **settings)
+
+
+def test_the_memory_of_adapters_and_encoder_is_counted_once(settings, folder, fox, toy_model):
+    prompt = f"{folder}/plain.safetensors={fox}"
+    names = {**settings, "model": str(toy_model), "motion_module": None, "prompt": "a fox"}
+    layer = [Layer("test", {**names, "image_prompts": [prompt, prompt]})]
+    plan, without = plan_renders(layer), plan_renders([Layer("test", names)])
+    added = weight_bytes(plan.weights, plan.device) - weight_bytes(without.weights, plan.device)
+    files = (folder / "plain.safetensors", folder / "image_encoder" / WEIGHTS)
+    assert added == 4 * sum(tensor.numel() for file in files for tensor in load_file(file).values())
 
 
 def test_files_are_identified(folder):
