@@ -117,7 +117,7 @@ def ip_adapter(file: WeightFile) -> KindDetails:
 
 def image_encoder(file: WeightFile) -> KindDetails:
     """Read an image encoder, which fits image models of every base."""
-    return KindDetails("diffusers", notes=())
+    return KindDetails("diffusers")
 
 
 def lora(file: WeightFile) -> KindDetails:

@@ -250,3 +250,13 @@ def test_an_alias_brings_its_image_encoder():
     for entry in load_catalog().of_kind("ip-adapter"):
         assert load_catalog().find(entry.requires[0]).kind == "image-encoder"
         assert parse_ref(entry.sources[0]).file
+
+
+def test_loras_merged_or_with_a_curve_go_with_pictures(settings, folder, fox, make_lora):
+    path, _ = make_lora()
+    prompt = {"image_prompts": [f"{folder}/plain.safetensors={fox}"]}
+    merged = frames(loras=[f"{path}@0.5"], **prompt, **settings)
+    scheduled = frames(loras=[f"{path}@0:0.5,-1:0.5"], **prompt, **settings)
+    assert np.abs(merged.astype(int) - scheduled).max() <= 1
+    assert (merged != frames(**prompt, **settings)).any()
+    assert (merged != frames(loras=[f"{path}@0.5"], **settings)).any()
