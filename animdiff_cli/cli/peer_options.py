@@ -67,6 +67,9 @@ HERE: Mapping[str, tuple[str, ...]] = {
     "--no-fetch": ("no-download", "local-files-only"),
     "--offline": ("local", "no-network"),
     "--overwrite": ("force", "yes", "replace"),
+    "--image": ("init-image", "input-image", "img", "image-path", "init-img"),
+    "--video": ("input-video", "init-video", "video-path"),
+    "--denoise": ("strength", "denoising-strength"),
     "--image-prompt": ("ip-adapter", "ip-adapter-image", "ip-adapter-scale", "reference-image"),
     "--quiet": ("silent", "no-progress"),
     "--videos": ("data", "dataset", "data-dir", "train-data-dir", "instance-data-dir", "images", "video", "input"),
@@ -83,8 +86,6 @@ HERE: Mapping[str, tuple[str, ...]] = {
 
 #: what no command has yet → names elsewhere
 NOT_YET: Mapping[str, tuple[str, ...]] = {
-    "a picture as input": ("image", "init-image", "input-image", "img", "image-path", "init-img", "strength", "mask"),
-    "a video as input": ("video", "input-video", "init-video", "video-path", "denoise", "denoising-strength"),
     "upscaling": ("upscale", "upscaler", "hires", "hires-fix", "highres-fix", "tile", "tiled"),
     "interpolation": ("interpolate", "rife", "film", "interpolation"),
     "a mode for little memory": (
