@@ -21,7 +21,7 @@ from animdiff_cli.cli import (
     train,
 )
 from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainCommand
-from animdiff_cli.cli.interrupts import handle_signals, lost_interrupts_raised_again
+from animdiff_cli.cli.interrupts import handle_signals, lost_interrupts_raised_again, release_signals
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
 
@@ -79,5 +79,10 @@ app.add_typer(config.app, name="config")
 def main() -> None:
     """Run the command line. Entry point of the console script. SIGTERM and SIGHUP end it like Ctrl-C."""
     handle_signals()
-    with lost_interrupts_raised_again():
-        sys.exit(run(app))
+    try:
+        with lost_interrupts_raised_again():
+            code = run(app)
+    except KeyboardInterrupt:  # before a command has started, or after it has ended
+        code = 130
+    release_signals()
+    sys.exit(code)

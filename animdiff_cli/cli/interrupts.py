@@ -33,6 +33,14 @@ def handle_signals() -> None:
             signal.signal(number, handler)
 
 
+def release_signals() -> None:
+    """Let the system end the program at the next Ctrl-C: what runs at its exit would print a traceback."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and isinstance(signal.getsignal(number), InterruptHandler):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def was_interrupted() -> bool:
     """Return whether `KeyboardInterrupt` was raised since the program started."""
     handlers = (signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))

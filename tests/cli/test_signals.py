@@ -1,6 +1,7 @@
 """SIGTERM and SIGHUP end a command like Ctrl-C."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -38,3 +39,27 @@ def test_a_signal_that_ends_a_process_cleans_up_and_exits_130(name, before, code
     command = [sys.executable, "-c", CODE, name, before]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, output, "")
+
+
+def ended(code):
+    """Run Python with SIGINT as a terminal leaves it, and return its exit code and its stderr."""
+    code = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_ctrl_c_before_a_command_has_started_prints_no_traceback():
+    code = (
+        "import importlib\nprogram = importlib.import_module('animdiff_cli.cli.app')\n"
+        "program.app = lambda: signal.raise_signal(signal.SIGINT)\nprogram.main()"
+    )
+    assert ended(code) == (130, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_ctrl_c_after_a_command_has_ended_prints_no_traceback():
+    code = (
+        "import atexit, sys\nfrom animdiff_cli.cli.app import main\n"
+        "atexit.register(signal.raise_signal, signal.SIGINT)\nsys.argv = ['animdiff', '--version']\nmain()"
+    )
+    assert ended(code) == (-signal.SIGINT, "")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -80,6 +80,19 @@ def checked_defaults(file: BatchFile, mistakes: Mistakes) -> Row | None:
     checked = {key: found for key, value in settings.items() if (found := check.value(key, value)) is not None}
     refused = settings.keys() - checked.keys()
     return None if refused & {"prompt", "preset", *WEIGHT_SETTINGS} else checked
+
+
+def checked_names(file: BatchFile, mistakes: Mistakes) -> BatchFile:
+    """Return the file with its `output` and `formats` checked. Mistakes are added to `mistakes`.
+
+    What is refused is left out, and so is a key without a value.
+    """
+    check = _Checks(file.name, mistakes)
+
+    def checked(key: str, written: Value | None) -> Value | None:
+        return None if written is None or written.value is None else check.value(key, written)
+
+    return replace(file, output=checked("output", file.output), formats=checked("formats", file.formats))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +227,10 @@ def _checked(key: str, value: object, place: str) -> object:
     if key not in JOB_KEYS:
         return check_value(GenerateConfig, key, value, place)
     if key == "formats":
-        return value
+        names = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"{place}: `formats` must be a list of formats", hint="for example `formats: [gif, mp4]`")
+        return names
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{place}: `{key}` must be text, got `{_shown(value)}`", hint="put text in quotes")
     if key == "preset":

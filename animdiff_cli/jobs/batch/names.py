@@ -41,7 +41,7 @@ class Named:
     config: GenerateConfig
     template: str | None = None  # None: the default
     place: str = ""  # where the template stands, for messages
-    formats: Any = None  # as written; None: by the suffix of the template
+    formats: Sequence[str] = ()  # as written; empty: by the suffix of the template
     preset: str = ""
     own: frozenset[str] = field(default_factory=frozenset)  # keys that the job sets itself
 
@@ -129,11 +129,8 @@ def _filled(job: Named, index: int, template: str, now: datetime, *, allow_date:
     return {name: stem + (suffix if len(formats) == 1 and suffix else FORMATS[name].suffix) for name in formats}
 
 
-def _formats(written: Any, of_suffix: Format | None, template: str) -> list[Format]:
-    names = written.replace(",", " ").split() if isinstance(written, str) else written or ()
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise UsageError("`formats` must be a list of formats", hint="for example `formats: [gif, mp4]`")
-    formats = [parse_format(name) for name in dict.fromkeys(names)] or [of_suffix or "gif"]
+def _formats(written: Sequence[str], of_suffix: Format | None, template: str) -> list[Format]:
+    formats = [parse_format(name) for name in dict.fromkeys(written)] or [of_suffix or "gif"]
     if of_suffix and of_suffix not in formats:
         raise UsageError(
             f"the name `{template}` asks for {of_suffix}, and the formats are {', '.join(formats)}",
@@ -222,7 +219,9 @@ def _refuse_collisions(named: Sequence[Outputs], jobs: Sequence[Named], mistakes
         pairs.setdefault(jobs[other].template, []).append((jobs[one], jobs[other], path))
     for template, clashes in pairs.items():
         first, second, path = clashes[0]
-        others = f", and {counted(len(clashes) - 1, 'other job')} clash too" if len(clashes) > 1 else ""
+        others = ""
+        if more := len(clashes) - 1:
+            others = f", and {counted(more, 'other job')} {'clash' if more > 1 else 'clashes'} too"
         hint = f"name {second.job} differently"
         if template and "{" in template:
             hint = f"add {' and '.join(f'`{{{name}}}`' for name in _telling_fields(clashes))} to `{template}`"

@@ -14,7 +14,7 @@ from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.core.seeds import RANDOM_SEEDS, Job
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.batch.expand import DEFAULT_LIMIT, JobEntry, Row, checked_defaults, expand
+from animdiff_cli.jobs.batch.expand import DEFAULT_LIMIT, JobEntry, Row, checked_defaults, checked_names, expand
 from animdiff_cli.jobs.batch.file import JOB_KEYS, BatchFile, at, parse_batch
 from animdiff_cli.jobs.batch.groups import Resolvable, plan_groups
 from animdiff_cli.jobs.batch.mistakes import Mistakes
@@ -70,7 +70,7 @@ def plan_batch(
     Raises one `AnimdiffError` that lists every mistake with its file, line and key.
     """
     mistakes = Mistakes()
-    file = parse_batch(text, name, mistakes)
+    file = checked_names(parse_batch(text, name, mistakes), mistakes)
     defaults = checked_defaults(file, mistakes)
     entries = expand(file, limit, mistakes)
     if defaults is None or not entries:
@@ -191,7 +191,8 @@ def _named(clip: _Clip, file: BatchFile, template: str | None, formats: Sequence
         template, place = values["output"].value, clip.entry.name
     elif template is None and file.output:
         template, place = file.output.value, at(file.name, file.output.line)
-    written = values["formats"].value if "formats" in values else list(formats) or (file.formats and file.formats.value)
+    own = values.get("formats")
+    written = own.value if own else formats or (file.formats.value if file.formats else ())
     return Named(clip.entry.name, clip.config, template, place, written, clip.preset, frozenset(values))
 
 

@@ -125,6 +125,7 @@ def test_the_name_of_a_job_is_its_place_and_what_tells_it_apart():
         ("jobs: [{prompt: a, preset: pockt}]", "line 1: unknown preset `pockt`"),
         ("jobs: [{prompt: a fox, in the snow}]", "line 1: unknown key `in the snow`"),
         ("jobs: [{prompt: a, output: 3}]", "line 1: `output` must be text, got `3`"),
+        ("jobs: [{prompt: a, formats: {gif: 1}}]", "line 1: `formats` must be a list of formats"),
     ],
 )
 def test_what_cannot_be_expanded_is_refused_with_its_line(text, message):

@@ -193,6 +193,28 @@ def test_a_name_per_job_and_formats_per_job():
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("output: 3", "`output` must be text, got `3`"),
+        ("output: []", "`output` must be text"),
+        ("output: {x: y}", "`output` must be text"),
+        ("formats: {}", "`formats` must be a list of formats"),
+        ("formats: []", "`formats` must be a list of formats"),
+        ("formats: [[gif]]", "`formats` must be a list of formats"),
+        ("formats: ''", "`formats` must be a list of formats"),
+    ],
+)
+def test_output_and_formats_of_the_file_must_be_text_and_a_list(line, message):
+    (found,) = messages(f"defaults: {{model: pocket}}\n{line}\njobs: [{{prompt: a, seed: 1}}]")
+    assert found.startswith(f"night.yaml, line 2: {message}")
+
+
+def test_output_and_formats_without_a_value_are_not_given():
+    plan = planned("defaults: {model: pocket}\noutput:\nformats:\njobs: [{prompt: a, seed: 1}]")
+    assert [dict(job.outputs) for job in plan.jobs] == [{"gif": "a_1.gif"}]
+
+
 def test_template_and_formats_of_the_command_line_are_those_of_jobs_without():
     text = (
         "defaults: {model: pocket}\noutput: x_{seed}\njobs: [{prompt: a, seed: 1}, {prompt: b, seed: 2, output: own}]"
