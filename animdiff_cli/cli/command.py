@@ -162,12 +162,23 @@ def _usage_error(error: TyperException) -> UsageError:
     option = getattr(error, "option_name", None)
     if option and ctx and hasattr(error, "possibilities"):
         available = [name for parameter in ctx.command.get_params(ctx) for name in parameter.opts]
+        if ctx.command_path == "animdiff batch run" and (key := _setting_of(option)):
+            hint = f"write `{key}` into the file, or type `--set {key}=…`"
+            return UsageError(f"no such option: {option}", hint=hint)
         return UsageError(f"no such option: {option}", hint=option_hint(option, available, help_command))
     message = in_own_words(error.format_message().rstrip("."))
     if message.startswith("unexpected:") and ctx and ctx.command.name == "generate":
         words = message.removeprefix("unexpected: ").replace('"', "'")
         return UsageError(message, hint=f'the prompt is an option: `--prompt "{words}"`')
     return UsageError(message, hint=f"see `{help_command}`")
+
+
+def _setting_of(option: str) -> str | None:
+    """Return the setting that an option of `generate` sets; None if there is none."""
+    from animdiff_cli.config.load import flag_names
+
+    settings = {parameter: key for key, parameter in flag_names().items()} | {"prompt": "prompt", "seed": "seed"}
+    return settings.get(option.lstrip("-").replace("-", "_"))
 
 
 def _check_current_folder() -> None:

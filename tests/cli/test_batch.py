@@ -176,6 +176,23 @@ def test_init_writes_an_example_that_can_be_planned(animdiff, batch, files):
     assert again.exit_code == 2 and "`batch.yaml` exists" in again.stderr
 
 
+def test_the_comments_of_the_example_name_its_file(animdiff):
+    animdiff("batch", "init", "my night.yaml")
+    assert "#   animdiff batch 'my night.yaml' -o night/ " in Path("my night.yaml").read_text()
+
+
+@pytest.mark.parametrize(("option", "key"), [("--steps", "steps"), ("--frames", "num_frames"), ("--prompt", "prompt")])
+def test_an_option_of_generate_is_pointed_to_set(animdiff, option, key):
+    result = animdiff("batch", "night.yaml", option, "2")
+    assert result.exit_code == 2 and f"or type `--set {key}=…`" in result.stderr
+
+
+def test_a_whole_prompt_is_no_field_of_a_name(animdiff):
+    Path("night.yaml").write_text(MATRIX)
+    result = animdiff("batch", "night.yaml", "-o", "night/{prompt}", "--dry-run")
+    assert result.exit_code == 2 and "write `{slug}`" in result.stderr
+
+
 def test_every_line_of_the_example_that_is_a_comment_works_too(animdiff, batch):
     text = animdiff("batch", "init", "-").stdout
     Path("more.yaml").write_text(

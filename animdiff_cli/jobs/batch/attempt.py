@@ -10,7 +10,7 @@ from animdiff_cli.core.event_records import EmitRecord, StartedRecord, recorder
 from animdiff_cli.core.events import Emit
 from animdiff_cli.core.formats import Format
 from animdiff_cli.files.os_errors import readable_output_failures
-from animdiff_cli.jobs.batch.failures import WorkerLost, describe, is_sticky
+from animdiff_cli.jobs.batch.failures import WorkerLost, describe, is_disk_full, is_sticky
 from animdiff_cli.jobs.batch.locks import JobLocks
 from animdiff_cli.jobs.batch.manifest import Failure, Line, Manifests
 from animdiff_cli.jobs.batch.mirror import Listing, Mirror, state_folder
@@ -116,7 +116,7 @@ def attempt(task: Task, ledger: Ledger, renderer: Renderer, write: EmitRecord, w
         except Exception as error:
             failure = describe(error)
             ledger.manifests.append(task.line("failed", worker, error=failure))
-            return Outcome("failed", failure, is_broken=is_sticky(error))
+            return Outcome("failed", failure, is_broken=is_sticky(error), is_disk_full=is_disk_full(error))
         seconds = round(clip.seconds, 3)
         ledger.manifests.append(task.line("done", worker, outputs=stamps, seconds=seconds, threads=renderer.threads))
         write(done_record(task.job, clip, worker=worker).record())

@@ -3,7 +3,7 @@
 import traceback
 
 from animdiff_cli.errors import AnimdiffError
-from animdiff_cli.files.os_errors import unexpected_failure
+from animdiff_cli.files.os_errors import DISK_FULL, unexpected_failure
 from animdiff_cli.jobs.batch.manifest import Failure
 
 
@@ -44,6 +44,15 @@ def is_sticky(error: BaseException | None) -> bool:
         if isinstance(error, RenderError):
             return error.is_broken
         if isinstance(error, RuntimeError) and "CUDA error" in str(error):  # `torch.AcceleratorError` from torch 2.8 on
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether a job failed because the disk, or the user's part of it, is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

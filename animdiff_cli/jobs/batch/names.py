@@ -146,6 +146,8 @@ def _stem(template: str, job: Named, index: int, now: datetime, *, allow_date: b
             f"a name with `{{{dated[0]}}}` is another one at every run, so that no clip is ever found again",
             hint="put the date into the folder, as in `-o night-$(date +%F)/`, or add `--allow-date`",
         )
+    if any(name == "prompt" for name, _ in template_fields(template)):
+        raise UsageError("a name cannot hold a whole prompt", hint="write `{slug}`, which is the prompt as a file name")
     further = {key: _field(key, getattr(config, key)) for key in BATCH_FIELDS if key in settings_of(GenerateConfig)}
     try:
         return output_name(

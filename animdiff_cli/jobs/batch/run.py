@@ -236,12 +236,13 @@ class _Run:
     def _fail(self, task: Task, outcome: Outcome, worker: str | None) -> None:
         """Report a failure, and try the job again as often as the options say.
 
-        The death of a worker is seldom the fault of its job, so that it is tried a second time at least.
+        The death of a worker is seldom the fault of its job, so that it is tried a second time at least. After a full
+        disk no job is begun: all would fail in the same way.
         """
         assert outcome.failure
         self._failures[task.job] += 1
         allowed = max(self._options.retry, 1 if outcome.state == "died" else 0)
-        is_again = self._failures[task.job] <= allowed and not self._stop.is_asked
+        is_again = self._failures[task.job] <= allowed and not self._stop.is_asked and not outcome.is_disk_full
         failure = outcome.failure
         self.write(
             FailedRecord(
@@ -258,7 +259,9 @@ class _Run:
             self._queue.put_back(task.after(task.attempt))
             return
         self._count("failed")
-        if not self._options.keep_going:
+        if outcome.is_disk_full:
+            self.note("the disk is full: no further clip is begun")
+        if outcome.is_disk_full or not self._options.keep_going:
             self._queue.close()
         self._queue.finish(task)
 

@@ -48,3 +48,4 @@ class Outcome:
     state: Literal["done", "failed", "interrupted", "elsewhere", "locked", "died"]
     failure: Failure | None = None
     is_broken: bool = False  # the worker cannot render anything else: its GPU context is lost
+    is_disk_full: bool = False  # the files of the other jobs have no room either

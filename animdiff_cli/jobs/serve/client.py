@@ -102,7 +102,7 @@ class ServerClient:
                             return
             except requests.RequestException as error:
                 if not left:
-                    raise self._unreachable(error) from error
+                    raise self._lost(error) from error
             time.sleep(0.2)
         raise NetworkError(f"{self._address.url} has ended the job without a result", hint="see the log of the server")
 
@@ -154,6 +154,12 @@ class ServerClient:
         if isinstance(error, requests.exceptions.SSLError):
             return NetworkError(f"{self._address.url}: its certificate is not trusted", hint="see `REQUESTS_CA_BUNDLE`")
         return NetworkError(f"no answer from {self._address.url}", hint=START_HINT)
+
+    def _lost(self, error: requests.RequestException) -> NetworkError:
+        if isinstance(error, requests.exceptions.SSLError):
+            return self._unreachable(error)
+        hint = "start the server again, then run the command again: finished clips are kept"
+        return NetworkError(f"{self._address.url} has stopped answering while it rendered", hint=hint)
 
     def _stranger(self) -> NetworkError:
         return NetworkError(

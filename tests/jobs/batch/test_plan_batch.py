@@ -43,7 +43,7 @@ def messages(text, **more):
     return [str(part) for part in caught.value.mistakes or (caught.value,)]
 
 
-def test_the_example_of_the_issue():
+def test_a_matrix_of_prompts_and_seeds_is_planned():
     plan = planned(SIX, output="night/")
     assert plan.output == "night" and len(plan.groups) == 1 and plan.notes == ()
     assert [path for job in plan.jobs for path in job.outputs.values()] == [

@@ -1,5 +1,6 @@
 """Runs of whole batches in this process: what is skipped, rendered again, retried and refused."""
 
+import errno
 import os
 import resource
 import signal
@@ -197,6 +198,17 @@ def test_a_bug_in_one_job_keeps_its_traceback_and_the_others_go_on(plan, run, ma
     assert counts(result) == (1, 0, 1, 0)
     assert manifest()[1].error.message == "RuntimeError: a bug" and manifest()[1].error.code == 1
     assert "in broken" in manifest()[1].error.traceback
+
+
+def test_no_clip_is_begun_after_the_disk_is_full(plan, run, manifest, monkeypatch):
+    def full(*given, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", full)
+    result, records = run(plan(1, 2, 3), retry=2)
+    assert counts(result) == (0, 0, 1, 2) and result.exit_code == 7
+    assert "the disk is full: no further clip is begun" in messages(records)
+    assert manifest()[1].state == "failed" and "no space left" in manifest()[1].error.message
 
 
 @needs_limits
