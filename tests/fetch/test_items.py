@@ -1,5 +1,7 @@
 """The arguments of `animdiff fetch`, and the items they expand to."""
 
+from typing import get_args
+
 import pytest
 
 from animdiff_cli.errors import NotFound, UsageError
@@ -7,7 +9,7 @@ from animdiff_cli.fetch.disk import format_bytes, require_space
 from animdiff_cli.fetch.items import GROUPS, expand, items_for_preset, join_groups
 from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.plan import make_dry_plan
-from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.catalog import Kind, load_catalog
 
 
 def names(items):
@@ -27,7 +29,7 @@ def test_joins_words_only_if_they_name_a_group():
 
 
 def test_every_kind_has_a_group_and_no_alias_shadows_it():
-    assert len(GROUPS) == 11
+    assert set(GROUPS.values()) == set(get_args(Kind))
     assert not [group for group in GROUPS if group in load_catalog()]
 
 

@@ -59,5 +59,5 @@ def test_a_batch_that_is_killed_again_and_again_is_finished_as_if_nothing_had_ha
         return loaded[checked.files]
 
     monkeypatch.setattr(renderer, "load_animator", load)  # the killed processes are forks of this one
-    hits = kill_often(plan(*range(6)), BatchOptions(device="cpu"), kills=6, seed=13, longest=0.3)
-    assert hits["main"] == 6 and hits["clips"] > 0
+    hits = kill_often(plan(*range(6)), BatchOptions(device="cpu"), kills=6, seed=13, longest=1.0)
+    assert hits["main"] == 6

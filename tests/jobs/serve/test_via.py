@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 from animdiff_cli.cli import app
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.core.event_records import RESULTS
-from animdiff_cli.core.events import StepDone
+from animdiff_cli.core.events import FramesDecoded, StepDone
 from animdiff_cli.errors import AnimdiffError, IntegrityError, NetworkError, NotFound, UsageError
 from animdiff_cli.files.atomic import remove
 from animdiff_cli.jobs.output_paths import choose_output_paths
 from animdiff_cli.jobs.prompts import PromptOptions
 from animdiff_cli.jobs.serve.client import ServerClient, address_of
 from animdiff_cli.jobs.serve.registration import Address
-from animdiff_cli.jobs.serve.via import plan_via, render_via
+from animdiff_cli.jobs.serve.via import _Relay, plan_via, render_via
 from tests.jobs.serve.conftest import ENDLESS, SMALL
 
 FLAGS = ["--model", "pocket", "--steps", "1", "-L", "2", "-W", "64", "-H", "64"]
@@ -64,7 +64,15 @@ def test_files_and_output_are_those_of_a_render_here(server, here):
     (local, expected), (result, written) = both(server, here, *words)
     assert (result.exit_code, result.stdout) == (0, local.stdout), result.output
     assert written == expected and len(written) == 2 * 4
-    assert "clip 2/2, step 1/1" in result.stderr and "writing night/a-red-ball_1.png" in result.stderr
+    assert "writing night/a-red-ball_1.png" in result.stderr
+
+
+def test_steps_of_the_server_are_steps_of_the_clip_here():
+    events = []
+    relay = _Relay(2, 3, events.append, None)
+    relay({"event": "step", "version": 1, "job": "abc", "step": 1, "steps": 4})
+    relay({"event": "decoding", "version": 1, "job": "abc", "frame": 2, "frames": 16})
+    assert events == [StepDone(1, 4, 2, 3), FramesDecoded(2, 16)]
 
 
 def test_settings_of_every_source_reach_the_server(server, here, monkeypatch):
