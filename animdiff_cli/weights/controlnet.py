@@ -5,8 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.files.untrusted import read_json
+from animdiff_cli.errors import UsageError
 from animdiff_cli.weights import ldm_unet, model_configs
 from animdiff_cli.weights.canonical import CanonicalWeights, ConvertedWeights, refuse_keys
 from animdiff_cli.weights.completeness import check_part
@@ -17,7 +16,7 @@ from animdiff_cli.weights.controlnet_names import (
     other_control,
     to_original,
 )
-from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.files import WeightFile, config_beside
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora_names import Layout
@@ -122,15 +121,7 @@ def convert_controlnet(file: WeightFile, info: WeightsInfo, target: Layout) -> C
 
 def recorded_config(file: WeightFile) -> dict[str, Any]:
     """Return the `ControlNetModel` config beside the weights; empty if there is none. Raises `IntegrityError`."""
-    path = (file.path if file.path.is_dir() else file.path.parent) / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config = read_json(path)
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: {error}", hint="download the ControlNet again") from error
-    is_own = isinstance(config, dict) and config.get("_class_name") == "ControlNetModel"
-    return config if is_own else {}
+    return config_beside(file, "_class_name", "ControlNetModel")
 
 
 def _has(tensors: Mapping[str, LazyTensor], prefix: str) -> bool:

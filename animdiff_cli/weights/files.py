@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from animdiff_cli.errors import AnimdiffError, IntegrityError, NotFound
+from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.header import MAX_HEADER_BYTES, read_header
 from animdiff_cli.weights.lazy import LazyTensor, StoredRows, wrap_tensor
 
@@ -116,6 +117,21 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     from animdiff_cli.weights.stream import write_safetensors
 
     write_safetensors({key: wrap_tensor(tensor) for key, tensor in tensors.items()}, path, metadata)
+
+
+def config_beside(file: WeightFile, key: str, value: str) -> dict[str, Any]:
+    """Return the `config.json` beside weights, or in their folder, in which `key` is `value`; empty if there is none.
+
+    Raises `IntegrityError` if it is not JSON.
+    """
+    path = (file.path if file.path.is_dir() else file.path.parent) / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = read_json(path)
+    except ValueError as error:
+        raise IntegrityError(f"{path} is not JSON: {error}", hint="download it again") from error
+    return config if isinstance(config, dict) and config.get(key) == value else {}
 
 
 def is_pickle(path: Path) -> bool:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.canonical import refuse_keys
 from animdiff_cli.weights.completeness import check_part, network_shapes
-from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.files import WeightFile, config_beside
 from animdiff_cli.weights.lazy import LazyTensor
 
 #: width of the layers → (heads, activation), which tensors do not tell: ViT-L/14, ViT-H/14, ViT-bigG/14
@@ -29,7 +28,7 @@ def read_image_encoder(file: WeightFile) -> tuple[dict[str, LazyTensor], dict[st
     Raises `UsageError` for an unknown size without a config, `IntegrityError` for missing or wrongly shaped weights.
     """
     tensors = {key: tensor for key, tensor in file.tensors.items() if not key.endswith(_POSITION_IDS)}
-    config = _recorded(file) or _derived(file, tensors)
+    config = config_beside(file, "model_type", "clip_vision_model") or _derived(file, tensors)
     expected = network_shapes("image_encoder", tensors, config, file.path.name)
     # transformers dropped the prefix in 5.6; files have it
     named = {key if key in expected else key.removeprefix("vision_model."): tensor for key, tensor in tensors.items()}
@@ -37,19 +36,6 @@ def read_image_encoder(file: WeightFile) -> tuple[dict[str, LazyTensor], dict[st
         refuse_keys(unknown, file.path.name, "not a weight of a CLIP image encoder")
     check_part("image_encoder", named, config, file.path.name)
     return named, config
-
-
-def _recorded(file: WeightFile) -> dict[str, Any]:
-    """Return the config beside the weights; empty if there is none."""
-    path = (file.path if file.path.is_dir() else file.path.parent) / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config = read_json(path)
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: {error}", hint="get the image encoder again") from error
-    is_own = isinstance(config, dict) and config.get("model_type") == "clip_vision_model"
-    return config if is_own else {}
 
 
 def _derived(file: WeightFile, tensors: Mapping[str, LazyTensor]) -> dict[str, Any]:
