@@ -57,9 +57,8 @@ def fox(tmp_path_factory):
 
 
 @pytest.fixture
-def settings(toy_model, toy_motion_file):
-    size = {"steps": 2, "num_frames": 3, "width": 64, "height": 64, "seed": 1, "dtype": "fp32", "guidance_scale": 2}
-    return {"model": toy_model, "motion_module": toy_motion_file} | size
+def settings(small):
+    return small | {"steps": 2, "num_frames": 3, "guidance_scale": 2}
 
 
 def frames(**settings):

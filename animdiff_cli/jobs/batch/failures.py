@@ -1,6 +1,7 @@
 """Why a job of a batch failed, in a form that can be recorded and sent to another process."""
 
 import traceback
+from collections.abc import Iterator
 
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.os_errors import DISK_FULL, unexpected_failure
@@ -35,24 +36,26 @@ def describe(error: Exception) -> Failure:
     return Failure(message=f"{type(error).__name__}: {error}", traceback=text)
 
 
-def is_sticky(error: BaseException | None) -> bool:
+def is_sticky(error: BaseException) -> bool:
     """Return whether the GPU context of the process is lost, so that every later operation on it fails too.
 
     Memory that runs out is not such an error.
     """
-    while error is not None:
-        if isinstance(error, RenderError):
-            return error.is_broken
-        if isinstance(error, RuntimeError) and "CUDA error" in str(error):  # `torch.AcceleratorError` from torch 2.8 on
+    for one in _chain(error):
+        if isinstance(one, RenderError):
+            return one.is_broken
+        if isinstance(one, RuntimeError) and "CUDA error" in str(one):  # `torch.AcceleratorError` from torch 2.8 on
             return True
-        error = error.__cause__ or error.__context__
     return False
 
 
-def is_disk_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Return whether a job failed because the disk, or the user's part of it, is full."""
+    return any(isinstance(one, OSError) and one.errno in DISK_FULL for one in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what led to it."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
