@@ -222,6 +222,10 @@ class GenerateSettings(TypedDict, total=False):
     """Last layers of the text encoder to skip, as in diffusers."""
     dtype: Dtype
     """Precision of the weights; `auto` chooses by device."""
+    kernels: bool
+    """Use this program's kernels where it has faster ones than PyTorch for the device: the same arithmetic within
+    rounding.
+    """
 
 
 class DataSettings(TypedDict, total=False):

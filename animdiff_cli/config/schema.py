@@ -220,6 +220,11 @@ class GenerateConfig(BaseModel):
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
     clip_skip: int = Field(0, ge=0, le=11, description="Last layers of the text encoder to skip, as in diffusers.")
     dtype: Dtype = Field("auto", description="Precision of the weights; `auto` chooses by device.")
+    kernels: bool = Field(
+        True,
+        description="Use this program's kernels where it has faster ones than PyTorch for the device: the same"
+        " arithmetic within rounding.",
+    )
 
     @property
     def has_guidance(self) -> bool:

@@ -1,13 +1,14 @@
 """An image model with its motion module plugged in, loaded once and ready to render clips."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from animdiff_cli.config.keywords import GenerateSettings
 from animdiff_cli.config.layers import keyword_layer
@@ -21,6 +22,7 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.encode import encode
 from animdiff_cli.diffusion.image_prompt import ImagePromptNetwork, load_image_encoder, load_ip_adapter
+from animdiff_cli.diffusion.kernels import install
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS, initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
@@ -123,9 +125,10 @@ class Animator:
             report=_reported_once(emit),
         )
         at_once = windows is not None and config.context_mode == "plug"
-        with out_of_memory_while_rendering(
+        explained = out_of_memory_while_rendering(
             plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
-        ):
+        )
+        with explained, install(*self._networks) if config.kernels else nullcontext():
             pipeline = self._controlled(config, continued.num_known if continued else 0, job)
             if continued:
                 frames = self._continue(pipeline, continued, config, callbacks, noise)
@@ -171,6 +174,12 @@ class Animator:
         pipeline = replace(pipeline, conditions=(*pipeline.conditions, KnownFrames(known, own)))
         new = render(pipeline, config, callbacks, noise=noise, num_known=continued.num_known)
         return FrameSpool(continued.joined(new, config))
+
+    @property
+    def _networks(self) -> tuple[nn.Module, ...]:
+        """The networks that run at every step or for every frame."""
+        controls = (network for _, network in self.controls)
+        return (self.components.unet, self.components.vae, *([self.motion] if self.motion else []), *controls)
 
     @property
     def pipeline(self) -> Pipeline:

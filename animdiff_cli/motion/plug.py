@@ -178,6 +178,20 @@ class _UnfoldHook:
         return unfold_clip(output, self.motion.num_frames)
 
 
+def frames_of_norm(norm: nn.Module) -> int | None:
+    """Return how many images of the current UNet call share the statistics of this norm: 1, or the frames of a clip.
+
+    None if other hooks, or context windows inside the UNet, change what the norm computes.
+    """
+    hooks = [*norm._forward_pre_hooks.values(), *norm._forward_hooks.values()]
+    own = [hook for hook in hooks if isinstance(hook, (_FoldHook, _UnfoldHook))]
+    if len(own) < len(hooks):
+        return None
+    if not own or not own[0].motion.state.enabled:
+        return 1
+    return None if own[0].motion.state.windows else own[0].motion.num_frames
+
+
 def _image_norms(unet: UNet) -> Iterator[nn.GroupNorm]:
     """Yield the norms that v1 was trained to see across frames: two per ResNet, and the one before `conv_out`."""
     for block in (*unet.down_blocks, *([unet.mid_block] if unet.mid_block else []), *unet.up_blocks):

@@ -1,0 +1,58 @@
+"""Faster arithmetic for the layers of a network, put in place of their own `forward` and taken away again.
+
+A network stays what it is: modules, names, weights and hooks do not change, and a layer whose `forward` was replaced
+computes the plain way where gradients are recorded or code is compiled around it. Each file here has the forwards of
+one kind of device.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MethodType
+from typing import Any, Self
+
+from torch import nn
+
+Forward = Callable[..., Any]  # takes the module first, as the function of a method does
+Replacement = tuple[nn.Module, Forward]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The modules whose `forward` is replaced. As a context manager, it puts the plain path back at the end."""
+
+    replaced: tuple[Replacement, ...] = ()
+
+    def remove(self) -> None:
+        """Put the plain path back, except where something else has replaced `forward` since."""
+        for module, forward in self.replaced:
+            if getattr(module.__dict__.get("forward"), "__func__", None) is forward:
+                del module.__dict__["forward"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def install(*networks: nn.Module) -> Installed:
+    """Install what fits the device and dtype of each network and can be imported here; possibly nothing."""
+    return replace_forwards(pair for network in networks for pair in _fitting(network))
+
+
+def replace_forwards(replacements: Iterable[Replacement]) -> Installed:
+    """Replace the `forward` of modules by functions. Copies of the modules run them too."""
+    replaced = tuple(replacements)
+    for module, forward in replaced:
+        module.forward = MethodType(forward, module)
+    return Installed(replaced)
+
+
+def _fitting(network: nn.Module) -> Iterator[Replacement]:
+    first = next(network.parameters(), None)
+    kind = first.device.type if first is not None else "meta"
+    if kind == "cuda" and find_spec("triton"):
+        from animdiff_cli.diffusion.kernels import cuda  # Triton takes a second to import
+
+        yield from cuda.replacements(network)
