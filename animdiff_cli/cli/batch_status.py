@@ -9,7 +9,6 @@ import typer
 
 from animdiff_cli.cli.options import GENERAL, JsonOpt
 from animdiff_cli.cli.out import print_err, print_json, print_out, print_row
-from animdiff_cli.core.batch_progress import describe_speed
 from animdiff_cli.core.text import format_duration
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ def _redraw() -> "Callable[[BatchStatus], None]":
 
 
 def _head(current: "BatchStatus") -> list[str]:
+    from animdiff_cli.core.batch_progress import describe_speed
+
     speed = describe_speed(current.clips_per_hour, current.seconds_left)
     return [current.summary(), *([speed] if speed else [])]
 

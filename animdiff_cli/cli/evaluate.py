@@ -9,8 +9,6 @@ import typer
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json, print_out
-from animdiff_cli.cli.progress import show_progress
-from animdiff_cli.core.events import Written
 from animdiff_cli.core.formats import FILE_FORMATS
 from animdiff_cli.core.text import printable
 
@@ -89,6 +87,8 @@ def evaluate(
     quiet: QuietOpt = False,
 ) -> None:
     """Compute metrics of clips: prompt alignment, smoothness, motion, flicker, loop seam, camera motion."""
+    from animdiff_cli.cli.progress import show_progress
+    from animdiff_cli.core.events import Written
     from animdiff_cli.jobs.evaluate import plan_evaluation, run_evaluation
     from animdiff_cli.metrics.report import report_path, write_report
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from animdiff_cli.cli import complete
-from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.options import SOURCES, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_row
 
@@ -54,6 +53,8 @@ def fetch(
     if dry_run:
         _print_plan(plan_fetch(refs or [], preset=all_for, offline=offline), as_json=json_, quiet=quiet)
         return
+    from animdiff_cli.cli.downloads import download_progress
+
     complete: list[Fetched] = []
     try:
         with download_progress(quiet=quiet) as emit:

@@ -7,7 +7,6 @@ import typer
 
 from animdiff_cli.cli.options import OUTPUT, JsonOpt, QuietOpt
 from animdiff_cli.cli.out import print_json, print_paths
-from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.formats import FILE_FORMATS
 
 
@@ -53,6 +52,7 @@ def gallery(
     quiet: QuietOpt = False,
 ) -> None:
     """Write a page to look through clips: they play, with filters, XY plots, comparison and recipes."""
+    from animdiff_cli.cli.progress import show_progress
     from animdiff_cli.jobs.gallery import make_gallery, plan_gallery
 
     plan = plan_gallery(clips, output, link=link, size=size, overwrite=overwrite)

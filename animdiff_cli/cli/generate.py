@@ -13,7 +13,6 @@ from animdiff_cli.cli import generate_options as opt
 from animdiff_cli.cli import length_options as long
 from animdiff_cli.cli import picture_options as pic
 from animdiff_cli.cli import prompt_options as text
-from animdiff_cli.cli.cost_output import print_windows, run_probe
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import (
     ConfigOpt,
@@ -26,8 +25,7 @@ from animdiff_cli.cli.options import (
     ThreadsOpt,
     given_flags,
 )
-from animdiff_cli.cli.progress import show_progress
-from animdiff_cli.cli.render_output import print_plan, render_clips, without_done
+from animdiff_cli.core.garbage import collection_paused, spare_the_living
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,8 +155,12 @@ def generate(
     if save_control:
         plan = replace(plan, save_control=ctl.checked_folder(save_control, plan))
     if context_show:
+        from animdiff_cli.cli.cost_output import print_windows
+
         print_windows(plan, as_json=json_)
         return
+    from animdiff_cli.cli.progress import show_progress
+    from animdiff_cli.cli.render_output import print_plan, render_clips, without_done
     from animdiff_cli.jobs.output_paths import choose_output_paths
 
     is_done = None
@@ -173,9 +175,12 @@ def generate(
     if dry_run or probe:
         seconds = time.monotonic() - began
         if probe:
+            from animdiff_cli.cli.cost_output import run_probe
+
             run_probe(plan, quiet=quiet)
         print_plan(plan, outputs, online=bool(fetch), planning_seconds=seconds, as_json=json_, quiet=quiet)
         return
+    spare_the_living()
     with show_progress(quiet=quiet, as_json=json_) as emit:
         render_clips(plan, outputs, numbers, emit, quiet=quiet, as_json=json_)
 
@@ -199,7 +204,9 @@ def _plan(
     from animdiff_cli.config.layers import set_layer
     from animdiff_cli.config.load import flag_layer, gather
     from animdiff_cli.config.schema import GenerateConfig
-    from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
+
+    with collection_paused():
+        from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 
     if from_clip is None:
         layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=assignments, flags=flags)

@@ -11,7 +11,6 @@ from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import GENERAL, JsonOpt
 from animdiff_cli.cli.out import print_json, print_row, print_yaml
 from animdiff_cli.core.formats import CLIP_SUFFIXES, IMAGE_SUFFIXES
-from animdiff_cli.core.refs import WEIGHT_SUFFIXES
 from animdiff_cli.core.urls import redacted_record
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def _located(file: str) -> Path:
 def _is_weights(file: Path) -> bool:
     if file.is_dir():
         return any(next(file.glob(name), None) for name in WEIGHT_FOLDER_FILES)
+    from animdiff_cli.core.refs import WEIGHT_SUFFIXES
+
     return file.suffix.lower() in WEIGHT_SUFFIXES
 
 

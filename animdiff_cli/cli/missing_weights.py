@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from animdiff_cli.cli.downloads import download_progress
 from animdiff_cli.cli.out import print_err
 from animdiff_cli.errors import NotFound
 
@@ -22,6 +21,7 @@ def on_missing_weights(*, allowed: bool, dry_run: bool, ask: bool, quiet: bool, 
     """
 
     def handle(names: "Sequence[str]") -> bool:
+        from animdiff_cli.cli.downloads import download_progress
         from animdiff_cli.jobs.missing_weights import fetch_missing
 
         if dry_run and allowed:

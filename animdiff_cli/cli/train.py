@@ -9,7 +9,6 @@ import typer
 from animdiff_cli.cli import train_options as opt
 from animdiff_cli.cli.options import ConfigOpt, DeviceOpt, JsonOpt, ModelOpt, QuietOpt, SetOpt, ThreadsOpt, given_flags
 from animdiff_cli.cli.out import print_json, print_paths, print_summary
-from animdiff_cli.cli.progress import show_progress
 from animdiff_cli.core.text import counted
 
 if TYPE_CHECKING:
@@ -168,6 +167,7 @@ def train_motion(
 
 
 def _start(stage: "Stage", ctx: typer.Context) -> None:
+    from animdiff_cli.cli.progress import show_progress
     from animdiff_cli.jobs.train import run_training
     from animdiff_cli.jobs.train_plan import plan_training
     from animdiff_cli.training.data.dataset import scan

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from animdiff_cli.core.event_records import Record
 from animdiff_cli.core.text import counted, format_duration
+
+if TYPE_CHECKING:  # pydantic takes a tenth of a second, and `animdiff --help` imports this module
+    from animdiff_cli.core.event_records import Record
 
 State = Literal["waiting", "running", "done", "failed", "interrupted", "skipped"]
 
@@ -41,7 +43,7 @@ class BatchProgress:
     began: float | None = None  # when the first clip started
     notes: set[str] = field(default_factory=set)
 
-    def update(self, record: Record, now: float) -> None:
+    def update(self, record: "Record", now: float) -> None:
         """Apply one record. Events that are not known change nothing."""
         job, event = record["job"], record["event"]
         if job is None:
@@ -110,7 +112,7 @@ def describe_speed(clips_per_hour: float | None, seconds_left: float | None) -> 
     return f"{rate}, {format_duration(seconds_left)} left" if seconds_left else rate
 
 
-def _follow(clip: Running, record: Record) -> None:
+def _follow(clip: Running, record: "Record") -> None:
     """Update the stage of a clip."""
     match record:
         case {"event": "loading", "what": what}:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from animdiff_cli.core.garbage import collection_paused
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import IntegrityError
 from animdiff_cli.weights.canonical import refuse_keys
@@ -92,6 +93,11 @@ def build_on_meta(part: str, config: Mapping[str, Any]) -> Any:
 
 
 def _networks() -> dict[str, Any]:
+    with collection_paused():
+        return _import_networks()
+
+
+def _import_networks() -> dict[str, Any]:
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from transformers import (
         CLIPTextConfig,
