@@ -27,6 +27,7 @@ def cost_record(estimate: "Estimate") -> "Mapping[str, Any]":
     return {
         "windows_per_step": cost.windows_per_step,
         "unet_calls": cost.calls,
+        "unet_calls_reusing_blocks": cost.reusing_calls,
         "flops": round(cost.flops),
         "memory_bytes": estimate.memory_bytes,
         "seconds": round(rate.setup_seconds + cost.seconds(rate), 2) if rate else None,
@@ -40,7 +41,8 @@ def cost_lines(estimate: "Estimate", planning_seconds: float) -> list[str]:
     cost, fewest, most = estimate.cost, min(estimate.cost.windows_per_step), max(estimate.cost.windows_per_step)
     number = counted(most, "window") if most == fewest else f"{fewest} to {counted(most, 'window')}"
     steps = counted(len(cost.windows_per_step), "step")
-    of_clip = f"{number} x {steps}, {counted(cost.calls, 'UNet call')}, {tera(cost.flops)}"
+    reusing = f", of which {cost.reusing_calls} reuse deep blocks" if cost.reusing_calls else ""
+    of_clip = f"{number} x {steps}, {counted(cost.calls, 'UNet call')}{reusing}, {tera(cost.flops)}"
     each = "each clip: " if estimate.clips > 1 else ""
     lines = [f"{each}{of_clip}, about {format_bytes(estimate.memory_bytes)} of memory"]
     if estimate.seconds is None:

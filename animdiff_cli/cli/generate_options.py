@@ -5,7 +5,7 @@ from typing import Annotated, get_args
 
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
-from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler
+from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler, StepCache
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
@@ -111,6 +111,24 @@ SchedulerOpt = Annotated[
         panel=SAMPLING,
         autocompletion=complete.schedulers,
         metavar="<name>",
+    ),
+]
+GuidanceUntilOpt = Annotated[
+    float | None,
+    option(
+        "--guidance-until",
+        help="Share of the steps that have guidance, as in 0.6; later ones take half the time. Not exact.",
+        panel=SAMPLING,
+        metavar="<0 to 1>",
+    ),
+]
+CacheOpt = Annotated[
+    StepCache | None,
+    option(
+        "--cache",
+        help="deep:N: compute the deep blocks of the UNet in every Nth step, and reuse them in between. Not exact.",
+        panel=SAMPLING,
+        metavar="<off or deep:n>",
     ),
 ]
 ClipSkipOpt = Annotated[

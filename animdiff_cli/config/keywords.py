@@ -27,6 +27,7 @@ from animdiff_cli.core.choices import (
     PromptSyntax,
     Scheduler,
     Shot,
+    StepCache,
     TimestepSpacing,
 )
 
@@ -142,6 +143,8 @@ class GenerateSettings(TypedDict, total=False):
     """Denoising steps."""
     guidance_scale: Amount
     """Classifier-free guidance; 1 or less turns it off."""
+    guidance_until: float
+    """Share of the steps, from the first on, that have guidance; the others take half the time each."""
     motion_scale: Amount
     """How much a clip moves: factor on what the motion module adds to the frames."""
     scheduler: Scheduler
@@ -158,6 +161,10 @@ class GenerateSettings(TypedDict, total=False):
     """Rescale the betas to zero terminal SNR; null is that of the model."""
     noise_schedule: InitialNoise
     """Noise of a long clip: `random`, or `free-noise`, which windows share in shuffled order."""
+    cache: StepCache
+    """`deep:N` computes the deep blocks of the UNet in every Nth step and reuses them in between (DeepCache):
+    faster, and not exact.
+    """
     free_init: int
     """FreeInit: number of passes over the clip; 0 and 1 turn it off."""
     free_init_filter: FreeInitFilter

@@ -31,10 +31,12 @@ from animdiff_cli.core.choices import (
     PromptInterpolation,
     PromptSyntax,
     Scheduler,
+    StepCache,
     TimestepSpacing,
 )
 from animdiff_cli.core.curves import Curve, TextTrack, Track, largest
 from animdiff_cli.core.denoising import num_denoised
+from animdiff_cli.core.reuse import reuse_interval
 from animdiff_cli.core.where import Timeline, frames_at
 from animdiff_cli.errors import UsageError
 
@@ -127,6 +129,12 @@ class GenerateConfig(BaseModel):
     guidance_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=100)])] = Field(
         7.5, description="Classifier-free guidance; 1 or less turns it off."
     )
+    guidance_until: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the steps, from the first on, that have guidance; the others take half the time each.",
+    )
     motion_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=10)])] = Field(
         1.0, description="How much a clip moves: factor on what the motion module adds to the frames."
     )
@@ -148,6 +156,11 @@ class GenerateConfig(BaseModel):
     )
     noise_schedule: InitialNoise = Field(
         "random", description="Noise of a long clip: `random`, or `free-noise`, which windows share in shuffled order."
+    )
+    cache: StepCache = Field(
+        "off",
+        description="`deep:N` computes the deep blocks of the UNet in every Nth step and reuses them in between"
+        " (DeepCache): faster, and not exact.",
     )
     free_init: int = Field(0, ge=0, le=20, description="FreeInit: number of passes over the clip; 0 and 1 turn it off.")
     free_init_filter: FreeInitFilter = Field(
@@ -225,6 +238,12 @@ class GenerateConfig(BaseModel):
         description="Use this program's kernels where it has faster ones than PyTorch for the device: the same"
         " arithmetic within rounding.",
     )
+
+    @property
+    def inexact(self) -> tuple[str, ...]:
+        """The settings of this clip that save time by other frames."""
+        late = self.has_guidance and self.guidance_until < 1
+        return (("cache",) if reuse_interval(self.cache) > 1 else ()) + (("guidance_until",) if late else ())
 
     @property
     def has_guidance(self) -> bool:

@@ -47,6 +47,20 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 TimestepSpacing = Literal["leading", "trailing", "linspace"]
 #: initial noise of a clip: independent frames, or frames that context windows share (FreeNoise)
 InitialNoise = Literal["random", "free-noise"]
+#: in every how many steps deep blocks are computed (DeepCache); with 1 nothing is reused
+StepCache = Literal[
+    "off",
+    "deep:1",
+    "deep:2",
+    "deep:3",
+    "deep:4",
+    "deep:5",
+    "deep:6",
+    "deep:7",
+    "deep:8",
+    "deep:9",
+    "deep:10",
+]
 FreeInitFilter = Literal["butterworth", "gaussian", "ideal"]
 #: how weights in prompts are written
 PromptSyntax = Literal["a1111", "compel", "plain"]

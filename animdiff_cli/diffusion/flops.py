@@ -36,16 +36,28 @@ class UNetCost:
         """Count one call for `num_frames` frames that attend to each other."""
         return self.call_in_windows(num_frames, [num_frames])
 
-    def call_in_windows(self, num_frames: int, windows: Sequence[int]) -> int:
-        """Count one call for `num_frames` frames, whose temporal transformers run in windows of these lengths."""
-        image = sum(self._image_layer(layer) for layer in self._layers() if layer.kind != "temporal")
+    def call_in_windows(self, num_frames: int, windows: Sequence[int], *, is_deep: bool = True) -> int:
+        """Count one call for `num_frames` frames, whose temporal transformers run in windows of these lengths.
+
+        If not `is_deep`, only the outermost blocks run (`diffusion.deep_cache`).
+        """
+        layers = list(self._layers() if is_deep else self._outermost())
+        image = sum(self._image_layer(layer) for layer in layers if layer.kind != "temporal")
         images = num_frames * self.rows * (image + self._embedding() + self._ends())
         saved = num_frames * self._before_text() if self.rows == 2 and self.shares_rows else 0
-        temporal = sum(self._temporal(layer, num_frames, windows) for layer in self._layers())
+        temporal = sum(self._temporal(layer, num_frames, windows) for layer in layers)
         return images - saved + self.rows * self.motion_modules * temporal
 
     def _layers(self) -> Iterator[Layer]:
         return unet_layers(self.config, temporal_in_mid=bool(self.motion and self.motion.mid))
+
+    def _outermost(self) -> Iterator[Layer]:
+        """Yield the layers of the first and the last block, without the downsampler."""
+        layers, per_block = list(self._layers()), self.config["layers_per_block"]
+        count = per_block if isinstance(per_block, int) else per_block[0]
+        first, last = self.config["down_block_types"][0], self.config["up_block_types"][-1]
+        yield from layers[: count * _kinds_of(first)]
+        yield from layers[-(count + 1) * _kinds_of(last) :]
 
     def _pixels(self, level: int) -> int:
         """Return the pixels of a feature map; convolutions of stride 2 round up."""
@@ -134,6 +146,11 @@ def decoding_flops(config: Mapping[str, Any], height: int, width: int) -> int:
             pixels *= 4
             total += _conv3(channels, channels) * pixels
     return total + _conv3(channels, config["out_channels"]) * pixels
+
+
+def _kinds_of(block_type: str) -> int:
+    """Count the layers that follow each other: ResNet, spatial and temporal transformer."""
+    return 3 if "CrossAttn" in block_type else 2
 
 
 def _linear(in_channels: int, out_channels: int) -> int:

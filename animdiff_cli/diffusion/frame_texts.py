@@ -42,14 +42,16 @@ class FrameTexts:
     pair: Tensor  # [2, rows, F] indices of texts
     shares: Tensor  # [2, rows, F, L]
 
-    def mix(self, frames: Sequence[int]) -> Mix:
-        """Return the mix of these frames, one row of guidance after the other."""
+    def mix(self, frames: Sequence[int], rows: int | None = None) -> Mix:
+        """Return the mix of these frames, one row of guidance after the other: the last `rows` of them, or all."""
         chosen = torch.as_tensor(list(frames), device=self.pair.device)
-        return Mix(self.pair[:, :, chosen].flatten(1), self.shares[:, :, chosen].flatten(1, 2))
+        first = -rows if rows else None
+        pair, shares = self.pair[:, first:], self.shares[:, first:]
+        return Mix(pair[:, :, chosen].flatten(1), shares[:, :, chosen].flatten(1, 2))
 
-    def at(self, frames: Sequence[int]) -> Tensor:
-        """Return the text of each of these frames, [rows*f, L, D]."""
-        return self.mix(frames).of(self.texts)
+    def at(self, frames: Sequence[int], rows: int | None = None) -> Tensor:
+        """Return the text of each of these frames in the last `rows` rows, by default all: [rows*f, L, D]."""
+        return self.mix(frames, rows).of(self.texts)
 
 
 def frame_texts(

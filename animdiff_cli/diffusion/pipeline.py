@@ -17,7 +17,9 @@ from torch import Tensor
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.curves import series
+from animdiff_cli.core.guidance import Guidance
 from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.core.reuse import reuse_interval
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import (
@@ -33,11 +35,12 @@ from animdiff_cli.diffusion.conditions import (
     size_ids,
 )
 from animdiff_cli.diffusion.decode import Vae, decode_chunks
+from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.frame_texts import FrameTexts
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
 from animdiff_cli.diffusion.noise import free_noise, initial_noise, seeded_generator
-from animdiff_cli.diffusion.predictors import guided, unet_predictor, windowed
+from animdiff_cli.diffusion.predictors import Predictor, guided, unet_predictor, windowed
 from animdiff_cli.diffusion.prompt_rows import encode_rows
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
@@ -137,10 +140,12 @@ def sample_latents(
     rows = 2 if config.has_guidance else 1
     clip = ClipContext(timeline, rows, noise, latents_device, text)
     with prepared([*text, *others], pipe.unet, clip) as ready:
-        predict = unet_predictor(pipe.unet, ready, rows=rows, windows=inside, num_steps=calls)
-        without_guidance = guided(predict, series(1.0, timeline)) if config.has_guidance else predict
-        if config.has_guidance:
-            predict = guided(predict, series(config.guidance_scale, timeline))
+        without_guidance: Predictor = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls)
+        interval = reuse_interval(config.cache)
+        cache = DeepCache(pipe.unet, interval, latents_device) if interval > 1 else None
+        of_rows = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls, cache=cache)
+        guidance = Guidance(series(config.guidance_scale, timeline), config.guidance_until, calls)
+        predict = guided(of_rows, guidance)
         for number in range(passes):
             begin = noise
             if number:  # FreeInit
@@ -153,7 +158,7 @@ def sample_latents(
             denoiser, plain = predict, without_guidance
             if around:
                 on_window = partial(callbacks.on_window, number * calls, passes * calls)
-                denoiser = windowed(predict, around, calls, pipe.unet.device, on_window=on_window)
+                denoiser = windowed(predict, around, calls, pipe.unet.device, on_window=on_window, interval=interval)
                 plain = windowed(without_guidance, around, calls, pipe.unet.device)
             latents = denoise(
                 denoiser,

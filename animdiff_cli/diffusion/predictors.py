@@ -11,9 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from animdiff_cli.core.curves import Series
+from animdiff_cli.core.guidance import Guidance
+from animdiff_cli.core.reuse import first_of_interval
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall, contributions
+from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
 
@@ -31,6 +33,15 @@ class Predictor(Protocol):
         """
 
 
+class RowsPredictor(Protocol):
+    """Predict as `Predictor`, for some rows of classifier-free guidance."""
+
+    def __call__(
+        self, latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None, rows: int | None = None
+    ) -> Tensor:
+        """Return [rows, 4, F, h, w]: all rows of the conditions, or the last `rows` of them. The last is with text."""
+
+
 def unet_predictor(
     unet: UNet,
     conditions: Sequence[Condition],
@@ -38,42 +49,55 @@ def unet_predictor(
     rows: int = 1,
     windows: Windows | None = None,
     num_steps: int = 1,
-) -> Predictor:
+    cache: DeepCache | None = None,
+) -> RowsPredictor:
     """Predict by one call of `unet` for all given frames, with every condition's contribution.
 
-    With a motion module plugged in, the frames move together; without one they are F stills. Returns
-    [rows, 4, F, h, w]: one prediction per row of the conditions. With `windows`, temporal transformers see the frames
-    of the whole clip a window at a time. Raises `UsageError` if the motion module supports fewer frames.
+    With a motion module plugged in, the frames move together; without one they are F stills. `rows` is used where a
+    call does not say how many. With `windows`, temporal transformers see the frames of the whole clip a window at a
+    time. With `cache`, deep blocks run in some calls only. Raises `UsageError` if the motion module supports fewer
+    frames.
     """
+    usual_rows = rows
 
-    def predict(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
-        num_frames = latents.shape[2]
+    def predict(
+        latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None, rows: int | None = None
+    ) -> Tensor:
+        num_frames, rows = latents.shape[2], rows or usual_rows
+        frames = frames or range(num_frames)
         of_step = windows.at(step, num_steps) if windows else ()
-        call = UNetCall(latents, frames or range(num_frames), timestep, step, rows, of_step)
+        is_deep = cache is None or cache.is_deep(frames, step, rows)
+        call = UNetCall(latents, frames, timestep, step, rows, of_step, is_deep)
         batch = call.batch()
         unet_kwargs = contributions(conditions, call)
         if (extra_channels := unet_kwargs.pop("extra_channels", None)) is not None:
             batch = torch.cat([batch, extra_channels], dim=1)
         attached = plugged(unet)
         with attached.motion.frames(num_frames, of_step) if attached else nullcontext():
-            output = unet(batch.to(unet.dtype), timestep, **unet_kwargs, return_dict=False)[0]
+            if cache:
+                output = cache(batch.to(unet.dtype), call, unet_kwargs)
+            else:
+                output = unet(batch.to(unet.dtype), timestep, **unet_kwargs, return_dict=False)[0]
         predicted: Tensor = output.to(latents.dtype)
         return predicted.view(rows, num_frames, *predicted.shape[1:]).transpose(1, 2)
 
     return predict
 
 
-def guided(predict: Predictor, scale: Series) -> Predictor:
+def guided(predict: RowsPredictor, guidance: Guidance) -> Predictor:
     """Apply classifier-free guidance (Ho & Salimans 2022) to a predictor of two rows, the unconditional one first.
 
-    Where `scale` is 1 or less, guidance is off: the result is the prediction with text.
+    Where the scale of all frames of a call is 1 or less, only the row with text runs.
     """
 
     def predict_guided(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
-        noise_uncond, noise_text = predict(latents, timestep, step, frames).chunk(2)
-        amount = scale.at(frames or range(latents.shape[2]), step)
+        in_clip = frames or range(latents.shape[2])
+        if guidance.rows(in_clip, step) == 1:
+            return predict(latents, timestep, step, frames, rows=1)
+        noise_uncond, noise_text = predict(latents, timestep, step, frames, rows=2).chunk(2)
+        amount = guidance.at(in_clip, step)
         if isinstance(amount, float):
-            return noise_text if amount <= 1 else noise_uncond + amount * (noise_text - noise_uncond)
+            return noise_uncond + amount * (noise_text - noise_uncond)
         by_frame = latents.new_tensor([max(value, 1.0) for value in amount])[:, None, None]
         return noise_uncond + by_frame * (noise_text - noise_uncond)
 
@@ -87,16 +111,17 @@ def windowed(
     device: torch.device,
     *,
     on_window: OnWindow = lambda step, done, total: None,
+    interval: int = 1,
 ) -> Predictor:
     """Predict window by window, and average where windows overlap.
 
-    Latents and the average stay where they are, on the CPU for example; one window at a time is on `device`. So memory
-    there does not grow with the length of the clip.
+    `interval` steps in a row have the windows of the first of them. Latents and the average stay where they are, on the
+    CPU for example; one window at a time is on `device`. So memory there does not grow with the length of the clip.
     """
 
     def predict_windows(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
         fused = torch.zeros_like(latents)
-        of_step = windows.at(step, num_steps)
+        of_step = windows.at(first_of_interval(step, interval), num_steps)
         for done, window in enumerate(of_step, start=1):
             places = torch.tensor(window.frames, device=latents.device)
             in_clip = window.frames if frames is None else [frames[place] for place in window.frames]

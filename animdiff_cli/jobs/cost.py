@@ -1,8 +1,8 @@
 """What a clip takes, counted before it is rendered: windows, UNet calls, operations, memory and time."""
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,9 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
 from animdiff_cli.config.input_settings import ControlEntry
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.curves import series
+from animdiff_cli.core.guidance import Guidance
+from animdiff_cli.core.reuse import ReuseSchedule, first_of_interval, reuse_interval
 from animdiff_cli.core.where import frames_at
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.build import part_config
@@ -34,6 +37,9 @@ class ClipCost:
     calls: int  # of the UNet
     call_frames: int  # in each of them
     call_flops: float  # of one of them, on average
+    first_step_calls: int
+    first_step_flops: float
+    reusing_calls: int  # of the UNet, which reuse its deep blocks
     frames: int
     frame_flops: int  # to decode one frame
     weight_bytes: int
@@ -67,29 +73,72 @@ def count_cost(config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan
     new_frames = config.num_frames
     config, windows = planned_windows(config, weights, plan)
     around = windows if config.context_mode != "plug" else None
-    steps, passes, frames = num_steps(config), max(1, config.free_init), config.num_frames
-    lengths = [[len(window.frames) for window in windows.at(step, steps)] for step in range(steps)] if windows else []
+    passes, frames = max(1, config.free_init), config.num_frames
+    by_step = planned_calls(config, windows, num_new=new_frames)
+    calls = [call for of_step in by_step for call in of_step]
     unet, vae = networks(config, weights)
-    if around:
-        calls, flops = sum(map(len, lengths)), sum(unet.call(length) for of_step in lengths for length in of_step)
-        flops += sum(control_flops(config, weights, length) for of_step in lengths for length in of_step)
-    elif windows:
-        calls, flops = steps, sum(unet.call_in_windows(frames, of_step) for of_step in lengths)
-        flops += steps * control_flops(config, weights, frames)
-    else:
-        calls, flops = steps, steps * (unet.call(frames) + control_flops(config, weights, frames))
+    flops = {call: call_flops(call, unet, config, weights) for call in dict.fromkeys(calls)}
     call_frames = around.length if around else frames
     window = windows.length if windows else frames
+    kept = kept_bytes(unet, config, plan) if not around or plan.kind == "cpu" else 0
     return ClipCost(
-        windows_per_step=(tuple(map(len, lengths)) or (1,) * steps) * passes,
-        calls=calls * passes,
+        windows_per_step=tuple(len(of_step) if around else len(of_step[0].windows) for of_step in by_step) * passes,
+        calls=len(calls) * passes,
         call_frames=call_frames,
-        call_flops=flops / calls,
+        call_flops=sum(flops[call] for call in calls) / len(calls),
+        first_step_calls=len(by_step[0]),
+        first_step_flops=sum(flops[call] for call in by_step[0]),
+        reusing_calls=sum(not call.is_deep for call in calls) * passes,
         frames=new_frames,
         frame_flops=decoding_flops(vae, unet.height, unet.width),
         weight_bytes=weight_bytes(weights, plan),
-        memory_bytes=weight_bytes(weights, plan) + peak_activations(unet, vae, plan, call_frames, window),
+        memory_bytes=weight_bytes(weights, plan) + kept + peak_activations(unet, vae, plan, call_frames, window),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """One call of the UNet. `windows` are the lengths of those in it."""
+
+    frames: int
+    windows: tuple[int, ...]
+    rows: int  # of guidance
+    is_deep: bool  # its deep blocks run
+
+
+def planned_calls(config: GenerateConfig, windows: Windows | None, *, num_new: int) -> list[list[PlannedCall]]:
+    """Return the UNet calls of every step of one pass. Of the frames of `config`, the last `num_new` are new."""
+    steps, frames, interval = num_steps(config), config.num_frames, reuse_interval(config.cache)
+    timeline = replace(config.timeline, num_frames=num_new, num_known=frames - num_new, calls=steps)
+    guidance = Guidance(series(config.guidance_scale, timeline), config.guidance_until, steps)
+    reuse = ReuseSchedule(interval)
+
+    def call(step: int, of_call: Sequence[int], lengths: tuple[int, ...]) -> PlannedCall:
+        rows = guidance.rows(of_call, step)
+        return PlannedCall(len(of_call), lengths, rows, reuse.is_deep(tuple(of_call), step, rows))
+
+    by_step = []
+    for step in range(steps):
+        if windows is None or config.context_mode == "plug":
+            lengths = tuple(len(window.frames) for window in windows.at(step, steps)) if windows else (frames,)
+            by_step.append([call(step, range(frames), lengths)])
+        else:
+            of_step = windows.at(first_of_interval(step, interval), steps)
+            by_step.append([call(step, window.frames, (len(window.frames),)) for window in of_step])
+    return by_step
+
+
+def call_flops(call: PlannedCall, unet: UNetCost, config: GenerateConfig, weights: CheckedWeights) -> int:
+    """Count one call of the UNet with what controls add, on average."""
+    own = replace(unet, rows=call.rows).call_in_windows(call.frames, call.windows, is_deep=call.is_deep)
+    return own + (control_flops(config, weights, call.frames, call.rows) if call.is_deep else 0)
+
+
+def kept_bytes(unet: UNetCost, config: GenerateConfig, plan: DevicePlan) -> int:
+    """Return the bytes of deep blocks that are kept for reuse, of one window of each frame."""
+    channels = unet.config["block_out_channels"][:2][-1]  # of the input of the last block
+    kept = unet.rows * config.num_frames * channels * unet.height * unet.width * plan.torch_dtype.itemsize
+    return int(kept) if reuse_interval(config.cache) > 1 else 0
 
 
 def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost, Mapping[str, Any]]:
@@ -103,9 +152,9 @@ def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost,
     return cost, with_defaults(AutoencoderKL, vae)
 
 
-def control_flops(config: GenerateConfig, weights: CheckedWeights, num_frames: int) -> int:
+def control_flops(config: GenerateConfig, weights: CheckedWeights, num_frames: int, rows: int) -> int:
     """Count what controls add to a UNet call, on average over the steps and frames that they act in."""
-    total, size, rows = 0.0, (config.height // 8, config.width // 8), 2 if config.has_guidance else 1
+    total, size = 0.0, (config.height // 8, config.width // 8)
     for value, file in zip(config.controls, weights.controls, strict=True):
         entry = ControlEntry.read(value)
         share = entry.end - entry.start

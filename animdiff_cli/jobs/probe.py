@@ -31,7 +31,8 @@ def probe(plan: RenderPlan, emit: Emit = ignore) -> Rate:
     animator = load_planned(plan, emit)
     _time_first_call(animator, config, emit)
     setup_seconds = time.monotonic() - began
-    call_seconds = _time_first_call(animator, config, ignore)  # the first also prepared kernels
+    first_seconds = _time_first_call(animator, config, ignore)  # the first also prepared kernels
+    call_seconds = first_seconds * cost.call_flops * cost.first_step_calls / cost.first_step_flops
     rate = Rate(
         machine=machine_name(plan.device),
         frames=cost.call_frames,
@@ -40,7 +41,7 @@ def probe(plan: RenderPlan, emit: Emit = ignore) -> Rate:
         frame_flops=cost.frame_flops,
         frame_seconds=_time_decoding(animator, config),
         weight_bytes=cost.weight_bytes,
-        setup_seconds=max(setup_seconds - call_seconds, 1e-3),
+        setup_seconds=max(setup_seconds - first_seconds, 1e-3),
     )
     remember_rate(rate)
     return rate

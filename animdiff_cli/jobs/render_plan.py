@@ -185,7 +185,7 @@ def _plan(
     drawn: bool,
     weights: CheckedWeights | None = None,
 ) -> RenderPlan:
-    _reject_unused_negative(resolved)
+    _reject_without_guidance(resolved)
     check_noise_flags(resolved)
     check_video_flags(resolved)
     reject_unused_windows(resolved)
@@ -245,11 +245,13 @@ def _require_motion_choice(resolved: Resolved[GenerateConfig]) -> None:
         )
 
 
-def _reject_unused_negative(resolved: Resolved[GenerateConfig]) -> None:
-    """Raise `UsageError` for `--negative` without guidance. Presets may have a negative prompt for later use."""
-    flag = resolved.origins["negative_prompt"]
+def _reject_without_guidance(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` for flags that need guidance where there is none. Presets may have them for later use."""
     guidance = largest(cast("float | Curve", resolved.values["guidance_scale"]))
-    if flag in (flag_name("negative_prompt"), "--negative-at") and guidance <= 1:
+    of_guidance = (flag_name("negative_prompt"), "--negative-at", flag_name("guidance_until"))
+    for flag in {resolved.origins[key] for key in ("negative_prompt", "guidance_until")} & {*of_guidance}:
+        if guidance > 1:
+            break
         raise UsageError(
             f"`{flag}` has no effect at a guidance scale of {guidance:g}",
             hint=f"raise `--guidance-scale` above 1, or leave `{flag}` out",

@@ -39,11 +39,11 @@ class ClipTimer:
     def rate(self, cost: ClipCost) -> Rate | None:
         """Return the rate of the clip that ends now, and begin the next. None for a clip of one step."""
         began, self._clip_began = self._clip_began, time.monotonic()
-        later_calls = cost.calls * (1 - cost.windows_per_step[0] / sum(cost.windows_per_step))
+        first_calls = cost.first_step_flops / cost.call_flops  # in calls of average size
+        later_calls = cost.calls - first_calls
         if later_calls <= 0 or self._first_step < began:
             return None
         call_seconds = (self._last_step - self._first_step) / later_calls
-        first_calls = cost.calls - later_calls
         self._setup = self._setup or self._first_step - began - first_calls * call_seconds
         return Rate(
             machine=machine_name(self._plan),

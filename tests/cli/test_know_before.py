@@ -20,7 +20,14 @@ def test_a_probe_renders_nothing_and_tells_the_time(animdiff, toy, files):
     result = animdiff(*toy, "--prompt", "a fox", "--probe", "--json", "-L", 6, "-C", 4)
     assert (result.exit_code, files()) == (0, [])
     record = json.loads(result.stdout)
-    assert record["cost"].keys() == {"windows_per_step", "unet_calls", "flops", "memory_bytes", "seconds"}
+    assert record["cost"].keys() == {
+        "windows_per_step",
+        "unet_calls",
+        "unet_calls_reusing_blocks",
+        "flops",
+        "memory_bytes",
+        "seconds",
+    }
     assert record["cost"]["windows_per_step"] == [2, 2]
     assert record["cost"]["seconds"] > 0
 

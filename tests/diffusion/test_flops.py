@@ -10,8 +10,10 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from animdiff_cli.core.windows import Windows
+from animdiff_cli.diffusion.conditions import UNetCall
 from animdiff_cli.diffusion.conditions.control import features_as_pictures
 from animdiff_cli.diffusion.cross_attention import cached_text
+from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
 from animdiff_cli.diffusion.shared_cfg import shared_cfg
 from animdiff_cli.motion import MotionModule, MotionSpec, plug
@@ -67,6 +69,32 @@ def test_a_unet_call_counts_what_torch_counts(base, version, frames, height, wid
         config = config | {"transformer_layers_per_block": [1, 1, 2]}
     counted, spec = count_call(config, version, frames, height, width, rows)
     assert UNetCost(config, spec, height, width, rows).call(frames) == counted
+
+
+@pytest.mark.parametrize(("base", "version", "rows"), [("pocket", "v3", 2), ("sd15", "v2", 1), ("sdxl", "sdxl", 1)])
+@torch.no_grad()
+def test_a_call_that_reuses_deep_blocks_counts_what_torch_counts(base, version, rows):
+    config = config_of(base, "unet")
+    if base == "sdxl":
+        config = config | {"transformer_layers_per_block": [1, 1, 2]}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).eval()
+        motion = plug(unet, MotionModule.from_unet(unet, version))
+        text, latents = torch.randn(rows, 77, config["cross_attention_dim"]), torch.randn(1, 4, 3, 16, 24)
+        added = {"text_embeds": torch.randn(rows * 3, 1280), "time_ids": torch.randn(rows * 3, 6)}
+        unet_kwargs = {
+            "encoder_hidden_states": text,
+            "added_cond_kwargs": added if "addition_time_embed_dim" in config else None,
+        }
+        cache, halves = DeepCache(unet, 2, torch.device("meta")), shared_cfg(unet) if rows == 2 else nullcontext()
+        with motion.frames(3), cached_text(unet), halves:
+            for step, counter in enumerate((nullcontext(), FlopCounterMode(display=False))):
+                is_deep = cache.is_deep(range(3), step, rows)
+                call = UNetCall(latents, range(3), torch.zeros(()), step, rows, is_deep=is_deep)
+                with counter:
+                    cache(call.batch(), call, unet_kwargs)
+    counted = UNetCost(config, motion.spec, 16, 24, rows).call_in_windows(3, [3], is_deep=False)
+    assert counted == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(("base", "size"), [("pocket", (16, 16)), ("sd15", (64, 48)), ("sdxl", (128, 128))])

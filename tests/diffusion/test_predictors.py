@@ -9,6 +9,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import Curve, Series, series
+from animdiff_cli.core.guidance import Guidance
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import Condition, PromptCondition, prepared
@@ -56,7 +57,7 @@ def test_one_call_predicts_every_frame(unet, text, latents):
 @torch.no_grad()
 def test_guidance_moves_away_from_the_unconditional_row(unet, text, latents):
     with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
-        predicted = guided(unet_predictor(unet, ready, rows=2), Series((7.5,)))(latents, TIMESTEP, 0)
+        predicted = guided(unet_predictor(unet, ready, rows=2), Guidance(Series((7.5,))))(latents, TIMESTEP, 0)
     noise_uncond, noise_text = (plain(unet, latents, row[None]) for row in text)
     assert (predicted - (noise_uncond + 7.5 * (noise_text - noise_uncond))).abs().max() < 1e-10
 
@@ -73,8 +74,8 @@ def test_guidance_varies_by_frame_and_by_step(unet, text, latents):
 
     with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
         predict = unet_predictor(unet, ready, rows=2)
-        by_frame = guided(predict, series(Curve.parse("0:0,5:10"), clip))
-        by_step = guided(predict, series(Curve.parse("steps:0:9,1:0.5"), clip))
+        by_frame = guided(predict, Guidance(series(Curve.parse("0:0,5:10"), clip), calls=2))
+        by_step = guided(predict, Guidance(series(Curve.parse("steps:0:9,1:0.5"), clip), calls=2))
         assert (by_frame(latents, TIMESTEP, 0) - expected([1, 2, 4, 6, 8, 10])).abs().max() < 1e-10
         window = by_frame(latents[:, :, [5, 0]], TIMESTEP, 1, [5, 0])
         assert (window - expected([1, 2, 4, 6, 8, 10])[:, :, [5, 0]]).abs().max() < 1e-10
@@ -156,7 +157,7 @@ def test_windows_are_averaged(windows, unet, make_motion, text, latents):
     motion = plug(unet, make_motion(unet))
     steps, seen = 3, []
     with prepared([PromptCondition(text)], unet, ANY_CLIP) as ready:
-        inner = guided(unet_predictor(unet, ready, rows=2), Series((7.5,)))
+        inner = guided(unet_predictor(unet, ready, rows=2), Guidance(Series((7.5,))))
         predict = windowed(inner, windows, steps, unet.device, on_window=lambda *progress: seen.append(progress))
         predicted = [predict(latents, TIMESTEP, step) for step in range(steps)]
     for step in range(steps):

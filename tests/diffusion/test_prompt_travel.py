@@ -184,7 +184,7 @@ def test_sdxl_has_a_pooled_text_per_frame(make_unet):
     pipe = Pipeline(unet, None, lambda prompt, clip_skip, syntax: encode(prompt))
     conditions = text_conditions(pipe, config(prompt={"0": "a", "4": "abcde"}))
     (sdxl,) = [condition for condition in conditions if isinstance(condition, SdxlCondition)]
-    call = type("Call", (), {"frames": [0, 2]})()
+    call = type("Call", (), {"frames": [0, 2], "rows": 2})()
     added = sdxl.contribute(call)["added_cond_kwargs"]
     assert added["text_embeds"].tolist() == [[0, 0], [0, 0], [1, 1], [3, 3]]
     assert added["time_ids"].shape == (4, 6)

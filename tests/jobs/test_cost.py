@@ -53,6 +53,44 @@ def test_the_render_makes_the_calls_that_were_counted(plan, animator, settings):
     assert sum(cost.windows_per_step) == (cost.calls if planned.configs[0].context_mode == "unet" else 6)
 
 
+@pytest.mark.parametrize(
+    ("settings", "rows", "whole"),
+    [
+        ({"steps": 5, "cache": "deep:2"}, [2] * 5, [0, 2, 4]),
+        ({"steps": 5, "guidance_until": 0.6}, [2, 2, 2, 1, 1], range(5)),
+        ({"steps": 5, "cache": "deep:4", "guidance_until": 0.3}, [2, 2, 1, 1, 1], [0, 4]),
+        ({"steps": 4, "guidance_scale": "steps:0:0,-1:6", "cache": "deep:3"}, [1, 2, 2, 2], [0, 1, 3]),
+        ({"steps": 4, "guidance_scale": "steps:0:6,1:1", "cache": "deep:1"}, [2, 1, 1, 1], range(4)),
+        ({"steps": 3, "scheduler": "heun", "cache": "deep:3", "free_init": 2}, [2] * 10, [0, 3, 5, 8]),
+        (
+            {"num_frames": 7, "context_length": 4, "steps": 3, "cache": "deep:3", "guidance_scale": "2:2,3:0"},
+            [2, 1, 2, 1, 2, 1],
+            [0, 1],
+        ),
+        (
+            {"num_frames": 9, "context_length": 4, "steps": 4, "context_schedule": "uniform", "cache": "deep:2"},
+            [2] * 12,
+            [0, 1, 2, 6, 7, 8],
+        ),
+    ],
+    ids=str,
+)
+def test_rows_and_reuse_are_those_that_were_counted(plan, animator, settings, rows, whole):
+    planned = plan(**settings)
+    unet, sizes, middle = animator.components.unet, [], []
+    hooks = [
+        unet.register_forward_pre_hook(lambda unet, args: sizes.append(len(args[0]))),
+        unet.mid_block.register_forward_hook(lambda block, args, output: middle.append(len(sizes) - 1)),
+    ]
+    animator.render(planned.configs[0])
+    for hook in hooks:
+        hook.remove()
+    cost = count_cost(planned.configs[0], planned.weights, planned.device)
+    assert [size // cost.call_frames for size in sizes] == rows
+    assert middle == list(whole)
+    assert (cost.calls, cost.reusing_calls) == (len(rows), len(rows) - len(whole))
+
+
 def test_a_clip_costs_its_calls_and_its_frames(plan):
     long, short = plan(num_frames=32, context_length=16), plan(num_frames=16)
     costs = [count_cost(planned.configs[0], planned.weights, planned.device) for planned in (long, short)]

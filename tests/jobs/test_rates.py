@@ -81,7 +81,7 @@ def test_a_clip_is_timed_by_its_events(monkeypatch):
     timer = ClipTimer(DevicePlan("cpu", 0, "fp32"))
     for step in range(1, 5):
         timer(StepDone(step, 4))
-    cost = ClipCost((2,) * 4, 8, 16, 3.2e10, 16, 10**9, 10**7, 1)
+    cost = ClipCost((2,) * 4, 8, 16, 3.2e10, 2, 6.4e10, 0, 16, 10**9, 10**7, 1)
     rate = timer.rate(cost)
     assert (rate.call_seconds, rate.frame_seconds, rate.setup_seconds) == pytest.approx((0.5, 0.25, 2.0))
     assert cost.seconds(rate) + rate.setup_seconds == pytest.approx(10.0)
@@ -90,4 +90,4 @@ def test_a_clip_is_timed_by_its_events(monkeypatch):
 def test_one_step_is_too_few_to_time():
     timer = ClipTimer(DevicePlan("cpu", 0, "fp32"))
     timer(StepDone(1, 1))
-    assert timer.rate(ClipCost((1,), 1, 16, 1.0, 16, 1, 1, 1)) is None
+    assert timer.rate(ClipCost((1,), 1, 16, 1.0, 1, 1.0, 0, 16, 1, 1, 1)) is None

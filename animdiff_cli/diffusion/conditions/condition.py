@@ -18,7 +18,7 @@ class ClipContext:
     """The clip that conditions are prepared for."""
 
     timeline: Timeline  # new and known frames, frames per second, steps, calls of the predictor, loop
-    rows: int  # 1, or 2 with classifier-free guidance
+    rows: int  # most rows of a call: 2 with classifier-free guidance
     noise: Tensor  # of the first pass: float32 of unit variance, [1, 4, F, h, w], on the CPU; F counts known frames too
     device: torch.device  # of the latents: that of the UNet, or the CPU if windows are around the UNet
     text: "Sequence[Condition]" = ()  # the prompt, for conditions that prepare it for a network of their own
@@ -28,8 +28,8 @@ class ClipContext:
 class UNetCall:
     """One call of the UNet: which frames of the clip it denoises, at which step.
 
-    The batch is [rows*F, 4, h, w] with the frames of a row contiguous. `rows` is 1, or 2 with classifier-free
-    guidance: the unconditional row first.
+    The batch is [rows*F, 4, h, w] with the frames of a row contiguous. `rows` is 2 where classifier-free guidance is
+    on, the unconditional row first, and 1 where it is off: then only the row with text runs.
     """
 
     latents: Tensor  # [1, 4, F, h, w], scaled as the scheduler wants its model input
@@ -38,6 +38,7 @@ class UNetCall:
     step: int  # from 0
     rows: int
     windows: Sequence[WeightedWindow] = ()  # of the temporal transformers, if they are inside this call
+    is_deep: bool = True  # the whole UNet runs; if not, only its outermost layers (`diffusion.deep_cache`)
 
     def only(self, places: Sequence[int]) -> "UNetCall":
         """Return the call for some of its frames, by their places in it."""

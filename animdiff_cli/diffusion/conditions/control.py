@@ -75,6 +75,8 @@ class ControlCondition(Condition):
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
         """Return residuals for the skip connections and the middle block, zero for free frames."""
         assert self.clip is not None and self.features is not None
+        if not call.is_deep:
+            return {}  # residuals are kept with the deep blocks
         strengths = frame_strengths(self.strength, self.pictures, self.clip, call)
         places = [place for place, strength in enumerate(strengths) if strength]
         if not places:

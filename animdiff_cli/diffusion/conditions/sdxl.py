@@ -40,8 +40,8 @@ class SdxlCondition(Condition):
         """Return `added_cond_kwargs`, one row per image."""
         frames = len(call.frames)
         if isinstance(self.pooled, FrameTexts):
-            pooled, frames = self.pooled.at(call.frames).squeeze(1), 1
+            pooled, frames = self.pooled.at(call.frames, call.rows).squeeze(1), 1
         else:
-            pooled = self.pooled
+            pooled = self.pooled[-call.rows :]
         sizes = torch.tensor([self.size_ids], dtype=torch.float32, device=pooled.device)
         return added_cond_kwargs(pooled, sizes.repeat(len(pooled), 1), frames)

@@ -11,7 +11,7 @@ from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.registry.file_facts_cache import cached_sha256
 
 #: version of the arithmetic: increase it when the same settings and weights give other frames than before
-ARITHMETIC = 1
+ARITHMETIC = 2
 
 
 def fingerprint(job: BatchJob, weights: WeightHashes, inputs: WeightHashes) -> str:
