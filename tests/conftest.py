@@ -17,6 +17,8 @@ import requests
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from hypothesis import HealthCheck, settings
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -130,6 +132,27 @@ def toy_motion_file(toy_model, tmp_path_factory):
         parameter.data.add_(torch.randn_like(parameter) * 0.02)
     path = tmp_path_factory.mktemp("motion") / "toy_mm.safetensors"
     save_motion_module(motion, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_pia_file(toy_motion_file):
+    """Write a PIA module of random weights that fits `toy_model`; returns its path."""
+    generator = torch.Generator().manual_seed(4)
+    weights = load_file(toy_motion_file) | {"conv_in.bias": torch.ones(32)}
+    weights["conv_in.weight"] = torch.randn(32, 9, 3, 3, generator=generator) * 0.3
+    path = toy_motion_file.parent / "toy_pia.safetensors"
+    save_file(weights, path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A picture of two colours; returns its path."""
+    path = tmp_path / "picture.png"
+    image = Image.new("RGB", (64, 64), (250, 20, 20))
+    image.paste((20, 20, 250), (0, 0, 32, 64))
+    image.save(path)
     return path
 
 

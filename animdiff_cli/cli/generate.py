@@ -82,6 +82,7 @@ def generate(
     continue_frames: long.ContinueFramesOpt = None,
     continue_new_only: long.ContinueNewOnlyOpt = None,
     image: pic.ImageOpt = None,
+    image_method: pic.ImageMethodOpt = None,
     video: pic.VideoOpt = None,
     video_range: pic.VideoRangeOpt = None,
     video_fps: pic.VideoFpsOpt = None,

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from animdiff_cli.cli.options import PICTURES, option
+from animdiff_cli.core.choices import ImageMethod
 
 ImageOpt = Annotated[
     list[str] | None,
@@ -12,6 +13,15 @@ ImageOpt = Annotated[
         " pictures are spread over the clip.",
         panel=PICTURES,
         metavar="<picture[@where]>",
+    ),
+]
+ImageMethodOpt = Annotated[
+    ImageMethod | None,
+    option(
+        "--image-method",
+        help="How pictures become frames: by a SparseCtrl, by PIA, or blended with noise, which needs no weights."
+        " Default: auto, the first of them that is on this machine.",
+        panel=PICTURES,
     ),
 ]
 VideoOpt = Annotated[

@@ -14,6 +14,7 @@ from animdiff_cli.core.choices import (
     Easing,
     Fit,
     FreeInitFilter,
+    ImageMethod,
     InitialNoise,
     LoraAlphaMode,
     LoraFormat,
@@ -21,6 +22,7 @@ from animdiff_cli.core.choices import (
     MotionVersion,
     NoiseSchedule,
     Optimizer,
+    PiaVariant,
     PredictionType,
     Preprocessor,
     PromptInterpolation,
@@ -210,6 +212,16 @@ class GenerateSettings(TypedDict, total=False):
     images: Sequence[str]
     """Pictures that the clip begins with, passes through or ends at, each `PATH@WHERE` or a record of `source`,
     `frames` and `fit`. Without positions they are spread over the clip.
+    """
+    image_method: ImageMethod
+    """How `images` become frames: `sparsectrl` and `pia` by these networks, `blend` by noise mixed with the
+    pictures. `auto` is the first of them whose weights are on this machine.
+    """
+    pia_magnitude: int
+    """How much a clip of PIA moves: 0 small, 1 moderate, 2 large."""
+    pia_variant: PiaVariant | None
+    """How alike the frames of PIA are to the picture over time: `animation`, `loop` or `style`, which takes its
+    layout alone. Null is `loop` for a clip with `loop`, otherwise `animation`.
     """
     denoise: Amount
     """How much of `video`, or of the frames between `images`, is rendered anew: 0 keeps the frames, 1 little more

@@ -23,9 +23,11 @@ from animdiff_cli.core.choices import (
     ContextSchedule,
     Dtype,
     FreeInitFilter,
+    ImageMethod,
     InitialNoise,
     LoraAlphaMode,
     MotionVersion,
+    PiaVariant,
     PredictionType,
     Preprocessor,
     PromptInterpolation,
@@ -219,6 +221,17 @@ class GenerateConfig(BaseModel):
         description="Pictures that the clip begins with, passes through or ends at, each `PATH@WHERE` or a record of"
         " `source`, `frames` and `fit`. Without positions they are spread over the clip.",
     )
+    image_method: ImageMethod = Field(
+        "auto",
+        description="How `images` become frames: `sparsectrl` and `pia` by these networks, `blend` by noise mixed with"
+        " the pictures. `auto` is the first of them whose weights are on this machine.",
+    )
+    pia_magnitude: int = Field(0, ge=0, le=2, description="How much a clip of PIA moves: 0 small, 1 moderate, 2 large.")
+    pia_variant: PiaVariant | None = Field(
+        None,
+        description="How alike the frames of PIA are to the picture over time: `animation`, `loop` or `style`, which"
+        " takes its layout alone. Null is `loop` for a clip with `loop`, otherwise `animation`.",
+    )
     denoise: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=1)])] = Field(
         0.8,
         description="How much of `video`, or of the frames between `images`, is rendered anew: 0 keeps the frames, 1"
@@ -258,7 +271,13 @@ class GenerateConfig(BaseModel):
     @property
     def steps_taken(self) -> int:
         """How many of `steps` the sampler takes: the last ones, if the clip begins from a video."""
-        return max(1, num_denoised(self.steps, largest(self.denoise))) if self.video or self.images else self.steps
+        begins_late = self.video or self.blends_images
+        return max(1, num_denoised(self.steps, largest(self.denoise))) if begins_late else self.steps
+
+    @property
+    def blends_images(self) -> bool:
+        """Whether the clip begins from `images` mixed with noise."""
+        return bool(self.images) and self.image_method in ("auto", "blend")
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:

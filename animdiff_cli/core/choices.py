@@ -17,7 +17,7 @@ Scheduler = Literal[
     "lcm",
     "tcd",
 ]
-MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot"]
+MotionVersion = Literal["v1", "v2", "v3", "sdxl", "hotshot", "pia"]
 NoiseSchedule = Literal["linear", "scaled_linear"]
 BetaSchedule = Literal["auto", NoiseSchedule]
 #: camera moves, named like the published MotionLoRAs: the camera moves, so the image content moves the other way
@@ -76,6 +76,10 @@ Fit = Literal["crop", "pad", "stretch"]
 AfterEnd = Literal["hold", "loop", "refuse"]
 #: what makes a control picture of a video: `auto` is what the network was trained with, `none` leaves it as it is
 Preprocessor = Literal["auto", "none", "canny", "lineart", "scribble", "blur", "luminance", "invert", "flow"]
+#: how pictures become frames of a clip: a SparseCtrl, a PIA module, or a mix with noise that needs no weights
+ImageMethod = Literal["auto", "sparsectrl", "pia", "blend"]
+#: how much a clip of PIA may differ from its picture over time
+PiaVariant = Literal["animation", "loop", "style"]
 Stage = Literal["motion-lora", "domain-adapter", "motion-module"]
 Optimizer = Literal["adamw", "adamw8bit"]
 LrSchedule = Literal["constant", "cosine"]

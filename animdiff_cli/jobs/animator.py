@@ -47,6 +47,7 @@ from animdiff_cli.motion import MotionModule, MotionSpec, load_motion_module, pl
 from animdiff_cli.motion.beside import BesideLora, read_for_motion, read_for_unet
 from animdiff_cli.motion.lora import merge_motion_loras
 from animdiff_cli.motion.mix import mix
+from animdiff_cli.motion.pia import read_pia_channels
 from animdiff_cli.outputs.spool import FrameSpool
 
 
@@ -62,6 +63,7 @@ class Animator:
     loras: tuple[BesideLora, ...] = ()  # those whose scale varies
     controls: tuple[tuple[ControlFile, Any], ...] = ()  # with the loaded network
     image_prompts: tuple[ImagePromptNetwork, ...] = ()
+    pia: Tensor | None = None  # the part of PIA's input convolution that reads pictures
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -136,7 +138,7 @@ class Animator:
             else:
                 takes_mask = self.components.unet.config.in_channels != LATENT_CHANNELS
                 source = read_video(config, self.components.vae, takes_mask=takes_mask)
-                begin = source.condition if source else read_images(config, self.components.vae)
+                begin = source.condition if source else read_images(config, self.components.vae, self.pia)
                 if begin:
                     pipeline = replace(pipeline, conditions=(*pipeline.conditions, begin))
                 chunks = render(pipeline, config, callbacks, noise=noise)
@@ -239,7 +241,8 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
         loras += [read_for_motion(lora, motion) for lora in checked.scheduled_motion_loras]
     controls = tuple((control, _load_control(control, plan, emit)) for control in checked.controls)
     adapters = _load_image_prompts(checked, plan, emit)
-    return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls, adapters)
+    pia = read_pia_channels(checked.pia) if checked.pia else None
+    return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls, adapters, pia)
 
 
 def _load_image_prompts(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> tuple[ImagePromptNetwork, ...]:

@@ -14,11 +14,11 @@ from animdiff_cli.weights.kind_checks import IN_WORDS
 from animdiff_cli.weights.motion_version import ARCHITECTURES
 
 #: families of motion modules without a mid block, which v2 MotionLoRAs change
-WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot")
+WITHOUT_MID_BLOCK = ("v1", "v3", "sdxl", "hotshot", "pia")
 
 
 def check_compatibility(settings: Mapping[str, object]) -> None:
-    """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, too long a window, or PIA.
+    """Raise `UsageError` for aliases of different bases, a MotionLoRA on the wrong module, or too long a window.
 
     Also for a motion scale without a motion module.
 
@@ -34,11 +34,6 @@ def check_compatibility(settings: Mapping[str, object]) -> None:
         for entry in (entry for entries in found.values() for entry in entries):
             _check_base(entry, model)
     for module in found["motion_module"]:
-        if module.version == "pia":
-            raise UsageError(
-                f"`{module.alias}` animates a given picture, which this version cannot render",
-                hint="use a module that renders from a prompt: `--motion-module mm-v3`",
-            )
         _check_windows(settings, module)
         for lora in found["motion_loras"]:
             _check_motion_lora(lora, module)

@@ -1,7 +1,6 @@
 """The Python API of `animdiff fetch`: download and verify weights."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from animdiff_cli import paths
 from animdiff_cli.core.events import Downloading, Emit, Note, ignore
@@ -12,7 +11,7 @@ from animdiff_cli.fetch.items import FetchItem, expand, items_for_preset, requir
 from animdiff_cli.fetch.local import Fetched
 from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
-from animdiff_cli.registry.store import is_local, unsupported
+from animdiff_cli.registry.store import is_local
 
 __all__ = ["Fetched", "Plan", "Planned", "fetch", "fetch_weights", "plan_fetch"]
 
@@ -48,8 +47,6 @@ def fetch(
     network = Network.from_environment(offline=offline)
     plan = make_plan(_items(refs, preset, network), network)
     require_space(plan.needed, plan.free, paths.models_dir())
-    for note in _unsupported(plan):
-        emit(Note(note))
     if plan.missing:
         total = None if plan.unknown else sum(planned.size or 0 for planned in plan.missing)
         emit(Downloading(sum(len(planned.resolved.files) for planned in plan.missing if planned.resolved), total))
@@ -65,8 +62,7 @@ def plan_fetch(refs: Sequence[str] = (), *, preset: str | None = None, offline: 
     Requests only sizes that the catalog lacks; works without a network.
     """
     network = Network.from_environment(offline=offline)
-    plan = make_dry_plan(_items(refs, preset, network), network)
-    return replace(plan, notes=(*_unsupported(plan), *plan.notes))
+    return make_dry_plan(_items(refs, preset, network), network)
 
 
 def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[FetchItem]:
@@ -81,13 +77,6 @@ def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[Fe
 def _install(planned: Planned, network: Network, emit: Emit) -> Fetched:
     assert planned.resolved is not None  # `make_plan` resolves every missing item
     return install_item(planned.item, planned.resolved, network, emit)
-
-
-def _unsupported(plan: Plan) -> list[str]:
-    """Return a note for each missing entry that no command can use yet."""
-    entries = [planned.item.entry for planned in plan.missing if planned.item.entry]
-    reasons = ((entry.alias, unsupported(entry.kind, entry.version)) for entry in entries)
-    return [f"{alias}: {reason}" for alias, reason in reasons if reason]
 
 
 def _missing_requirements(plan: Plan) -> list[str]:

@@ -52,7 +52,7 @@ class ModelInfo:
     @property
     def unsupported(self) -> str | None:
         """Why no command can use it yet; None if one can."""
-        return unsupported(self.kind, self.version)
+        return unsupported(self.kind)
 
     def record(self) -> dict[str, Any]:
         """Return all fields as JSON values."""

@@ -14,19 +14,24 @@ from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job
 from animdiff_cli.core.windows import check_schedule
-from animdiff_cli.diffusion.build import check_model, is_sdxl, part_config
+from animdiff_cli.diffusion.build import check_model
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
-from animdiff_cli.diffusion.memory import require_memory
-from animdiff_cli.diffusion.schedulers import check_prediction
-from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.continuation import sampled_config, with_size_of_clip
-from animdiff_cli.jobs.control import check_controls
+from animdiff_cli.jobs.image_method import (
+    check_image_flags,
+    check_image_method,
+    image_method_notes,
+    version_of_alias,
+    with_image_method,
+    with_image_method_again,
+)
 from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
-from animdiff_cli.jobs.noise_checks import check_free_init, check_noise_flags, check_window_flags, reject_unused_windows
+from animdiff_cli.jobs.noise_checks import check_noise_flags, check_window_flags, reject_unused_windows
+from animdiff_cli.jobs.opened_checks import check_memory, check_opened
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.prompts import (
     GivenPrompt,
@@ -38,10 +43,9 @@ from animdiff_cli.jobs.prompts import (
 )
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.jobs.source_images import check_images
-from animdiff_cli.jobs.source_video import check_mask, check_video, check_video_flags, with_shape_of_video
+from animdiff_cli.jobs.source_video import check_video, check_video_flags, with_shape_of_video
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.outputs.spool import check_spool
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate, require_model
 from animdiff_cli.storage.inputs import local_copy
@@ -90,7 +94,8 @@ def plan_renders(
 
 def resolve_render(layers: Sequence[Layer], options: PromptOptions = NO_OPTIONS) -> Resolved[GenerateConfig]:
     """Resolve the settings of a render, with what the chosen weights recommend. Raises `AnimdiffError`."""
-    layers = with_recommended(with_shape_of_video(with_size_of_clip(with_first_module(layers))))
+    layers = with_image_method(with_shape_of_video(with_size_of_clip(with_first_module(layers))))
+    layers = with_recommended(layers)
     resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
     require_model(_text(resolved, "model"))
     return resolved
@@ -152,6 +157,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     assert plan.weights is not None
     loaded = plan.resolved.values
     resolved = resolve(GenerateConfig, [Layer("load", loaded), *with_shape_of_video(with_size_of_clip([changes]))])
+    check_image_flags(resolved)
     (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
     resolved = with_named_embeddings(resolved, [job])
     for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):
@@ -161,17 +167,12 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
                 hint=f"pass it to `load`: `load({key}=…)`",
             )
     config = _config(resolved, job)
-    _check_prediction(config, plan.weights.files.model)
     check_prompts([config])
     check_video(config)
     check_images(config)
     check_inputs(config)
-    _check_clip_skip(config.clip_skip, plan.weights.files.model)
-    check_mask(config, plan.weights.files.model)
-    check_free_init(config, plan.weights.files.model)
-    check_controls(config, plan.weights.controls, plan.weights.motion_spec)
+    check_opened(config, plan.weights, plan.device)
     clip_windows(sampled_config(config, plan.weights.motion_spec), plan.weights.motion_spec)
-    _check_memory(config, plan.device, plan.weights)
     return config, "seed" not in resolved.values
 
 
@@ -187,6 +188,7 @@ def _plan(
 ) -> RenderPlan:
     _reject_without_guidance(resolved)
     check_noise_flags(resolved)
+    check_image_flags(resolved)
     check_video_flags(resolved)
     reject_unused_windows(resolved)
     configs = tuple(_config(resolved, job) for job in jobs)
@@ -194,9 +196,10 @@ def _plan(
     check_video(configs[0])
     check_images(configs[0])
     check_compatibility(resolved.values)
+    check_image_method(configs[0], version_of_alias(configs[0].motion_module))
     planned = plan_device(probe_machine(), device, configs[0].dtype)
-    _check_memory(configs[0], planned)
-    notes = (*check_prompts(configs), *check_inputs(configs[0]))
+    check_memory(configs[0], planned)
+    notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0]))
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
@@ -204,12 +207,7 @@ def _plan(
     sampled = sampled_config(configs[0], weights.motion_spec)
     check_window_flags(resolved, clip_windows(sampled, weights.motion_spec))
     reject_unused_embeddings(resolved, configs)
-    _check_prediction(configs[0], weights.files.model)
-    _check_clip_skip(configs[0].clip_skip, weights.files.model)
-    check_mask(configs[0], weights.files.model)
-    check_free_init(configs[0], weights.files.model)
-    _check_memory(configs[0], planned, weights)
-    notes = (*notes, *check_controls(configs[0], weights.controls, weights.motion_spec))
+    notes = (*notes, *check_opened(configs[0], weights, planned))
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 
 
@@ -218,6 +216,7 @@ def _resolved_again(own: Layer, changes: Sequence[Layer]) -> Resolved[GenerateCo
 
     A clip that becomes a loop, or none any more, has other windows than the recorded ones.
     """
+    changes = with_image_method_again(own, changes)
     resolved = resolve(GenerateConfig, with_first_module([own, *changes]))
     if resolved.values["loop"] == own.values.get("loop", False):
         return resolved
@@ -267,33 +266,6 @@ def _check_windows(config: GenerateConfig) -> None:
             overlap=config.context_overlap,
             stride=config.context_stride,
             loop=config.loop,
-        )
-
-
-def _check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:
-    vae: Mapping[str, Any] = {}
-    if weights:
-        vae = weights.patches.vae.config if weights.patches.vae else part_config(weights.files.model, "vae")
-    vae_width = next(iter(vae.get("block_out_channels", ())), 0)
-    require_memory(plan, config.width, config.height, config.num_frames, vae_width=vae_width)
-    check_spool(config.num_frames, config.height, config.width)
-
-
-def _check_prediction(config: GenerateConfig, model: Path) -> None:
-    """Raise `UsageError` if the scheduler cannot sample what the image model predicts."""
-    own = open_model(model).prediction()
-    rescale = config.rescale_betas_zero_snr
-    rescale = own["rescale_betas_zero_snr"] if rescale is None else rescale
-    check_prediction(config.scheduler, config.prediction_type or own["prediction_type"], rescale)
-
-
-def _check_clip_skip(clip_skip: int, model: Path) -> None:
-    layers = part_config(model, "text_encoder").get("num_hidden_layers", 12)
-    most = layers - (2 if is_sdxl(model) else 1)  # SDXL always skips the last layer
-    if clip_skip > most:
-        raise UsageError(
-            f"cannot skip {clip_skip} of the {layers} layers of the text encoder of {model.name}",
-            hint=f"`--clip-skip` is at most {most} for this model",
         )
 
 

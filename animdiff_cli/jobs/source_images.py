@@ -9,8 +9,9 @@ from torch import Tensor
 from animdiff_cli.config.input_settings import ImageEntry
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import Curve, series
+from animdiff_cli.core.pia import nearest_pictures
 from animdiff_cli.core.where import frames_at
-from animdiff_cli.diffusion.conditions import SourceFrames
+from animdiff_cli.diffusion.conditions import Condition, PiaCondition, SourceFrames
 from animdiff_cli.diffusion.encode import VaeEncoder, encode
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.media import open_input, read_for_clip
@@ -38,10 +39,11 @@ def check_images(config: GenerateConfig) -> None:
     _frames_of(config)
 
 
-def read_images(config: GenerateConfig, vae: VaeEncoder) -> SourceFrames | None:
+def read_images(config: GenerateConfig, vae: VaeEncoder, pia: Tensor | None = None) -> Condition | None:
     """Read and encode the pictures of a clip; None if there are none.
 
-    Each stays at its frame. The other frames begin from a mix of the pictures before and after them, as noisy as
+    `pia` is the part of the input convolution that reads pictures, if the motion module is PIA. Without it, each
+    picture stays at its frame. The other frames begin from a mix of the pictures before and after them, as noisy as
     `denoise` says, so that the motion module leads from one picture to the next.
     """
     if not config.images:
@@ -52,6 +54,8 @@ def read_images(config: GenerateConfig, vae: VaeEncoder) -> SourceFrames | None:
         at_frame = entry.model_copy(update={"frames": str(frame)})
         shown = read_for_clip(open_input(entry.source, FLAG), at_frame, timeline, size)
         parts.append(encode(vae, shown.chunk(range(1))))
+    if pia is not None:
+        return PiaCondition(_pia_channels(torch.cat(parts, dim=2), places, config), pia)
     order = sorted(range(len(places)), key=places.__getitem__)
     kept = [places[index] for index in order]
     latents = _mixed(torch.cat([parts[index] for index in order], dim=2), kept, config.num_frames, loop=config.loop)
@@ -75,6 +79,15 @@ def _frames_of(config: GenerateConfig) -> list[int]:
         if frames.count(frame) > 1:
             raise UsageError(f"two pictures are at frame {frame}", hint="give each its own position: `fox.png@-1`")
     return frames
+
+
+def _pia_channels(pictures: Tensor, places: Sequence[int], config: GenerateConfig) -> Tensor:
+    """Return score and picture of every frame, [1, 5, F, h, w], for latents of pictures [1, 4, N, h, w] at `places`."""
+    variant = config.pia_variant or ("loop" if config.loop else "animation")
+    led_from = nearest_pictures(variant, config.pia_magnitude, config.num_frames, places)
+    shown = pictures[:, :, [number for number, _ in led_from]]
+    scores = shown.new_tensor([score for _, score in led_from])[:, None, None]
+    return torch.cat([scores.expand_as(shown[:, :1]), shown], dim=1)
 
 
 def _mixed(pictures: Tensor, kept: Sequence[int], num_frames: int, *, loop: bool) -> Tensor:

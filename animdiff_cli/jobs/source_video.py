@@ -55,7 +55,8 @@ def check_video_flags(resolved: Resolved[GenerateConfig]) -> None:
     """Raise `UsageError` for `--denoise` and its like without a video. Presets may have them for later use."""
     for key in OF_VIDEO:
         flag = resolved.origins[key]
-        is_used = resolved.values["video"] or (key == "denoise" and resolved.values["images"])
+        blends = resolved.values["images"] and resolved.values["image_method"] in ("auto", "blend")
+        is_used = resolved.values["video"] or (key == "denoise" and blends)
         if not is_used and flag == flag_name(key):
             raise UsageError(
                 f"`{flag if resolved.values[key] is not False or key != 'audio' else '--no-audio'}` has no effect"
@@ -69,15 +70,16 @@ def check_video(config: GenerateConfig) -> None:
     if not config.video and not config.images:
         return
     flag, denoise = FLAG if config.video else "--image", config.denoise
+    begins_late = config.video or config.blends_images
     if isinstance(denoise, Curve) and denoise.axis == "steps":
         raise UsageError("`denoise` varies over frames, not over steps", hint="write frames, as in `0:0.3,-1:0.8`")
     for key, clash in (("continue_from", "--continue-from"), ("free_init", "--free-init")):
-        if getattr(config, key):
+        if getattr(config, key) and (begins_late or key == "continue_from"):
             raise UsageError(
                 f"`{flag}` and `{clash}` cannot be combined: both decide what the clip begins from",
                 hint="leave one of them out",
             )
-    if config.scheduler == "pndm" and (denoise != 1 or config.images):
+    if config.scheduler == "pndm" and (denoise != 1 or config.images) and begins_late:
         raise UsageError(
             "the scheduler pndm cannot begin between its steps, as `--denoise` below 1 needs",
             hint="use another scheduler: `--scheduler ddim`",

@@ -24,10 +24,12 @@ from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.recipe import WeightHashes
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
 from animdiff_cli.motion.lora import open_motion_lora
+from animdiff_cli.motion.pia import open_pia_input
 from animdiff_cli.registry.store import locate
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
+from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_beside import ScheduledLora, split_scheduled
 
@@ -79,6 +81,11 @@ class CheckedWeights:
     controls: tuple[ControlFile, ...] = ()
     image_prompts: tuple[IpAdapterFile, ...] = ()
     image_encoder: ImageEncoderFile | None = None
+
+    @property
+    def pia(self) -> LazyTensor | None:
+        """The input convolution of a PIA module, not read; None for other motion modules."""
+        return _pia_input(self.files.model, self.motion, self.motion_spec) if self.motion and self.motion_spec else None
 
 
 def find_weights(config: GenerateConfig) -> Weights:
@@ -143,7 +150,13 @@ def _open_motion(weights: Weights, path: Path) -> tuple[WeightFile, MotionSpec]:
     file, _ = open_kind(path, "motion-module", base=model_base(weights.model), model=weights.model)
     spec = read_motion_spec(path, weights.motion_version, file=file)
     check_fit(part_config(weights.model, "unet"), spec)
+    _pia_input(weights.model, file, spec)
     return file, spec
+
+
+def _pia_input(model: Path, file: WeightFile, spec: MotionSpec) -> LazyTensor | None:
+    width = part_config(model, "unet")["block_out_channels"][0]
+    return open_pia_input(file, width) if spec.version == "pia" else None
 
 
 def _located(setting: WeightSetting, value: Any) -> Any:

@@ -25,7 +25,7 @@ from animdiff_cli.weights.motion import (
     read_layout,
     to_official,
 )
-from animdiff_cli.weights.motion_version import ARCHITECTURES, detect_family, is_pia, motion_frames
+from animdiff_cli.weights.motion_version import ARCHITECTURES, detect_family, motion_frames
 from animdiff_cli.weights.positional_encoding import sinusoid
 
 
@@ -41,7 +41,7 @@ def load_motion_module(
 
     Weights are read directly to `device` as `dtype`; the defaults are the CPU and the dtype of the file. Raises
     `NotFound` if the file does not exist, `IntegrityError` for missing, unknown or wrongly shaped weights,
-    `UsageError` if the version cannot be detected and for PIA modules, which are not supported.
+    `UsageError` if the version cannot be detected.
     `file` is `path` opened, if it is open already.
     """
     path = Path(path)
@@ -119,11 +119,6 @@ def _read_spec(file: files.WeightFile, path: Path, version: MotionVersion | None
         raise_wrong_kind(kind, "motion-module", path)
     max_frames = motion_frames(file, path)
     family = detect_family(file.tensors, file.metadata, max_frames)
-    if family == "pia" or is_pia(file.tensors):
-        raise UsageError(
-            f"{path.name} is a PIA module: it animates an input image, which this version does not support",
-            hint="use a text-to-video module: `--motion-module mm-v3`",
-        )
     layout = replace(read_layout(to_official(file.tensors)), max_frames=max_frames)
     version = version or (ARCHITECTURES[family] if family else None)
     if version is None:

@@ -29,8 +29,9 @@ class VersionTraits:
     size_ids: tuple[int, int, int, int, int, int] | None = None
 
 
-#: From the official code: branch main for v1 to v3, branch sdxl for SDXL, and Hotshot-XL's repository. diffusers runs
-#: the temporal norm across frames and the ResNet norms per frame for every version, which is right for SDXL only.
+#: From the official code: branch main for v1 to v3, branch sdxl for SDXL, and the repositories of Hotshot-XL and
+#: PIA. diffusers runs the temporal norm across frames and the ResNet norms per frame for every version, which is right
+#: for SDXL only.
 TRAITS: Mapping[MotionVersion, VersionTraits] = {
     "v1": VersionTraits(max_frames=24, trained_frames=16, mid_block=False, resnet_norms_across_frames=True),
     "v2": VersionTraits(max_frames=32, trained_frames=16, mid_block=True),
@@ -51,6 +52,8 @@ TRAITS: Mapping[MotionVersion, VersionTraits] = {
         beta_schedule="scaled_linear",
         size_ids=(1920, 1080, 0, 0, 512, 512),
     ),
+    # v3 in shape; its repository has the ResNet norms of v1
+    "pia": VersionTraits(max_frames=32, trained_frames=16, mid_block=False, resnet_norms_across_frames=True),
 }
 
 

@@ -101,15 +101,13 @@ def is_local(entry: CatalogEntry) -> bool:
     return local_path(entry) is not None
 
 
-def unsupported(kind: str | None, version: str | None) -> str | None:
-    """Return why no command can use weights of this kind and version yet; None if one can.
+def unsupported(kind: str | None) -> str | None:
+    """Return why no command can use weights of this kind yet; None if one can.
 
-    >>> unsupported("motion-module", "pia")
-    'no command can use a PIA motion module yet'
+    >>> unsupported("unet")
+    'no command can use a unet yet'
     """
-    if kind is None or (kind in KIND_FLAGS and version != "pia"):
-        return None
-    return f"no command can use a {'PIA motion module' if version == 'pia' else kind} yet"
+    return None if kind is None or kind in KIND_FLAGS else f"no command can use a {kind} yet"
 
 
 def require_model(name: str | None) -> str:

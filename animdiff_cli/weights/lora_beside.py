@@ -41,6 +41,7 @@ class LayerChange:
             return self.up[:, None, None] if isinstance(layer, nn.Conv2d) else self.up
         first = self.up if self.down is None else self.down
         if isinstance(layer, nn.Conv2d):
+            x = x[:, : first.shape[1]]  # PIA appends channels to the first layer's
             y = F.conv2d(x, first, None, layer.stride, layer.padding, layer.dilation)
             return y if self.down is None else F.conv2d(y, self.up[:, :, None, None])
         y = F.linear(x, first)

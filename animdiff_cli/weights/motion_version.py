@@ -5,7 +5,7 @@ convolution, mid block, number of levels, length of the positional encoding.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +13,7 @@ from animdiff_cli.core.choices import Family, MotionVersion
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.files import WeightFile
 from animdiff_cli.weights.info import FRAMES_KEY, VERSION_KEY
-from animdiff_cli.weights.motion import in_hotshot_names, official_name
+from animdiff_cli.weights.motion import Shaped, in_hotshot_names, official_name
 
 #: longer than any published module, short enough to allocate
 MAX_FRAMES = 4096
@@ -23,27 +23,29 @@ V1_FRAMES = 24
 V2_FRAMES = 32
 HOTSHOT_FRAMES = 24
 SDXL_LEVELS = 3
-#: family → the version whose architecture it has. PIA is absent: its extra input channels are not supported.
+#: family → the version whose architecture it has
 ARCHITECTURES: Mapping[Family, MotionVersion] = {
     **{version: version for version in get_args(MotionVersion)},
     "lcm": "v2",
     "lightning": "v2",
     "long": "v2",
 }
+#: channels that PIA's input convolution takes: latents, a score, and latents of a picture
+PIA_CHANNELS = 9
 _POSITIONS = (".pos_encoder.pe", ".pos_embed.pe", ".positional_encoding")
 _LEVEL = re.compile(r"(?:down|up)_blocks\.(\d+)\.")
 
 
-def detect_family(keys: Iterable[str], metadata: Mapping[str, str], max_frames: int | None) -> Family | None:
+def detect_family(tensors: Mapping[str, Shaped], metadata: Mapping[str, str], max_frames: int | None) -> Family | None:
     """Return the family of a motion module from its tensor names; None if v1 and v3 cannot be told apart."""
-    keys = list(keys)
+    keys = list(tensors)
     recorded: Family
     for recorded in get_args(Family):
         if metadata.get(VERSION_KEY) == recorded:
             return recorded
     if in_hotshot_names(keys):
         return "hotshot"
-    if is_pia(keys):
+    if pia_input(tensors):
         return "pia"
     motion_keys = [key for key in keys if official_name(key.removeprefix("module."))]
     if any(key.removeprefix("module.").startswith("mid_block.") for key in motion_keys):
@@ -58,13 +60,13 @@ def detect_family(keys: Iterable[str], metadata: Mapping[str, str], max_frames: 
     return "v1" if max_frames <= V1_FRAMES else "v3"
 
 
-def is_pia(keys: Iterable[str]) -> bool:
-    """Return whether a motion module has an input convolution, as PIA does.
-
-    Training checkpoints have one too, beside the whole UNet or under a `module.` prefix.
-    """
-    keys = set(keys)
-    return "conv_in.weight" in keys and not any(".resnets." in key for key in keys)
+def pia_input(tensors: Mapping[str, Shaped]) -> str | None:
+    """Return the key of PIA's input convolution; None for other modules and for the whole UNet of a training."""
+    for key in ("conv_in.weight", "module.conv_in.weight"):
+        shape = tensors[key].shape if key in tensors else ()
+        if len(shape) == 4 and shape[1] == PIA_CHANNELS and not any(".resnets." in other for other in tensors):
+            return key
+    return None
 
 
 def motion_frames(file: WeightFile, folder: Path | None = None) -> int | None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import MotionAdapter
@@ -5,8 +7,12 @@ from safetensors.torch import save_file
 
 from animdiff_cli.errors import IntegrityError, NotFound, UsageError
 from animdiff_cli.motion import MotionModule, load_motion_module, read_motion_spec, save_motion_module
+from animdiff_cli.motion.pia import open_pia_input, read_pia_channels
+from animdiff_cli.motion.spec import MotionSpec
+from animdiff_cli.weights.files import open_weights
 from animdiff_cli.weights.identify import identify
 from animdiff_cli.weights.positional_encoding import sinusoid
+from tests.toy_networks import make_unet
 
 POSITION = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
 
@@ -196,12 +202,26 @@ def test_an_animatelcm_module_without_positional_encoding_loads_as_v2(official, 
     assert (spec.version, spec.max_frames) == ("v2", 32)
 
 
-def test_a_pia_module_is_refused_by_name(official, tmp_path):
-    torch.save(official("v3") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)}, tmp_path / "pia.ckpt")
-    for load in (load_motion_module, read_motion_spec):
-        with pytest.raises(UsageError, match=r"pia\.ckpt is a PIA module") as raised:
-            load(tmp_path / "pia.ckpt")
-        assert "mm-v3" in raised.value.hint
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_pia_module_has_the_layout_of_v3_and_an_input_convolution(official, tmp_path, prefix):
+    weights = official("v3")
+    whole = weights | {"conv_in.weight": torch.rand(32, 9, 3, 3), "conv_in.bias": torch.zeros(32)}
+    torch.save({prefix + key: tensor for key, tensor in whole.items()}, tmp_path / "pia.ckpt")
+    info = identify(tmp_path / "pia.ckpt")
+    assert (info.kind, info.version, info.max_frames) == ("motion-module", "pia", 32)
+    motion = load_motion_module(tmp_path / "pia.ckpt")
+    assert motion.spec == replace(MotionSpec.for_unet(make_unet("sd15").config), version="pia")
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in motion.state_dict().items())
+    opened = open_pia_input(open_weights(tmp_path / "pia.ckpt"), 32)
+    assert torch.equal(read_pia_channels(opened), whole["conv_in.weight"][:, 4:])
+    with pytest.raises(UsageError, match="32 wide, the model's 320"):
+        open_pia_input(open_weights(tmp_path / "pia.ckpt"), 320)
+
+
+def test_a_pia_module_that_lost_its_input_convolution_is_damaged(official, tmp_path):
+    save_file(official("v3"), tmp_path / "pia.safetensors", {"animdiff.motion_version": "pia"})
+    with pytest.raises(IntegrityError, match="without the input convolution"):
+        open_pia_input(open_weights(tmp_path / "pia.safetensors"), 32)
 
 
 def test_the_length_is_read_from_the_config_of_a_diffusers_folder(tmp_path):

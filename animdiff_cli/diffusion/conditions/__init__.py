@@ -15,6 +15,7 @@ from animdiff_cli.diffusion.conditions.known_frames import KnownFrames
 from animdiff_cli.diffusion.conditions.lora import LoraCondition
 from animdiff_cli.diffusion.conditions.motion_scale import MotionScaleCondition
 from animdiff_cli.diffusion.conditions.motion_weights import MotionWeightsCondition
+from animdiff_cli.diffusion.conditions.pia import PiaCondition
 from animdiff_cli.diffusion.conditions.prompt import PromptCondition
 from animdiff_cli.diffusion.conditions.prompt_travel import PromptTravelCondition
 from animdiff_cli.diffusion.conditions.sdxl import SdxlCondition, size_ids
@@ -31,6 +32,7 @@ __all__ = [
     "LoraCondition",
     "MotionScaleCondition",
     "MotionWeightsCondition",
+    "PiaCondition",
     "PromptCondition",
     "PromptTravelCondition",
     "SdxlCondition",

@@ -1,0 +1,219 @@
+"""`--image-method`: by which network, if any, pictures become frames; chosen before weights are looked for."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from animdiff_cli.config.input_settings import ControlEntry, ImageEntry
+from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
+from animdiff_cli.config.load import flag_name
+from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import ImageMethod
+from animdiff_cli.core.refs import parse_ref
+from animdiff_cli.diffusion.patches import model_base
+from animdiff_cli.errors import AnimdiffError, UsageError
+from animdiff_cli.fetch.items import requirements
+from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
+from animdiff_cli.registry.store import is_local, locate, not_downloaded
+from animdiff_cli.weights.identify import identify
+
+FLAG = "--image-method"
+#: the source of settings that this module chooses
+_AUTO, _CHOSEN = f"{FLAG} auto", f"{FLAG}"
+
+
+def with_image_method(layers: Sequence[Layer]) -> list[Layer]:
+    """Add what the method of `images` decides above `layers`; `auto` takes the first whose weights are here.
+
+    `sparsectrl` turns the pictures into controls, `pia` names the motion module. Raises `NotFound` for a method whose
+    weights are not on this machine, `UsageError` for one that the image model does not have.
+    """
+    if not any(layer.values.get("images") for layer in layers):
+        return list(layers)
+    found = resolve(GenerateConfig, layers)
+    if not found.values["images"] or "model" not in found.values:
+        return list(layers)
+    method = cast("ImageMethod", found.values["image_method"])
+    if method == "auto":
+        method, source = _auto(found), _AUTO
+    else:
+        source = _CHOSEN
+    settings = _SETTINGS[method](found) if method in _SETTINGS else {}
+    if source == _CHOSEN and not settings:
+        return list(layers)
+    return [*layers, Layer(source, {"image_method": method, **settings})]
+
+
+def with_image_method_again(recipe: Layer, changes: Sequence[Layer]) -> list[Layer]:
+    """Add what the method of pictures in `changes` to a recipe decides. They replace those of the recipe."""
+    if not any(key.partition(".")[0] in ("images", "image_method") for layer in changes for key in layer.values):
+        return list(changes)
+    recorded = resolve(GenerateConfig, [recipe]).values
+    if recorded["image_method"] == "sparsectrl":
+        controls = [value for value in cast("Sequence[object]", recorded["controls"]) if not _is_picture(value)]
+        changes = [Layer(recipe.source, {"controls": controls}), *changes]
+    return with_image_method([recipe, *changes])[1:]
+
+
+def image_method_notes(resolved: Resolved[GenerateConfig]) -> list[str]:
+    """Say which method `auto` chose."""
+    if resolved.origins["image_method"] != _AUTO:
+        return []
+    values = resolved.values
+    method = values["image_method"]
+    if method == "sparsectrl":
+        reason = f"by `{ControlEntry.read(cast('Sequence[object]', values['controls'])[-1]).ref}`"
+    else:
+        reason = f"by `{values['motion_module']}`" if method == "pia" else "which needs no further weights"
+    return [f"`{_AUTO}` chose {method}, {reason}"]
+
+
+def check_image_flags(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` for a method without pictures, or settings of PIA without PIA. Presets may have them."""
+    values, origins = resolved.values, resolved.origins
+    typed = ("--set", *map(flag_name, _OF_PIA), flag_name("image_method"))
+    if origins["image_method"] in typed and not values["images"]:
+        raise UsageError(f"`{FLAG}` has no effect without a picture", hint="add `--image PICTURE`")
+    if origins["denoise"] in ("--set", flag_name("denoise")) and values["image_method"] in _SETTINGS:
+        raise UsageError(
+            f"`--denoise` has no effect on pictures by {values['image_method']}: the clip begins in noise",
+            hint=f"leave `--denoise` out, or use `{FLAG} blend`",
+        )
+    for key in _OF_PIA:
+        if origins[key] in typed and values["image_method"] != "pia":
+            raise UsageError(
+                f"`{key}` is a setting of PIA, and this clip is not rendered by it",
+                hint=f"add `--image PICTURE {FLAG} pia`, or leave `{key}` out",
+            )
+
+
+def version_of_alias(module: str | None) -> str | None:
+    """Return the version of a motion module as the catalog has it; None for files and unknown names."""
+    ref = parse_ref(module) if module else None
+    known = ref is not None and ref.source == "alias" and ref.target in load_catalog()
+    return load_catalog().find(ref.target).version if ref and known else None
+
+
+def check_image_method(config: GenerateConfig, module_version: str | None) -> None:
+    """Raise `UsageError` for PIA without a picture or with another method, and for its method without PIA.
+
+    Also for pictures by a SparseCtrl that were given after it was loaded. `module_version` is the version of the motion
+    module; None where it is not known yet.
+    """
+    is_pia, module = module_version == "pia", config.motion_module
+    if config.images and config.image_method == "sparsectrl":
+        raise UsageError(
+            "pictures by a SparseCtrl are controls, and loaded weights keep theirs",
+            hint='pass them as `controls=["sparsectrl-rgb=first.png"]`',
+        )
+    if is_pia and config.image_method != "pia" and (config.images or config.image_method != "auto"):
+        raise UsageError(
+            f"`{module}` is a PIA module, and `{FLAG} {config.image_method}` leaves its picture out",
+            hint=f"use `{FLAG} pia`, or another motion module: `--motion-module mm-v3`",
+        )
+    if is_pia and not config.images:
+        raise UsageError(
+            f"`{module}` is a PIA module, which animates a picture, and there is none",
+            hint="add `--image PICTURE`, or use `--motion-module mm-v3`",
+        )
+    if is_pia and config.motion_modules:
+        raise UsageError(
+            "a PIA module cannot be mixed with other motion modules: it reads a picture by channels of its own",
+            hint="use `--motion-module pia` alone",
+        )
+    if config.images and config.image_method == "pia" and module_version and not is_pia:
+        raise UsageError(
+            f"PIA is a motion module of its own, and this render has `{module}` ({module_version})",
+            hint=f"use `--motion-module pia`, or `{FLAG} blend`",
+        )
+
+
+_OF_PIA = ("pia_magnitude", "pia_variant")
+
+
+def _auto(found: Resolved[GenerateConfig]) -> ImageMethod:
+    """Choose the first method whose weights are here. A module that the user named stays."""
+    module, is_named = found.values["motion_module"], found.origins["motion_module"] != DEFAULT
+    version = _version(module) if isinstance(module, str) else None
+    if version == "pia":
+        return "pia"
+    if (is_named and version != "v3") or found.origins["denoise"] != DEFAULT:
+        return "blend"
+    sparse = _sparsectrl(_base(found))
+    if sparse and all(map(is_local, (sparse, *requirements(sparse)))):
+        return "sparsectrl"
+    pia = _pia(_base(found))
+    return "pia" if pia and not is_named and is_local(pia) else "blend"
+
+
+def _by_sparsectrl(found: Resolved[GenerateConfig]) -> Mapping[str, object]:
+    """Return the pictures as controls of one SparseCtrl."""
+    entry = _required(_sparsectrl(_base(found)), found, "SparseCtrl for pictures")
+    images = [ImageEntry.read(value) for value in cast("Sequence[object]", found.values["images"])]
+    gaps = max(1, len(images) - 1)
+    added = []
+    for number, image in enumerate(images):
+        frames = image.frames or f"{100 * number / gaps:g}%"
+        fields = image.model_dump(exclude_defaults=True) | {"frames": frames, "ref": entry.alias}
+        added.append(ControlEntry.model_validate(fields).stored())
+    return {"images": (), "controls": (*cast("Sequence[object]", found.values["controls"]), *added)}
+
+
+def _by_pia(found: Resolved[GenerateConfig]) -> Mapping[str, object]:
+    """Return the motion module, if none is named."""
+    if found.origins["motion_module"] != DEFAULT:
+        return {}
+    return {"motion_module": _required(_pia(_base(found)), found, "PIA module").alias}
+
+
+#: methods that change other settings
+_SETTINGS = {"sparsectrl": _by_sparsectrl, "pia": _by_pia}
+
+
+def _required(entry: CatalogEntry | None, found: Resolved[GenerateConfig], noun: str) -> CatalogEntry:
+    """Return an entry that is on this machine. Raises as `with_image_method`."""
+    if entry is None:
+        raise UsageError(
+            f"there is no {noun} for the image model `{found.values['model']}`",
+            hint=f"use `{FLAG} blend`, which needs no weights",
+        )
+    if not is_local(entry):
+        raise not_downloaded(entry)
+    return entry
+
+
+def _sparsectrl(base: str | None) -> CatalogEntry | None:
+    """Return the SparseCtrl of a base that takes pictures."""
+    entries = load_catalog().of_kind("sparsectrl")
+    return next((entry for entry in entries if entry.base == base and "rgb" in entry.alias), None)
+
+
+def _pia(base: str | None) -> CatalogEntry | None:
+    entries = load_catalog().of_kind("motion-module")
+    return next((entry for entry in entries if entry.base == base and entry.version == "pia"), None)
+
+
+def _base(found: Resolved[GenerateConfig]) -> str | None:
+    """Return the base of the image model; None if it is not known."""
+    ref = parse_ref(str(found.values["model"]))
+    if ref.source == "alias" and ref.target in load_catalog():
+        return load_catalog().find(ref.target).base
+    try:
+        return model_base(locate(ref, "base").path)
+    except AnimdiffError:  # reported where the model is checked
+        return None
+
+
+def _version(module: str) -> str | None:
+    """Return the version of a motion module; None if it is not known, or not on this machine."""
+    if version := version_of_alias(module):
+        return version
+    try:
+        return identify(locate(parse_ref(module), "motion-module").path).version
+    except AnimdiffError:
+        return None
+
+
+def _is_picture(control: object) -> bool:
+    """Return whether a control is what `_by_sparsectrl` makes of a picture."""
+    ref = ControlEntry.read(control).ref
+    return ref in load_catalog() and load_catalog().find(ref) == _sparsectrl(load_catalog().find(ref).base)
