@@ -239,7 +239,9 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     loras = [read_for_unet(lora, components.unet) for lora in patches.scheduled]
     if motion:
         loras += [read_for_motion(lora, motion) for lora in checked.scheduled_motion_loras]
-    controls = tuple((control, _load_control(control, plan, emit)) for control in checked.controls)
+    networks = {control.path: control for control in checked.controls}  # several controls may have one
+    loaded = {path: _load_control(control, plan, emit) for path, control in networks.items()}
+    controls = tuple((control, loaded[control.path]) for control in checked.controls)
     adapters = _load_image_prompts(checked, plan, emit)
     pia = read_pia_channels(checked.pia) if checked.pia else None
     return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls, adapters, pia)

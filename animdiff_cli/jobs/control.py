@@ -17,7 +17,7 @@ from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import Condition, ControlCondition, SparseControlCondition, Strength
 from animdiff_cli.diffusion.control import ControlFile
 from animdiff_cli.diffusion.encode import VaeEncoder, encode
-from animdiff_cli.diffusion.pictures import ClipPictures
+from animdiff_cli.diffusion.pictures import ClipPictures, joined
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.inputs import late_note
@@ -61,6 +61,8 @@ def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: M
     Also raises `UsageError` for windows that are longer than a SparseCtrl supports.
     """
     planned, notes = plan_controls(config, files), []
+    for numbers in _together(planned, files):
+        _check_frames([place_frames(planned[n].opened, planned[n].entry, config.timeline) for n in numbers])
     windows = clip_windows(config, spec)
     length = windows.length if windows else config.num_frames
     for control, file in zip(planned, files, strict=True):
@@ -84,12 +86,21 @@ def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: M
 def read_controls(
     config: GenerateConfig, files: Sequence[ControlFile], networks: Sequence[Any], vae: VaeEncoder, timeline: Timeline
 ) -> list[tuple[PlannedControl, Condition, ClipPictures]]:
-    """Read the pictures of every control, and return its condition with them."""
+    """Read the pictures of every control, and return its condition with them.
+
+    Pictures of one SparseCtrl are one condition: the network is to see all of them at once.
+    """
     read: list[tuple[PlannedControl, Condition, ClipPictures]] = []
     size = config.width, config.height
-    for control, file, network in zip(plan_controls(config, files), files, networks, strict=True):
+    planned = plan_controls(config, files)
+    parts = [
+        read_for_clip(control.opened, control.entry, timeline, size, preprocessor(control.preprocess))
+        for control in planned
+    ]
+    for numbers in _together(planned, files):
+        control, file, network = planned[numbers[0]], files[numbers[0]], networks[numbers[0]]
+        pictures = joined([parts[number] for number in numbers])
         entry = control.entry
-        pictures = read_for_clip(control.opened, entry, timeline, size, preprocessor(control.preprocess))
         strength = Strength(entry.scale, entry.start, entry.end)
         condition: Condition
         if file.kind == "sparsectrl":
@@ -107,6 +118,27 @@ def save_pictures(pictures: ClipPictures, folder: Path) -> None:
     for frame, number in enumerate(pictures.of_frame):
         if number is not None:
             Image.fromarray(np.asarray(pictures.pictures[number])).save(folder / f"{frame:05d}.png")
+
+
+def _together(planned: Sequence[PlannedControl], files: Sequence[ControlFile]) -> list[list[int]]:
+    """Group the numbers of controls: those of one SparseCtrl at one strength are together."""
+    groups: dict[object, list[int]] = {}
+    for number, (control, file) in enumerate(zip(planned, files, strict=True)):
+        entry = control.entry
+        strength = entry.scale, entry.start, entry.end, control.preprocess
+        key = (file.path, *strength) if file.kind == "sparsectrl" else number
+        groups.setdefault(key, []).append(number)
+    return list(groups.values())
+
+
+def _check_frames(placed: Sequence[Sequence[int | None]]) -> None:
+    """Raise `UsageError` if two pictures of one SparseCtrl are at one frame."""
+    for frame, shown in enumerate(zip(*placed, strict=True)):
+        if sum(number is not None for number in shown) > 1:
+            raise UsageError(
+                f"two pictures of one SparseCtrl are at frame {frame}",
+                hint="give each its own frames: `--set controls.0.frames=0 --set controls.1.frames=-1`",
+            )
 
 
 def _at_keyframes(entry: ControlEntry, opened: OpenInput, num_frames: int) -> ControlEntry:

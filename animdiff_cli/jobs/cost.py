@@ -155,8 +155,13 @@ def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost,
 def control_flops(config: GenerateConfig, weights: CheckedWeights, num_frames: int, rows: int) -> int:
     """Count what controls add to a UNet call, on average over the steps and frames that they act in."""
     total, size = 0.0, (config.height // 8, config.width // 8)
+    once: set[object] = set()  # pictures of one SparseCtrl are seen at once
     for value, file in zip(config.controls, weights.controls, strict=True):
         entry = ControlEntry.read(value)
+        strength = file.path, repr(entry.scale), entry.start, entry.end
+        if file.spec and strength in once:
+            continue
+        once.add(strength)
         share = entry.end - entry.start
         if entry.frames and not file.spec:
             share *= len(frames_at(entry.frames, config.num_frames, config.fps)) / config.num_frames
@@ -187,9 +192,8 @@ def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
     tensors: list[LazyTensor] = [tensor for part in source.parts for tensor in source.tensors(part).values()]
     motion = weights.mixed_motion or ((weights.motion,) if weights.motion else ())
     tensors += [tensor for file in motion for tensor in file.tensors.values()]
-    tensors += [
-        tensor for control in weights.controls for tensor in (*control.tensors.values(), *control.motion.values())
-    ]
+    controls = {control.path: control for control in weights.controls}.values()
+    tensors += [tensor for control in controls for tensor in (*control.tensors.values(), *control.motion.values())]
     for adapter in {adapter.path: adapter.weights for adapter in weights.image_prompts}.values():
         tensors += [*adapter.projection.values(), *adapter.keys, *adapter.values]
     if weights.image_encoder:

@@ -1,6 +1,6 @@
 """`--image-method`: by which network, if any, pictures become frames; chosen before weights are looked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from animdiff_cli.config.input_settings import ControlEntry, ImageEntry
@@ -17,8 +17,8 @@ from animdiff_cli.registry.store import is_local, locate, not_downloaded
 from animdiff_cli.weights.identify import identify
 
 FLAG = "--image-method"
-#: the source of settings that this module chooses
-_AUTO, _CHOSEN = f"{FLAG} auto", f"{FLAG}"
+#: the source of settings that `auto` chose
+_AUTO = f"{FLAG} auto"
 
 
 def with_image_method(layers: Sequence[Layer]) -> list[Layer]:
@@ -33,14 +33,12 @@ def with_image_method(layers: Sequence[Layer]) -> list[Layer]:
     if not found.values["images"] or "model" not in found.values:
         return list(layers)
     method = cast("ImageMethod", found.values["image_method"])
-    if method == "auto":
-        method, source = _auto(found), _AUTO
-    else:
-        source = _CHOSEN
+    is_auto = method == "auto"
+    method = _auto(found) if is_auto else method
     settings = _SETTINGS[method](found) if method in _SETTINGS else {}
-    if source == _CHOSEN and not settings:
+    if not is_auto and not settings:
         return list(layers)
-    return [*layers, Layer(source, {"image_method": method, **settings})]
+    return [*layers, Layer(_AUTO if is_auto else f"{FLAG} {method}", {"image_method": method, **settings})]
 
 
 def with_image_method_again(recipe: Layer, changes: Sequence[Layer]) -> list[Layer]:
@@ -182,14 +180,18 @@ def _required(entry: CatalogEntry | None, found: Resolved[GenerateConfig], noun:
 
 
 def _sparsectrl(base: str | None) -> CatalogEntry | None:
-    """Return the SparseCtrl of a base that takes pictures."""
-    entries = load_catalog().of_kind("sparsectrl")
-    return next((entry for entry in entries if entry.base == base and "rgb" in entry.alias), None)
+    """Return a SparseCtrl of a base that takes pictures, one on this machine first."""
+    return _here_first(e for e in load_catalog().of_kind("sparsectrl") if e.base == base and "rgb" in e.alias)
 
 
 def _pia(base: str | None) -> CatalogEntry | None:
-    entries = load_catalog().of_kind("motion-module")
-    return next((entry for entry in entries if entry.base == base and entry.version == "pia"), None)
+    """Return a PIA module of a base, one on this machine first."""
+    return _here_first(e for e in load_catalog().of_kind("motion-module") if e.base == base and e.version == "pia")
+
+
+def _here_first(entries: Iterable[CatalogEntry]) -> CatalogEntry | None:
+    found = list(entries)
+    return next((entry for entry in found if is_local(entry)), found[0] if found else None)
 
 
 def _base(found: Resolved[GenerateConfig]) -> str | None:
@@ -216,4 +218,4 @@ def _version(module: str) -> str | None:
 def _is_picture(control: object) -> bool:
     """Return whether a control is what `_by_sparsectrl` makes of a picture."""
     ref = ControlEntry.read(control).ref
-    return ref in load_catalog() and load_catalog().find(ref) == _sparsectrl(load_catalog().find(ref).base)
+    return ref in load_catalog() and ref == getattr(_sparsectrl(load_catalog().find(ref).base), "alias", None)
