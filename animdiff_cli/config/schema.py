@@ -1,19 +1,11 @@
 """The record of a render: every value that decides which frames come out."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from animdiff_cli.config.input_settings import (
-    INPUT_SETTINGS,
-    ImageSource,
-    InputEntry,
-    MaskSource,
-    VideoSource,
-    entries_of,
-)
-from animdiff_cli.config.settings import settings_of
+from animdiff_cli.config.input_settings import ImageSource, MaskSource, VideoSource
+from animdiff_cli.config.positions import check_positions
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ControlRef, ImagePromptRef, ScaledRef, WeightRef
 from animdiff_cli.core.choices import (
@@ -36,11 +28,10 @@ from animdiff_cli.core.choices import (
     StepCache,
     TimestepSpacing,
 )
-from animdiff_cli.core.curves import Curve, TextTrack, Track, largest
+from animdiff_cli.core.curves import Curve, TextTrack, largest
 from animdiff_cli.core.denoising import num_denoised
 from animdiff_cli.core.reuse import reuse_interval
-from animdiff_cli.core.where import Timeline, frames_at
-from animdiff_cli.errors import UsageError
+from animdiff_cli.core.where import Timeline
 
 MAX_SEED = 2**64 - 1
 MAX_PROMPT = 10_000  # characters
@@ -281,29 +272,5 @@ class GenerateConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:
-        """Raise `UsageError` for a track with keys outside of the clip, out of order, or twice."""
-        for key, track in self._tracks():
-            try:
-                track.check(self.timeline)
-            except UsageError as error:
-                raise UsageError(f"`{key}`: {error}", hint=error.hint) from error
-        for key, entry in self._inputs():
-            try:
-                frames_at(entry.frames or "0", self.num_frames, self.fps)
-            except UsageError as error:
-                raise UsageError(f"`frames` of `{key}`: {error}", hint=error.hint) from error
+        check_positions(self, self.timeline)
         return self
-
-    def _tracks(self) -> Iterator[tuple[str, Track[Any]]]:
-        """Yield every track with its key, also the scales of weights."""
-        for key, value in self:
-            if isinstance(value, Track):
-                yield key, value
-            elif value and (record := settings_of(type(self))[key].record):
-                for entry in value if isinstance(value, tuple) else [value]:
-                    yield from ((key, part) for _, part in record.read(entry) if isinstance(part, Track))
-
-    def _inputs(self) -> Iterator[tuple[str, InputEntry]]:
-        """Yield every picture or video that is read, with its key."""
-        for key, setting in INPUT_SETTINGS.items():
-            yield from ((key, entry) for entry in entries_of(setting, getattr(self, key)))

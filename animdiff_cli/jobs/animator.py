@@ -225,6 +225,7 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     for note in checked.patches.notes:
         emit(Note(note))
     motion = _load_motion(checked, plan, emit) if weights.motion_module else None
+    pia = read_pia_channels(checked.pia) if checked.pia else None
     pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
     hashes = pool.submit(weights.hashes)
     pool.shutdown(wait=False)  # the recipe needs them, at the end
@@ -243,7 +244,6 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     loaded = {path: _load_control(control, plan, emit) for path, control in networks.items()}
     controls = tuple((control, loaded[control.path]) for control in checked.controls)
     adapters = _load_image_prompts(checked, plan, emit)
-    pia = read_pia_channels(checked.pia) if checked.pia else None
     return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls, adapters, pia)
 
 

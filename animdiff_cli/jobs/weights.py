@@ -155,8 +155,9 @@ def _open_motion(weights: Weights, path: Path) -> tuple[WeightFile, MotionSpec]:
 
 
 def _pia_input(model: Path, file: WeightFile, spec: MotionSpec) -> LazyTensor | None:
-    width = part_config(model, "unet")["block_out_channels"][0]
-    return open_pia_input(file, width) if spec.version == "pia" else None
+    if spec.version != "pia":
+        return None
+    return open_pia_input(file, part_config(model, "unet")["block_out_channels"][0])
 
 
 def _located(setting: WeightSetting, value: Any) -> Any:
