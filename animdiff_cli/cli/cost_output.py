@@ -50,6 +50,15 @@ def cost_lines(estimate: "Estimate", planning_seconds: float) -> list[str]:
     return [*lines, f"time: about {format_duration(planning_seconds + estimate.seconds)} on this machine"]
 
 
+def exact_flops(plan: "RenderPlan") -> float:
+    """Count the operations of the first clip without its inexact settings. The weights must be found."""
+    from animdiff_cli.jobs.compare_exact import exact
+    from animdiff_cli.jobs.cost import count_cost
+
+    assert plan.weights
+    return count_cost(exact(plan.configs[0]), plan.weights, plan.device).flops
+
+
 def run_probe(plan: "RenderPlan", *, quiet: bool) -> None:
     """Measure the rate of a plan. Raises as a render."""
     from animdiff_cli.jobs.probe import probe

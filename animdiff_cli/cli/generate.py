@@ -63,6 +63,7 @@ def generate(
     guidance_until: opt.GuidanceUntilOpt = None,
     scheduler: opt.SchedulerOpt = None,
     cache: opt.CacheOpt = None,
+    compare_exact: opt.CompareExactOpt = False,
     clip_skip: opt.ClipSkipOpt = None,
     free_init: opt.FreeInitOpt = None,
     free_init_filter: opt.FreeInitFilterOpt = None,
@@ -157,6 +158,10 @@ def generate(
     plan = _plan(given, preset, config, set_ or [], from_, **jobs, device=device, on_missing=on_missing)
     if save_control:
         plan = replace(plan, save_control=ctl.checked_folder(save_control, plan))
+    if compare_exact:
+        from animdiff_cli.cli.render_output import with_comparison
+
+        plan = with_comparison(plan)
     if context_show:
         from animdiff_cli.cli.cost_output import print_windows
 

@@ -131,6 +131,14 @@ CacheOpt = Annotated[
         metavar="<off or deep:n>",
     ),
 ]
+CompareExactOpt = Annotated[
+    bool,
+    option(
+        "--compare-exact",
+        help="Render each clip also without `--cache` and `--guidance-until`, and print how they differ on stderr.",
+        panel=SAMPLING,
+    ),
+]
 ClipSkipOpt = Annotated[
     int | None, option("--clip-skip", help="Number of last text-encoder layers to skip.", panel=SAMPLING)
 ]

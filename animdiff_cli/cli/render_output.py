@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from animdiff_cli.cli.cost_output import cost_lines, cost_record
+from animdiff_cli.cli.cost_output import cost_lines, cost_record, exact_flops, tera
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_record, print_summary
 from animdiff_cli.core.text import counted
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.core.events import Emit
+    from animdiff_cli.jobs.compare_exact import Comparison
     from animdiff_cli.jobs.output_paths import OutputPaths
     from animdiff_cli.jobs.render import FinishedClip
     from animdiff_cli.jobs.render_plan import RenderPlan
@@ -54,6 +55,15 @@ def _exist_already(outputs: "OutputPaths") -> str:
     return f"{line}, and some formats of {counted(partial, 'clip')}" if partial else line
 
 
+def with_comparison(plan: "RenderPlan") -> "RenderPlan":
+    """Return the plan that renders the exact clips too. Raises `UsageError` if the clips are exact already."""
+    from animdiff_cli.jobs.compare_exact import require_inexact
+
+    for config in plan.configs:
+        require_inexact(config)
+    return replace(plan, compare_exact=True)
+
+
 def render_clips(
     plan: "RenderPlan", outputs: "OutputPaths", numbers: list[str], emit: "Emit", *, quiet: bool, as_json: bool
 ) -> None:
@@ -83,12 +93,31 @@ def print_clips(clips: "Iterable[WrittenClip]", total: int, *, can_resume: bool,
             kept += 1
             if not as_json:
                 print_paths(*clip.files.values())
+                if not hasattr(clip, "record") and clip.comparison:
+                    print_err(*comparison_lines(clip.comparison, clip.recipe["config"]["seed"]))
     except KeyboardInterrupt:
         if not quiet:
             print_err(f"interrupted: {kept} of {counted(total, 'clip')} finished and kept")
             if kept and can_resume:
                 print_err("hint: to render the rest, run the same command with `--skip-existing`")
         raise
+
+
+def comparison_lines(comparison: "Comparison", seed: int) -> list[str]:
+    """Describe a comparison: how far the clip is from the exact one, and a table of both."""
+    from animdiff_cli.metrics.results import BY_KEY, format_value
+
+    keys = [key for key in comparison.measures if not BY_KEY[key].is_detail]
+    far = f"PSNR {format_value('psnr', comparison.psnr)} dB, SSIM {format_value('ssim', comparison.ssim)}"
+    rows = [["", "seconds", *(BY_KEY[key].title for key in keys)]]
+    for name, seconds, measures in (
+        ("this clip", comparison.seconds, comparison.measures),
+        ("exact clip", comparison.exact_seconds, comparison.exact_measures),
+    ):
+        rows.append([name, f"{seconds:.1f}", *(format_value(key, measures[key]) for key in keys)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return [f"seed {seed} against the exact clip: {far}", *table]
 
 
 def print_plan(
@@ -119,6 +148,8 @@ def print_plan(
         print_summary(f"would render {summary(plan, plan.configs)}")
         for line in cost_lines(estimated, planning_seconds) if estimated else []:
             print_summary(line)
+        if plan.compare_exact and estimated:
+            print_summary(f"each exact clip to compare with: {tera(exact_flops(plan))} more")
 
 
 def summary(plan: "RenderPlan", configs: "Sequence[GenerateConfig]") -> str:

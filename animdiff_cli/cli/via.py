@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOCAL = {
     "from_": "--from",
     "skip_existing": "--skip-existing",
+    "compare_exact": "--compare-exact",
     "device": "--device",
     "threads": "--threads",
     "offline": "--offline",

@@ -110,6 +110,9 @@ class DoneRecord(_EventRecord):
     seconds: float = Field(ge=0, description="Duration; the first clip of a process includes loading.")
     notes: tuple[str, ...] = Field((), description="Notes emitted while this clip was rendered.")
     worker: str | None = Field(None, description="The worker process, where there are several.")
+    comparison: Mapping[str, Any] | None = Field(
+        None, description="With `--compare-exact`: PSNR and SSIM against the exact clip, seconds and measures of both."
+    )
     config: Mapping[str, Any] = Field(description="Settings, as in the recipe inside each file.")
     weights: Mapping[str, Mapping[str, str]] = Field(description="sha256 of each weight file, by setting.")
     inputs: Mapping[str, Mapping[str, str]] | None = Field(None, description="sha256 of other files that were read.")

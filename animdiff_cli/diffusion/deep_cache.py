@@ -107,4 +107,5 @@ def _with_parts(module: Any, **parts: nn.Module | None) -> Any:
     """Return a copy of a module that shares everything with it except these parts."""
     copied = copy.copy(module)
     copied.__dict__["_modules"] = {**module._modules, **parts}
+    copied.__dict__.pop("forward", None)  # bound to the whole module
     return copied

@@ -191,10 +191,26 @@ def _evaluate_clip(
         width=frames.shape[2],
         height=frames.shape[1],
         fps=clip.fps or _setting(plan.recipes[index], "fps", float),
-        values={key: None if value is None else value * BY_KEY[key].factor for key, value in values.items()},
+        values=_in_units(values),
         camera=camera,
         steps=steps(frames),
     )
+
+
+def measured(frames: Frames) -> dict[str, float | None]:
+    """Return the metrics of one clip that need neither weights nor another clip, in the units of `METRICS`.
+
+    Those of optical flow are left out without OpenCV.
+    """
+    try:
+        motion, _ = flow_values(frames)
+    except UsageError:
+        motion = {}
+    return _in_units(motion | temporal_values(frames))
+
+
+def _in_units(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {key: None if value is None else value * BY_KEY[key].factor for key, value in values.items()}
 
 
 def _require_match(frames: Frames, others: Frames, path: Path) -> None:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from animdiff_cli.core.events import Emit, Event, Note, Writing, Written, ignore
 from animdiff_cli.core.formats import Format
 from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.clip import Clip
+from animdiff_cli.jobs.compare_exact import Comparison, render_both
 from animdiff_cli.jobs.compatibility import missing_companion_loras
 from animdiff_cli.jobs.cost import count_cost
 from animdiff_cli.jobs.missing_weights import refuse_missing
@@ -28,10 +30,15 @@ class FinishedClip:
     files: Mapping[Format, Location]
     seconds: float  # from the end of the clip before; the first includes loading
     notes: tuple[str, ...]  # emitted while this clip was rendered
+    comparison: Comparison | None = None  # with the exact clip, if the plan asks for it
 
 
 def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
     """Load the weights once and render clip after clip."""
+    return (clip for clip, _ in _render(plan, emit))
+
+
+def _render(plan: RenderPlan, emit: Emit) -> Iterator[tuple[Clip, Comparison | None]]:
     animator = load_planned(plan, emit)
     if plan.source_recipe:
         for name in differing_weights(plan.source_recipe, animator.hashes.result(), plan.configs[0]):
@@ -39,7 +46,8 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
     for job, config in enumerate(plan.configs, start=1):
         if plan.seeds_drawn:
             emit(Note(f"seed {config.seed}, drawn at random"))
-        yield animator.render(config, emit, job=job, jobs=len(plan.configs))
+        render_one = partial(animator.render, job=job, jobs=len(plan.configs))
+        yield render_both(render_one, config, emit) if plan.compare_exact else (render_one(config, emit), None)
 
 
 def load_planned(plan: RenderPlan, emit: Emit = ignore) -> Animator:
@@ -56,14 +64,14 @@ def render_to_files(plan: RenderPlan, outputs: OutputPaths, emit: Emit = ignore)
     notes: list[str] = []
     began = time.monotonic()
     # all clips of a plan cost the same; counted before loading, while the files are open
-    cost = count_cost(plan.configs[0], plan.weights, plan.device) if plan.weights else None
+    cost = count_cost(plan.configs[0], plan.weights, plan.device) if plan.weights and not plan.compare_exact else None
     timer = ClipTimer(plan.device)
-    clips = render(plan, timer.watching(collect_notes(emit, notes)))
-    for clip, paths in zip(clips, outputs.files, strict=True):
+    clips = _render(plan, timer.watching(collect_notes(emit, notes)))
+    for (clip, comparison), paths in zip(clips, outputs.files, strict=True):
         files = {format: write_file(clip, path, format, emit, outputs.overwrite) for format, path in paths.items()}
         if cost and (rate := timer.rate(cost)):
             remember_rate(rate)
-        yield FinishedClip(clip.recipe, files, time.monotonic() - began, tuple(notes))
+        yield FinishedClip(clip.recipe, files, time.monotonic() - began, tuple(notes), comparison)
         notes.clear()
         began = time.monotonic()
 

@@ -68,6 +68,7 @@ class RenderPlan:
     missing: tuple[str, ...] = ()  # weights that are not on this machine, as `animdiff fetch` accepts them
     wildcards: Path | None = None  # for prompts of clips that are planned later
     save_control: Path | None = None  # folder for what control networks see
+    compare_exact: bool = False  # render the exact clip as well, for `FinishedClip.comparison`
 
 
 def plan_renders(

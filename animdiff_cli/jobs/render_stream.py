@@ -55,4 +55,13 @@ def done_record(job: str, clip: FinishedClip, *, worker: str | None = None) -> D
     """Return the record of a finished clip, with its recipe."""
     paths = {format: str(path) for format, path in clip.files.items()}
     seconds = round(clip.seconds, 2)
-    return DoneRecord(job=job, outputs=paths, seconds=seconds, notes=clip.notes, worker=worker, **clip.recipe)
+    comparison = clip.comparison.record() if clip.comparison else None
+    return DoneRecord(
+        job=job,
+        outputs=paths,
+        seconds=seconds,
+        notes=clip.notes,
+        worker=worker,
+        comparison=comparison,
+        **clip.recipe,
+    )

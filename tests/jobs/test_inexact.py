@@ -1,12 +1,20 @@
 """Settings that save time by other frames: `cache` and `guidance_until`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from animdiff_cli.cli.render_output import comparison_lines
 from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.render import load_planned
+from animdiff_cli.jobs.compare_exact import exact, require_inexact
+from animdiff_cli.jobs.evaluate import measured
+from animdiff_cli.jobs.output_paths import choose_output_paths
+from animdiff_cli.jobs.render import load_planned, render_to_files
 from animdiff_cli.jobs.render_plan import plan_renders
+from animdiff_cli.jobs.render_stream import done_record
+from animdiff_cli.metrics.full_reference import psnr, ssim
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +51,23 @@ def test_a_share_of_guidance_without_guidance_is_refused(small):
     layers = [keyword_layer({**small, "prompt": "a fox", "guidance_scale": 1}), flag_layer({"guidance_until": 0.5})]
     with pytest.raises(UsageError, match="no effect at a guidance scale of 1"):
         plan_renders(layers)
+
+
+def test_a_comparison_is_with_the_exact_clip_of_the_same_seed(small, tmp_path):
+    settings = {**small, "prompt": "a fox", "width": 16, "height": 16, "num_frames": 3, "steps": 2, "cache": "deep:2"}
+    plan = replace(plan_renders([keyword_layer(settings)]), compare_exact=True)
+    (finished,) = render_to_files(plan, choose_output_paths(plan.configs, str(tmp_path / "fox.gif"), []))
+    record = done_record("1", finished).record()["comparison"]
+    animator = load_planned(plan)
+    clip, other = animator.render(plan.configs[0]).frames, animator.render(exact(plan.configs[0])).frames
+    assert record["psnr"] == psnr(clip, other) and record["ssim"] == ssim(clip, other)
+    assert (record["measures"], record["exact_measures"]) == (measured(clip), measured(other))
+    assert min(record["seconds"], record["exact_seconds"]) >= 0
+    assert [path.name for path in tmp_path.iterdir()] == ["fox.gif"]
+    assert comparison_lines(finished.comparison, 1)[0].startswith("seed 1 against the exact clip: PSNR ")
+
+
+def test_an_exact_clip_is_not_compared(small):
+    plan = plan_renders([keyword_layer({**small, "prompt": "a fox", "guidance_scale": 1, "guidance_until": 0.5})])
+    with pytest.raises(UsageError, match="the clip is exact"):
+        require_inexact(plan.configs[0])
