@@ -66,6 +66,16 @@ def test_the_commands_of_the_guide_to_curves_run(tmp_path, monkeypatch):
     assert [path.name for path in sorted(Path().glob("*.gif"))] == [f"{number}.gif" for number in range(len(lines))]
 
 
+def test_the_commands_of_the_guide_to_speed_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in (DOCS / "guides" / "fast.md").read_text().splitlines() if line.startswith("$ animdiff")]
+    for number, line in enumerate(lines):
+        words = [*shlex.split(line)[2:], "--frames", "2", "--steps", "2", "--device", "cpu", "-o", f"{number}.gif"]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, (line, result.output)
+        assert ("against the exact clip: PSNR" in result.output) == ("--compare-exact" in line)
+
+
 def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "guides" / "prompts.md").read_text()
