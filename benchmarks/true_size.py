@@ -59,7 +59,7 @@ def sdxl_module(path: Path) -> Path:
 
 def motion_lora(path: Path) -> Path:
     """Write a MotionLoRA for the v2 module, a pickle of 77 MB."""
-    attentions = {key: shape for key, shape in _motion_shapes("sd15", "v2").items() if ".attention_blocks." in key}
+    attentions = {key: shape for key, shape in motion_shapes("sd15", "v2").items() if ".attention_blocks." in key}
     return _lora(attentions, MOTION_LORA_RANK, path)
 
 
@@ -69,7 +69,9 @@ def domain_adapter(path: Path) -> Path:
     return _lora({key: shape for key, shape in unet.items() if ".attn" in key}, ADAPTER_RANK, path)
 
 
-WRITERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
+#: name → function that writes the file, and the name of the file
+Writers = Mapping[str, tuple[Callable[[Path], Path], str]]
+WRITERS: Writers = {
     "sd15": (sd15_checkpoint, "sd15.safetensors"),
     "sdxl": (sdxl_checkpoint, "sdxl.safetensors"),
     "v3": (v3_module, "v3_sd15_mm.safetensors"),
@@ -81,9 +83,9 @@ WRITERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
-def write(name: str, folder: Path) -> Path:
-    """Write one of `WRITERS` to a folder unless the file exists."""
-    writer, file_name = WRITERS[name]
+def write(name: str, folder: Path, writers: Writers | None = None) -> Path:
+    """Write one of `WRITERS`, or of `writers`, to a folder unless the file exists."""
+    writer, file_name = (writers or WRITERS)[name]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name
     return path if path.exists() else writer(path)
@@ -130,12 +132,13 @@ def _module(base: str, version: str, path: Path) -> Path:
     dtype = "F32" if path.suffix == ".ckpt" else "F16"
     tensors = {
         key: positional_encoding(shape[1], shape[2], dtype) if is_position(key) else invented(key, shape, dtype)
-        for key, shape in _motion_shapes(base, version).items()
+        for key, shape in motion_shapes(base, version).items()
     }
-    return _write(tensors, path)
+    return write_tensors(tensors, path)
 
 
-def _motion_shapes(base: str, version: str) -> Shapes:
+def motion_shapes(base: str, version: str) -> Shapes:
+    """Return the shape of every weight of a motion module by official name."""
     with torch.device("meta"):
         motion = MotionModule(MotionSpec.for_unet(shipped_config(base, "unet"), version))  # type: ignore[arg-type]
     return {key: tuple(tensor.shape) for key, tensor in motion.state_dict().items()}
@@ -150,11 +153,12 @@ def _lora(shapes: Shapes, rank: int, path: Path) -> Path:
             prefix = f"{stem}.processor.{projection}_lora"
             tensors[f"{prefix}.down.weight"] = invented(prefix, (rank, shape[1]), "F32")
             tensors[f"{prefix}.up.weight"] = invented(prefix, (shape[0], rank), "F32")
-    return _write(tensors, path)
+    return write_tensors(tensors, path)
 
 
-def _write(tensors: Mapping[str, LazyTensor], path: Path) -> Path:
-    if path.suffix == ".ckpt":
+def write_tensors(tensors: Mapping[str, LazyTensor], path: Path) -> Path:
+    """Write a pickle if the suffix is `.ckpt` or `.pth`, otherwise safetensors. Returns the path."""
+    if path.suffix in (".ckpt", ".pth"):
         torch.save({key: tensor.read().clone() for key, tensor in tensors.items()}, path)
     else:
         write_safetensors(tensors, path, {})

@@ -8,6 +8,7 @@ from PIL import Image
 from animdiff_cli import generate, load
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.jobs.batch.plan import plan_batch
 from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.catalog import user_catalog_path
@@ -210,3 +211,15 @@ def test_an_explicit_control_and_pictures_of_a_sparsectrl_add_up(aliases, here, 
         image_method="sparsectrl",
     )
     assert [control["ref"] for control in config.controls] == [str(sparse), "sparsectrl-rgb"]
+
+
+def test_jobs_of_a_batch_choose_their_own_method(aliases, here, settings, picture, toy_pia_file):
+    here(pia=("motion-module", "pia", toy_pia_file))
+    common = {**settings, "prompt": "a fox", "images": [str(picture)]}
+    text = yaml.safe_dump({"defaults": common, "matrix": {"motion_module": ["mm-v3", "pia"]}})
+    plan = plan_batch(text, "batch.yaml")
+    assert [job.config.image_method for job in plan.jobs] == ["blend", "pia"]
+    assert [note for note in plan.notes if "auto" in note] == [
+        "`--image-method auto` chose blend, which needs no further weights",
+        "`--image-method auto` chose pia, by `pia`",
+    ]
