@@ -79,7 +79,9 @@ def test_the_commands_of_the_guide_to_speed_run(tmp_path, monkeypatch):
 def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "guides" / "prompts.md").read_text()
-    Path("travel.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    for name, text in zip(("travel", "regions"), re.findall(r"```yaml\n(.*?)```", page, re.DOTALL), strict=True):
+        Path(f"{name}.yaml").write_text(text)
+    write_halves()
     Path("travel.txt").write_text(re.search(r"```text\n(.*?)```", page, re.DOTALL)[1])
     Path("words").mkdir()
     Path("words/colour.txt").write_text("red\npink\n")
@@ -89,7 +91,13 @@ def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small])
         assert result.exit_code == 0, (line, result.output)
         assert "note:" not in result.stderr
-    assert len({path.name.partition("-")[0] for path in Path().glob("*.gif")}) == len(lines) == 9
+    assert len({path.name.partition("-")[0] for path in Path().glob("*.gif")}) == len(lines) == 11
+
+
+def write_halves():
+    """Write masks of the left and the right half of a picture."""
+    for name, columns in (("left", [255, 0]), ("right", [0, 255])):
+        Image.fromarray(np.repeat(np.uint8([columns]), 32, axis=1).repeat(64, axis=0)).save(f"{name}.png")
 
 
 def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):

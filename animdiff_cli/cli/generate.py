@@ -56,6 +56,7 @@ def generate(
     prompt_hold: text.PromptHoldOpt = None,
     wildcards: text.WildcardsOpt = None,
     prompt_syntax: text.PromptSyntaxOpt = None,
+    region: text.RegionOpt = None,
     seed: opt.SeedOpt = None,
     repeat: opt.RepeatOpt = 1,
     steps: opt.StepsOpt = None,

@@ -29,6 +29,7 @@ HERE: Mapping[str, tuple[str, ...]] = {
     "--prompt-file": ("head-prompt", "tail-prompt", "prompts-file"),
     "--prompt-hold": ("prompt-fixed-ratio",),
     "--prompt-syntax": ("prompt-weighter", "prompt-weighting"),
+    "--region": ("regions", "region-map", "regional-prompt", "regional-prompts", "attention-couple", "masks"),
     "--repeat": ("batch-size", "n-samples", "num-samples", "num-images-per-prompt", "num-videos", "count", "n-iter"),
     "--model": (
         *("ckpt", "checkpoint", "base-model", "base", "pretrained-model-path", "pretrained-model-name-or-path"),

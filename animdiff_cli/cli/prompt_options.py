@@ -71,6 +71,16 @@ PromptSyntaxOpt = Annotated[
         panel=PROMPT,
     ),
 ]
+RegionOpt = Annotated[
+    list[str] | None,
+    option(
+        "--region",
+        help="Mask and the prompt of what is white in it: 'left.png=a red rocket'. The mask is a picture, a video or a"
+        " folder. `--prompt` is for the rest. Repeatable.",
+        panel=PROMPT,
+        metavar="<mask=text>",
+    ),
+]
 
 
 def read_prompts(prompts: list[str], prompt_file: str | None) -> list[str]:

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from animdiff_cli.config.settings import TextRecord, WithRecord, stored_form
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import AfterEnd, Fit, Preprocessor
-from animdiff_cli.core.curves import Curve
+from animdiff_cli.core.curves import Curve, TextTrack
+from animdiff_cli.core.prompt_travel import MAX_PROMPT
 from animdiff_cli.core.refs import scale_text, split_scale
 from animdiff_cli.core.where import POSITION, parse_positions, parse_range
 from animdiff_cli.errors import UsageError
@@ -180,6 +181,40 @@ class MaskEntry(InputEntry):
     feather: float = Field(0.0, ge=0, le=500, description="Width in pixels over which the mask's edges are blurred.")
 
 
+class RegionEntry(InputEntry):
+    """A part of the picture with a prompt of its own: `{source: left.png, prompt: a red rocket, feather: 16}`.
+
+    As text `left.png=a red rocket`. White in the mask is the region.
+    """
+
+    example: ClassVar[str] = "left.png=a red rocket"
+
+    prompt: Annotated[str | TextTrack, Varying(Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)])] = Field(
+        description="Text prompt of the region."
+    )
+    weight: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=10)])] = Field(
+        1.0, description="How much its prompt counts: 0.5 shares the region with the prompt of the clip."
+    )
+    feather: float = Field(0.0, ge=0, le=500, description="Width in pixels over which the mask's edges are blurred.")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `MASK=PROMPT`. Raises `UsageError`.
+
+        >>> RegionEntry.parse("left.png=a red rocket").prompt
+        'a red rocket'
+        """
+        is_url = text.lower().startswith(("https:", "http:"))  # which may have `=` itself
+        source, _, prompt = text.rpartition("=") if is_url else text.partition("=")
+        if not source.strip() or not prompt.strip():
+            raise UsageError(f"`{text}` does not name a mask and its prompt", hint=f'write it as in `"{cls.example}"`')
+        return cls.model_validate({"source": source.strip(), "prompt": prompt.strip()})
+
+    def text(self) -> str:
+        """Return the text form, which leaves out what text cannot hold."""
+        return f"{self.source}={self.prompt}"
+
+
 @dataclass(frozen=True, slots=True)
 class InputSetting:
     """One setting that names inputs. `key` is the field of `GenerateConfig` and the part of a recipe's `inputs`."""
@@ -200,6 +235,7 @@ INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
             InputSetting("image_prompts", "--image-prompt", is_list=True, record=ImagePromptEntry),
             InputSetting("video", "--video", record=VideoEntry),
             InputSetting("mask", "--mask", record=MaskEntry),
+            InputSetting("regions", "--region", is_list=True, record=RegionEntry),
             InputSetting("images", "--image", is_list=True, record=ImageEntry),
         )
     }
@@ -226,3 +262,5 @@ VideoSource = Annotated[str | dict[str, Any], stored_form(VideoEntry), WithRecor
 MaskSource = Annotated[str | dict[str, Any], stored_form(MaskEntry), WithRecord(MaskEntry)]
 #: text PATH@WHERE, or a record of the fields of `ImageEntry`
 ImageSource = Annotated[str | dict[str, Any], stored_form(ImageEntry), WithRecord(ImageEntry)]
+#: text MASK=PROMPT, or a record of the fields of `RegionEntry`
+RegionSource = Annotated[str | dict[str, Any], stored_form(RegionEntry), WithRecord(RegionEntry)]

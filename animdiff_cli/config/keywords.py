@@ -223,6 +223,11 @@ class GenerateSettings(TypedDict, total=False):
     """How alike the frames of PIA are to the picture over time: `animation`, `loop` or `style`, which takes its
     layout alone. Null is `loop` for a clip with `loop`, otherwise `animation`.
     """
+    regions: Sequence[str]
+    """Parts of the picture with prompts of their own, each `MASK=PROMPT` or a record of `source`, `prompt`,
+    `weight`, `feather`, `frames`, `section`, `fit` and `after_end`. White in the mask is the region; `prompt` is
+    for the rest.
+    """
     denoise: Amount
     """How much of `video`, or of the frames between `images`, is rendered anew: 0 keeps the frames, 1 little more
     than their layout.

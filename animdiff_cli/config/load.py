@@ -21,6 +21,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "negative_prompt": "--negative",
         "num_frames": "--frames",
         "images": "--image",
+        "regions": "--region",
         "video.section": "--video-range",
         "video.fps": "--video-fps",
         "mask.feather": "--mask-feather",

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from animdiff_cli.config.input_settings import ImageSource, MaskSource, VideoSource
+from animdiff_cli.config.input_settings import ImageSource, MaskSource, RegionSource, VideoSource
 from animdiff_cli.config.positions import check_positions
 from animdiff_cli.config.varying import Varying
 from animdiff_cli.config.weight_settings import ControlRef, ImagePromptRef, ScaledRef, WeightRef
@@ -30,11 +30,11 @@ from animdiff_cli.core.choices import (
 )
 from animdiff_cli.core.curves import Curve, TextTrack, largest
 from animdiff_cli.core.denoising import num_denoised
+from animdiff_cli.core.prompt_travel import MAX_PROMPT
 from animdiff_cli.core.reuse import reuse_interval
 from animdiff_cli.core.where import Timeline
 
 MAX_SEED = 2**64 - 1
-MAX_PROMPT = 10_000  # characters
 MAX_ENTRIES = 100  # of a list
 #: how a long clip is divided into windows
 CONTEXT_SETTINGS = tuple(f"context_{name}" for name in ("length", "overlap", "stride", "schedule", "fuse", "mode"))
@@ -222,6 +222,13 @@ class GenerateConfig(BaseModel):
         None,
         description="How alike the frames of PIA are to the picture over time: `animation`, `loop` or `style`, which"
         " takes its layout alone. Null is `loop` for a clip with `loop`, otherwise `animation`.",
+    )
+    regions: tuple[RegionSource, ...] = Field(
+        (),
+        max_length=MAX_ENTRIES,
+        description="Parts of the picture with prompts of their own, each `MASK=PROMPT` or a record of `source`,"
+        " `prompt`, `weight`, `feather`, `frames`, `section`, `fit` and `after_end`. White in the mask is the region;"
+        " `prompt` is for the rest.",
     )
     denoise: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=1)])] = Field(
         0.8,

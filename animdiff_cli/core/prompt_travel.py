@@ -10,6 +10,7 @@ from animdiff_cli.errors import UsageError
 
 #: one text for all frames, or texts at positions
 Prompt = str | TextTrack
+MAX_PROMPT = 10_000  # characters of one text
 
 _KEYED_LINE = re.compile(r"""\s*["']?(?P<where>-?[\d.][-\d.%s]*)["']?\s*:(?![\d/])\s*(?P<text>.*?)\s*""")
 

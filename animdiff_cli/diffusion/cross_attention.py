@@ -8,6 +8,7 @@ arithmetic on fewer rows.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, AttnP
 from torch import Tensor
 
 from animdiff_cli.diffusion.frame_texts import Mix
+from animdiff_cli.diffusion.regions import ShownRegions
 from animdiff_cli.motion.beside import is_changed_beside
 from animdiff_cli.motion.unet import UNet
 
@@ -56,17 +58,22 @@ class SharedTextProcessor:
 
     With `cache` the keys and values of a text tensor are computed once. Weights and text must then stay as they are:
     use it inside `cached_text` only. With `mixing` the text holds T texts, and each image has keys and values that are
-    mixed from those of two. What tokens read from `pictures` is added.
+    mixed from those of two. Tokens in `regions` read other texts. What tokens read from `pictures` is added.
     """
 
     def __init__(
-        self, *, cache: bool = False, mixing: Mixing | None = None, pictures: tuple[PictureKeys, ...] = ()
+        self,
+        *,
+        cache: bool = False,
+        mixing: Mixing | None = None,
+        pictures: tuple[PictureKeys, ...] = (),
+        regions: ShownRegions | None = None,
     ) -> None:
         self._cache = cache
         self._mixing = mixing
         self.pictures = pictures
-        self._text: Tensor | None = None
-        self._projected: tuple[Tensor, Tensor] | None = None
+        self.regions = regions
+        self._projected: dict[str, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
 
     def __call__(
         self,
@@ -80,24 +87,37 @@ class SharedTextProcessor:
             stock: Any = AttnProcessor2_0()  # type: ignore[no-untyped-call]  # diffusers
             masked: Tensor = stock(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
             return masked
-        key, value = self._project(attn, encoder_hidden_states)
+        key, value = self._project(attn, encoder_hidden_states, "clip")
         if self._mixing and self._mixing.mix:
             key, value = self._mixing.mix.of(key), self._mixing.mix.of(value)
         query = attn.to_q(hidden_states)
         attended = _attend(attn, query, key, value)
+        if self.regions:
+            attended = self.regions.blended(attended, partial(self._read_regions, attn, query))
         for pictures in self.pictures:
             if (read := pictures.attend(attn, query)) is not None:
                 attended = attended + read.to(attended.dtype)
         output: Tensor = attn.to_out[1](attn.to_out[0](attended.to(query.dtype)))
         return output
 
-    def _project(self, attn: Attention, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values [B, heads, L, head_dim]."""
+    def _read_regions(self, attn: Attention, query: Tensor, count: int) -> Tensor:
+        """Return what the last row of image tokens [rows*F, P, C] reads from the text of each region: [R*F, P, C]."""
+        assert self.regions
+        if is_changed_beside(attn.to_k) or is_changed_beside(attn.to_v):  # by frame, perhaps
+            key, value = _keys_and_values(attn, self.regions.by_frame)
+        else:
+            key, value = self._project(attn, self.regions.all_texts, "regions")
+            if mix := self.regions.mix:
+                key, value = mix.of(key), mix.of(value)
+        return _attend(attn, query[-self.regions.num_frames :].repeat(count, 1, 1), key, value)
+
+    def _project(self, attn: Attention, text: Tensor, of: str) -> tuple[Tensor, Tensor]:
+        """Return keys and values [B, heads, L, head_dim]. `of` names the text in the cache."""
         if not self._cache or torch.compiler.is_compiling() or torch.is_grad_enabled():
             return _keys_and_values(attn, text)
-        if self._projected is None or self._text is not text:
-            self._text, self._projected = text, _keys_and_values(attn, text)
-        return self._projected
+        if of not in self._projected or self._projected[of][0] is not text:
+            self._projected[of] = text, _keys_and_values(attn, text)
+        return self._projected[of][1]
 
 
 def share_text(unet: UNet, *, cache: bool = False, mixing: Mixing | None = None) -> bool:
@@ -110,8 +130,7 @@ def share_text(unet: UNet, *, cache: bool = False, mixing: Mixing | None = None)
     if not layers or not all(_is_plain(attention) for attention in layers):
         return False
     for attention in layers:
-        pictures = _pictures_of(attention)
-        attention.processor = SharedTextProcessor(cache=cache, mixing=mixing, pictures=pictures)  # type: ignore[assignment]  # any callable will do
+        _replace_processor(attention, cache=cache, mixing=mixing)
     return True
 
 
@@ -121,23 +140,34 @@ def cached_text(unet: UNet, mixing: Mixing | None = None) -> Iterator[bool]:
 
     At the end the caches are dropped and the earlier processors are back.
     """
-    before = [(attention, attention.processor) for attention in cross_attentions(unet)]
-    try:
+    with _earlier_processors_back(unet):
         yield share_text(unet, cache=True, mixing=mixing)
-    finally:
-        for attention, processor in before:
-            attention.processor = processor
 
 
 @contextmanager
 def with_pictures(unet: UNet, keys: Sequence[PictureKeys]) -> Iterator[None]:
     """Let the cross-attentions of `unet`, in its order, read pictures as well inside this context."""
-    layers = cross_attentions(unet)
-    before = [(attention, attention.processor) for attention in layers]
-    try:
+    with _earlier_processors_back(unet) as layers:
         for attention, own in zip(layers, keys, strict=True):
-            attention.processor = SharedTextProcessor(pictures=(*_pictures_of(attention), own))  # type: ignore[assignment]  # any callable will do
+            _replace_processor(attention, pictures=(own,))
         yield
+
+
+@contextmanager
+def with_regions(unet: UNet, regions: ShownRegions) -> Iterator[None]:
+    """Let tokens in regions read their own texts inside this context."""
+    with _earlier_processors_back(unet) as layers:
+        for attention in layers:
+            _replace_processor(attention, regions=regions)
+        yield
+
+
+@contextmanager
+def _earlier_processors_back(unet: UNet) -> Iterator[list[Attention]]:
+    """Yield the cross-attentions of `unet`; at the end of the context their processors are those of before."""
+    before = [(attention, attention.processor) for attention in cross_attentions(unet)]
+    try:
+        yield [attention for attention, _ in before]
     finally:
         for attention, processor in before:
             attention.processor = processor
@@ -148,8 +178,11 @@ def cross_attentions(unet: UNet) -> list[Attention]:
     return [module for name, module in unet.named_modules() if isinstance(module, Attention) and name.endswith("attn2")]
 
 
-def _pictures_of(attention: Attention) -> tuple[PictureKeys, ...]:
-    return attention.processor.pictures if isinstance(attention.processor, SharedTextProcessor) else ()
+def _replace_processor(attention: Attention, *, pictures: tuple[PictureKeys, ...] = (), **changes: Any) -> None:
+    """Give an attention another processor, which reads the same regions and pictures, and more."""
+    if isinstance(before := attention.processor, SharedTextProcessor):
+        pictures, changes = (*before.pictures, *pictures), {"regions": before.regions, **changes}
+    attention.processor = SharedTextProcessor(pictures=pictures, **changes)  # type: ignore[assignment]  # any callable will do
 
 
 def _is_plain(attention: Attention) -> bool:

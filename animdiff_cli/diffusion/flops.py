@@ -19,8 +19,9 @@ class UNetCost:
     """Operations of UNet calls on frames of one size. `motion` is None for still frames.
 
     `rows` is 2 with classifier-free guidance. `shares_rows`: layers before the text run once for both rows
-    (`diffusion.shared_cfg`). `motion_modules`: how many of this layout render together. Keys and values of the text are
-    computed once per clip and left out.
+    (`diffusion.shared_cfg`). `motion_modules`: how many of this layout render together. `other_tokens`: those of
+    pictures and regions that an image reads beside its text, on average. Keys and values are computed once per clip and
+    left out.
     """
 
     config: Mapping[str, Any]
@@ -31,6 +32,7 @@ class UNetCost:
     shares_rows: bool = True
     text_tokens: int = TEXT_TOKENS
     motion_modules: int = 1
+    other_tokens: float = 0.0
 
     def call(self, num_frames: int) -> int:
         """Count one call for `num_frames` frames that attend to each other."""
@@ -46,7 +48,8 @@ class UNetCost:
         images = num_frames * self.rows * (image + self._embedding() + self._ends())
         saved = num_frames * self._before_text() if self.rows == 2 and self.shares_rows else 0
         temporal = sum(self._temporal(layer, num_frames, windows) for layer in layers)
-        return images - saved + self.rows * self.motion_modules * temporal
+        others = num_frames * self.rows * self.other_tokens * sum(map(self._per_token, layers))
+        return images - saved + self.rows * self.motion_modules * temporal + round(others)
 
     def _layers(self) -> Iterator[Layer]:
         return unet_layers(self.config, temporal_in_mid=bool(self.motion and self.motion.mid))
@@ -85,6 +88,11 @@ class UNetCost:
     def _spatial_block(self, channels: int, pixels: int) -> int:
         to_text = 2 * _linear(channels, channels) * pixels + _attention(pixels, self.text_tokens, channels)
         return _self_attention(pixels, channels) + to_text + _feed_forward(channels) * pixels
+
+    def _per_token(self, layer: Layer) -> int:
+        """Count the cross-attentions of a layer to one token."""
+        attention = _attention(self._pixels(layer.level), 1, layer.out_channels)
+        return layer.depth * attention if layer.kind == "spatial" else 0
 
     def _temporal(self, layer: Layer, num_frames: int, windows: Sequence[int]) -> int:
         if layer.kind != "temporal" or self.motion is None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from animdiff_cli.config.input_settings import RegionEntry
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.core.choices import PromptInterpolation
 from animdiff_cli.core.curves import Blend, TextTrack
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.frame_texts import FrameTexts, frame_texts, held
@@ -30,6 +32,17 @@ def encode_rows(encode: Encode, config: GenerateConfig, timeline: Timeline) -> P
     rows: list[list[Blend[str | None]]] = [_blends(prompt, timeline, config.prompt_hold) for prompt in prompts]
     if config.has_guidance:
         rows[0] = [Blend(blend.before or None, blend.after or None, blend.fraction) for blend in rows[0]]
+    return _encoded(encode, rows, config.prompt_interpolation)
+
+
+def encode_regions(encode: Encode, config: GenerateConfig, timeline: Timeline) -> Tensor | FrameTexts:
+    """Encode the texts of all regions, one row each. Pooled texts are those of the prompt."""
+    prompts = [RegionEntry.read(region).prompt for region in config.regions]
+    rows = [_blends(prompt, timeline, config.prompt_hold) for prompt in prompts]
+    return _encoded(encode, rows, config.prompt_interpolation).embeds
+
+
+def _encoded(encode: Encode, rows: Sequence[Sequence[Blend[str | None]]], mode: PromptInterpolation) -> PromptRows:
     used = dict.fromkeys(text for row in rows for blend in row for text in (blend.before, blend.after))
     encoded = equally_long({text: encode(text) for text in used}, empty=lambda: encode(""))
     texts = [encoded[text] for text in used]
@@ -40,7 +53,6 @@ def encode_rows(encode: Encode, config: GenerateConfig, timeline: Timeline) -> P
     if all(len({text for blend in row for text in (blend.before, blend.after)}) == 1 for row in changes):
         order = [row[0].before for row in changes]
         return PromptRows(_ordered(embeds, order), _ordered(torch.cat(pooled), order) if pooled else None)
-    mode = config.prompt_interpolation
     return PromptRows(
         frame_texts(embeds, changes, mode), frame_texts(torch.cat(pooled)[:, None], changes, mode) if pooled else None
     )

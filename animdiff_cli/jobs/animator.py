@@ -39,6 +39,7 @@ from animdiff_cli.jobs.image_prompts import read_image_prompts
 from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
 from animdiff_cli.jobs.recipe import WeightHashes, make_recipe
+from animdiff_cli.jobs.regions import read_regions
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_clip
 from animdiff_cli.jobs.source_images import read_images
 from animdiff_cli.jobs.source_video import audio_of, read_video
@@ -147,8 +148,8 @@ class Animator:
         return Clip(frames, recipe, audio_of(config))
 
     def _controlled(self, config: GenerateConfig, num_known: int, job: int) -> Pipeline:
-        """Add the controls and image prompts of one clip to the pipeline."""
-        if not self.controls and not self.image_prompts:
+        """Add the controls, image prompts and regions of one clip to the pipeline."""
+        if not self.controls and not self.image_prompts and not config.regions:
             return self.pipeline
         timeline = replace(config.timeline, num_frames=config.num_frames - num_known)
         files, networks = zip(*self.controls, strict=True) if self.controls else ((), ())
@@ -158,7 +159,8 @@ class Animator:
             if save_to:
                 save_pictures(pictures, save_to / f"{job}-{number}-{control.opened.path.stem}")
         prompts = read_image_prompts(config, self.image_prompts, timeline)
-        conditions = (*prompts, *(condition for _, condition, _ in read))
+        regions = read_regions(config, self._encode, timeline)
+        conditions = (*prompts, *regions, *(condition for _, condition, _ in read))
         return replace(self.pipeline, conditions=(*self.conditions, *conditions))
 
     def _continue(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
-from animdiff_cli.config.input_settings import ControlEntry
+from animdiff_cli.config.input_settings import ControlEntry, ImagePromptEntry
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import series
 from animdiff_cli.core.guidance import Guidance
@@ -18,7 +18,7 @@ from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.diffusion.decode import CHUNK_SIZE
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
+from animdiff_cli.diffusion.flops import TEXT_TOKENS, UNetCost, decoding_flops
 from animdiff_cli.diffusion.memory import activation_bytes, decoding_bytes
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.source import open_model
@@ -148,7 +148,8 @@ def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost,
     rows = 2 if config.has_guidance else 1
     modules = len(weights.mixed_motion) or 1
     size = config.height // 8, config.width // 8
-    cost = UNetCost(unet, weights.motion_spec, *size, rows, motion_modules=modules)
+    others = picture_tokens(config, weights) + len(config.regions) * TEXT_TOKENS / rows
+    cost = UNetCost(unet, weights.motion_spec, *size, rows, motion_modules=modules, other_tokens=others)
     return cost, with_defaults(AutoencoderKL, vae)
 
 
@@ -168,6 +169,20 @@ def control_flops(config: GenerateConfig, weights: CheckedWeights, num_frames: i
         encoder = with_defaults(ControlNetModel, file.config)
         total += share * UNetCost(encoder, file.spec, *size, rows).call(num_frames)
     return round(total)
+
+
+def picture_tokens(config: GenerateConfig, weights: CheckedWeights) -> float:
+    """Count the tokens of image prompts, on average over the steps that they act in.
+
+    Encoding pictures is left out: it happens once per clip.
+    """
+    total = 0.0
+    for value, adapter in zip(config.image_prompts, weights.image_prompts, strict=True):
+        entry, encoder = ImagePromptEntry.read(value), weights.image_encoder
+        assert encoder
+        patches = (encoder.config["image_size"] // encoder.config["patch_size"]) ** 2
+        total += (entry.end - entry.start) * adapter.weights.config.get("num_tokens", patches + 1)
+    return total
 
 
 def peak_activations(unet: UNetCost, vae: Mapping[str, Any], plan: DevicePlan, frames: int, window: int) -> int:

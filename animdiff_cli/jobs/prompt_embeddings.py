@@ -12,7 +12,7 @@ from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.seeds import Job
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.jobs.prompts import effective_texts
+from animdiff_cli.jobs.prompts import effective_texts, region_texts
 from animdiff_cli.registry.store import locate
 
 ORIGIN = "`embedding:` in a prompt"
@@ -24,6 +24,9 @@ def with_named_embeddings(resolved: Resolved[GenerateConfig], jobs: Sequence[Job
     An embedding that is listed already is not added.
     """
     texts = [text for job in jobs for prompt in (job.prompt, job.negative) for text in texts_of(prompt)]
+    regions = resolved.values["regions"]
+    assert isinstance(regions, tuple)
+    texts += region_texts(regions)
     listed = resolved.values["embeddings"]
     assert isinstance(listed, tuple)
     words = {_word(text) for text in listed}

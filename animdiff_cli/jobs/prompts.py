@@ -7,12 +7,13 @@ from pathlib import Path
 from random import SystemRandom
 from types import MappingProxyType
 
+from animdiff_cli.config.input_settings import RegionEntry
 from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.values import check_value
 from animdiff_cli.core.prompt_syntax import unsupported_syntax
 from animdiff_cli.core.prompt_travel import Prompt, Travel, texts_of
-from animdiff_cli.core.prompt_variants import wildcard_names
+from animdiff_cli.core.prompt_variants import variant_spans, wildcard_names
 from animdiff_cli.core.prompt_weights import parse_weights
 from animdiff_cli.core.seeds import Job, expand_jobs
 from animdiff_cli.errors import UsageError
@@ -80,7 +81,13 @@ def plan_jobs(
 
 def effective_texts(config: GenerateConfig) -> list[str]:
     """List the texts that are encoded: those of the negative prompt only with guidance."""
-    return [*texts_of(config.prompt), *(texts_of(config.negative_prompt) if config.has_guidance else ())]
+    negative = texts_of(config.negative_prompt) if config.has_guidance else ()
+    return [*texts_of(config.prompt), *region_texts(config.regions), *negative]
+
+
+def region_texts(regions: Iterable[object]) -> list[str]:
+    """List the texts of all regions."""
+    return [text for region in regions for text in texts_of(RegionEntry.read(region).prompt)]
 
 
 def check_prompts(configs: Iterable[GenerateConfig]) -> tuple[str, ...]:
@@ -91,6 +98,12 @@ def check_prompts(configs: Iterable[GenerateConfig]) -> tuple[str, ...]:
     notes: dict[str, None] = {}
     for config in configs:
         texts = effective_texts(config)
+        for text in region_texts(config.regions) if config.prompt_syntax != "plain" else ():
+            if spans := variant_spans(text):
+                raise UsageError(
+                    f"`{text[slice(*spans[0])]}` is in the prompt of a region, where no words are drawn at random",
+                    hint="write the word, or `--prompt-syntax plain` to use the characters as they are",
+                )
         for text in texts:
             if config.prompt_syntax == "a1111":
                 parse_weights(text)

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from animdiff_cli.config.input_settings import MaskEntry, VideoEntry
 from animdiff_cli.config.layers import Layer, Resolved
@@ -23,7 +21,8 @@ from animdiff_cli.diffusion.conditions import SourceFrames
 from animdiff_cli.diffusion.encode import VaeEncoder, encode
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.media import CHUNK, OpenInput, open_input, read_for_clip, seconds_of, section_of, timeline_of
+from animdiff_cli.jobs.masks import as_mask, chunks, mask_latents, shown
+from animdiff_cli.jobs.media import OpenInput, open_input, read_for_clip, seconds_of, section_of, timeline_of
 from animdiff_cli.outputs.audio import AudioTrack
 
 FLAG = "--video"
@@ -136,44 +135,21 @@ def read_video(config: GenerateConfig, vae: VaeEncoder, *, takes_mask: bool = Fa
         return Source(condition, pictures)
     mask_entry = MaskEntry.read(config.mask)
     opened = open_input(mask_entry.source, "--mask")
-    mask = read_for_clip(opened, mask_entry, config.timeline, size, partial(_as_mask, feather=mask_entry.feather))
-    parts = [_mask_latents(shown(mask, frames)) for frames in _chunks(config.num_frames)]
+    mask = read_for_clip(opened, mask_entry, config.timeline, size, partial(as_mask, feather=mask_entry.feather))
+    parts = [mask_latents(shown(mask, frames)) for frames in chunks(config.num_frames)]
     repaint = torch.cat(parts, dim=2)
     channels = None
     if takes_mask:
-        kept = [encode(vae, _kept_pixels(pictures, mask, frames)) for frames in _chunks(config.num_frames)]
+        kept = [encode(vae, _kept_pixels(pictures, mask, frames)) for frames in chunks(config.num_frames)]
         channels = torch.cat([repaint, torch.cat(kept, dim=2)], dim=1)
     return Source(replace(condition, repaint=repaint, channels=channels), pictures, mask)
 
 
 def encoded(vae: VaeEncoder, pictures: ClipPictures) -> torch.Tensor:
     """Encode pictures for every frame of a clip, each picture once: float32 [1, 4, F, h, w] on the CPU."""
-    latents = torch.cat([encode(vae, pictures.chunk(part)) for part in _chunks(len(pictures.pictures))], dim=2)
+    latents = torch.cat([encode(vae, pictures.chunk(part)) for part in chunks(len(pictures.pictures))], dim=2)
     numbers = [number for number in pictures.of_frame if number is not None]
     return latents if numbers == list(range(latents.shape[2])) else latents[:, :, numbers]
-
-
-def shown(pictures: ClipPictures, frames: range) -> NDArray[np.uint8]:
-    """Return what frames of the clip show, uint8 [F, H, W, 3]; black where there is no picture."""
-    numbers = [pictures.of_frame[frame] for frame in frames]
-    empty = np.zeros_like(pictures.pictures[0])
-    return np.stack([empty if number is None else pictures.pictures[number] for number in numbers])
-
-
-def _chunks(count: int) -> list[range]:
-    return [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
-
-
-def _as_mask(frames: NDArray[np.uint8], feather: float) -> NDArray[np.uint8]:
-    """Return the luminance of a mask in three equal channels, with blurred edges."""
-    masks = [Image.fromarray(frame).convert("L").filter(ImageFilter.GaussianBlur(feather / 2)) for frame in frames]
-    return np.stack([np.asarray(mask.convert("RGB")) for mask in masks])
-
-
-def _mask_latents(mask: NDArray[np.uint8]) -> torch.Tensor:
-    """Reduce a mask [F, 8h, 8w, 3] to latents, [1, 1, F, h, w] from 0 to 1."""
-    pixels = torch.from_numpy(mask[..., 0]).float()[:, None] / 255
-    return F.avg_pool2d(pixels, 8).transpose(0, 1)[None]
 
 
 def _kept_pixels(pictures: ClipPictures, mask: ClipPictures, frames: range) -> NDArray[np.float32]:

@@ -12,9 +12,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions import UNetCall
 from animdiff_cli.diffusion.conditions.control import features_as_pictures
-from animdiff_cli.diffusion.cross_attention import cached_text
+from animdiff_cli.diffusion.cross_attention import (
+    PictureKeys,
+    ShownPictures,
+    by_head,
+    cached_text,
+    cross_attentions,
+    with_pictures,
+    with_regions,
+)
 from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.diffusion.flops import UNetCost, decoding_flops
+from animdiff_cli.diffusion.frame_texts import Mix
+from animdiff_cli.diffusion.regions import ShownRegions
 from animdiff_cli.diffusion.shared_cfg import shared_cfg
 from animdiff_cli.motion import MotionModule, MotionSpec, plug
 from animdiff_cli.paths import pocket_dir
@@ -148,3 +158,23 @@ def test_controls_are_counted_as_torch_counts_them(base, sparse):
                         latents, torch.zeros(()), text, features, added_cond_kwargs=added if base == "sdxl" else None
                     )
     assert UNetCost(network.config, spec, height, width, rows).call(frames) == counter.get_total_flops()
+
+
+@torch.no_grad()
+def test_pictures_and_regions_are_counted_as_torch_counts_them():
+    config, frames, rows, tokens = config_of("pocket", "unet"), 4, 2, 5
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).eval()
+        text, latents = torch.randn(rows, 77, config["cross_attention_dim"]), torch.randn(rows * frames, 4, 16, 16)
+        layers = cross_attentions(unet)
+        keys = [by_head(layer, torch.randn(2, tokens, layer.inner_dim)) for layer in layers]
+        pictures = ShownPictures(Mix(torch.zeros(2, rows, dtype=torch.long), torch.ones(2, rows, 1)))
+        shown = ShownRegions(torch.randn(3, 77, config["cross_attention_dim"]), [torch.ones(1, 16, 16)] * 3)
+        shown.show(range(frames), [((0, 1.0),) * 3] * frames)
+        both = with_pictures(unet, [PictureKeys(key, key, pictures) for key in keys]), with_regions(unet, shown)
+        with both[0], both[1], cached_text(unet), shared_cfg(unet):
+            for counter in (nullcontext(), FlopCounterMode(display=False)):
+                with counter:
+                    unet(latents, torch.zeros(()), text)
+    cost = UNetCost(config, None, 16, 16, rows, other_tokens=tokens + 3 * 77 / rows)
+    assert cost.call(frames) == counter.get_total_flops()

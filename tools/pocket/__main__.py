@@ -3,14 +3,26 @@
 `encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`, `temporal-conv` the paper's ablation
 of the motion module, and `control` a ControlNet on outlines. `footage` draws training data for `animdiff train-*`,
 `bundle` installs its results into the bundle. `study` makes docs/pocket-study.md, `length` measures long clips and
-loops.
+loops, `regions` the prompts of halves.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-NAMES = ("train", "refine", "measure", "encoder", "footage", "temporal-conv", "control", "bundle", "study", "length")
+NAMES = (
+    "train",
+    "refine",
+    "measure",
+    "encoder",
+    "footage",
+    "temporal-conv",
+    "control",
+    "bundle",
+    "study",
+    "length",
+    "regions",
+)
 COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 
 

@@ -18,6 +18,7 @@ from animdiff_cli.diffusion.conditions.motion_weights import MotionWeightsCondit
 from animdiff_cli.diffusion.conditions.pia import PiaCondition
 from animdiff_cli.diffusion.conditions.prompt import PromptCondition
 from animdiff_cli.diffusion.conditions.prompt_travel import PromptTravelCondition
+from animdiff_cli.diffusion.conditions.regions import Region, RegionsCondition
 from animdiff_cli.diffusion.conditions.sdxl import SdxlCondition, size_ids
 from animdiff_cli.diffusion.conditions.source_frames import SourceFrames
 from animdiff_cli.diffusion.conditions.sparse_control import SparseControlCondition
@@ -35,6 +36,8 @@ __all__ = [
     "PiaCondition",
     "PromptCondition",
     "PromptTravelCondition",
+    "Region",
+    "RegionsCondition",
     "SdxlCondition",
     "SourceFrames",
     "SparseControlCondition",
