@@ -103,6 +103,7 @@ def generate(
     threads: ThreadsOpt = None,
     via: opt.ViaOpt = None,
     dtype: opt.DtypeOpt = None,
+    compile: opt.CompileOpt = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,

@@ -5,7 +5,7 @@ from typing import Annotated, get_args
 
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
-from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler, StepCache
+from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler, StepCache, Switch
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
@@ -193,6 +193,10 @@ SkipExistingOpt = Annotated[
         " another day.",
         panel=OUTPUT,
     ),
+]
+CompileOpt = Annotated[
+    Switch | None,
+    option("--compile", help="Compile blocks of the networks: the first clip of a size takes longer.", panel=DEVICE),
 ]
 DtypeOpt = Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)]
 FromOpt = Annotated[

@@ -30,6 +30,7 @@ from animdiff_cli.core.choices import (
     Scheduler,
     Shot,
     StepCache,
+    Switch,
     TimestepSpacing,
 )
 
@@ -249,6 +250,12 @@ class GenerateSettings(TypedDict, total=False):
     kernels: bool
     """Use this program's kernels where it has faster ones than PyTorch for the device: the same arithmetic within
     rounding.
+    """
+    cuda_graph: Switch
+    """Replay UNet calls as CUDA graphs, which takes memory of its own: `on`, `off` or `auto`: for small UNets."""
+    compile: Switch
+    """Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which is off until measurements
+    say where it pays. Compiled code is kept in the cache folder.
     """
 
 

@@ -26,6 +26,7 @@ from animdiff_cli.core.choices import (
     PromptSyntax,
     Scheduler,
     StepCache,
+    Switch,
     TimestepSpacing,
 )
 from animdiff_cli.core.curves import Curve, TextTrack, largest
@@ -248,6 +249,16 @@ class GenerateConfig(BaseModel):
         True,
         description="Use this program's kernels where it has faster ones than PyTorch for the device: the same"
         " arithmetic within rounding.",
+    )
+    cuda_graph: Switch = Field(
+        "auto",
+        description="Replay UNet calls as CUDA graphs, which takes memory of its own: `on`, `off` or `auto`: for small"
+        " UNets.",
+    )
+    compile: Switch = Field(
+        "auto",
+        description="Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which is off until"
+        " measurements say where it pays. Compiled code is kept in the cache folder.",
     )
 
     @property

@@ -138,6 +138,8 @@ def _check_record(setting: Setting, record: Mapping[str, object], at: str, sourc
 
 
 def _checked(setting: Setting, value: object, name: str, source: str) -> object:
+    if isinstance(value, bool) and (word := "on" if value else "off") in setting.choices:
+        value = word  # YAML reads a bare `on` as true
     if setting.varying and (track := _checked_track(setting, setting.varying, value, name, source)):
         return track
     if setting.max_length is not None and isinstance(value, (str, list, tuple)) and len(value) > setting.max_length:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+Switch = Literal["auto", "on", "off"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 Scheduler = Literal[
     "ddim",

@@ -73,7 +73,7 @@ class SharedTextProcessor:
         self._mixing = mixing
         self.pictures = pictures
         self.regions = regions
-        self._projected: dict[str, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
+        self.projected: dict[str, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
 
     def __call__(
         self,
@@ -115,9 +115,9 @@ class SharedTextProcessor:
         """Return keys and values [B, heads, L, head_dim]. `of` names the text in the cache."""
         if not self._cache or torch.compiler.is_compiling() or torch.is_grad_enabled():
             return _keys_and_values(attn, text)
-        if of not in self._projected or self._projected[of][0] is not text:
-            self._projected[of] = text, _keys_and_values(attn, text)
-        return self._projected[of][1]
+        if of not in self.projected or self.projected[of][0] is not text:
+            self.projected[of] = text, _keys_and_values(attn, text)
+        return self.projected[of][1]
 
 
 def share_text(unet: UNet, *, cache: bool = False, mixing: Mixing | None = None) -> bool:
@@ -176,6 +176,13 @@ def _earlier_processors_back(unet: UNet) -> Iterator[list[Attention]]:
 def cross_attentions(unet: UNet) -> list[Attention]:
     """List the cross-attentions of a UNet in the order in which its blocks are registered: down, up, middle."""
     return [module for name, module in unet.named_modules() if isinstance(module, Attention) and name.endswith("attn2")]
+
+
+def text_keys_and_values(unet: UNet) -> list[tuple[Tensor, Tensor]]:
+    """List the keys and values of the texts that are cached now."""
+    processors = [attention.processor for attention in cross_attentions(unet)]
+    cached = [processor.projected for processor in processors if isinstance(processor, SharedTextProcessor)]
+    return [pair for texts in cached for _, pair in texts.values()]
 
 
 def _replace_processor(attention: Attention, *, pictures: tuple[PictureKeys, ...] = (), **changes: Any) -> None:

@@ -34,6 +34,7 @@ from animdiff_cli.diffusion.conditions import (
     prepared,
     size_ids,
 )
+from animdiff_cli.diffusion.cuda_graphs import CudaGraphs
 from animdiff_cli.diffusion.decode import Vae, decode_chunks
 from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.diffusion.denoise import denoise
@@ -65,6 +66,7 @@ class Pipeline:
     encode: EncodePrompt
     conditions: tuple[Condition, ...] = ()  # beside the prompt
     loras: tuple[BesideLora, ...] = ()  # those whose scale varies
+    graphs: bool = False  # replay UNet calls as CUDA graphs where that is possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ def sample_latents(
         without_guidance: Predictor = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls)
         interval = reuse_interval(config.cache)
         cache = DeepCache(pipe.unet, interval, latents_device) if interval > 1 else None
-        of_rows = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls, cache=cache)
+        graphs = CudaGraphs(pipe.unet, report=callbacks.report) if pipe.graphs and not cache else None
+        of_rows = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls, cache=cache, graphs=graphs)
         guidance = Guidance(series(config.guidance_scale, timeline), config.guidance_until, calls)
         predict = guided(of_rows, guidance)
         for number in range(passes):

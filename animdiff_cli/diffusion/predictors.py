@@ -14,7 +14,8 @@ from torch import Tensor
 from animdiff_cli.core.guidance import Guidance
 from animdiff_cli.core.reuse import first_of_interval
 from animdiff_cli.core.windows import Windows
-from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall, contributions
+from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall, contributions, recording_key
+from animdiff_cli.diffusion.cuda_graphs import CudaGraphs
 from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
@@ -50,13 +51,14 @@ def unet_predictor(
     windows: Windows | None = None,
     num_steps: int = 1,
     cache: DeepCache | None = None,
+    graphs: CudaGraphs | None = None,
 ) -> RowsPredictor:
     """Predict by one call of `unet` for all given frames, with every condition's contribution.
 
     With a motion module plugged in, the frames move together; without one they are F stills. `rows` is used where a
     call does not say how many. With `windows`, temporal transformers see the frames of the whole clip a window at a
-    time. With `cache`, deep blocks run in some calls only. Raises `UsageError` if the motion module supports fewer
-    frames.
+    time. With `cache`, deep blocks run in some calls only; else `graphs` of the UNet record calls and replay them.
+    Raises `UsageError` if the motion module supports fewer frames.
     """
     usual_rows = rows
 
@@ -72,12 +74,14 @@ def unet_predictor(
         unet_kwargs = contributions(conditions, call)
         if (extra_channels := unet_kwargs.pop("extra_channels", None)) is not None:
             batch = torch.cat([batch, extra_channels], dim=1)
-        attached = plugged(unet)
+        attached, batch = plugged(unet), batch.to(unet.dtype)
         with attached.motion.frames(num_frames, of_step) if attached else nullcontext():
             if cache:
-                output = cache(batch.to(unet.dtype), call, unet_kwargs)
+                output = cache(batch, call, unet_kwargs)
+            elif graphs:
+                output = graphs(batch, timestep, unet_kwargs, recording_key(conditions, call))
             else:
-                output = unet(batch.to(unet.dtype), timestep, **unet_kwargs, return_dict=False)[0]
+                output = unet(batch, timestep, **unet_kwargs, return_dict=False)[0]
         predicted: Tensor = output.to(latents.dtype)
         return predicted.view(rows, num_frames, *predicted.shape[1:]).transpose(1, 2)
 

@@ -1,7 +1,6 @@
 """An image model with its motion module plugged in, loaded once and ready to render clips."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from animdiff_cli.config.layers import keyword_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import PromptSyntax
 from animdiff_cli.core.events import Emit, FramesDecoded, Loading, Note, StepDone, WindowDone, ignore
+from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.conditions import Condition, KnownFrames
 from animdiff_cli.diffusion.control import ControlFile, load_control
@@ -22,12 +22,12 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.encode import encode
 from animdiff_cli.diffusion.image_prompt import ImagePromptNetwork, load_image_encoder, load_ip_adapter
-from animdiff_cli.diffusion.kernels import install
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS, initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
+from animdiff_cli.diffusion.speed import faster, uses_graphs
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report
 from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
@@ -131,8 +131,9 @@ class Animator:
         explained = out_of_memory_while_rendering(
             plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
         )
-        with explained, install(*self._networks) if config.kernels else nullcontext():
+        with explained, faster(config, *self._networks):
             pipeline = self._controlled(config, continued.num_known if continued else 0, job)
+            pipeline = replace(pipeline, graphs=self._uses_graphs(config, windows))
             if continued:
                 frames = self._continue(pipeline, continued, config, callbacks, noise)
                 config = continued.recorded(config)
@@ -178,6 +179,10 @@ class Animator:
         pipeline = replace(pipeline, conditions=(*pipeline.conditions, KnownFrames(known, own)))
         new = render(pipeline, config, callbacks, noise=noise, num_known=continued.num_known)
         return FrameSpool(continued.joined(new, config))
+
+    def _uses_graphs(self, config: GenerateConfig, windows: Windows | None) -> bool:
+        frames = windows.length if windows else config.num_frames
+        return uses_graphs(config, self.components.unet, self._spec, frames)
 
     @property
     def _networks(self) -> tuple[nn.Module, ...]:

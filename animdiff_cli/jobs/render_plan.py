@@ -16,6 +16,7 @@ from animdiff_cli.core.seeds import Job
 from animdiff_cli.core.windows import check_schedule
 from animdiff_cli.diffusion.build import check_model
 from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
+from animdiff_cli.diffusion.speed import check_speed
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
@@ -98,7 +99,8 @@ def resolve_render(layers: Sequence[Layer], options: PromptOptions = NO_OPTIONS)
     layers = with_image_method(with_shape_of_video(with_size_of_clip(with_first_module(layers))))
     layers = with_recommended(layers)
     resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
-    require_model(_text(resolved, "model"))
+    model = resolved.values.get("model")
+    require_model(model if isinstance(model, str) else None)
     return resolved
 
 
@@ -199,6 +201,7 @@ def _plan(
     check_compatibility(resolved.values)
     check_image_method(configs[0], version_of_alias(configs[0].motion_module))
     planned = plan_device(probe_machine(), device, configs[0].dtype)
+    check_speed(configs[0], planned)
     check_memory(configs[0], planned)
     notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0]))
     reject_unused_interpolation(resolved, configs)
@@ -268,8 +271,3 @@ def _check_windows(config: GenerateConfig) -> None:
             stride=config.context_stride,
             loop=config.loop,
         )
-
-
-def _text(resolved: Resolved[GenerateConfig], key: str) -> str | None:
-    value = resolved.values.get(key)
-    return value if isinstance(value, str) else None

@@ -1,6 +1,6 @@
 """The protocol of a condition: prepare once per clip, begin, contribute to each UNet call, amend after each step."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
@@ -107,6 +107,13 @@ class Condition:
         """Return the clip's latents [1, 4, F, h, w] after a step, changed or not."""
         return latents
 
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return what this condition changes in a call beside its arguments: `()` if nothing.
+
+        Calls with equal keys can replay one CUDA graph. None: this call cannot, as it reads tensors from elsewhere.
+        """
+        return None
+
 
 @contextmanager
 def prepared(conditions: Sequence[Condition], unet: UNet, clip: ClipContext) -> Iterator[list[Condition]]:
@@ -126,6 +133,12 @@ def contributions(conditions: Sequence[Condition], call: UNetCall) -> dict[str, 
         for name, value in condition.contribute(call).items():
             unet_kwargs[name] = _united(name, unet_kwargs[name], value) if name in unet_kwargs else value
     return unet_kwargs
+
+
+def recording_key(conditions: Sequence[Condition], call: UNetCall) -> Hashable | None:
+    """Unite the keys of all conditions; None if one has none, or if context windows are inside the call."""
+    keys = [condition.recording_key(call) for condition in conditions]
+    return None if call.windows or None in keys else (call.rows, len(call.frames), *keys)
 
 
 def _united(name: str, first: Any, second: Any) -> Any:

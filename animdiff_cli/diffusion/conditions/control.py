@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,6 +97,10 @@ class ControlCondition(Condition):
             layers = torch.logspace(-1, 0, len(residuals))
             residuals = [residual * layer.item() for residual, layer in zip(residuals, layers, strict=True)]
         return as_residuals([spread(residual, places, call) for residual in residuals])
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return nothing: residuals are arguments."""
+        return ()
 
     def _embed(self, start: int, *, flip: bool) -> Tensor:
         numbers = range(start, min(start + CHUNK, len(self.pictures.pictures)))

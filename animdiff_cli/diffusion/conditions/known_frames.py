@@ -1,12 +1,13 @@
 """Known frames at the beginning of a clip, which the new frames continue."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from animdiff_cli.diffusion.conditions.condition import ClipStart, Condition, StepEnd
+from animdiff_cli.diffusion.conditions.condition import ClipStart, Condition, StepEnd, UNetCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class KnownFrames(Condition):
     def amend(self, latents: Tensor, end: StepEnd) -> Tensor:
         """Put the known frames in, as noisy as the next step expects."""
         return self._with_known(latents, end.scheduler, end.next_timestep)
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return nothing: it changes latents between calls."""
+        return ()
 
     def _with_known(self, latents: Tensor, scheduler: Any, timestep: Tensor | None) -> Tensor:
         known = self.latents.to(latents)

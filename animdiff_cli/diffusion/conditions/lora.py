@@ -1,6 +1,6 @@
 """A LoRA, MotionLoRA or domain adapter whose scale varies over frames or steps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -36,3 +36,8 @@ class LoraCondition(Condition):
             scale = self.scale.at(call.frames, call.step)
             self.state.begin(scale if isinstance(scale, float) else call.latents.new_tensor(scale))
         return {}
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return the number that layers read in this call; None for numbers by frame."""
+        scale = self.scale.at(call.frames, call.step)
+        return scale if isinstance(scale, float) else None

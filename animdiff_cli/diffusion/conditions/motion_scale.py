@@ -1,6 +1,6 @@
 """How much a clip moves: a factor on what the temporal transformers add, constant or a curve."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,3 +40,8 @@ class MotionScaleCondition(Condition):
             scale = self.scale.at(call.frames, call.step)
             self.state.scale = scale if isinstance(scale, float) else call.latents.new_tensor(scale)
         return {}
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return the number that layers read in this call; None for numbers by frame."""
+        scale = self.scale.at(call.frames, call.step)
+        return scale if isinstance(scale, float) else None

@@ -1,6 +1,6 @@
 """How much each of several motion modules adds to the frames, constant or a curve."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -35,3 +35,8 @@ class MotionWeightsCondition(Condition):
                 weight if isinstance(weight, float) else call.latents.new_tensor(weight) for weight in found
             )
         return {}
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return the numbers that layers read in this call; None for numbers by frame."""
+        found = tuple(weight.at(call.frames, call.step) for weight in self.weights)
+        return found if all(isinstance(weight, float) for weight in found) else None

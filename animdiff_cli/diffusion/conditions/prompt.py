@@ -1,6 +1,6 @@
 """The prompt, with its negative prompt where guidance is on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -40,3 +40,7 @@ class PromptCondition(Condition):
         return {
             "encoder_hidden_states": embeds if self.is_shared else embeds.repeat_interleave(len(call.frames), dim=0)
         }
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return nothing: the text is an argument."""
+        return ()

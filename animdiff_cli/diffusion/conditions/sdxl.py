@@ -1,6 +1,6 @@
 """SDXL's additional inputs: the pooled prompt and the size of the picture (Podell et al. 2023, section 2.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,3 +45,7 @@ class SdxlCondition(Condition):
             pooled = self.pooled[-call.rows :]
         sizes = torch.tensor([self.size_ids], dtype=torch.float32, device=pooled.device)
         return added_cond_kwargs(pooled, sizes.repeat(len(pooled), 1), frames)
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return nothing: its numbers are arguments."""
+        return ()

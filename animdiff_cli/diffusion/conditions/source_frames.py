@@ -1,6 +1,6 @@
 """Given frames, from which a clip begins instead of from noise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -76,6 +76,10 @@ class SourceFrames(Condition):
             return {}
         images = self.channels[0, :, list(call.frames)].transpose(0, 1)
         return {"extra_channels": torch.cat([images] * call.rows).to(call.latents)}
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return nothing: channels are part of the batch."""
+        return ()
 
     def amend(self, latents: Tensor, end: StepEnd) -> Tensor:
         """Put in what is kept, as noisy as the next step expects: frames that have not begun, and black in the mask."""

@@ -1,6 +1,6 @@
 """SparseCtrl (Guo et al. 2023, arXiv 2311.16933): pictures at some frames, which its own motion module spreads."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -79,6 +79,10 @@ class SparseControlCondition(Condition):
             for summed, part in zip(total, weighted, strict=True):
                 summed.index_add_(0, index, part)
         return as_residuals(total) if total else {}
+
+    def recording_key(self, call: UNetCall) -> Hashable | None:
+        """Return nothing: residuals are arguments."""
+        return ()
 
     def _all_features(self, count: int) -> Iterator[Tensor]:
         blank: Tensor | None = None
