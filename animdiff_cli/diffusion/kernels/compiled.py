@@ -15,6 +15,7 @@ import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from animdiff_cli import paths
 from animdiff_cli.diffusion.kernels import Forward, Replacement, replace_forwards
@@ -23,12 +24,14 @@ from animdiff_cli.motion.module import TemporalTransformer
 BLOCKS = (ResnetBlock2D, FeedForward, TemporalTransformer)
 MAX_VARIANTS = 64  # distinct shapes of one kind of block: SD1.5 has 12, with autoencoder and two sizes of a clip 40
 BACKEND = "inductor"
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 @contextmanager
 def compiled_blocks(*networks: nn.Module) -> Iterator[None]:
     """Compile the blocks of networks inside this context, each at its first call with new shapes."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.cache_dir() / "inductor"))
+    if os.environ.get(CACHE) in (None, default_cache_dir()):  # torch writes its default there
+        os.environ[CACHE] = str(paths.cache_dir() / "inductor")
     replacements = [pair for network in networks for pair in _replacements(network)]
     with torch._dynamo.config.patch(recompile_limit=MAX_VARIANTS), replace_forwards(replacements):
         yield
