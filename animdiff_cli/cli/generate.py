@@ -104,6 +104,8 @@ def generate(
     via: opt.ViaOpt = None,
     dtype: opt.DtypeOpt = None,
     compile: opt.CompileOpt = None,
+    weights_dtype: opt.WeightsDtypeOpt = None,
+    low_vram: opt.LowVramOpt = None,
     preset: PresetOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,

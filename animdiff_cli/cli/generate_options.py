@@ -5,7 +5,16 @@ from typing import Annotated, get_args
 
 from animdiff_cli.cli import complete
 from animdiff_cli.cli.options import DEVICE, MODELS, MOTION, OUTPUT, SAMPLING, SOURCES, option
-from animdiff_cli.core.choices import Dtype, FreeInitFilter, LoraAlphaMode, Scheduler, StepCache, Switch
+from animdiff_cli.core.choices import (
+    Dtype,
+    FreeInitFilter,
+    LoraAlphaMode,
+    LowVram,
+    Scheduler,
+    StepCache,
+    Switch,
+    WeightsDtype,
+)
 from animdiff_cli.core.formats import FORMATS
 
 SCALED = "<ref[@scale]>"
@@ -197,6 +206,14 @@ SkipExistingOpt = Annotated[
 CompileOpt = Annotated[
     Switch | None,
     option("--compile", help="Compile blocks of the networks: the first clip of a size takes longer.", panel=DEVICE),
+]
+WeightsDtypeOpt = Annotated[
+    WeightsDtype | None,
+    option("--weights-dtype", help="Storage of the UNet's weights: as they compute, or 8 bits.", panel=DEVICE),
+]
+LowVramOpt = Annotated[
+    LowVram | None,
+    option("--low-vram", help="Keep weights in main memory. `auto`: if the GPU has too little.", panel=DEVICE),
 ]
 DtypeOpt = Annotated[Dtype | None, option("--dtype", help="Precision of the weights.", panel=DEVICE)]
 FromOpt = Annotated[

@@ -18,6 +18,7 @@ from animdiff_cli.core.choices import (
     InitialNoise,
     LoraAlphaMode,
     LoraFormat,
+    LowVram,
     LrSchedule,
     MotionVersion,
     NoiseSchedule,
@@ -32,6 +33,7 @@ from animdiff_cli.core.choices import (
     StepCache,
     Switch,
     TimestepSpacing,
+    WeightsDtype,
 )
 
 #: weights: an alias, a path, `hf:org/repo/file`, `civitai:model@version` or an https URL
@@ -247,6 +249,12 @@ class GenerateSettings(TypedDict, total=False):
     """Last layers of the text encoder to skip, as in diffusers."""
     dtype: Dtype
     """Precision of the weights; `auto` chooses by device."""
+    weights_dtype: WeightsDtype
+    """How weights of the UNet are stored: as they compute, or in 8 bits (`fp8`)."""
+    low_vram: LowVram
+    """Less memory on the device, more time: `offload` keeps text encoders and VAE in main memory, `sequential` the
+    UNet too; `auto` chooses by the memory that is free. No pixel depends on it.
+    """
     kernels: bool
     """Use this program's kernels where it has faster ones than PyTorch for the device: the same arithmetic within
     rounding.

@@ -18,6 +18,7 @@ from animdiff_cli.core.choices import (
     ImageMethod,
     InitialNoise,
     LoraAlphaMode,
+    LowVram,
     MotionVersion,
     PiaVariant,
     PredictionType,
@@ -28,6 +29,7 @@ from animdiff_cli.core.choices import (
     StepCache,
     Switch,
     TimestepSpacing,
+    WeightsDtype,
 )
 from animdiff_cli.core.curves import Curve, TextTrack, largest
 from animdiff_cli.core.denoising import num_denoised
@@ -245,6 +247,14 @@ class GenerateConfig(BaseModel):
     height: Dimension = Field(512, description="Height in pixels, a multiple of 8.")
     clip_skip: int = Field(0, ge=0, le=11, description="Last layers of the text encoder to skip, as in diffusers.")
     dtype: Dtype = Field("auto", description="Precision of the weights; `auto` chooses by device.")
+    weights_dtype: WeightsDtype = Field(
+        "same", description="How weights of the UNet are stored: as they compute, or in 8 bits (`fp8`)."
+    )
+    low_vram: LowVram = Field(
+        "auto",
+        description="Less memory on the device, more time: `offload` keeps text encoders and VAE in main memory,"
+        " `sequential` the UNet too; `auto` chooses by the memory that is free. No pixel depends on it.",
+    )
     kernels: bool = Field(
         True,
         description="Use this program's kernels where it has faster ones than PyTorch for the device: the same"

@@ -125,6 +125,10 @@ ImagePromptRef = Annotated[
 ]
 
 
+#: what decides which weights are loaded, and how
+LOADING_SETTINGS = (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype", "weights_dtype", "low_vram")
+
+
 def chosen_weights(key: str, value: object) -> object:
     """Return what decides which weights the value of a setting loads: of a control its reference alone."""
     setting = WEIGHT_SETTINGS.get(key)

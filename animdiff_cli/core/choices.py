@@ -4,6 +4,9 @@ from typing import Literal
 
 Switch = Literal["auto", "on", "off"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
+#: where weights are while a clip is rendered, and how those of the UNet are stored
+LowVram = Literal["auto", "off", "offload", "sequential"]
+WeightsDtype = Literal["same", "fp8"]
 Scheduler = Literal[
     "ddim",
     "ddpm",

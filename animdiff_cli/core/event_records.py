@@ -117,6 +117,7 @@ class DoneRecord(_EventRecord):
     weights: Mapping[str, Mapping[str, str]] = Field(description="sha256 of each weight file, by setting.")
     inputs: Mapping[str, Mapping[str, str]] | None = Field(None, description="sha256 of other files that were read.")
     device: str = Field(description="Kind of the device: cpu, cuda or mps.")
+    low_vram: str | None = Field(None, description="What was done to save memory on the device, such as `offload`.")
     versions: Mapping[str, str] = Field(description="Versions of packages that can change a pixel.")
 
 

@@ -141,7 +141,7 @@ def load_components(
         source.check(needs_vae=needs_vae)
     if loras:
         source = source.merged(loras)
-    where = plan.device if apply_patches is None else torch.device("cpu")
+    where = plan.load_device if apply_patches is None else torch.device("cpu")
     with silence_libraries():
         parts = {part: load_part(source, part, plan, where) for part in source.parts if needs_vae or part != "vae"}
         parts |= dict(zip(tokenizers_of(source.base), source.tokenizers(), strict=True))
@@ -149,7 +149,8 @@ def load_components(
         apply_patches(parts)
     for part in NETWORKS:
         if part in parts:
-            parts[part] = to_channels_last(parts[part].to(plan.device).eval().requires_grad_(False))
+            network = parts[part].to(plan.load_device).eval().requires_grad_(False)
+            parts[part] = to_channels_last(network, plan.device)
     for encoder, tokenizer in TOKENIZERS.items():
         if encoder in parts:
             check_tokenizer(parts[tokenizer], parts[encoder])
@@ -181,9 +182,13 @@ def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.de
     return network
 
 
-def to_channels_last(module: Any) -> Any:
-    """Convert to channels-last on CUDA. On CPUs that layout slows small models in bf16."""
-    return module.to(memory_format=torch.channels_last) if module.device.type == "cuda" else module
+def to_channels_last(module: Any, device: torch.device | None = None) -> Any:
+    """Convert to channels-last for CUDA; `device` computes if the weights rest elsewhere.
+
+    On CPUs that layout slows small models in bf16.
+    """
+    device = device or module.device
+    return module.to(memory_format=torch.channels_last) if device.type == "cuda" else module
 
 
 def vae_dtype(config: Mapping[str, Any], plan: DevicePlan, base: str) -> torch.dtype:

@@ -12,6 +12,7 @@ from animdiff_cli.core.prompt_weights import MAX_WEIGHT, bad_weight
 from animdiff_cli.diffusion.build import silence_libraries
 from animdiff_cli.diffusion.embeddings import CONTINUED
 from animdiff_cli.diffusion.text_encoders import MAX_TOKENS, PromptEmbeds, TextEncoders, encoder_pairs, read_layer
+from animdiff_cli.diffusion.weight_store import compute_device
 from animdiff_cli.errors import UsageError
 
 
@@ -95,7 +96,7 @@ class _LayerReader:
 
     def __init__(self, encoder: Any, clip_skip: int, *, is_sdxl: bool) -> None:
         self._encoder, self._clip_skip, self._is_sdxl = encoder, clip_skip, is_sdxl
-        self.device, self.dtype = encoder.device, encoder.dtype
+        self.device, self.dtype = compute_device(encoder), encoder.dtype
         self.pooled: Tensor | None = None  # of the first chunk, which compel encodes first
 
     def __call__(self, tokens: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:

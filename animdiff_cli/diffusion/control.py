@@ -57,10 +57,10 @@ def load_control(opened: ControlFile, plan: DevicePlan) -> Any:
     """Load the network onto the device, with its motion module plugged in if it is a SparseCtrl."""
     with silence_libraries():
         network = build_on_meta(opened.kind, opened.config)
-    network.load_state_dict(materialize(opened.tensors, plan.torch_dtype, plan.device), assign=True)
-    network = to_channels_last(network.eval().requires_grad_(False))
+    network.load_state_dict(materialize(opened.tensors, plan.torch_dtype, plan.load_device), assign=True)
+    network = to_channels_last(network.eval().requires_grad_(False), plan.device)
     if opened.spec:
-        motion = build_motion_module(opened.motion, opened.spec, opened.path.name, plan.torch_dtype, plan.device)
+        motion = build_motion_module(opened.motion, opened.spec, opened.path.name, plan.torch_dtype, plan.load_device)
         plug(network, motion)
     return network
 

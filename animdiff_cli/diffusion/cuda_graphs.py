@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from animdiff_cli.diffusion.cross_attention import text_keys_and_values
 from animdiff_cli.diffusion.memory import is_out_of_memory
 from animdiff_cli.diffusion.text_encoders import Report, ignore_report
+from animdiff_cli.diffusion.weight_store import moves_weights
 from animdiff_cli.motion.plug import plugged
 from animdiff_cli.motion.unet import UNet
 
@@ -58,6 +59,9 @@ class CudaGraphs:
 
         If recording fails, for lack of memory for example, this call and all later ones run as usual.
         """
+        if moves_weights(self.unet):  # since memory ran out: recordings would read where weights were
+            self._calls.clear()
+            state = None
         if state is None or self._has_failed or torch.is_grad_enabled():
             return self._run(sample, timestep, arguments)
         timestep = timestep.to(sample.device)

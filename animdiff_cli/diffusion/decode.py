@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from animdiff_cli.diffusion.low_vram import LowVram, with_less_memory
 from animdiff_cli.diffusion.text_encoders import Report, ignore_report
+from animdiff_cli.diffusion.weight_store import compute_device
 from animdiff_cli.errors import DeviceError, IntegrityError
 
 CHUNK_SIZE = 4  # frames that are decoded at once
@@ -44,8 +46,10 @@ def decode_chunks(
     chunk_size: int = CHUNK_SIZE,
     on_decoded: OnDecoded = lambda done, total: None,
     report: Report = ignore_report,
+    low_vram: LowVram | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Decode latents [1, 4, F, h, w] on any device; yield frames uint8 [f, 8h, 8w, 3], `chunk_size` at a time.
+    """Decode latents [1, 4, F, h, w] on any device; yield frames uint8 [f, 8h, 8w, 3], `chunk_size` at a time
+    or as few as `low_vram` wants.
 
     A VAE that overflows in half precision (the black frames of SD1.5 in fp16) is moved to float32 for good, and the
     chunk is decoded again; `report` receives a note. Raises `DeviceError` if the latents are not finite, before the
@@ -57,10 +61,19 @@ def decode_chunks(
             hint="use `--dtype fp32`; if that is what you use, the weights are damaged: get them again",
         )
     images = latents[0].transpose(0, 1)
-    for start in range(0, len(images), chunk_size):
-        chunk = images[start : start + chunk_size].to(vae.device) / vae.config.scaling_factor
-        yield _decode_chunk(vae, chunk, report)
-        on_decoded(min(start + chunk_size, len(images)), len(images))
+    done = 0
+    while done < len(images):
+
+        def decode_next(start: int = done) -> NDArray[np.uint8]:
+            count = min(chunk_size, low_vram.level.chunk) if low_vram else chunk_size
+            chunk = images[start : start + count].to(compute_device(vae)) / vae.config.scaling_factor
+            return _decode_chunk(vae, chunk, report)
+
+        doing = f"decoding frame {done + 1} again"
+        decoded = with_less_memory(decode_next, low_vram, "decoding", doing=doing, report=report)
+        yield decoded
+        done += len(decoded)
+        on_decoded(done, len(images))
 
 
 def _decode_chunk(vae: Vae, images: Tensor, report: Report) -> NDArray[np.uint8]:
@@ -80,5 +93,5 @@ def _decode_chunk(vae: Vae, images: Tensor, report: Report) -> NDArray[np.uint8]
 
 
 def _run(vae: Vae, images: Tensor) -> Tensor:
-    decoded: Tensor = vae.decode(images.to(vae.device, vae.dtype), return_dict=False)[0]
+    decoded: Tensor = vae.decode(images.to(compute_device(vae), vae.dtype), return_dict=False)[0]
     return decoded

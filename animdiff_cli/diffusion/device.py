@@ -3,16 +3,18 @@
 import platform
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from animdiff_cli.core.choices import Dtype
+from animdiff_cli.core.choices import Dtype, WeightsDtype
+from animdiff_cli.core.memory_levels import MemoryLevel
 from animdiff_cli.errors import DeviceError, UsageError
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
+ALL_ON_DEVICE = MemoryLevel()
 TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -28,15 +30,24 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """Device and dtype of a render."""
+    """Device and dtype of a render, and how it fits into the memory of the device."""
 
     kind: DeviceKind
     index: int
     dtype: Literal["fp32", "fp16", "bf16"]
+    weights_dtype: WeightsDtype = "same"  # of the UNet, while its layers do not run
+    level: MemoryLevel = ALL_ON_DEVICE
+    steps_down: bool = False  # to lower levels, if memory runs out
 
     @property
     def device(self) -> torch.device:
         return torch.device(self.kind, self.index) if self.kind == "cuda" else torch.device(self.kind)
+
+    @property
+    def load_device(self) -> torch.device:
+        """Where weights are loaded: on the device, or on the CPU if they rest there or are compressed first."""
+        stays = self.level.mode == "off" and self.weights_dtype == "same"
+        return self.device if stays else torch.device("cpu")
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -68,6 +79,19 @@ def plan_device(machine: Machine, requested: str = "auto", dtype: Dtype = "auto"
     if kind == "cuda" and dtype == "bf16" and not machine.cuda_bf16:
         raise DeviceError(f"{machine.cuda_names[index]} has no native bf16", hint="use `--dtype fp16`")
     return DevicePlan(kind, index, dtype)
+
+
+def with_weights_dtype(plan: DevicePlan, weights_dtype: WeightsDtype) -> DevicePlan:
+    """Add how the weights of the UNet are stored. Raises `DeviceError` if the device has no such numbers."""
+    if weights_dtype == "fp8":
+        try:
+            torch.zeros(1, device=plan.device).to(torch.float8_e4m3fn).to(plan.torch_dtype)
+        except (TypeError, RuntimeError, AttributeError) as error:
+            raise DeviceError(
+                f"torch {torch.__version__} has no fp8 numbers on {plan.kind}",
+                hint="leave `--weights-dtype fp8` out; `--low-vram sequential` needs less memory still",
+            ) from error
+    return replace(plan, weights_dtype=weights_dtype)
 
 
 def _choose_device(machine: Machine, requested: str) -> tuple[DeviceKind, int]:

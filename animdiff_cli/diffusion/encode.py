@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from animdiff_cli.diffusion.weight_store import compute_device
 from animdiff_cli.errors import DeviceError
 
 #: pixels per VAE call: 4 frames of 512²
@@ -66,5 +67,5 @@ def _encode(vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _posterior(vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    posterior = vae.encode((pixels.to(vae.device).float() / 127.5 - 1).to(vae.dtype)).latent_dist
+    posterior = vae.encode((pixels.to(compute_device(vae)).float() / 127.5 - 1).to(vae.dtype)).latent_dist
     return posterior.mean.float(), posterior.std.float()

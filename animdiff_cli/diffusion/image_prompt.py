@@ -13,6 +13,7 @@ from animdiff_cli.diffusion.build import fill_position_ids, part_config, silence
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.patches import model_base
 from animdiff_cli.diffusion.pictures import ClipPictures
+from animdiff_cli.diffusion.weight_store import compute_device
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.weights.completeness import build_on_meta, expected_shapes
 from animdiff_cli.weights.files import refuse_unusable
@@ -82,7 +83,9 @@ class ImagePromptNetwork:
         return tokens
 
     def _features(self, pixels: Tensor) -> Tensor:
-        found = self.encoder(pixels.to(self.encoder.device, self.encoder.dtype), output_hidden_states=not self.is_plain)
+        found = self.encoder(
+            pixels.to(compute_device(self.encoder), self.encoder.dtype), output_hidden_states=not self.is_plain
+        )
         features: Tensor = found.image_embeds if self.is_plain else found.hidden_states[-2]
         return features
 
@@ -152,13 +155,13 @@ def encoder_beside(adapter: Path) -> Path | None:
 
 
 def load_image_encoder(opened: ImageEncoderFile, plan: DevicePlan) -> Any:
-    """Load the encoder onto the device."""
+    """Load the encoder onto the device, or where its weights rest."""
     with silence_libraries():
         network = build_on_meta("image_encoder", opened.config)
-    network.load_state_dict(materialize(opened.tensors, plan.torch_dtype, plan.device), assign=True)
+    network.load_state_dict(materialize(opened.tensors, plan.torch_dtype, plan.load_device), assign=True)
     for name, buffer in network.named_buffers():
         if buffer.is_meta:
-            fill_position_ids(network, name, plan.device)
+            fill_position_ids(network, name, plan.load_device)
     return network.eval().requires_grad_(False)
 
 

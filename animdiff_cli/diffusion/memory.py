@@ -19,6 +19,8 @@ from animdiff_cli.errors import DeviceError
 #: ResNet, and as much again per image of a context window, for the feed-forward of the temporal transformer. Counted
 #: from the tensors of SD1.5 (26.1) and SDXL (15.8 with windows of an eighth of the clip, 30.2 with one window).
 MAPS, MAPS_WITHOUT_ATTENTION = 27, 16
+#: the same with feed-forward layers that compute a sixteenth of the images at a time
+GROUPED_MAPS, GROUPED_MAPS_WITHOUT_ATTENTION = 20, 8
 
 #: messages of torch's out-of-memory errors that have no exception class
 _MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
@@ -71,14 +73,24 @@ def require_memory(plan: DevicePlan, width: int, height: int, num_frames: int, *
 
 
 def activation_bytes(
-    unet_config: Mapping[str, Any], size: tuple[int, int], dtype: torch.dtype, *, images: int, window: int
+    unet_config: Mapping[str, Any],
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    *,
+    images: int,
+    window: int,
+    grouped: bool = False,
 ) -> int:
     """Return the memory of a UNet's activations for a batch of latents of `size`, with temporal layers in windows.
 
-    `window` is the number of images of the batch that one context window holds.
+    `window` is the number of images of the batch that one context window holds. `grouped`: feed-forward layers compute
+    a few images at a time.
     """
-    has_attention = "CrossAttn" in unet_config["down_block_types"][0]
-    maps = MAPS * images if has_attention else MAPS_WITHOUT_ATTENTION * (images + window)
+    if "CrossAttn" in unet_config["down_block_types"][0]:
+        maps = (GROUPED_MAPS if grouped else MAPS) * images
+    else:
+        in_window = GROUPED_MAPS_WITHOUT_ATTENTION if grouped else MAPS_WITHOUT_ATTENTION
+        maps = MAPS_WITHOUT_ATTENTION * images + in_window * window
     return maps * int(unet_config["block_out_channels"][0]) * size[0] * size[1] * dtype.itemsize
 
 

@@ -40,8 +40,9 @@ from animdiff_cli.diffusion.deep_cache import DeepCache
 from animdiff_cli.diffusion.denoise import denoise
 from animdiff_cli.diffusion.frame_texts import FrameTexts
 from animdiff_cli.diffusion.free_init import LowPass, mixed_noise
+from animdiff_cli.diffusion.low_vram import LowVram, with_less_memory
 from animdiff_cli.diffusion.noise import free_noise, initial_noise, seeded_generator
-from animdiff_cli.diffusion.predictors import Predictor, guided, unet_predictor, windowed
+from animdiff_cli.diffusion.predictors import Predictor, guided, stepping_down, unet_predictor, windowed
 from animdiff_cli.diffusion.prompt_rows import encode_rows
 from animdiff_cli.diffusion.schedulers import BETA_END, make_scheduler
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report, ignore_report
@@ -67,6 +68,7 @@ class Pipeline:
     conditions: tuple[Condition, ...] = ()  # beside the prompt
     loras: tuple[BesideLora, ...] = ()  # those whose scale varies
     graphs: bool = False  # replay UNet calls as CUDA graphs where that is possible
+    low_vram: LowVram | None = None  # where the weights rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,19 @@ def render(
 
     Raises `DeviceError` if latents overflow.
     """
-    latents = sample_latents(pipe, config, callbacks, noise=noise, num_known=num_known)
-    return decode_chunks(pipe.vae, latents[:, :, num_known:], on_decoded=callbacks.on_decoded, report=callbacks.report)
+    sample = partial(sample_latents, pipe, config, callbacks, noise=noise, num_known=num_known)
+    # what conditions prepare may need memory too
+    doing = "beginning the clip again"
+    latents = with_less_memory(sample, pipe.low_vram, "denoising", doing=doing, report=callbacks.report)
+    if pipe.low_vram:
+        pipe.low_vram.without_denoiser()
+    return decode_chunks(
+        pipe.vae,
+        latents[:, :, num_known:],
+        on_decoded=callbacks.on_decoded,
+        report=callbacks.report,
+        low_vram=pipe.low_vram,
+    )
 
 
 @torch.no_grad()
@@ -148,7 +161,9 @@ def sample_latents(
         graphs = CudaGraphs(pipe.unet, report=callbacks.report) if pipe.graphs and not cache else None
         of_rows = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls, cache=cache, graphs=graphs)
         guidance = Guidance(series(config.guidance_scale, timeline), config.guidance_until, calls)
-        predict = guided(of_rows, guidance)
+        # a call that fails half-way must not count for the cache: then the whole clip begins again
+        low_vram = None if cache else pipe.low_vram
+        predict = stepping_down(guided(of_rows, guidance), low_vram, callbacks.report)
         for number in range(passes):
             begin = noise
             if number:  # FreeInit

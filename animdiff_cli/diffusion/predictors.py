@@ -6,6 +6,7 @@ here: it takes a predictor and returns one.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -17,6 +18,8 @@ from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.conditions.condition import Condition, UNetCall, contributions, recording_key
 from animdiff_cli.diffusion.cuda_graphs import CudaGraphs
 from animdiff_cli.diffusion.deep_cache import DeepCache
+from animdiff_cli.diffusion.low_vram import LowVram, with_less_memory
+from animdiff_cli.diffusion.text_encoders import Report
 from animdiff_cli.motion import plugged
 from animdiff_cli.motion.unet import UNet
 
@@ -106,6 +109,18 @@ def guided(predict: RowsPredictor, guidance: Guidance) -> Predictor:
         return noise_uncond + by_frame * (noise_text - noise_uncond)
 
     return predict_guided
+
+
+def stepping_down(predict: Predictor, low_vram: LowVram | None, report: Report) -> Predictor:
+    """Predict again with less memory if it runs out. The sampler notices nothing: latents and noise are the same."""
+    if low_vram is None:
+        return predict
+
+    def predict_again(latents: Tensor, timestep: Tensor, step: int, frames: Sequence[int] | None = None) -> Tensor:
+        compute = partial(predict, latents, timestep, step, frames)
+        return with_less_memory(compute, low_vram, "denoising", doing=f"continuing with step {step + 1}", report=report)
+
+    return predict_again
 
 
 def windowed(

@@ -12,6 +12,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.flops import UNetCost
 from animdiff_cli.diffusion.kernels import install
+from animdiff_cli.diffusion.weight_store import moves_weights
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.motion.spec import MotionSpec
 
@@ -61,5 +62,6 @@ def uses_graphs(config: GenerateConfig, unet: Any, motion: MotionSpec | None, nu
 
 
 def is_offloaded(network: nn.Module) -> bool:
-    """Whether weights move to the device while the network runs, by hooks of accelerate or diffusers."""
-    return any("_hf_hook" in layer.__dict__ or "_diffusers_hook" in layer.__dict__ for layer in network.modules())
+    """Whether weights move to the device while the network runs, by our hooks or those of accelerate or diffusers."""
+    hooked = (layer.__dict__ for layer in network.modules())
+    return moves_weights(network) or any("_hf_hook" in own or "_diffusers_hook" in own for own in hooked)

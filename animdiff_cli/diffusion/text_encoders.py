@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from animdiff_cli.diffusion.weight_store import compute_device
 from animdiff_cli.errors import IntegrityError
 
 MAX_TOKENS = 77  # positions of CLIP's text model, start and end tokens included
@@ -68,7 +69,7 @@ def read_layer(
     SD1.5 takes the last layer through the final norm, SDXL the layer before the last without it; `clip_skip` counts
     from there. Only the second encoder of SDXL has pooled text.
     """
-    tokens = tokens.to(encoder.device)
+    tokens = tokens.to(compute_device(encoder))
     output = encoder(tokens, attention_mask=attention_mask, output_hidden_states=is_sdxl or clip_skip > 0)
     if is_sdxl:
         return output.hidden_states[-(clip_skip + 2)], getattr(output, "text_embeds", None)

@@ -32,11 +32,14 @@ def clip_windows(config: GenerateConfig, spec: MotionSpec | None) -> Windows | N
     )
 
 
-def resolve_windows(config: GenerateConfig, unet: UNet) -> GenerateConfig:
-    """Replace context settings that are null or `auto` by the chosen values, if the clip has windows."""
+def resolve_windows(config: GenerateConfig, unet: UNet, *, to_load: int = 0) -> GenerateConfig:
+    """Replace context settings that are null or `auto` by the chosen values, if the clip has windows.
+
+    `to_load` are the bytes of weights that are not on the device yet.
+    """
     attached = plugged(unet)
     windows = clip_windows(config, attached.motion.spec if attached else None)
-    return with_windows(config, windows, unet.config, unet.dtype, unet.device)
+    return with_windows(config, windows, unet.config, unet.dtype, unet.device, to_load=to_load)
 
 
 def with_windows(

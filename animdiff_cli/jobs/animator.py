@@ -22,6 +22,7 @@ from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
 from animdiff_cli.diffusion.encode import encode
 from animdiff_cli.diffusion.image_prompt import ImagePromptNetwork, load_image_encoder, load_ip_adapter
+from animdiff_cli.diffusion.low_vram import LowVram, loaded_at_level, low_vram_of
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS, initial_noise, seeded_generator
 from animdiff_cli.diffusion.patches import apply_patches
@@ -65,6 +66,7 @@ class Animator:
     controls: tuple[tuple[ControlFile, Any], ...] = ()  # with the loaded network
     image_prompts: tuple[ImagePromptNetwork, ...] = ()
     pia: Tensor | None = None  # the part of PIA's input convolution that reads pictures
+    low_vram: LowVram | None = None  # where weights rest
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -145,7 +147,8 @@ class Animator:
                     pipeline = replace(pipeline, conditions=(*pipeline.conditions, begin))
                 chunks = render(pipeline, config, callbacks, noise=noise)
                 frames = FrameSpool(source.finished(chunks) if source else chunks)
-        recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config))
+        level = self.low_vram.recorded if self.low_vram else None
+        recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config), level)
         return Clip(frames, recipe, audio_of(config))
 
     def _controlled(self, config: GenerateConfig, num_known: int, job: int) -> Pipeline:
@@ -194,7 +197,7 @@ class Animator:
     def pipeline(self) -> Pipeline:
         """The networks as `diffusion.pipeline` takes them."""
         parts = self.components
-        return Pipeline(parts.unet, parts.vae, self._encode, self.conditions, self.loras)
+        return Pipeline(parts.unet, parts.vae, self._encode, self.conditions, self.loras, low_vram=self.low_vram)
 
     def _encode(self, prompt: str | None, *, clip_skip: int, syntax: PromptSyntax) -> PromptEmbeds:
         expand = partial(expand_embeddings, embeddings=self.embeddings)
@@ -217,7 +220,8 @@ class Animator:
                 config.rescale_betas_zero_snr, self.components.rescale_betas_zero_snr, False
             ),
         }
-        return resolve_windows(config.model_copy(update=changes), self.components.unet)
+        to_load = self.low_vram.to_load if self.low_vram else 0
+        return resolve_windows(config.model_copy(update=changes), self.components.unet, to_load=to_load)
 
 
 def _recorded(value: Any, own: Any, usual: Any) -> Any:
@@ -227,7 +231,14 @@ def _recorded(value: Any, own: Any, usual: Any) -> Any:
 
 
 def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ignore) -> Animator:
-    """Load the image model with its patches, and plug the motion module in. The weights were checked and opened."""
+    """Load the image model with its patches, and plug the motion module in. The weights were checked and opened.
+
+    If memory runs out, they are loaded again for less of it. Raises `DeviceError` if there is too little for any.
+    """
+    return loaded_at_level(lambda plan: _load(checked, plan, emit), plan, lambda message: emit(Note(message)))
+
+
+def _load(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> Animator:
     weights = checked.files
     for note in checked.patches.notes:
         emit(Note(note))
@@ -244,14 +255,16 @@ def load_animator(checked: CheckedWeights, plan: DevicePlan, *, emit: Emit = ign
     )
     if motion:
         motion = plug(components.unet, motion)
-    loras = [read_for_unet(lora, components.unet) for lora in patches.scheduled]
+    loras = [read_for_unet(lora, components.unet).to(plan.device) for lora in patches.scheduled]
     if motion:
-        loras += [read_for_motion(lora, motion) for lora in checked.scheduled_motion_loras]
+        loras += [read_for_motion(lora, motion).to(plan.device) for lora in checked.scheduled_motion_loras]
     networks = {control.path: control for control in checked.controls}  # several controls may have one
     loaded = {path: _load_control(control, plan, emit) for path, control in networks.items()}
     controls = tuple((control, loaded[control.path]) for control in checked.controls)
     adapters = _load_image_prompts(checked, plan, emit)
-    return Animator(components, motion, hashes, checked.patches.embeddings, (), tuple(loras), controls, adapters, pia)
+    low_vram = low_vram_of(components, motion, controls, adapters, can_group=not loras)
+    parts = (tuple(loras), controls, adapters, pia, low_vram)
+    return Animator(components, motion, hashes, checked.patches.embeddings, (), *parts)
 
 
 def _load_image_prompts(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> tuple[ImagePromptNetwork, ...]:
@@ -282,7 +295,7 @@ def _load_motion(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> Motio
     motions = []
     for path, file in zip(paths, checked.mixed_motion or (checked.motion,), strict=True):
         emit(Loading(f"motion module {path.name}"))
-        motion = load_motion_module(path, weights.motion_version, dtype=dtype, device=plan.device, file=file)
+        motion = load_motion_module(path, weights.motion_version, dtype=dtype, device=plan.load_device, file=file)
         merge_motion_loras(motion, loras)
         motions.append(motion)
     return mix(motions) if weights.motion_modules else motions[0]

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,16 +13,17 @@ from animdiff_cli.config.input_settings import ControlEntry, ImagePromptEntry
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import series
 from animdiff_cli.core.guidance import Guidance
+from animdiff_cli.core.memory_levels import UNITS, MemoryNeed
 from animdiff_cli.core.reuse import ReuseSchedule, first_of_interval, reuse_interval
 from animdiff_cli.core.where import frames_at
 from animdiff_cli.core.windows import Windows
-from animdiff_cli.diffusion.build import part_config
-from animdiff_cli.diffusion.decode import CHUNK_SIZE
+from animdiff_cli.diffusion.build import is_sdxl, part_config, vae_dtype
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.flops import TEXT_TOKENS, UNetCost, decoding_flops
 from animdiff_cli.diffusion.memory import activation_bytes, decoding_bytes
 from animdiff_cli.diffusion.schedulers import make_scheduler
 from animdiff_cli.diffusion.source import open_model
+from animdiff_cli.diffusion.weight_store import UNIT_BYTES
 from animdiff_cli.diffusion.windows import clip_windows, with_windows
 from animdiff_cli.jobs.continuation import sampled_config
 from animdiff_cli.jobs.rates import Rate
@@ -64,7 +66,8 @@ def planned_windows(
     config = sampled_config(config, weights.motion_spec)
     windows = clip_windows(config, weights.motion_spec)
     unet = part_config(weights.files.model, "unet")
-    to_load = weight_bytes(weights, plan)
+    denoiser, others = weight_bytes(weights, plan)
+    to_load = {"off": denoiser + others, "offload": denoiser, "sequential": UNITS * UNIT_BYTES}[plan.level.mode]
     return with_windows(config, windows, unet, plan.torch_dtype, plan.device, to_load=to_load), windows
 
 
@@ -91,8 +94,8 @@ def count_cost(config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan
         reusing_calls=sum(not call.is_deep for call in calls) * passes,
         frames=new_frames,
         frame_flops=decoding_flops(vae, unet.height, unet.width),
-        weight_bytes=weight_bytes(weights, plan),
-        memory_bytes=weight_bytes(weights, plan) + kept + peak_activations(unet, vae, plan, call_frames, window),
+        weight_bytes=sum(weight_bytes(weights, plan)),
+        memory_bytes=kept + memory_need(unet, vae, weights, plan, call_frames, window).of(plan.level),
     )
 
 
@@ -141,6 +144,16 @@ def kept_bytes(unet: UNetCost, config: GenerateConfig, plan: DevicePlan) -> int:
     return int(kept) if reuse_interval(config.cache) > 1 else 0
 
 
+def count_need(config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan) -> MemoryNeed:
+    """Count the memory of a clip by what can be reduced. Of context modes, that with less memory if it may choose."""
+    config = sampled_config(config, weights.motion_spec)
+    windows = clip_windows(config, weights.motion_spec)
+    unet, vae = networks(config, weights)
+    window = windows.length if windows else config.num_frames
+    frames = config.num_frames if config.context_mode == "plug" else window
+    return memory_need(unet, vae, weights, plan, frames, window)
+
+
 def networks(config: GenerateConfig, weights: CheckedWeights) -> tuple[UNetCost, Mapping[str, Any]]:
     """Return the UNet as its cost is counted, and the config of the VAE."""
     unet = with_defaults(UNet2DConditionModel, part_config(weights.files.model, "unet"))
@@ -185,13 +198,32 @@ def picture_tokens(config: GenerateConfig, weights: CheckedWeights) -> float:
     return total
 
 
-def peak_activations(unet: UNetCost, vae: Mapping[str, Any], plan: DevicePlan, frames: int, window: int) -> int:
-    """Return the bytes of activations at the peak: of a UNet call, or of decoding."""
+def memory_need(
+    unet: UNetCost, vae: Mapping[str, Any], weights: CheckedWeights, plan: DevicePlan, frames: int, window: int
+) -> MemoryNeed:
+    """Count weights and activations for UNet calls of `frames` frames, with temporal layers in windows."""
     # kernels of CPUs compute half precision in float32 in part
-    dtype = torch.float32 if plan.kind == "cpu" else plan.torch_dtype
+    is_cpu = plan.kind == "cpu"
+    base = "sdxl" if is_sdxl(weights.files.model) else "sd15"
+    dtype = torch.float32 if is_cpu else plan.torch_dtype
+    decoding = torch.float32 if is_cpu else vae_dtype(vae, plan, base)
     size = unet.height, unet.width
-    sampling = activation_bytes(unet.config, size, dtype, images=unet.rows * frames, window=unet.rows * window)
-    return max(sampling, decoding_bytes(vae, size, dtype, images=min(CHUNK_SIZE, frames)))
+    activations = partial(
+        activation_bytes, unet.config, size, dtype, images=unet.rows * frames, window=unet.rows * window
+    )
+    denoiser, others = weight_bytes(weights, plan)
+    vae_tensors = weights.patches.vae.tensors if weights.patches.vae else open_model(weights.files.model).tensors("vae")
+    return MemoryNeed(
+        denoiser=denoiser,
+        others=others,
+        vae=sum(tensor.numel for tensor in vae_tensors.values()) * plan.torch_dtype.itemsize,
+        unit=min(UNIT_BYTES, denoiser),
+        activations=activations(),
+        grouped=activations(grouped=True),
+        frame=decoding_bytes(vae, size, decoding, images=1),
+        latent_side=max(size),
+        frames=frames,
+    )
 
 
 def num_steps(config: GenerateConfig) -> int:
@@ -201,10 +233,13 @@ def num_steps(config: GenerateConfig) -> int:
     return len(scheduler.timesteps) - (config.steps - config.steps_taken) * int(scheduler.order)
 
 
-def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
-    """Return the bytes of the loaded weights, from headers."""
+def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> tuple[int, int]:
+    """Return the bytes of the weights that denoise and of all others, from headers."""
     source = open_model(weights.files.model)
-    tensors: list[LazyTensor] = [tensor for part in source.parts for tensor in source.tensors(part).values()]
+    others: list[LazyTensor] = [
+        tensor for part in source.parts if part != "unet" for tensor in source.tensors(part).values()
+    ]
+    tensors: list[LazyTensor] = list(source.tensors("unet").values())
     motion = weights.mixed_motion or ((weights.motion,) if weights.motion else ())
     tensors += [tensor for file in motion for tensor in file.tensors.values()]
     controls = {control.path: control for control in weights.controls}.values()
@@ -212,8 +247,10 @@ def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> int:
     for adapter in {adapter.path: adapter.weights for adapter in weights.image_prompts}.values():
         tensors += [*adapter.projection.values(), *adapter.keys, *adapter.values]
     if weights.image_encoder:
-        tensors += weights.image_encoder.tensors.values()
-    return sum(tensor.numel for tensor in tensors) * plan.torch_dtype.itemsize
+        others += weights.image_encoder.tensors.values()
+    itemsize = plan.torch_dtype.itemsize
+    stored = itemsize if plan.weights_dtype == "same" else 1
+    return sum(tensor.numel for tensor in tensors) * stored, sum(tensor.numel for tensor in others) * itemsize
 
 
 def with_defaults(network: type, config: Mapping[str, Any]) -> dict[str, Any]:

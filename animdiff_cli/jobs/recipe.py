@@ -48,11 +48,16 @@ PACKAGES = ("animdiff", "torch", "diffusers", "transformers")
 
 
 def make_recipe(
-    config: GenerateConfig, weights: WeightHashes, device: str, inputs: WeightHashes | None = None
+    config: GenerateConfig,
+    weights: WeightHashes,
+    device: str,
+    inputs: WeightHashes | None = None,
+    low_vram: str | None = None,
 ) -> Recipe:
     """Describe a render. Contains no time and no machine name: the same frames carry the same recipe.
 
-    `inputs` are the hashes of files that are read beside the weights, by setting.
+    `inputs` are the hashes of files that are read beside the weights, by setting; `low_vram` is what was done to save
+    memory.
     """
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     return {
@@ -60,14 +65,18 @@ def make_recipe(
         "weights": {key: dict(files) for key, files in weights.items()},
         **({"inputs": {key: dict(files) for key, files in inputs.items()}} if inputs else {}),
         "device": device,
+        **({"low_vram": low_vram} if low_vram else {}),
         "versions": versions,
     }
 
 
 def recorded_settings(config: GenerateConfig) -> dict[str, Any]:
-    """Return the settings that a recipe contains, as JSON values."""
+    """Return the settings that a recipe contains, as JSON values.
+
+    `low_vram` changes no frame and is no part of it: the recipe says beside the settings what was done.
+    """
     settings = without_folders(config.model_dump(mode="json"))
-    changed = config.model_dump(mode="json", exclude_defaults=True)
+    changed = config.model_dump(mode="json", exclude_defaults=True, exclude={"low_vram"})
     return {key: value for key, value in settings.items() if key in ALWAYS_RECORDED or key in changed}
 
 

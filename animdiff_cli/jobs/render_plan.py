@@ -9,13 +9,13 @@ from animdiff_cli.config.layers import DEFAULT, Layer, Resolved, resolve
 from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.several_modules import with_first_module
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, chosen_weights
+from animdiff_cli.config.weight_settings import LOADING_SETTINGS, chosen_weights
 from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.seeds import Job
 from animdiff_cli.core.windows import check_schedule
 from animdiff_cli.diffusion.build import check_model
-from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine
+from animdiff_cli.diffusion.device import DevicePlan, plan_device, probe_machine, with_weights_dtype
 from animdiff_cli.diffusion.speed import check_speed
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
@@ -30,6 +30,7 @@ from animdiff_cli.jobs.image_method import (
     with_image_method_again,
 )
 from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
+from animdiff_cli.jobs.memory_plan import unused_memory_settings, with_memory_level
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_noise_flags, check_window_flags, reject_unused_windows
 from animdiff_cli.jobs.opened_checks import check_memory, check_opened
@@ -163,7 +164,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     check_image_flags(resolved)
     (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
     resolved = with_named_embeddings(resolved, [job])
-    for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype"):
+    for key in LOADING_SETTINGS:
         if chosen_weights(key, resolved.values[key]) != chosen_weights(key, loaded[key]):
             raise UsageError(
                 f"`{key}` decides which weights are loaded, and cannot change afterwards",
@@ -202,8 +203,10 @@ def _plan(
     check_image_method(configs[0], version_of_alias(configs[0].motion_module))
     planned = plan_device(probe_machine(), device, configs[0].dtype)
     check_speed(configs[0], planned)
+    planned = with_weights_dtype(planned, configs[0].weights_dtype)
     check_memory(configs[0], planned)
     notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0]))
+    notes = (*notes, *unused_memory_settings(planned, configs[0]))
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))
@@ -212,6 +215,7 @@ def _plan(
     check_window_flags(resolved, clip_windows(sampled, weights.motion_spec))
     reject_unused_embeddings(resolved, configs)
     notes = (*notes, *check_opened(configs[0], weights, planned))
+    planned = with_memory_level(planned, configs[0], weights)
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from animdiff_cli.core.curves import Curve
@@ -27,6 +28,10 @@ class BesideLora:
     changes: Changes
     scale: Curve
     in_motion: bool = False
+
+    def to(self, device: torch.device) -> "BesideLora":
+        """Return the LoRA with its changes on the device that computes, wherever the weights of the layers rest."""
+        return replace(self, changes=[(name, change.to(device)) for name, change in self.changes])
 
 
 @dataclass(slots=True)

@@ -92,6 +92,8 @@ def refuse_unusable(source: str) -> Iterator[None]:
     except AnimdiffError:
         raise
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError, AssertionError) as error:
+        if "out of memory" in str(error):  # torch's errors have no common class
+            raise
         reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise IntegrityError(
             f"{source} has names or shapes that no such file has: {reason}",

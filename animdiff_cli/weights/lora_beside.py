@@ -6,6 +6,7 @@ matrices and biases. Low-rank products stay two small layers; other families are
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,10 @@ class LayerChange:
 
     up: Tensor
     down: Tensor | None = None
+
+    def to(self, device: torch.device) -> Self:
+        """Move the tensors to a device."""
+        return replace(self, up=self.up.to(device), down=None if self.down is None else self.down.to(device))
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Return what the change adds to the output of `layer` for the input `x`, or a bias that broadcasts."""

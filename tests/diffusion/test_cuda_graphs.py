@@ -11,6 +11,7 @@ from animdiff_cli.core.guidance import Guidance
 from animdiff_cli.diffusion.conditions import Condition, MotionScaleCondition, PromptCondition, prepared
 from animdiff_cli.diffusion.cuda_graphs import MAX_GRAPHS, CudaGraphs
 from animdiff_cli.diffusion.predictors import guided, unet_predictor
+from animdiff_cli.diffusion.weight_store import WeightStore
 from animdiff_cli.motion import plug
 from tests.toy_networks import ANY_CLIP
 
@@ -186,3 +187,19 @@ def test_conditions_that_keep_tensors_elsewhere_are_not_recorded(graphs, make_un
             for step in range(3):
                 predict(latents, torch.tensor(500), step)
     assert graphs.recorded == 0
+
+
+def test_weights_that_begin_to_move_end_the_replays(graphs, make_unet):
+    """Memory may run out in the middle of a clip; recordings would then read where the weights were."""
+    unet = make_unet()
+    call = CudaGraphs(unet, graphs)
+    sample, text = torch.randn(1, 4, 8, 8).double(), torch.randn(1, 7, 24).double()
+
+    def run():
+        return call(sample, torch.tensor(500), {"encoder_hidden_states": text}, ())
+
+    usual = [run() for _ in range(3)][-1]
+    assert graphs.replayed == 2
+    WeightStore([unet], torch.device("cpu"), torch.float64)
+    assert torch.equal(run(), usual)
+    assert graphs.replayed == 2

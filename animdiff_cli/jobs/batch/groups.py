@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, chosen_weights
+from animdiff_cli.config.weight_settings import LOADING_SETTINGS, chosen_weights
 from animdiff_cli.core.seeds import Job
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.jobs.batch.mistakes import Mistakes
@@ -49,10 +49,7 @@ def plan_groups(
 
 def weights_key(config: GenerateConfig) -> tuple[object, ...]:
     """Return what decides which weights are loaded, and how."""
-    return tuple(
-        chosen_weights(key, getattr(config, key))
-        for key in (*WEIGHT_SETTINGS, "motion_version", "lora_alpha_mode", "dtype")
-    )
+    return tuple(chosen_weights(key, getattr(config, key)) for key in LOADING_SETTINGS)
 
 
 def _plan_group(group: Sequence[Resolvable], device: str, mistakes: Mistakes) -> RenderPlan | None:

@@ -14,6 +14,7 @@ from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.jobs.animator import Animator, load_animator
 from animdiff_cli.jobs.batch.tasks import Task
 from animdiff_cli.jobs.cost import ClipCost, count_cost
+from animdiff_cli.jobs.memory_plan import with_memory_level
 from animdiff_cli.jobs.rates import remember_rate
 from animdiff_cli.jobs.render import FinishedClip, collect_notes, write_file
 from animdiff_cli.jobs.timer import ClipTimer
@@ -52,7 +53,7 @@ class LocalRenderer:
             if self.threads:
                 torch.set_num_threads(self.threads)
             checked = check_weights(find_weights(config))
-            planned = plan_device(probe_machine(), self.device, config.dtype)
+            planned = with_memory_level(plan_device(probe_machine(), self.device, config.dtype), config, checked)
             self._cost = count_cost(config, checked, planned)  # while the files are open
             self._timer = ClipTimer(planned)
             self._animator, self._group = load_animator(checked, planned, emit=emit), group

@@ -73,7 +73,13 @@ class WarmModels:
 
     def _key(self, config: GenerateConfig) -> Hashable:
         weights = find_weights(config)
-        return config.dtype, repr(weights), tuple(_state(path) for path in _files(weights))
+        return (
+            config.dtype,
+            config.weights_dtype,
+            config.low_vram,
+            repr(weights),
+            tuple(_state(path) for path in _files(weights)),
+        )
 
     def _load(self, config: GenerateConfig, emit: Emit) -> _Warm:
         notes: list[str] = []

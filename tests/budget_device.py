@@ -1,0 +1,146 @@
+"""A second device with a memory budget, on a CPU: its tensors hold CPU data, count their bytes, and mix with none.
+
+What is rendered on it takes the path of a GPU: weights and latents are moved there, a tensor that was left behind is an
+error, and the allocation that exceeds the budget raises `torch.OutOfMemoryError`.
+"""
+
+import functools
+import gc
+import weakref
+from contextlib import contextmanager
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+NAME = "budget"
+_REGISTERED = []  # kernels live as long as their library
+COPIES = ("aten::_to_copy", "aten::copy_")
+
+
+@functools.cache
+def budget_device():
+    """Register the device with torch, once per process, and return it."""
+    _setup_privateuseone_for_python_backend(NAME)
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("empty.memory_format", _empty, "PrivateUse1")
+    library.impl("empty_strided", _empty_strided, "PrivateUse1")
+    _REGISTERED.append(library)
+    return torch.device(NAME, 0)
+
+
+class Meter:
+    """Bytes that are alive on the device, their peak, and the budget."""
+
+    def __init__(self):
+        self.budget, self.sizes, self.now, self.peak, self.refused = None, {}, 0, 0, 0
+
+    def add(self, storage):
+        key = storage._cdata
+        if key in self.sizes:
+            return
+        if self.budget is not None and self.now + storage.nbytes() > self.budget:
+            gc.collect()
+            if self.now + storage.nbytes() > self.budget:
+                self.refused += 1
+                raise torch.OutOfMemoryError(f"{NAME} out of memory: {storage.nbytes()} bytes more than {self.now}")
+        self.sizes[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, key)
+
+    def _free(self, key):
+        self.now -= self.sizes.pop(key, 0)
+
+
+METER = Meter()
+
+
+class BudgetTensor(torch.Tensor):
+    """A tensor on the device. `data_` is where its numbers are."""
+
+    @staticmethod
+    def __new__(cls, data):
+        METER.add(data.untyped_storage())
+        wrapper = torch.Tensor._make_wrapper_subclass(
+            cls,
+            data.shape,
+            strides=data.stride(),
+            storage_offset=data.storage_offset(),
+            dtype=data.dtype,
+            device=budget_device(),
+        )
+        wrapper.data_ = data
+        return wrapper
+
+    def __repr__(self):
+        return f"BudgetTensor({self.data_})"
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return _run(function, args, kwargs or {})
+
+
+def _empty(size, *, dtype=None, layout=None, device=None, pin_memory=None, memory_format=None):
+    format_ = memory_format or torch.contiguous_format
+    return BudgetTensor(torch.empty(size, dtype=dtype, memory_format=format_))
+
+
+def _empty_strided(size, stride, *, dtype=None, layout=None, device=None, pin_memory=None):
+    return BudgetTensor(torch.empty_strided(size, stride, dtype=dtype))
+
+
+def _run(function, args, kwargs):
+    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    here = [tensor for tensor in given if isinstance(tensor, BudgetTensor)]
+    name = function._schema.name
+    if here and name not in COPIES and not name.startswith("aten::index"):
+        left = [t for t in given if not isinstance(t, BudgetTensor) and t.dim()]
+        if left:
+            raise RuntimeError(f"{name}: expected all tensors to be on the same device, found {NAME} and cpu")
+    wrappers = {id(tensor.data_): tensor for tensor in here}
+    target = kwargs.get("device")
+    goes_here = (torch.device(target).type == NAME) if target is not None else bool(here)
+    if name == "aten::copy_":
+        goes_here = isinstance(args[0], BudgetTensor)
+    if target is not None:
+        kwargs = {**kwargs, "device": "cpu"}
+        kwargs.pop("pin_memory", None)
+    raw_args, raw_kwargs = tree_map(lambda leaf: leaf.data_ if isinstance(leaf, BudgetTensor) else leaf, (args, kwargs))
+    output = function(*raw_args, **raw_kwargs)
+
+    def wrapped(leaf):
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        if id(leaf) in wrappers:
+            return wrappers[id(leaf)]
+        return BudgetTensor(leaf) if goes_here else leaf
+
+    return tree_map(wrapped, output)
+
+
+class _Literals(TorchFunctionMode):
+    """Make tensors of Python numbers on the CPU first, which torch does below the dispatcher."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu").type == NAME:
+            return function(*args, **{**kwargs, "device": "cpu"}).to(budget_device())
+        if function is torch.Tensor.new_tensor:
+            like, data = args
+            return torch.tensor(data, dtype=kwargs.get("dtype", like.dtype)).to(kwargs.get("device", like.device))
+        return function(*args, **kwargs)
+
+
+@contextmanager
+def memory(budget=None):
+    """Let tensors live on the device inside this context, `budget` bytes of them at most."""
+    budget_device()
+    gc.collect()
+    METER.budget, METER.peak, METER.refused = budget, METER.now, 0
+    try:
+        with _Literals():
+            yield METER
+    finally:
+        METER.budget = None
