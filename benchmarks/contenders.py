@@ -1,7 +1,7 @@
 """The two that are compared: this program, and diffusers' `AnimateDiffPipeline`, on the same weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -17,8 +17,9 @@ from animdiff_cli.diffusion.build import to_channels_last
 from animdiff_cli.diffusion.noise import seeded_generator
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import make_scheduler
+from animdiff_cli.diffusion.speed import faster, uses_graphs
 from animdiff_cli.diffusion.text import encode_prompt
-from animdiff_cli.motion import plug
+from animdiff_cli.motion import plug, plugged
 from animdiff_cli.weights.motion import RENAMES, is_position
 from benchmarks.sizes import Parts
 
@@ -45,16 +46,27 @@ class Contender(Protocol):
     def compile(self) -> None: ...
 
 
+#: settings of each way to run this program
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "auto": {},
+    "plain": {"kernels": False, "cuda_graph": "off"},
+    "kernels": {"cuda_graph": "off"},
+    "graphs": {"cuda_graph": "on"},
+    "blocks": {"cuda_graph": "off", "compile": "on"},
+    "blocks, graphs": {"cuda_graph": "on", "compile": "on"},
+}
+
+
 class Animdiff:
-    """This program's own rooms, as `jobs` uses them."""
+    """This program's own rooms, as `jobs` uses them, in one of `MODES`."""
 
-    name = "animdiff"
-
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
+    def __init__(self, parts: Parts, mode: str = "auto") -> None:
+        self.parts, self.mode = parts, mode
+        self.name = "animdiff" if mode == "auto" else f"animdiff {mode}"
         to_channels_last(parts.unet)
         to_channels_last(parts.vae)
-        plug(parts.unet, parts.motion)
+        if plugged(parts.unet) is None:
+            plug(parts.unet, parts.motion)
 
     def compile(self) -> None:
         """Compile the UNet, motion module included."""
@@ -72,6 +84,7 @@ class Animdiff:
             width=shape.size,
             height=shape.size,
             beta_schedule="linear",
+            **MODES[self.mode],
         )
 
         def stepped(done: int, total: int, _latents: Tensor) -> None:
@@ -80,8 +93,10 @@ class Animdiff:
                 on_denoised()
 
         parts = self.parts
-        pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts))
-        return np.concatenate(list(render(pipe, config, Callbacks(on_step=stepped))))
+        graphs = uses_graphs(config, parts.unet, parts.motion.spec, shape.num_frames)
+        pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts), graphs=graphs)
+        with faster(config, parts.unet, parts.vae, parts.motion):
+            return np.concatenate(list(render(pipe, config, Callbacks(on_step=stepped))))
 
 
 class Diffusers:

@@ -6,21 +6,19 @@ Prints seconds and ratios, and appends a line of JSON to `benchmarks/results/gen
 """
 
 import argparse
-import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 
 from animdiff_cli.diffusion.device import TORCH_DTYPES, cpu_name, plan_device, probe_machine
-from benchmarks.contenders import Animdiff, Contender, Diffusers, Shape
+from benchmarks.contenders import MODES, Animdiff, Contender, Diffusers, Shape
 from benchmarks.measure import Timing, matmul_rate, operations_per_step, time_clip
+from benchmarks.profile import print_table, profiled
+from benchmarks.records import append
 from benchmarks.sizes import SIZES, build
-
-RESULTS = Path(__file__).parent / "results" / "generate.jsonl"
 
 
 def main() -> None:
@@ -32,20 +30,39 @@ def main() -> None:
     flops = operations_per_step(args.model_size, parts, shape)
     roof = matmul_rate(plan.device, plan.torch_dtype)
     contenders: list[Contender] = [] if args.only_animdiff else [Diffusers(parts)]
-    contenders.append(Animdiff(parts))
+    contenders += [Animdiff(parts, mode) for mode in args.modes]
     compile_seconds = _compile(contenders, shape) if args.compile else {}
-    for contender in contenders:
-        time_clip(contender, Shape(shape.num_frames, shape.size, 2, shape.guidance_scale))
+    first = {contender.name: time_clip(contender, _short(shape)).end_to_end for contender in contenders}
     rounds = [{contender.name: time_clip(contender, shape) for contender in contenders} for _ in range(args.rounds)]
     best = {name: min((clips[name] for clips in rounds), key=lambda t: t.per_step) for name in rounds[0]}
-    record = _record(args, plan.dtype, plan.kind, shape, best, flops, roof) | {"compile_seconds": compile_seconds}
+    record = _record(args, plan.dtype, plan.kind, shape, best, flops, roof)
+    first_clip = {name: round(seconds, 2) for name, seconds in first.items()}
+    record |= {"compile_seconds": compile_seconds, "first_clip_seconds": first_clip}
     _print(record)
-    if not args.no_record:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(record) + "\n")
     if args.profile:
-        _profile(contenders[-1], shape)
+        record["profile"] = {contender.name: profiled(contender, shape) for contender in contenders}
+        for name, seconds in record["profile"].items():
+            print(f"  two steps and decoding of {name}:")
+            print_table(seconds)
+    if "plain" in args.modes:
+        record["levels_from_plain"] = _levels(contenders, _short(shape))
+        print(f"  levels of 255 from plain after two steps: {record['levels_from_plain']}")
+    if not args.no_record:
+        append("generate", record)
+
+
+def _short(shape: Shape) -> Shape:
+    """Return two steps of a clip."""
+    return Shape(shape.num_frames, shape.size, 2, shape.guidance_scale)
+
+
+def _levels(contenders: list[Contender], shape: Shape) -> dict[str, dict[str, float]]:
+    """Return how far the frames of each way to run this program are from those of the plain one, of 255 levels."""
+    ours = [contender for contender in contenders if contender.name != "diffusers"]
+    frames = {contender.name: contender.render(shape, lambda: None, lambda: None).astype(float) for contender in ours}
+    plain = frames.pop("animdiff plain")
+    apart = {name: abs(other - plain) for name, other in frames.items()}
+    return {name: {"max": float(away.max()), "mean": round(float(away.mean()), 4)} for name, away in apart.items()}
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--guidance-scale", type=float, default=7.5)
     parser.add_argument("--rounds", type=int, default=3, help="clips of each contender; the best counts")
     parser.add_argument("--compile", action="store_true", help="torch.compile both UNets")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["auto"], help="ways to run this program")
     parser.add_argument("--only-animdiff", action="store_true", help="leave diffusers out")
     parser.add_argument("--profile", action="store_true", help="show where the time of two steps goes")
     parser.add_argument("--no-record", action="store_true", help="append nothing to the results")
@@ -71,7 +89,7 @@ def _compile(contenders: list[Contender], shape: Shape) -> dict[str, float]:
     for contender in contenders:
         contender.compile()
         began = time.perf_counter()
-        time_clip(contender, Shape(shape.num_frames, shape.size, 2, shape.guidance_scale))
+        time_clip(contender, _short(shape))
         seconds[contender.name] = round(time.perf_counter() - began, 1)
     return seconds
 
@@ -79,7 +97,8 @@ def _compile(contenders: list[Contender], shape: Shape) -> dict[str, float]:
 def _record(
     args: argparse.Namespace, dtype: str, kind: str, shape: Shape, best: dict[str, Timing], flops: int, roof: float
 ) -> dict[str, Any]:
-    ours, theirs = best["animdiff"], best.get("diffusers")
+    theirs = best.get("diffusers")
+    ours = min((timing for name, timing in best.items() if name != "diffusers"), key=lambda timing: timing.per_step)
     return {
         "date": time.strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if kind == "cuda" else cpu_name(),
@@ -93,6 +112,7 @@ def _record(
         "seconds_decode": {name: round(t.decode, 4) for name, t in best.items()},
         "peak_gb_above_resident": {name: round(t.peak_bytes / 1e9, 3) for name, t in best.items()},
         "ratio_per_step": round(theirs.per_step / ours.per_step, 3) if theirs else None,
+        "ratios_per_step": {name: round(theirs.per_step / t.per_step, 3) for name, t in best.items()} if theirs else {},
         "ratio_end_to_end": round(theirs.end_to_end / ours.end_to_end, 3) if theirs else None,
         "tflop_per_step": round(flops / 1e12, 4),
         "tflop_per_second": {name: round(flops / t.per_step / 1e12, 3) for name, t in best.items()},
@@ -108,26 +128,16 @@ def _print(record: dict[str, Any]) -> None:
     roof = record["matmul_tflop_per_second"]
     for name in record["seconds_per_step"]:
         print(
-            f"  {name:<10} {record['seconds_per_step'][name]:9.4f} s/step"
+            f"  {name:<24} {record['seconds_per_step'][name]:9.4f} s/step"
             f" {record['seconds_end_to_end'][name]:9.3f} s end to end"
             f" {record['seconds_decode'][name]:8.3f} s decode"
             f" {record['peak_gb_above_resident'][name]:7.2f} GB peak"
             f" {record['tflop_per_second'][name]:8.2f} TFLOP/s of {roof:.1f}"
         )
     if record["ratio_per_step"]:
-        print(f"  ratio      {record['ratio_per_step']:.3f} per step, {record['ratio_end_to_end']:.3f} end to end")
+        print(f"  ratio (fastest) {record['ratio_per_step']:.3f} per step, {record['ratio_end_to_end']:.3f} end to end")
     if record["compile_seconds"]:
         print(f"  compiling  {record['compile_seconds']} s")
-
-
-def _profile(contender: Contender, shape: Shape) -> None:
-    from torch.profiler import ProfilerActivity, profile
-
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
-    with profile(activities=activities) as profiler:
-        time_clip(contender, Shape(shape.num_frames, shape.size, 2, shape.guidance_scale))
-    key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    print(profiler.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60))
 
 
 if __name__ == "__main__":

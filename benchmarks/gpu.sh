@@ -3,6 +3,7 @@
 #
 #   WHEELS=folder benchmarks/gpu.sh          wheels that the machine's Python lacks are taken from there
 #   OUT=folder benchmarks/gpu.sh             results go there too
+#   benchmarks/gpu.sh --smoke                try the script on a CPU
 #
 # Each measurement has its own time limit, so one that hangs does not cost the others.
 set -uo pipefail
@@ -20,14 +21,28 @@ measure() { # seconds, then a module with its arguments
     local limit=$1
     shift
     echo "== $*"
-    timeout "$limit" "$python" -W ignore -m "$@" 2>&1 | grep -v "should be kept in float32" || true
+    timeout "$limit" "$python" -W ignore -m "$@" 2>&1 | grep -v "should be kept in float32" || failed=1
 }
+failed=0
 
-measure 60 benchmarks.temporal_attention --dtype fp16
-measure 90 benchmarks.generate --model-size sd15 --dtype fp16 --rounds 2
-measure 70 benchmarks.generate --model-size sd15 --dtype bf16 --rounds 2
-measure 200 benchmarks.generate --model-size sd15 --dtype fp16 --rounds 2 --compile
-measure 70 benchmarks.generate --model-size sd15 --dtype fp16 --frames 64 --steps 5 --rounds 1
-measure 90 benchmarks.train --model-size sd15 --dtype bf16
-measure 40 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2
-if [[ -n "${OUT:-}" ]]; then cp benchmarks/results/*.jsonl "$OUT"/; fi
+modes="plain kernels graphs"
+if [[ "${1:-}" == --smoke ]]; then # every part once, at sizes that a CPU runs in a minute or two
+    export BENCHMARK_RESULTS=${BENCHMARK_RESULTS:-$(mktemp -d)} TRITON_INTERPRET=1
+    tiny=(--model-size tiny --size 16 --frames 2 --dtype fp32 --device cpu)
+    modes="plain kernels"
+    measure 120 benchmarks.norms --dtype fp32 --smoke
+    measure 120 benchmarks.generate "${tiny[@]}" --steps 2 --rounds 1 --modes $modes --profile
+    measure 120 benchmarks.train "${tiny[@]}" --size 128 --rank 4 --steps 1
+    measure 30 benchmarks.summary
+    exit $failed
+fi
+sd15=(--model-size sd15 --dtype fp16)
+measure 30 benchmarks.norms --dtype fp16
+measure 90 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes $modes --profile
+measure 60 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes $modes --profile
+measure 60 benchmarks.generate --model-size sd15 --dtype bf16 --steps 12 --rounds 1 --modes plain kernels
+measure 120 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes blocks "blocks, graphs"
+measure 90 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3
+measure 40 benchmarks.temporal_attention --dtype fp16
+measure 10 benchmarks.summary
+if [[ -n "${OUT:-}" ]]; then cp "${BENCHMARK_RESULTS:-benchmarks/results}"/*.jsonl "$OUT"/; fi

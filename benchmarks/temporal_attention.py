@@ -4,11 +4,9 @@ python -m benchmarks.temporal_attention --dtype fp16
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from animdiff_cli.diffusion.device import TORCH_DTYPES
 from benchmarks.contenders import now
+from benchmarks.records import append
 
-RESULTS = Path(__file__).parent / "results" / "temporal_attention.jsonl"
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 #: (positions, heads, head dimension) of the UNet's levels at 512 px
@@ -70,10 +68,8 @@ def main() -> None:
     for level, kernels in times.items():
         print(level, {name: ms if isinstance(ms, str) else round(ms, 3) for name, ms in kernels.items()})
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        record = {"date": time.strftime("%Y-%m-%d"), "device": name, "dtype": args.dtype, "frames": args.frames}
-        file.write(json.dumps(record | {"milliseconds": times, "torch": torch.__version__}) + "\n")
+    record = {"date": time.strftime("%Y-%m-%d"), "device": name, "dtype": args.dtype, "frames": args.frames}
+    append("temporal_attention", record | {"milliseconds": times, "torch": torch.__version__})
 
 
 def _level(

@@ -8,13 +8,12 @@ on a CPU is per process. Prints seconds and bytes, and appends a line of JSON to
 """
 
 import argparse
-import json
 import multiprocessing
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -36,9 +35,9 @@ from animdiff_cli.training.losses import DenoisingLosses
 from animdiff_cli.training.short_attention import quick_attention
 from animdiff_cli.training.stages import MotionLoraStage
 from benchmarks.contenders import now, to_adapter
+from benchmarks.records import append
 from benchmarks.sizes import SIZES, Parts, build
 
-RESULTS = Path(__file__).parent / "results" / "train.jsonl"
 Step = Callable[[], float]
 
 
@@ -48,6 +47,7 @@ def main() -> None:
     contenders = {"diffusers": _diffusers, "animdiff": _animdiff, "animdiff, recomputing": _animdiff_checkpointing}
     contenders["animdiff, no spatial LoRA"] = _animdiff_without_spatial
     record: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
         **{key: getattr(args, key) for key in ("model_size", "size", "frames", "rank", "steps")},
         "dtype": _plan(args).dtype,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
@@ -61,9 +61,7 @@ def main() -> None:
             record["contenders"][name] = pool.apply(_measure, (contenders[name], args))
         _print(name, record["contenders"][name], record["contenders"]["diffusers"])
     if not args.no_record:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append("train", record)
 
 
 def _measure(prepare: Callable[[Parts, argparse.Namespace], Step], args: argparse.Namespace) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_small_unets_on_cuda_use_graphs(unet, settings, expected):
     assert uses_graphs(config(**settings), unet, None, 16) is expected
 
 
-def test_offloading_of_diffusers_is_seen(make_unet):
+def test_weights_that_move_are_seen(make_unet):
     unet = make_unet("one-level", dtype=torch.float32)
     assert not is_offloaded(unet)
     unet.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")

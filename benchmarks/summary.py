@@ -1,0 +1,39 @@
+"""Print one table of today's records of this machine: `python -m benchmarks.summary`."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Print a row for each contender of each record, with its speed relative to diffusers."""
+    folder = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")
+    print(f"{'what':<44} {'seconds':>9} {'ratio':>6} {'GB':>7}")
+    for record in _records(folder / "generate.jsonl"):
+        what = "{model} {dtype}, {num_frames} frames, {size} px".format(**record)
+        for name, seconds in record["seconds_per_step"].items():
+            ratio, memory = record["ratios_per_step"].get(name, 0), record["peak_gb_above_resident"][name]
+            print(f"{f'{what}: {name}':<44} {seconds:9.4f} {ratio:6.2f} {memory:7.2f}")
+            print(f"{'  decoding':<44} {record['seconds_decode'][name]:9.4f}")
+    for record in _records(folder / "train.jsonl"):
+        steps = record["contenders"]
+        for name, found in steps.items():
+            what = f"training {record['model_size']}, {record['size']} px: {name}"
+            ratio = steps["diffusers"]["seconds"] / found["seconds"]
+            print(f"{what:<44} {found['seconds']:9.4f} {ratio:6.2f} {found['peak_bytes'] / 1e9:7.2f}")
+    for record in _records(folder / "norms.jsonl"):
+        times = record["milliseconds"]
+        what = f"norm {record['dtype']} {record['shape']}"
+        print(f"{what:<44} {times['triton'] / 1000:9.6f} {times['torch'] / times['triton']:6.2f}")
+
+
+def _records(file: Path) -> list[dict[str, Any]]:
+    lines = file.read_text().splitlines() if file.exists() else []
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [record for record in records if record.get("date") == time.strftime("%Y-%m-%d")]
+
+
+if __name__ == "__main__":
+    main()

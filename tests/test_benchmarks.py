@@ -1,0 +1,73 @@
+"""The script that measures on a GPU: that it groups what a profile finds, and runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.contenders import Shape
+from benchmarks.profile import group_of, grouped, profiled
+
+ROOT = Path(__file__).parents[1]
+
+#: operators of a CPU, and kernels as CUDA's libraries and Triton name them
+NAMES = {
+    "convolution": ["aten::mkldnn_convolution", "sm90_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc"],
+    "attention": ["aten::_scaled_dot_product_flash_attention_for_cpu", "fmha_cutlassF_f16_aligned_64x64_rf_sm80"],
+    "matrix products": ["aten::addmm", "nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NNT", "sm80_xmma_gemm_f16f16"],
+    "norms": [
+        "aten::native_group_norm",
+        "aten::native_layer_norm",
+        "void at::native::(anonymous namespace)::RowwiseMomentsCUDAKernel<c10::Half>",
+        "_moments",
+        "_apply",
+    ],
+    "elementwise": [
+        "aten::gelu",
+        "aten::silu",
+        "aten::mul",
+        "void at::native::vectorized_elementwise_kernel<4>",
+        "_gate",
+    ],
+    "copies": [
+        "aten::copy_",
+        "void cudnn::ops::nchwToNhwcKernel<__half, __half, float>",
+        "Memcpy DtoH (Device -> Pinned)",
+        "void at::native::(anonymous namespace)::CatArrayBatchedCopy<c10::Half>",
+    ],
+    "other": ["aten::empty"],
+}
+
+
+@pytest.mark.parametrize("group", NAMES)
+def test_operators_and_kernels_are_grouped(group):
+    assert [group_of(name) for name in NAMES[group]] == [group] * len(NAMES[group])
+
+
+def test_times_add_up_by_group():
+    found = grouped([("aten::add", 1.0), ("aten::gelu", 2.0), ("aten::addmm", 4.0), ("aten::mm", 0.0)])
+    assert found == {"matrix products": 4.0, "elementwise": 3.0}
+
+
+def test_a_profile_finds_what_a_contender_does():
+    class Convolutions:
+        def render(self, shape, on_step, on_denoised):
+            image = torch.ones(1, 8, 64, 64)
+            for _ in range(shape.steps):
+                torch.nn.functional.conv2d(image, torch.ones(8, 8, 3, 3))
+
+    found = profiled(Convolutions(), Shape(1, 64, 5, 1.0))
+    assert max(found, key=found.get) == "convolution"
+
+
+@pytest.mark.full
+def test_the_script_for_gpus_runs_on_a_cpu(tmp_path):
+    environment = os.environ | {"PYTHON": sys.executable, "BENCHMARK_RESULTS": str(tmp_path)}
+    command = ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--smoke"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert {"norms.jsonl", "generate.jsonl", "train.jsonl"} == {path.name for path in tmp_path.iterdir()}
+    assert "tiny fp32, 2 frames, 16 px: animdiff kernels" in run.stdout
