@@ -50,9 +50,8 @@ def replace_forwards(replacements: Iterable[Replacement]) -> Installed:
 
 
 def _fitting(network: nn.Module) -> Iterator[Replacement]:
-    first = next(network.parameters(), None)
-    kind = first.device.type if first is not None else "meta"
-    if kind == "cuda" and find_spec("triton"):
+    kinds = {weight.device.type for weight in network.parameters()}  # some weights may rest in main memory
+    if "cuda" in kinds and find_spec("triton"):
         from animdiff_cli.diffusion.kernels import cuda  # Triton takes a second to import
 
         yield from cuda.replacements(network)

@@ -39,8 +39,9 @@ def compiled_blocks(*networks: nn.Module) -> Iterator[None]:
 
 def _replacements(network: nn.Module) -> Iterator[Replacement]:
     for layer in network.modules():
-        if type(layer) in BLOCKS:
-            yield layer, _forward(type(layer), _function(layer))
+        otherwise = getattr(layer.forward, "__func__", None)  # of the class, or a kernel's
+        if type(layer) in BLOCKS and otherwise:
+            yield layer, _forward(type(layer), otherwise)
 
 
 def _forward(kind: type[nn.Module], otherwise: Forward) -> Forward:
@@ -61,13 +62,6 @@ def _has_hooks_inside(block: nn.Module) -> bool:
 def _is_constant(kind: type[nn.Module], args: tuple[Any, ...]) -> bool:
     """Whether arguments that are no tensors of fixed shape have their usual value: the scale and windows of motion."""
     return kind is not TemporalTransformer or tuple(args[2:]) in ((), (1.0,), (1.0, ()))
-
-
-def _function(layer: nn.Module) -> Forward:
-    """Return the function behind a layer's `forward`: that of its class, or a kernel's."""
-    bound: Any = layer.forward
-    function: Forward = bound.__func__
-    return function
 
 
 @lru_cache(len(BLOCKS) + 1)

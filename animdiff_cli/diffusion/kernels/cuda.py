@@ -26,7 +26,8 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 def replacements(network: nn.Module) -> Iterator[Replacement]:
     """Yield the layers of a UNet, a motion module, a ControlNet or an autoencoder with their faster forwards."""
-    if next(network.parameters()).dtype not in DTYPES:
+    vectors = (weight for weight in network.parameters() if weight.dim() == 1)  # matrices may rest in 8 bits
+    if next(vectors).dtype not in DTYPES:
         return
     activates: set[nn.Module] = set()  # norms with SiLU inside
     for layer in network.modules():

@@ -171,3 +171,9 @@ def test_nothing_is_installed_on_a_cpu(unet):
 
 def test_float64_keeps_the_plain_path(make_unet):
     assert not list(cuda.replacements(make_unet("one-level")))
+
+
+def test_matrices_in_8_bits_keep_the_kernels(unet):
+    expected = len(list(cuda.replacements(unet)))
+    unet.conv_in.weight.data = unet.conv_in.weight.data.to(torch.float8_e4m3fn)
+    assert len(list(cuda.replacements(unet))) == expected > 10
