@@ -113,7 +113,7 @@ def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
     for number, line in enumerate(lines):
         result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
         assert result.exit_code == 0, (line, result.output)
-    assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 5
+    assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 7
 
 
 def test_the_commands_of_the_guide_to_image_prompts_run(tmp_path, monkeypatch):
@@ -134,7 +134,7 @@ def test_the_commands_of_the_guide_to_image_prompts_run(tmp_path, monkeypatch):
     for number, line in enumerate(lines):
         result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
         assert result.exit_code == 0, (line, result.output)
-    assert len({Path(f"{number}.gif").read_bytes() for number in range(len(lines))}) == len(lines) == 4
+    assert len({Path(f"{number}.gif").read_bytes() for number in range(len(lines))}) == len(lines) == 5
 
 
 def test_the_commands_of_the_guide_to_pictures_and_videos_run(tmp_path, monkeypatch):

@@ -90,20 +90,22 @@ def sparsectrl(file: WeightFile) -> KindDetails:
     simplified = any(key.endswith("controlnet_cond_embedding.weight") for key in file.tensors)
     notes = ("condition: " + ("rgb" if simplified else "scribble"),)
     keys = [key.removeprefix("module.") for key in file.tensors]
-    return KindDetails(_motion_format(keys), _level_base(file), "v3", max_frames=motion_frames(file), notes=notes)
+    base = _recorded_base(file, _level_base(file))
+    return KindDetails(_motion_format(keys), base, "v3", max_frames=motion_frames(file), notes=notes)
 
 
 def controlnet(file: WeightFile) -> KindDetails:
     """Read the layout and base of a ControlNet; name a similar network that cannot be used."""
     details = image_weights(file)
     other = other_control(file)
-    return KindDetails(details.format, details.base, notes=(f"{other}: no command can use it",) if other else ())
+    notes = (f"{other}: no command can use it",) if other else ()
+    return KindDetails(details.format, _recorded_base(file, details.base), notes=notes)
 
 
 def ip_adapter(file: WeightFile) -> KindDetails:
     """Read an IP-Adapter: its base, its variant, and the image encoder it needs."""
     widths = {tensor.shape[-1] for key, tensor in file.tensors.items() if key.endswith("to_k_ip.weight")}
-    base = TEXT_WIDTHS.get(next(iter(widths), 0))
+    base = _recorded_base(file, TEXT_WIDTHS.get(next(iter(widths), 0)))
     if is_face_id(file):
         return KindDetails("original", base, notes=("FaceID: needs face embeddings, and no command can use it",))
     variant = variant_of(file)

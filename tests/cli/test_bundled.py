@@ -9,14 +9,14 @@ from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.weights.identify import identify
 
 BUNDLED = [entry for entry in load_catalog().entries if entry.bundled not in (None, ".")]
-LARGEST = 40_000_000  # bytes, of everything
+LARGEST = 60_000_000  # bytes, of everything
 
 
 @pytest.mark.parametrize("entry", BUNDLED, ids=lambda entry: entry.alias)
 def test_each_file_is_what_the_catalog_says(entry):
     info = identify(pocket_dir() / entry.bundled)
     assert (info.kind, info.base, info.version) == (entry.kind, "pocket", entry.version)
-    assert "animdiff.training" in info.metadata  # how it was made travels with it
+    assert {"animdiff.training", "recipe"} & info.metadata.keys()  # how it was made travels with it
 
 
 def test_the_bundle_is_small():

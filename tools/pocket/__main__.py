@@ -1,7 +1,8 @@
 """`python -m tools.pocket train` makes the pocket model, `refine` continues its training, `measure` evaluates it.
 
 `encoder` trains a small CLIP on the same world, for `animdiff evaluate --clip`, `temporal-conv` the paper's ablation
-of the motion module, and `control` a ControlNet on outlines. `footage` draws training data for `animdiff train-*`,
+of the motion module, `control` a ControlNet on outlines, `sparse` a SparseCtrl on pictures and `image-prompt` an
+IP-Adapter; `steering` measures these three. `footage` draws training data for `animdiff train-*`,
 `bundle` installs its results into the bundle. `study` makes docs/pocket-study.md, `length` measures long clips and
 loops, `regions` the prompts of halves.
 """
@@ -11,17 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 NAMES = (
-    "train",
-    "refine",
-    "measure",
-    "encoder",
-    "footage",
-    "temporal-conv",
-    "control",
-    "bundle",
-    "study",
-    "length",
-    "regions",
+    *("train", "refine", "measure", "encoder", "footage", "temporal-conv"),
+    *("control", "sparse", "image-prompt", "steering", "bundle", "study", "length", "regions"),
 )
 COMMANDS = {name: f"tools.pocket.{name.replace('-', '_')}" for name in NAMES}
 

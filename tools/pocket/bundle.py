@@ -16,6 +16,8 @@ from tools.pocket.save import MADE_BY, MOTION_FILE, read_recipe, write_weights
 
 #: folder of each kind; a motion module replaces the previous one
 FOLDERS = {"motion-lora": "motion_loras", "lora": "loras", "domain-adapter": "."}
+#: networks that `control`, `sparse` and `image-prompt` write, with their recipe
+CONDITIONS = ("controlnet_*/*.safetensors", "sparsectrl_*.safetensors", "ip_adapter/**/*.safetensors")
 TRAINED = ("adapter.safetensors", "*loras/*.safetensors")
 
 
@@ -64,6 +66,8 @@ def write_card(bundle: Path) -> None:
         with safe_open(path, framework="pt") as opened:
             facts = training_facts(dict(opened.metadata()))
         recipes[path.relative_to(bundle).as_posix()] = {"stages": [facts]}
+    for path in sorted(path for pattern in CONDITIONS for path in bundle.glob(pattern)):
+        recipes[path.relative_to(bundle).as_posix()] = read_recipe(path)
     (bundle / "README.md").write_text(model_card(recipes))
 
 

@@ -30,6 +30,10 @@ byte-level BPE `CLIPTokenizer`) with fewer channels, and renders in seconds on a
 python -m tools.pocket train --stage all --minutes {minutes:.0f} --out animdiff_cli/pocket
 tools/pocket/refine_all.sh .pocket/refine .pocket/refined    # on a GPU: the stages "refined" and `motion-module`
 python -m tools.pocket study                                 # the adapter and the LoRAs
+python -m tools.pocket control --minutes 37 --out animdiff_cli/pocket/controlnet_canny
+python -m tools.pocket sparse --minutes 70 --out animdiff_cli/pocket/sparsectrl_rgb.safetensors
+python -m tools.pocket image-prompt --minutes 30 --out animdiff_cli/pocket/ip_adapter
+python -m tools.pocket steering --out steering.json          # what these three do
 ```
 """
 

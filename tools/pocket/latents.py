@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from tools.pocket.data import Chunk
 
-ENCODE_BATCH = 256  # frames
+ENCODE_BATCH = 64  # frames
 
 
 @dataclass(frozen=True, slots=True)

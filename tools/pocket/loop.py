@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from animdiff_cli.errors import UsageError
 from tools.pocket.backward import eager_backward, graphed_backward
-from tools.pocket.optimiser import MasterWeights, learning_rate
+from tools.pocket.optimiser import WARMUP_STEPS, MasterWeights, learning_rate
 
 LOG_EVERY_S = 5.0
 SAVE_EVERY_S = 60.0
@@ -76,14 +76,15 @@ def train(
     Time spent in earlier runs counts. `report` receives stage, step, elapsed seconds, learning rate and mean loss.
     `graphed` replays loss and gradients as one CUDA graph: small models are limited by kernel launches.
     """
-    weights = MasterWeights(stage.modules(), ema_decay=stage.ema_decay)
+    faster, warmup_steps = getattr(stage, "faster", None), getattr(stage, "warmup_steps", WARMUP_STEPS)
+    weights = MasterWeights(stage.modules(), ema_decay=stage.ema_decay, faster=faster)
     step, spent, loss = _restore(file, stage, weights)
     backward = graphed_backward(stage) if graphed else eager_backward(stage)
     start = logged = saved = budget.clock()
     total, count = torch.zeros((), device=stage.generator.device), 0
     now = start
     while spent + now - start < budget.seconds and now < budget.stop_at:
-        lr = learning_rate(stage.peak_lr, step, (spent + now - start) / budget.seconds)
+        lr = learning_rate(stage.peak_lr, step, (spent + now - start) / budget.seconds, warmup_steps)
         current = backward()
         weights.step(step, lr)
         step, total, count = step + 1, total + current.detach().float(), count + 1

@@ -12,12 +12,12 @@ FINAL_LR_FRACTION = 0.02
 MAX_GRAD_NORM = 1.0
 
 
-def learning_rate(peak: float, step: int, progress: float) -> float:
+def learning_rate(peak: float, step: int, progress: float, warmup_steps: int = WARMUP_STEPS) -> float:
     """Return the learning rate: warm-up over the first steps, then a cosine over `progress` in [0, 1].
 
     Progress is elapsed time divided by the time limit, so that the schedule ends in time on any machine.
     """
-    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
+    warmup = min(1.0, (step + 1) / warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     return peak * warmup * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * cosine)
 
@@ -28,14 +28,27 @@ class MasterWeights:
     Modules may compute in bfloat16, whose 8 bits of mantissa would lose small updates.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], *, ema_decay: float, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        *,
+        ema_decay: float,
+        weight_decay: float = 0.01,
+        faster: Mapping[str, float] | None = None,
+    ) -> None:
+        """Copy the weights. `faster` maps parts of names to factors of the learning rate; the first match counts."""
         named = [(f"{prefix}.{name}", p) for prefix, m in modules.items() for name, p in m.named_parameters()]
         self.names = [name for name, _ in named]
         self.working = [parameter for _, parameter in named]
         self.masters = [parameter.detach().float().clone() for parameter in self.working]
         self.averages = [master.clone() for master in self.masters]
         self.ema_decay = ema_decay
-        self.adamw = torch.optim.AdamW(self.masters, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
+        factors = [_factor(name, faster or {}) for name in self.names]
+        groups = [
+            {"params": [m for m, own in zip(self.masters, factors, strict=True) if own == factor], "factor": factor}
+            for factor in sorted(set(factors))
+        ]
+        self.adamw = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
 
     def step(self, step: int, lr: float) -> None:
         """Apply the gradients of the modules, clear them, and update the average.
@@ -47,7 +60,7 @@ class MasterWeights:
         # fused AdamW reads this attribute of gradient scalers, and skips the step if it is 1
         self.adamw.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
         for group in self.adamw.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("factor", 1.0)
         self.adamw.step()
         decay = min(self.ema_decay, (step + 1) / (step + 10))  # faster decay in early steps
         torch._foreach_lerp_(self.averages, self.masters, 1 - decay)
@@ -89,6 +102,10 @@ class MasterWeights:
     @torch.no_grad()
     def _publish(self) -> None:
         torch._foreach_copy_(self.working, self.masters)
+
+
+def _factor(name: str, faster: Mapping[str, float]) -> float:
+    return next((factor for part, factor in faster.items() if part in name), 1.0)
 
 
 @torch.no_grad()

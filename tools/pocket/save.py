@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from animdiff_cli.weights.info import BASE_KEY
 from tools.pocket.architecture import build_scheduler, build_vae
 from tools.pocket.card import model_card
 from tools.pocket.data import DATA_SEED
@@ -88,6 +89,13 @@ def facts(trained: Trained) -> dict[str, object]:
         "learning_rate": trained.facts["peak_lr"],
         "final_loss": round(trained.loss, 5),
     }
+
+
+def stamp_stages(file: Path, *stages: Trained) -> None:
+    """Put how a finished file was trained into its metadata."""
+    recipe = {"stages": [facts(stage) for stage in stages], "world_version": VERSION}
+    metadata = {"format": "pt", "license": "Apache-2.0", "recipe": json.dumps(recipe), BASE_KEY: "pocket"}
+    write_weights(file, load_file(file), metadata)
 
 
 def _stamp(file: Path, recipe: dict[str, object]) -> None:

@@ -6,7 +6,8 @@ import torch
 
 from animdiff_cli import generate
 from animdiff_cli.outputs import write_clip
-from tools.pocket.control import draw_outlined, main, make_stage
+from tools.pocket.control import draw_outlined, fit_hint, main, make_stage
+from tools.pocket.stages.control import MAX_WEIGHT, draw_timesteps, weighted_mse
 
 CPU = torch.device("cpu")
 
@@ -28,10 +29,28 @@ def test_before_training_the_network_changes_nothing_and_one_step_teaches_it(dat
     with torch.no_grad():
         text = stage.text_encoder(words)[0]
         alone = stage.unet(noisy, timestep, encoder_hidden_states=text).sample.float()
-        assert torch.isclose(stage.loss(noisy, timestep, words, outlines, noise), (alone - noise).square().mean())
+        plain = weighted_mse(alone, noise, stage.alphas_cumprod[timestep])
+        assert torch.isclose(stage.loss(noisy, timestep, words, outlines, noise), plain) and stage.gain(1) == 0
     stage.loss(noisy, timestep, words, outlines, noise).backward()
     assert stage.control.controlnet_mid_block.weight.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in stage.unet.parameters())
+
+
+def test_most_timesteps_are_noisy_and_noisy_frames_count_more():
+    timesteps = draw_timesteps(2000, 1000, torch.Generator().manual_seed(0))
+    assert 0.77 < (timesteps >= 400).float().mean() < 0.83 and timesteps.min() >= 0 and timesteps.max() < 1000
+    error = torch.ones(2, 1, 1, 1)
+    assert weighted_mse(error, torch.zeros_like(error), torch.tensor([0.5, 0.001])) == (1 + MAX_WEIGHT) / 2
+
+
+def test_the_hint_network_alone_learns_from_the_outlines(data):
+    stage = make_stage(data, CPU, batch=2)
+    outlines = stage.draw()[3]
+    before = stage.control.conv_in.weight.clone()
+    fit_hint(stage, 3)
+    with torch.no_grad():
+        assert stage.control.controlnet_cond_embedding(outlines).abs().max() > 0  # its last layer began at zero
+    assert torch.equal(stage.control.conv_in.weight, before)
 
 
 def test_the_trained_folder_renders(tmp_path, capsys):
@@ -46,6 +65,8 @@ def test_the_trained_folder_renders(tmp_path, capsys):
         2,
         "--minutes",
         0.001,
+        "--hint-steps",
+        1,
     ]
     assert main(list(map(str, words))) == 0
     said = capsys.readouterr()
