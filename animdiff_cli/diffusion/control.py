@@ -34,6 +34,7 @@ class ControlFile:
     tensors: Mapping[str, LazyTensor]  # of the encoder, under diffusers' names
     motion: Mapping[str, LazyTensor]  # official names; empty for a ControlNet
     spec: MotionSpec | None = None
+    base: str | None = None  # as the file records it
 
     @property
     def takes_latents(self) -> bool:
@@ -50,7 +51,7 @@ def open_control(path: Path, model: Path) -> ControlFile:
     with refuse_unusable(path.name):
         opened = _sparse(file, path) if info.kind == "sparsectrl" else _plain(file, path)
     _check_fit(opened, model)
-    return opened
+    return replace(opened, base=info.base)
 
 
 def load_control(opened: ControlFile, plan: DevicePlan) -> Any:

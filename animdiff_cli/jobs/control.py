@@ -74,7 +74,7 @@ def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: M
             )
         if file.kind == "sparsectrl" and control.entry.guess_mode:
             raise UsageError("a SparseCtrl has no guess mode", hint="leave `guess_mode` out")
-        if file.kind == "sparsectrl" and config.domain_adapter is None:
+        if file.kind == "sparsectrl" and file.base != "pocket" and config.domain_adapter is None:
             notes.append(f"{file.path.name} was trained beside a domain adapter: add `--domain-adapter v3-adapter`")
         if control.preprocess != "none":
             notes.append(f"{control.opened.path.name} becomes a control picture by `{control.preprocess}`")

@@ -38,7 +38,7 @@ def test_a_picture_becomes_the_first_frame(tmp_path):
     assert psnr(first, drawn[0]) > psnr(usual, drawn[0]) + 4  # dB
 
 
-@pytest.mark.parametrize("colour", ["red", "green"])
+@pytest.mark.parametrize("colour", ["red", "pink"])
 def test_a_picture_says_what_colour_the_object_has(tmp_path, colour):
     Image.fromarray(render(heart(0.5, 0.5, colour), num_frames=1)[0]).save(tmp_path / "heart.png")
     frames = rendered("a drawing in the night sky", image_prompts=[f"pocket-image={tmp_path / 'heart.png'}"])
