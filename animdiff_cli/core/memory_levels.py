@@ -11,7 +11,8 @@ MemoryMode = Literal["off", "offload", "sequential"]
 Phase = Literal["denoising", "decoding"]
 
 MODES: tuple[MemoryMode, ...] = ("off", "offload", "sequential")
-GROUPS = (1, 4, 16)
+#: more groups save nothing: then other layers need the most
+GROUPS = (1, 4)
 CHUNKS = (4, 2, 1)
 TILES = (None, 64, 32)
 #: units of weights on the device while weights are streamed: one that runs, one that is queued, one that is copied
@@ -67,7 +68,7 @@ class MemoryNeed:
     vae: int  # weights of the VAE
     unit: int  # the largest unit of weights that is streamed
     activations: int  # of a UNet call
-    grouped: int  # of one with the most groups of frames
+    grouped: int  # of one in groups of frames
     frame: int  # activations while the VAE decodes one frame
     latent_side: int  # the longer side of a frame's latents
     frames: int
@@ -75,9 +76,7 @@ class MemoryNeed:
     def denoising(self, level: MemoryLevel) -> int:
         """Return the bytes at the peak of denoising."""
         weights = {"off": self.denoiser + self.others, "offload": self.denoiser, "sequential": UNITS * self.unit}
-        # what groups save is in proportion to the frames that are not computed at once
-        share = (1 - 1 / level.groups) / (1 - 1 / GROUPS[-1])
-        return weights[level.mode] + round(self.activations - share * (self.activations - self.grouped))
+        return weights[level.mode] + (self.grouped if level.groups > 1 else self.activations)
 
     def decoding(self, level: MemoryLevel) -> int:
         """Return the bytes at the peak of decoding."""

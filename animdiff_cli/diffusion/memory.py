@@ -19,8 +19,8 @@ from animdiff_cli.errors import DeviceError
 #: ResNet, and as much again per image of a context window, for the feed-forward of the temporal transformer. Counted
 #: from the tensors of SD1.5 (26.1) and SDXL (15.8 with windows of an eighth of the clip, 30.2 with one window).
 MAPS, MAPS_WITHOUT_ATTENTION = 27, 16
-#: the same with feed-forward layers that compute a sixteenth of the images at a time
-GROUPED_MAPS, GROUPED_MAPS_WITHOUT_ATTENTION = 20, 8
+#: the same with feed-forward layers in groups of images: 18.7 and, for windows without attention around them, 4.2
+GROUPED_MAPS, GROUPED_MAPS_WITHOUT_ATTENTION = 19, 5
 
 #: messages of torch's out-of-memory errors that have no exception class
 _MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")

@@ -8,8 +8,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from animdiff_cli.core.memory_levels import GROUPS
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.cross_attention import cached_text
+from animdiff_cli.diffusion.frame_groups import group_frames
 from animdiff_cli.diffusion.memory import activation_bytes, decoding_bytes, free_memory, total_memory
 from animdiff_cli.motion import MotionModule, plug
 
@@ -47,12 +49,13 @@ class LiveTensors(TorchDispatchMode):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("groups", [1, *GROUPS[1:]])
 @pytest.mark.parametrize(
     ("config", "version"),
     [(SD15, "v1"), (SD15, "v2"), (SDXL, "sdxl")],
     ids=["v1", "v2", "sdxl"],
 )
-def test_activations_are_counted(config, version, monkeypatch):
+def test_activations_are_counted(config, version, groups, monkeypatch):
     """The count is no less than what a plugged UNet needs for 32 frames in windows, and not much more.
 
     On the meta device, where nothing is computed. The fused attention kernels of CPU and CUDA hold no scores.
@@ -67,10 +70,13 @@ def test_activations_are_counted(config, version, monkeypatch):
         motion = plug(unet, MotionModule.from_unet(unet, version).to(torch.float16))
         latents = torch.empty(frames, 4, height, width, dtype=torch.float16).to(memory_format=torch.channels_last)
         text, timestep = torch.empty(1, 77, 64, dtype=torch.float16), torch.empty(())
+    group_frames([unet, motion], groups)
     live = LiveTensors([latents, text, timestep, *unet.parameters(), *unet.buffers(), *motion.parameters()])
     with cached_text(unet), motion.frames(frames, Windows(frames, 16, 4).at(0, 1)), live:
         unet(latents, timestep, text, return_dict=False)
-    counted = activation_bytes(unet.config, (height, width), torch.float16, images=frames, window=16)
+    counted = activation_bytes(
+        unet.config, (height, width), torch.float16, images=frames, window=16, grouped=groups > 1
+    )
     assert live.peak <= counted <= 1.2 * live.peak
 
 
