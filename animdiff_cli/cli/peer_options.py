@@ -89,10 +89,6 @@ HERE: Mapping[str, tuple[str, ...]] = {
 NOT_YET: Mapping[str, tuple[str, ...]] = {
     "upscaling": ("upscale", "upscaler", "hires", "hires-fix", "highres-fix", "tile", "tiled"),
     "interpolation": ("interpolate", "rife", "film", "interpolation"),
-    "a mode for little memory": (
-        *("low-vram", "lowvram", "medvram", "offload", "cpu-offload", "sequential-offload", "vae-slicing"),
-        *("vae-tiling", "xformers", "without-xformers", "attention-slicing"),
-    ),
     "FreeU": ("freeu", "free-u"),
 }
 

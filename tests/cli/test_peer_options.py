@@ -22,7 +22,6 @@ from animdiff_cli.cli.peer_options import HERE, NOT_YET
         (["generate", "--init-image", "a.png"], "use `--image`"),
         (["generate", "--denoising-strength", "0.6"], "use `--denoise`"),
         (["generate", "--upscale"], "there is no option for this yet: upscaling is not supported"),
-        (["generate", "--low-vram"], "there is no option for this yet: a mode for little memory is not supported"),
         (["generate", "--sede", "1"], "did you mean `--seed`? See `animdiff generate --help`"),
         (["generate", "a fox"], 'the prompt is an option: `--prompt "a fox"`'),
         (["render"], "use `animdiff generate`"),
