@@ -28,6 +28,9 @@ def print_out(*lines: object) -> None:
     sys.stdout.flush()
 
 
+LEAST_COLUMNS = 20  # of the last column of a table
+
+
 def print_row(start: str, last: object) -> None:
     """Print a row of a table to stdout. On a terminal the last column continues below itself, broken between words.
 
@@ -40,10 +43,10 @@ def print_row(start: str, last: object) -> None:
         return
     longest = max(map(len, text.split()), default=0)
     column = len(start)
-    if column + longest > width:  # begins on a line of its own
+    if column + max(longest, min(len(text), LEAST_COLUMNS)) > width:  # begins on a line of its own
         print_out(start.rstrip())
         start, column = "", len(start) - len(start.lstrip()) + 4
-    wrapped = textwrap.wrap(text, max(width - column, 20), break_long_words=False, break_on_hyphens=False)
+    wrapped = textwrap.wrap(text, max(width - column, LEAST_COLUMNS), break_long_words=False, break_on_hyphens=False)
     for number, line in enumerate(wrapped):
         print_out(f"{start if number == 0 and start else ' ' * column}{line}")
 

@@ -1,18 +1,25 @@
 """Suggestions for typos in keys, aliases, presets and template fields."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+
+CLOSE = 0.6  # likeness of 0 to 1 from which a word is suggested
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word closest to `word`, ignoring case; None if none is close.
+    """Return the known word closest to `word`, ignoring case; None if none is close. Of equally close words, the first.
 
-    >>> closest("guidance", ["steps", "guidance_scale"])
+    >>> closest("guidance", ["steps", "guidance_scale", "guidance_until"])
     'guidance_scale'
     """
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = get_close_matches(word.casefold(), by_folded, n=1)
-    return by_folded[close[0]] if close else None
+    matcher = SequenceMatcher(b=word.casefold())
+
+    def likeness(candidate: str) -> float:
+        matcher.set_seq1(candidate.casefold())
+        return matcher.ratio()
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= CLOSE else None
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -43,7 +43,7 @@ def test_1_for_a_bug_which_keeps_its_traceback(here):
         (["--seed", -1], "18446744073709551615"),
         (["--scheduler", "eular"], "did you mean `euler`?"),
         (["--format", "giff"], "did you mean `gif`?"),
-        (["--set", "guidance=3"], "did you mean `guidance_until`?"),
+        (["--set", "guidance=3"], "did you mean `guidance_scale`?"),
         (["--set", "steps"], "--set steps=30"),
         (["--device", "gpu"], "--device auto"),
         (["--output", "fox.gfi"], ".gif"),
