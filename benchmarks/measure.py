@@ -1,6 +1,7 @@
 """Measure time, memory and floating-point operations."""
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -77,3 +78,15 @@ def operations_per_step(name: str, parts: Parts, shape: Shape) -> int:
         with FlopCounterMode(display=False) as counter, motion.frames(shape.num_frames):
             unet(latents, torch.zeros(batch), encoder_hidden_states=text)
     return counter.get_total_flops()
+
+
+def milliseconds(run: Callable[[], object]) -> float:
+    """Return the median time of ten runs, after three that are not counted."""
+    for _ in range(3):
+        run()
+    times = []
+    for _ in range(10):
+        began = now()
+        run()
+        times.append(1000 * (now() - began))
+    return statistics.median(times)

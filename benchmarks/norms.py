@@ -7,9 +7,7 @@ request 191945) do, earlier ones convert.
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from animdiff_cli.diffusion.device import TORCH_DTYPES
 from animdiff_cli.diffusion.kernels.group_norm import group_norm
-from benchmarks.contenders import now
+from benchmarks.measure import milliseconds
 from benchmarks.records import append
 
 SHAPES = {
@@ -51,7 +49,7 @@ def main() -> None:
             return group_norm(hidden, 32, weight, bias, 1e-5, silu=True)
 
         with torch.no_grad():
-            found = {"torch": _milliseconds(plain), "triton": _milliseconds(fused)}
+            found = {"torch": round(milliseconds(plain), 4), "triton": round(milliseconds(fused), 4)}
             keeps = plain().is_contiguous(memory_format=torch.channels_last)
             difference = (plain().float() - fused().float()).abs().max().item()
         ratio, layout = found["torch"] / found["triton"], "keeps" if keeps else "loses"
@@ -66,17 +64,6 @@ def main() -> None:
         record["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
         record |= {"torch_keeps_channels_last": keeps, "largest_difference": difference, "torch": torch.__version__}
         append("norms", record)
-
-
-def _milliseconds(run: Callable[[], Tensor]) -> float:
-    for _ in range(3):
-        run()
-    times = []
-    for _ in range(10):
-        began = now()
-        run()
-        times.append(1000 * (now() - began))
-    return round(statistics.median(times), 4)
 
 
 if __name__ == "__main__":

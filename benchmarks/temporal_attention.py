@@ -4,7 +4,6 @@ python -m benchmarks.temporal_attention --dtype fp16
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from animdiff_cli.diffusion.device import TORCH_DTYPES
-from benchmarks.contenders import now
+from benchmarks.measure import milliseconds
 from benchmarks.records import append
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -82,21 +81,10 @@ def _level(
         for layout, arrange in LAYOUTS.items():
             for name, kernel in KERNELS.items():
                 try:
-                    found[f"{name}, {layout}"] = _milliseconds(lambda: kernel(*map(arrange, inputs)))  # noqa: B023
+                    found[f"{name}, {layout}"] = milliseconds(lambda: kernel(*map(arrange, inputs)))  # noqa: B023
                 except RuntimeError as error:
                     found[f"{name}, {layout}"] = str(error).splitlines()[0][:60]
     return found
-
-
-def _milliseconds(run: Callable[[], Tensor]) -> float:
-    for _ in range(3):
-        run()
-    times = []
-    for _ in range(10):
-        began = now()
-        run()
-        times.append(1000 * (now() - began))
-    return statistics.median(times)
 
 
 if __name__ == "__main__":

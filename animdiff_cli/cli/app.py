@@ -24,7 +24,7 @@ from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainComman
 from animdiff_cli.cli.interrupts import handle_signals, lost_interrupts_raised_again, release_signals
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
-from animdiff_cli.core.garbage import spare_the_living
+from animdiff_cli.core.garbage import freeze_objects
 
 EPILOG = (
     "Exit codes: 0 done, 1 a bug, 2 usage or config, 3 not found, 4 network, 5 damaged or unknown weights, "
@@ -86,5 +86,5 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command has started, or after it has ended
         code = 130
     release_signals()
-    spare_the_living()
+    freeze_objects()
     sys.exit(code)

@@ -25,7 +25,7 @@ from animdiff_cli.cli.options import (
     ThreadsOpt,
     given_flags,
 )
-from animdiff_cli.core.garbage import collection_paused, spare_the_living
+from animdiff_cli.core.garbage import collection_paused, freeze_objects
 from animdiff_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def generate(
             run_probe(plan, quiet=quiet)
         print_plan(plan, outputs, online=bool(fetch), planning_seconds=seconds, as_json=json_, quiet=quiet)
         return
-    spare_the_living()
+    freeze_objects()
     with show_progress(quiet=quiet, as_json=json_) as emit:
         render_clips(plan, outputs, numbers, emit, quiet=quiet, as_json=json_)
 

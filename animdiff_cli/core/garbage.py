@@ -20,7 +20,7 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def spare_the_living() -> None:
+def freeze_objects() -> None:
     """Let collections leave out the objects that exist now. For a program of its own: libraries must not call it.
 
     The last collection of Python, at exit, would look at everything that was imported: 1.3 s after a render.

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DCondi
 from transformers import CLIPTextModel
 
 from animdiff_cli.diffusion.device import probe_machine
-from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.jobs.preprocess import preprocessor
 from animdiff_cli.paths import pocket_dir
 from tools.pocket.captions import caption
+from tools.pocket.command import report, run_training, tell, training_parser
 from tools.pocket.latents import to_pixels, tokenize
 from tools.pocket.loop import Budget, Trained, train
 from tools.pocket.optimiser import load_weights
@@ -42,16 +41,7 @@ HINT_CHANNELS = (16, 32, 48, 64)
 
 def main(argv: Sequence[str]) -> int:
     """Train for the given minutes, write the folder, and print it; return the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        trained = run(arguments)
-    except AnimdiffError as error:
-        _tell(f"error: {error}")
-        return error.exit_code
-    state = "complete" if trained.complete else "stopped in time; the same command goes on from here"
-    _tell(f"{trained.step} steps in {trained.elapsed_s / 60:.1f} min, loss {trained.loss:.4f}: {state}")
-    print(arguments.out)
-    return 0
+    return run_training(run, _parser().parse_args(argv))
 
 
 def run(arguments: argparse.Namespace) -> Trained:
@@ -132,7 +122,7 @@ def fit_hint(stage: ControlStage, steps: int) -> None:
         loss.backward()
         optimiser.step()
         if step % 100 == 0 or step == steps - 1:
-            _tell(f"hint: step {step}, error {loss.item() / wanted.var().item():.3f} of the variance")
+            tell(f"hint: step {step}, error {loss.item() / wanted.var().item():.3f} of the variance")
     hint.to(dtype)
 
 
@@ -169,7 +159,7 @@ def draw_outlined(clips: int, rng: np.random.Generator) -> Outlined:
 def load_data(file: Path, clips: int) -> Outlined:
     if file.exists():
         return Outlined(**torch.load(file, weights_only=True))
-    _tell(f"drawing {clips} clips")
+    tell(f"drawing {clips} clips")
     data = draw_outlined(clips, np.random.default_rng(SEED))
     part = file.with_suffix(".part")
     torch.save({name: getattr(data, name) for name in Outlined.__slots__}, part)
@@ -180,28 +170,20 @@ def load_data(file: Path, clips: int) -> Outlined:
 def reporter(stage: ControlStage) -> Callable[[str, int, float, float, float], None]:
     measured = float("-inf")
 
-    def report(name: str, step: int, elapsed_s: float, lr: float, loss: float) -> None:
+    def report_with_gain(name: str, step: int, elapsed_s: float, lr: float, loss: float) -> None:
         nonlocal measured
         gain = ""
         if elapsed_s - measured >= GAIN_EVERY_S:
             gain, measured = f", control lowers the loss by {stage.gain():.1%}", elapsed_s
-        _tell(f"{name}: step {step}, {elapsed_s / 60:.1f} min, learning rate {lr:.1e}, loss {loss:.4f}{gain}")
+        report(name, step, elapsed_s, lr, loss, gain)
 
-    return report
+    return report_with_gain
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.pocket control", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--work", type=Path, default=Path(".pocket-control"), help="training state and drawn frames")
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time, all runs together")
-    parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="MIN", help="end this run by then")
+    parser = training_parser("control", __doc__, out="folder to write", work="training state and drawn frames")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips to draw frames from (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=BATCH, help="frames per step (default: %(default)s)")
     parser.add_argument("--hint-steps", type=int, default=HINT_STEPS, help="steps of the hint network alone")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.metrics.clip_score import MEAN, STD
 from animdiff_cli.paths import pocket_dir
 from tools.pocket.captions import word
+from tools.pocket.command import tell
 from tools.pocket.labelled import SIDE, Labelled, draw_labelled
 from tools.pocket.latents import tokenize
 from tools.pocket.tokenizer import MAX_LENGTH, load_tokenizer
@@ -64,14 +65,14 @@ def main(argv: Sequence[str]) -> int:
     """Train for the given minutes, save, and print the folder; return the exit status."""
     arguments = _parser().parse_args(argv)
     if arguments.out.exists() and not (arguments.out / FACTS).is_file():
-        _tell(f"error: {arguments.out} is there and no encoder of ours, so it is not replaced")
+        tell(f"error: {arguments.out} is there and no encoder of ours, so it is not replaced")
         return 2
     tokenizer = load_tokenizer(pocket_dir() / "tokenizer")
-    _tell(f"drawing {arguments.clips} clips")
+    tell(f"drawing {arguments.clips} clips")
     data = draw_labelled(arguments.clips, np.random.default_rng(SEED))
-    model = train(data, tokenizer, _tell, minutes=arguments.minutes, device=torch.device(arguments.device))
+    model = train(data, tokenizer, tell, minutes=arguments.minutes, device=torch.device(arguments.device))
     found = retrieval(model, tokenizer, draw_labelled(HELD_OUT_CLIPS, np.random.default_rng(SEED + 1)))
-    _tell(f"finds the right word: object {found.kind:.1%}, colour {found.colour:.1%}, place {found.place:.1%}")
+    tell(f"finds the right word: object {found.kind:.1%}, colour {found.colour:.1%}, place {found.place:.1%}")
     save(model, tokenizer, arguments.out, {"minutes": arguments.minutes, "world_version": VERSION, **asdict(found)})
     print(arguments.out)
     return 0
@@ -214,10 +215,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips to draw frames from (default: %(default)s)")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`python -m tools.pocket image-prompt`: train an IP-Adapter and its image encoder. The same command resumes."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from animdiff_cli.diffusion.device import probe_machine
-from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.atomic import atomic_write
 from animdiff_cli.paths import pocket_dir
 from animdiff_cli.training.objective import STILL_BETAS, alphas_cumprod
+from tools.pocket.command import report, run_training, tell, training_parser
 from tools.pocket.control import quiet, reporter
 from tools.pocket.data import Chunk, render_clips
 from tools.pocket.encoder import pixels
@@ -45,15 +44,7 @@ FILE, FOLDER = "ip-adapter_pocket.safetensors", "image_encoder"
 
 def main(argv: Sequence[str]) -> int:
     """Train for the given minutes, write the folder, and print it; return the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        trained = run(arguments)
-    except AnimdiffError as error:
-        _tell(f"error: {error}")
-        return error.exit_code
-    _tell("complete" if trained.complete else "stopped in time; the same command goes on from here")
-    print(arguments.out)
-    return 0
+    return run_training(run, _parser().parse_args(argv))
 
 
 def run(arguments: argparse.Namespace) -> Trained:
@@ -66,14 +57,14 @@ def run(arguments: argparse.Namespace) -> Trained:
     chunks = render_clips(work / "data", num_clips=arguments.clips, seconds=float("inf"))
     tokens = token_stage(labelled_frames(chunks), arguments.tokens_batch)
     budget = Budget(seconds * TOKENS_TIME, stop_at)
-    trained = train(tokens, budget, work / "tokens.pt", _report)
+    trained = train(tokens, budget, work / "tokens.pt", report)
     if not trained.complete:
         return trained
     load_weights(tokens.encoder, "encoder", trained.weights)
     load_weights(tokens.projection, "projection", trained.weights)
     held_out = draw_labelled(HELD_OUT_CLIPS, np.random.default_rng(SEED + 1))
     found = tokens.accuracy(pixels(held_out.images), torch.from_numpy(held_out.labels[:, :2]))
-    _tell(f"of pictures that it has not seen, object {found[0]:.1%} right, colour {found[1]:.1%}")
+    tell(f"of pictures that it has not seen, object {found[0]:.1%} right, colour {found[1]:.1%}")
     stage = reading_stage(tokens, picture_frames(tokens.encoder, chunks, work), device, arguments.batch)
     trained = train(stage, Budget(seconds * (1 - TOKENS_TIME), stop_at), work / "reading.pt", reporter(stage))
     load_weights(stage.projection, "projection", trained.weights)
@@ -176,22 +167,10 @@ def _small(frames: np.ndarray) -> np.ndarray:
     return frames.reshape(-1, SIDE, step, SIDE, step, 3).mean((2, 4)).astype(np.uint8)
 
 
-def _report(stage: str, step: int, elapsed_s: float, lr: float, loss: float) -> None:
-    _tell(f"{stage}: step {step}, {elapsed_s / 60:.1f} min, learning rate {lr:.1e}, loss {loss:.4f}")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.pocket image-prompt", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--work", type=Path, default=Path(".pocket-image"), help="training state and drawn pictures")
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time, all runs together")
-    parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="MIN", help="end this run by then")
+    parser = training_parser("image-prompt", __doc__, out="folder to write", work="training state and drawn pictures")
     parser.add_argument("--device", default="cpu", help="of the second stage: cpu or cuda (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips to draw pictures from (default: %(default)s)")
     parser.add_argument("--tokens-batch", type=int, default=TOKENS_BATCH, help="pictures per step of the first stage")
     parser.add_argument("--batch", type=int, default=READING_BATCH, help="frames per step of the second stage")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ A condition is `key=value,…`: `schedule`, `fuse`, `overlap`, `stride`, `length
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -19,6 +18,7 @@ from animdiff_cli.core.windows import static_windows
 from animdiff_cli.metrics.temporal import difference, loop_seam, steps
 from animdiff_cli.outputs import write_clip
 from tools.pocket.classify import Classifier, read, trained_classifier
+from tools.pocket.command import tell
 from tools.pocket.law_checks import obeys
 from tools.pocket.measure import asked_for
 from tools.pocket.renders import ClipRenderer
@@ -67,7 +67,7 @@ class Readings:
 def main(argv: Sequence[str]) -> int:
     """Render and measure every condition, write the JSON report and print the table; return the exit status."""
     arguments = _parser().parse_args(argv)
-    classifier, accuracy = trained_classifier(arguments.work, _tell)
+    classifier, accuracy = trained_classifier(arguments.work, tell)
     conditions = [parse_condition(text, arguments.frames, arguments.clips) for text in arguments.conditions]
     report: dict[str, Any] = {"classifier": asdict(accuracy), "conditions": {}}
     for condition in conditions:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
         render = ClipRenderer(flags, arguments.device, arguments.work / "renders")
         clips = []
         for number, (scene, prompt) in enumerate(asked(condition.clips, arguments.kinds, arguments.seed)):
-            _tell(f"{condition.name} {number + 1}/{condition.clips}: {prompt}")
+            tell(f"{condition.name} {number + 1}/{condition.clips}: {prompt}")
             seed = arguments.seed + number
             frames = render(prompt, seed, motion=True, num_frames=condition.frames)
             _show(frames, arguments.work / "clips" / f"{condition.name}-{number}.gif", prompt, seed)
@@ -203,7 +203,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=3000, help="of prompts and noise")
     parser.add_argument("--work", type=Path, default=Path(".pocket"), help="keeps the classifier and rendered clips")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

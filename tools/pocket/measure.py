@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import torch
 from tools.pocket.calibrate import constancy_trials, law_trials
 from tools.pocket.captions import caption
 from tools.pocket.classify import Classifier, is_constant, read, trained_classifier
+from tools.pocket.command import tell
 from tools.pocket.law_checks import obeys
 from tools.pocket.renders import ClipRenderer, RenderClips
 from tools.pocket.report import Share, markdown, share, total, write_json
@@ -38,8 +38,8 @@ class MotionFigures:
 def main(argv: Sequence[str]) -> int:
     """Measure, write the JSON report and print the tables; return the exit status."""
     arguments = _parser().parse_args(argv)
-    classifier, accuracy = trained_classifier(arguments.work, _tell)
-    _tell("trying the measures on the world itself")
+    classifier, accuracy = trained_classifier(arguments.work, tell)
+    tell("trying the measures on the world itself")
     laws = law_trials(arguments.calibration_clips, np.random.default_rng(1))
     constant = constancy_trials(arguments.calibration_clips * 4, classifier, np.random.default_rng(2))
     report: dict[str, Any] = {
@@ -101,7 +101,7 @@ def measure_stills(render: RenderClips, classifier: Classifier, *, count: int, s
     """Render `count` prompts as single images, and count what the classifier recognizes as prompted."""
     found: dict[str, list[bool]] = {"object": [], "colour": [], "place": []}
     for number, (scene, prompt) in enumerate(asked_for(count, seed)):
-        _tell(f"still {number + 1}/{count}: {prompt}")
+        tell(f"still {number + 1}/{count}: {prompt}")
         reading = read(classifier, render(prompt, seed + number, motion=False, num_frames=1))[0]
         found["object"].append(reading.kind == scene.kind)
         found["colour"].append(reading.colour == scene.colour)
@@ -113,7 +113,7 @@ def measure_motion(render: RenderClips, classifier: Classifier, kind: str, *, co
     """Render `count` clips of one kind with and without the motion module from the same noise, and track them."""
     obeyed, without, constant, prompted = [], [], [], []
     for number, (scene, prompt) in enumerate(asked_for(count, seed, kind=kind)):
-        _tell(f"{kind} {number + 1}/{count}: {prompt}")
+        tell(f"{kind} {number + 1}/{count}: {prompt}")
         frames = render(prompt, seed + number, motion=True)
         obeyed.append(obeys(frames, kind, scene.colour))
         without.append(obeys(render(prompt, seed + number, motion=False), kind, scene.colour))
@@ -195,7 +195,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="processes that render at the same time")
     parser.add_argument("--work", type=Path, default=Path(".pocket"), help="keeps the classifier and rendered clips")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +12,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.motion import MotionModule, plug
 from animdiff_cli.motion.load import load_motion_module
 from animdiff_cli.paths import pocket_dir
 from animdiff_cli.training.objective import CLIP_BETAS, alphas_cumprod
+from tools.pocket.command import run_training, tell, training_parser
 from tools.pocket.control import control_stage, load_data, quiet, reporter
 from tools.pocket.data import render_clips
 from tools.pocket.latents import Clips, prepare_clips
@@ -43,15 +42,7 @@ NOISIEST = {"name": "noisiest", "least_noise": 750, "max_weight": 150.0, "peak_l
 
 def main(argv: Sequence[str]) -> int:
     """Train for the given minutes, write the file, and print it; return the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        trained = run(arguments)
-    except AnimdiffError as error:
-        _tell(f"error: {error}")
-        return error.exit_code
-    _tell("complete" if trained.complete else "stopped in time; the same command goes on from here")
-    print(arguments.out)
-    return 0
+    return run_training(run, _parser().parse_args(argv))
 
 
 def run(arguments: argparse.Namespace) -> Trained:
@@ -123,7 +114,7 @@ def learn_blank(frames: ControlStage, steps: int) -> None:
         loss.backward()
         optimiser.step()
         if step % 20 == 0 or step == steps - 1:
-            _tell(f"blank: step {step}, error {loss.item():.3f} of the residuals")
+            tell(f"blank: step {step}, error {loss.item():.3f} of the residuals")
     student.to(dtype)
 
 
@@ -182,18 +173,10 @@ def _clips(work: Path, count: int) -> Clips:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.pocket sparse", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
-    parser.add_argument("--work", type=Path, default=Path(".pocket-sparse"), help="training state and drawn clips")
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time, all runs together")
-    parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="MIN", help="end this run by then")
+    parser = training_parser("sparse", __doc__, out="file to write", work="training state and drawn clips")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--frame-clips", type=int, default=FRAME_CLIPS, help="clips to draw single frames from")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips to train motion on (default: %(default)s)")
     parser.add_argument("--blank-steps", type=int, default=BLANK_STEPS, help="steps that teach it what no picture is")
     parser.add_argument("--batch", type=int, default=CLIPS_BATCH, help="clips per step (default: %(default)s)")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ Each clip is rendered with and without the network, from the same prompt and noi
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from animdiff_cli import generate
 from animdiff_cli.outputs import write_clip
 from tools.pocket.captions import caption
 from tools.pocket.classify import Classifier, read, trained_classifier
+from tools.pocket.command import tell
 from tools.pocket.law_checks import obeys
 from tools.pocket.report import markdown, share, write_json
 from tools.pocket.track import track
@@ -53,7 +53,7 @@ class Rendering:
 def main(argv: Sequence[str]) -> int:
     """Render and measure, write the JSON report and print its tables; return the exit status."""
     arguments = _parser().parse_args(argv)
-    classifier, accuracy = trained_classifier(arguments.classifier, _tell)
+    classifier, accuracy = trained_classifier(arguments.classifier, tell)
     networks = {"control": arguments.control, "sparse": arguments.sparse, "picture": arguments.picture}
     rendering = Rendering(arguments.work, arguments.steps, arguments.seed, networks)
     report: dict[str, Any] = {"classifier": asdict(accuracy), "steps": arguments.steps, "seed": arguments.seed}
@@ -103,7 +103,7 @@ def measure_control(
         result[f"distance_px_{name}"] = float(np.mean(distances(frames, drawn, scene.colour)))
         seen = read(classifier, frames[8:9])[0]
         result[f"as_prompted_{name}"] = (seen.kind, seen.colour, seen.place) == (scene.kind, scene.colour, scene.place)
-    _tell(f"control {number}: {result}")
+    tell(f"control {number}: {result}")
     return result
 
 
@@ -128,7 +128,7 @@ def measure_sparse(
             f"place_{name}": seen.place == scene.place,
             f"obeys_{name}": obeys(frames, scene.kind, scene.colour),
         }
-    _tell(f"sparse {number}: {result}")
+    tell(f"sparse {number}: {result}")
     return result
 
 
@@ -148,7 +148,7 @@ def measure_picture(
         kinds, colours = [one.kind for one in seen], [one.colour for one in seen]
         result[f"object_{name}"] = max(set(kinds), key=kinds.count) == scene.kind
         result[f"colour_{name}"] = max(set(colours), key=colours.count) == scene.colour
-    _tell(f"picture {number}: {result}")
+    tell(f"picture {number}: {result}")
     return result
 
 
@@ -214,7 +214,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path(".pocket/steering"), help="where clips to look at are kept")
     parser.add_argument("--classifier", type=Path, default=Path(".pocket"), help="keeps the classifier")
     return parser
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
