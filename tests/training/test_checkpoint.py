@@ -60,7 +60,7 @@ for step in range(1, 10_000):
 """
 
 
-@pytest.mark.parametrize("moment_ms", [3, 17, 31])
+@pytest.mark.parametrize("moment_ms", [3, *(pytest.param(later, marks=pytest.mark.full) for later in (17, 31))])
 def test_kill_9_during_a_save_leaves_a_complete_newest_checkpoint(tmp_path, moment_ms):
     folder = tmp_path / "checkpoints"
     environ = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}

@@ -63,11 +63,11 @@ def count_saved(base, stage, frames, *, gradient_checkpointing):
     ("base", "stage", "gradient_checkpointing"),
     [
         ("sd15", "motion-lora", False),
-        ("sd15", "motion-lora", True),
-        ("sdxl", "motion-lora", False),
+        pytest.param("sd15", "motion-lora", True, marks=pytest.mark.full),
+        pytest.param("sdxl", "motion-lora", False, marks=pytest.mark.full),
         ("sdxl", "motion-lora", True),
-        ("sdxl", "motion-module", False),
-        ("sdxl", "domain-adapter", False),
+        pytest.param("sdxl", "motion-module", False, marks=pytest.mark.full),
+        pytest.param("sdxl", "domain-adapter", False, marks=pytest.mark.full),
     ],
 )
 def test_estimated_activations_match_those_of_the_true_unets(fused_attention, base, stage, gradient_checkpointing):

@@ -37,6 +37,7 @@ def losses(plan):
     return [row.loss for row in read_metrics(plan.out / "loss.csv")]
 
 
+@pytest.mark.full
 def test_the_loss_falls_and_the_result_renders(plan_on, toy_model, toy_motion_file):
     # at this rate nothing is learned: these are the untrained losses on the same clips, timesteps and noise
     untrained = plan_on("untrained", lr=1e-12)

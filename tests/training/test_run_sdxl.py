@@ -35,7 +35,7 @@ from .test_run import losses, stop_after
 
 pytestmark = pytest.mark.usefixtures("quick_samples")
 
-STAGES = ("motion-lora", "domain-adapter", "motion-module")
+LONGER = [pytest.param(stage, marks=pytest.mark.full) for stage in ("domain-adapter", "motion-module")]
 #: option of `generate` for each result
 USED_AS = {"motion-lora": "motion_loras", "domain-adapter": "domain_adapter", "motion-module": "motion_module"}
 WIDE = (64, 128)  # height and width
@@ -124,7 +124,7 @@ def test_the_loss_equals_that_of_the_stock_unet_with_conditioning_per_frame(load
     assert abs(other - loss) > 1e-7
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["motion-lora", *LONGER])
 def test_a_stage_learns_and_its_result_renders_and_converts(make_sdxl_plan, toy_sdxl_motion_file, stage, tmp_path):
     settings = {"steps": 10, "first_timestep": 900, "save_every": 100, "spatial_rank": 0, "data.num_frames": 2}
     settings |= {"batch": 4, "steps": 20} if stage == "domain-adapter" else {}
@@ -175,6 +175,7 @@ def test_a_sample_equals_a_render(make_sdxl_plan):
     assert far[0] < 0.1 * far[1]  # the file stores half precision
 
 
+@pytest.mark.full
 def test_a_stopped_run_resumes_exactly(make_sdxl_plan, clips):
     settings = {"steps": 4, "caption_dropout": 0.3, "batch": 2, "ema": 0.9, "save_every": 100}
     whole, plan = (make_sdxl_plan(out=name, **settings) for name in ("whole", "stopped"))
@@ -188,6 +189,7 @@ def test_a_stopped_run_resumes_exactly(make_sdxl_plan, clips):
     assert all(torch.equal(resumed[key], uninterrupted[key]) for key in uninterrupted)
 
 
+@pytest.mark.full
 def test_an_adapter_is_active_in_the_next_stage(make_sdxl_plan, clips):
     adapter = run_training(make_sdxl_plan("domain-adapter", out="adapter", lr=1e-2), clips).path
     plain, adapted = (

@@ -41,6 +41,7 @@ def check_events():
     return check
 
 
+@pytest.mark.full
 def test_event_files_equal_the_csv_also_after_a_kill_and_a_resume(make_plan, clips, check_events):
     plan = make_plan(tensorboard=True, steps=5, warmup=4, save_every=2)
     with pytest.raises(Killed):

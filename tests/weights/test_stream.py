@@ -79,6 +79,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.full
 def test_memory_stays_below_the_largest_tensor(tmp_path):
     save_file({"w": torch.zeros(64, 64)}, tmp_path / "small.safetensors")
     largest = 96 << 20

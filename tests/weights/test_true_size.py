@@ -41,6 +41,7 @@ def published(tmp_path):
     return path
 
 
+@pytest.mark.full
 def test_a_motion_module_of_published_width_is_identified_and_converted(published, tmp_path):
     info = identify(published)
     assert info.parameters - 2 * 32 * 17_600 == 417_137_600

@@ -78,6 +78,7 @@ def test_the_base_style_outlines_as_it_always_did():
     assert STYLES["base"].outline((226, 38, 44)) == mix((226, 38, 44), BLACK, 0.64)
 
 
+@pytest.mark.full
 def test_a_style_reader_trained_for_a_second_beats_chance_by_far():
     reader = train_style_reader(*draw_styled(200, 1), lambda message: None, epochs=10)
     assert read_rightly(reader, *draw_styled(50, 2)) > 0.5 > 1 / len(STYLES)

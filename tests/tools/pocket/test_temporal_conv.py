@@ -112,6 +112,7 @@ def test_a_run_trains_every_weight_by_the_programs_loop(config, toy_model, tmp_p
     assert not still
 
 
+@pytest.mark.full
 def test_a_motion_module_sees_the_same_samples_and_begins_with_the_same_loss(config, tmp_path):
     train_temporal_conv(config, tmp_path / "conv", "cpu")
     layer = Layer("test", config.model_dump(mode="json") | {"out": str(tmp_path / "module")})
@@ -122,6 +123,7 @@ def test_a_motion_module_sees_the_same_samples_and_begins_with_the_same_loss(con
     assert conv[1] == pytest.approx(module[1], rel=0.05) and conv[1:] != module[1:]
 
 
+@pytest.mark.full
 def test_a_run_that_stopped_goes_on_where_it_was_and_only_with_its_own_network(config, tmp_path):
     whole = train_temporal_conv(config, tmp_path / "whole", "cpu")
     train_temporal_conv(config.model_copy(update={"steps": 2}), tmp_path / "parts", "cpu")

@@ -37,6 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_bundle_loads_as_a_stable_diffusion_pipeline(trained: Path):
     pipeline = StableDiffusionPipeline.from_pretrained(trained / "bundle")
     assert len(pipeline.tokenizer) == pipeline.text_encoder.config.vocab_size
@@ -44,12 +45,14 @@ def test_bundle_loads_as_a_stable_diffusion_pipeline(trained: Path):
     assert json.loads((trained / "bundle/model_index.json").read_text())["safety_checker"] == [None, None]
 
 
+@pytest.mark.full
 def test_motion_module_is_saved_in_the_official_layout(trained: Path):
     motion = load_motion_module(trained / "bundle/motion_module.safetensors")
     assert motion.spec.version == "v3"
     assert motion.spec.max_frames == 32
 
 
+@pytest.mark.full
 def test_every_weight_file_tells_how_it_was_trained(trained: Path):
     for file, stages in MADE_BY.items():
         recipe = read_recipe(trained / "bundle" / file)
@@ -59,11 +62,13 @@ def test_every_weight_file_tells_how_it_was_trained(trained: Path):
         assert recipe["clips"] == 32
 
 
+@pytest.mark.full
 def test_sheets_show_reconstructions_stills_and_motion(trained: Path):
     sizes = {file.name: Image.open(file).size for file in (trained / "sheets").glob("*.png")}
     assert sizes == {"reconstructions.png": (8 * 128, 256), "stills.png": (4 * 128, 128), "motion.png": (2048, 256)}
 
 
+@pytest.mark.full
 def test_latents_are_encoded_anew_after_the_autoencoder_trained_on(trained: Path, tmp_path: Path):
     work = shutil.copytree(trained / "work", tmp_path / "work")
     longer_s = 2 * load_trained(work / "vae.pt").elapsed_s  # a step takes longer on a busy machine
@@ -75,6 +80,7 @@ def test_latents_are_encoded_anew_after_the_autoencoder_trained_on(trained: Path
     assert (work / "vae_normalised.pt").read_bytes() != (trained / "work/vae_normalised.pt").read_bytes()
 
 
+@pytest.mark.full
 def test_log_names_every_stage(trained: Path):
     rows = (trained / "sheets/log.csv").read_text().splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {"vae", "decoder", "image", "motion"}
@@ -119,6 +125,7 @@ def test_unknown_training_state_ends_with_a_hint(tmp_path: Path, capsys: pytest.
     assert "--stage image" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_a_style_is_learnt_by_the_unet_alone(trained: Path, tmp_path: Path):
     bundle, styled = trained / "bundle", tmp_path / "crayon"
     command = ["--part", "image", "--style", "crayon", "--clips", "16", "--minutes", "0.002", "--device", "cpu"]

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pytest
 
 from tools.pocket.degrade import degrade
 from tools.pocket.watermark import mark, visibility
@@ -20,6 +21,7 @@ def test_the_mark_is_seen_on_every_place_and_not_where_it_is_not():
     assert all(abs(visibility(frames)) < 0.1 for frames in clips())
 
 
+@pytest.mark.full
 def test_the_mark_is_still_seen_on_degraded_frames():
     rng = np.random.default_rng(1)
     assert all(visibility(degrade(mark(frames), rng)) > 0.5 for frames in clips())
