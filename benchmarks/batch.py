@@ -65,10 +65,10 @@ def _run_in_subprocess(case: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def _measure(case: str, clips: int, steps: int, frames: int) -> dict[str, float]:
-    from animdiff_cli.jobs.animator import load_animator
     from animdiff_cli.jobs.batch.crew import BatchOptions
     from animdiff_cli.jobs.batch.plan import plan_batch
     from animdiff_cli.jobs.batch.run import run_batch
+    from animdiff_cli.jobs.loading import load_animator
 
     settings = {"model": "pocket", "prompt": "a red rocket in the night sky", "steps": steps, "num_frames": frames}
     file = {"defaults": settings, "matrix": {"seed": list(range(clips))}, "output": "{seed}.gif"}

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from animdiff_cli.config.schema import MAX_SEED
+from animdiff_cli.config.sampling_settings import MAX_SEED
 from animdiff_cli.core.choices import Easing, Shot
 
 #: 0.3 to 0.6 of the width in 16 frames: 6 to 10 of 256 pixels per frame, well above the motion of a still scene

@@ -2,193 +2,29 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from animdiff_cli.config.content_settings import MAX_ENTRIES, ContentSettings
 from animdiff_cli.config.input_settings import ImageSource, MaskSource, RegionSource, VideoSource
 from animdiff_cli.config.positions import check_positions
+from animdiff_cli.config.sampling_settings import SamplingSettings
 from animdiff_cli.config.varying import Varying
-from animdiff_cli.config.weight_settings import ControlRef, ImagePromptRef, ScaledRef, WeightRef
-from animdiff_cli.core.choices import (
-    BetaSchedule,
-    ContextFuse,
-    ContextMode,
-    ContextSchedule,
-    Dtype,
-    FreeInitFilter,
-    ImageMethod,
-    InitialNoise,
-    LoraAlphaMode,
-    LowVram,
-    MotionVersion,
-    PiaVariant,
-    PredictionType,
-    Preprocessor,
-    PromptInterpolation,
-    PromptSyntax,
-    Scheduler,
-    StepCache,
-    Switch,
-    TimestepSpacing,
-    WeightsDtype,
-)
-from animdiff_cli.core.curves import Curve, TextTrack, largest
+from animdiff_cli.core.choices import Dtype, ImageMethod, LowVram, PiaVariant, Switch, WeightsDtype
+from animdiff_cli.core.curves import Curve, largest
 from animdiff_cli.core.denoising import num_denoised
 from animdiff_cli.core.prompt_travel import MAX_PROMPT
 from animdiff_cli.core.reuse import reuse_interval
 from animdiff_cli.core.where import Timeline
 
-MAX_SEED = 2**64 - 1
-MAX_ENTRIES = 100  # of a list
-#: how a long clip is divided into windows
-CONTEXT_SETTINGS = tuple(f"context_{name}" for name in ("length", "overlap", "stride", "schedule", "fuse", "mode"))
-Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
 Dimension = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
-class GenerateConfig(BaseModel):
+class GenerateConfig(SamplingSettings, ContentSettings):
     """One clip. Frozen, without paths of outputs: with the weights, enough to render the same frames again.
 
-    Fields that name weights are listed in `config.weight_settings`.
+    Here are the clips and pictures it begins from, its size, and how the machine computes it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prompt: Annotated[str | TextTrack, Varying(Prompt)] = Field(description="Text prompt.")
-    negative_prompt: Annotated[str | TextTrack, Varying(Prompt)] = Field(
-        "", description="Negative prompt; used when guidance is on."
-    )
-    prompt_interpolation: PromptInterpolation = Field(
-        "linear", description="How one text leads into the next: `linear`, or `slerp` on an arc for each token."
-    )
-    prompt_hold: float = Field(
-        0.0, ge=0, le=1, description="Share of the way to the next text for which a text is held; 1 changes at once."
-    )
-    prompt_syntax: PromptSyntax = Field(
-        "a1111",
-        description="How weights are written: `(word:1.2)`, `[word]` and `BREAK`, `word++` of compel, or not at all.",
-    )
-    model: WeightRef = Field(description="Image model: an alias, a checkpoint file or a diffusers folder.")
-    motion_module: WeightRef | None = Field(
-        None, description="Motion module: an alias or a file; null renders still frames."
-    )
-    motion_modules: tuple[ScaledRef, ...] = Field(
-        (),
-        max_length=MAX_ENTRIES,
-        description="Several motion modules of one layout, each `REF@SCALE` or `{ref, scale}`, in place of"
-        " `motion_module`; what they add to the frames is summed.",
-    )
-    motion_version: MotionVersion | None = Field(
-        None, description="Version of the motion module, for files from which it cannot be detected."
-    )
-    motion_loras: tuple[ScaledRef, ...] = Field(
-        (), max_length=MAX_ENTRIES, description="MotionLoRAs, each `REF@SCALE` or `{ref, scale}`."
-    )
-    loras: tuple[ScaledRef, ...] = Field(
-        (), max_length=MAX_ENTRIES, description="LoRAs of the image model, each `REF@SCALE` or `{ref, scale}`."
-    )
-    lora_alpha_mode: LoraAlphaMode = Field(
-        "alpha", description="`alpha`: use the LoRA's own value. `official`: ignore it, as the original code does."
-    )
-    domain_adapter: ScaledRef | None = Field(
-        None, description="Domain adapter of the motion module, `REF@SCALE` or `{ref, scale}`."
-    )
-    vae: WeightRef | None = Field(
-        None, description="VAE to use instead of the model's own: an alias, a file or a folder."
-    )
-    embeddings: tuple[WeightRef, ...] = Field(
-        (), max_length=MAX_ENTRIES, description="Textual inversions; the name of each file is a token of the prompt."
-    )
-    controls: tuple[ControlRef, ...] = Field(
-        (),
-        max_length=MAX_ENTRIES,
-        description="ControlNets and SparseCtrls with the pictures they follow, each `REF=SOURCE@SCALE` or a record of"
-        " `ref`, `source`, `scale`, `start`, `end`, `frames`, `section`, `preprocess`, `fit`, `after_end` and"
-        " `guess_mode`.",
-    )
-    preprocess: Preprocessor = Field(
-        "auto",
-        description="What makes control pictures of the frames of `controls`; `auto` is what the network expects.",
-    )
-    image_prompts: tuple[ImagePromptRef, ...] = Field(
-        (),
-        max_length=MAX_ENTRIES,
-        description="IP-Adapters with the pictures that they read as prompts, each `REF=PICTURE@SCALE` or a record of"
-        " `ref`, `source`, `scale`, `start`, `end`, `frames`, `section`, `fit` and `after_end`.",
-    )
-    image_encoder: WeightRef | None = Field(
-        None,
-        description="Image encoder of `image_prompts`: an alias, a file or a folder; null is the folder image_encoder/"
-        " beside the IP-Adapter.",
-    )
-    seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the noise; any unsigned 64-bit integer.")
-    steps: int = Field(25, ge=1, le=999, description="Denoising steps.")
-    guidance_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=100)])] = Field(
-        7.5, description="Classifier-free guidance; 1 or less turns it off."
-    )
-    guidance_until: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Share of the steps, from the first on, that have guidance; the others take half the time each.",
-    )
-    motion_scale: Annotated[float | Curve, Varying(Annotated[float, Field(ge=0, le=10)])] = Field(
-        1.0, description="How much a clip moves: factor on what the motion module adds to the frames."
-    )
-    scheduler: Scheduler = Field("ddim", description="Scheduler (sampler).")
-    beta_schedule: BetaSchedule = Field(
-        "auto", description="Beta schedule; `auto` is that of the motion module, or of the image model for stills."
-    )
-    beta_end: float | None = Field(
-        None, gt=0, lt=1, description="Last beta of the schedule; null is the value the motion module was trained with."
-    )
-    timestep_spacing: TimestepSpacing = Field(
-        "leading", description="How timesteps are spaced; distilled motion modules need `trailing`."
-    )
-    prediction_type: PredictionType | None = Field(
-        None, description="What the UNet predicts: `epsilon`, `v_prediction` or `sample`; null is that of the model."
-    )
-    rescale_betas_zero_snr: bool | None = Field(
-        None, description="Rescale the betas to zero terminal SNR; null is that of the model."
-    )
-    noise_schedule: InitialNoise = Field(
-        "random", description="Noise of a long clip: `random`, or `free-noise`, which windows share in shuffled order."
-    )
-    cache: StepCache = Field(
-        "off",
-        description="`deep:N` computes the deep blocks of the UNet in every Nth step and reuses them in between"
-        " (DeepCache): faster, and not exact.",
-    )
-    free_init: int = Field(0, ge=0, le=20, description="FreeInit: number of passes over the clip; 0 and 1 turn it off.")
-    free_init_filter: FreeInitFilter = Field(
-        "butterworth", description="FreeInit: filter that separates slow changes from fast ones."
-    )
-    free_init_spatial_cutoff: float = Field(
-        0.25, gt=0, le=1, description="FreeInit: spatial frequencies to keep, as a fraction of the highest."
-    )
-    free_init_temporal_cutoff: float = Field(
-        0.25, gt=0, le=1, description="FreeInit: temporal frequencies to keep, as a fraction of the highest."
-    )
-    free_init_order: int = Field(4, ge=1, le=20, description="FreeInit: order of the Butterworth filter.")
-    num_frames: int = Field(16, ge=1, le=4096, description="Number of frames; with `continue_from`, of new frames.")
-    loop: bool = Field(False, description="Render a loop: the last frame leads into the first.")
-    context_length: int | None = Field(
-        None, ge=2, le=1024, description="Frames of a window; null: one window for a clip that fits into the module."
-    )
-    context_overlap: int | None = Field(
-        None, ge=0, le=1023, description="Frames that neighbouring windows share; null is a quarter of a window."
-    )
-    context_stride: int | None = Field(
-        None, ge=1, le=10, description="`uniform` and `looped` add windows of every 2nd, 4th … frame, up to 2^(N-1)."
-    )
-    context_schedule: ContextSchedule | None = Field(
-        None, description="Order of the windows; null is `static`, and `looped` for a loop."
-    )
-    context_fuse: ContextFuse | None = Field(None, description="Weights of overlapping windows; null is `pyramid`.")
-    context_mode: ContextMode = Field(
-        "auto",
-        description="What is windowed: the whole UNet (`unet`) or the temporal transformers alone (`plug`), which is"
-        " faster and needs memory for every frame; `auto` uses `plug` if memory allows.",
-    )
     continue_from: str | None = Field(
         None, min_length=1, max_length=MAX_PROMPT, description="Clip to continue: a file or a folder of frames."
     )

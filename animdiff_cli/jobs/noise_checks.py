@@ -4,7 +4,8 @@ from pathlib import Path
 
 from animdiff_cli.config.layers import Resolved
 from animdiff_cli.config.load import flag_name
-from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
+from animdiff_cli.config.sampling_settings import CONTEXT_SETTINGS
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.source import open_model
 from animdiff_cli.errors import UsageError

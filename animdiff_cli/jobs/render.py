@@ -7,11 +7,12 @@ from functools import partial
 
 from animdiff_cli.core.events import Emit, Event, Note, Writing, Written, ignore
 from animdiff_cli.core.formats import Format
-from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.compare_exact import Comparison, render_both
 from animdiff_cli.jobs.compatibility import missing_companion_loras
 from animdiff_cli.jobs.cost import count_cost
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.missing_weights import refuse_missing
 from animdiff_cli.jobs.output_paths import OutputPaths
 from animdiff_cli.jobs.rates import remember_rate

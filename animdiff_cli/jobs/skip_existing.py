@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from animdiff_cli.config.schema import CONTEXT_SETTINGS, GenerateConfig
+from animdiff_cli.config.sampling_settings import CONTEXT_SETTINGS
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.errors import AnimdiffError, NetworkError, UsageError
 from animdiff_cli.jobs.inputs import differing_inputs

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.config.schema import MAX_SEED, GenerateConfig
+from animdiff_cli.config.sampling_settings import MAX_SEED
+from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.train_config import TrainConfig
 from animdiff_cli.config.values import check_value, from_text

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.config.schema import MAX_SEED
+from animdiff_cli.config.sampling_settings import MAX_SEED
 from animdiff_cli.core.seeds import MAX_CLIPS, SEEDS, Job, expand_jobs, random_seeds
 from animdiff_cli.errors import UsageError
 

@@ -11,7 +11,7 @@ from animdiff_cli.core.memory_levels import MemoryLevel
 from animdiff_cli.diffusion import low_vram
 from animdiff_cli.diffusion.device import ALL_ON_DEVICE, DevicePlan
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.jobs.animator import load_animator
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.render_plan import plan_renders
 from tests import budget_device
 

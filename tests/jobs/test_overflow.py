@@ -17,7 +17,7 @@ from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.decode import decode, decode_chunks
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.errors import DeviceError, IntegrityError
-from animdiff_cli.jobs.animator import load_animator
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.weights import Weights, check_weights
 
 HALF = DevicePlan("cpu", 0, "fp16")  # no plan of ours, but every operation here exists

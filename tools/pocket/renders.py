@@ -13,7 +13,8 @@ import numpy as np
 
 from animdiff_cli.config.load import flag_layer
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.animator import Animator
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.render_plan import plan_renders
 
 

@@ -19,7 +19,8 @@ from animdiff_cli.core.events import Emit, ignore
 from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.files.hashing import sha256_of_files
-from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.animator import Animator
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.recipe import WeightHashes
 from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.jobs.train import run_training

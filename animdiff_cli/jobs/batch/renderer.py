@@ -11,9 +11,10 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.events import Emit
 from animdiff_cli.core.formats import Format
 from animdiff_cli.diffusion.device import plan_device, probe_machine
-from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.batch.tasks import Task
 from animdiff_cli.jobs.cost import ClipCost, count_cost
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.memory_plan import with_memory_level
 from animdiff_cli.jobs.rates import remember_rate
 from animdiff_cli.jobs.render import FinishedClip, collect_notes, write_file

@@ -14,7 +14,8 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.events import Emit, Event, Note
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.jobs.animator import Animator, load_animator
+from animdiff_cli.jobs.animator import Animator
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.missing_weights import fetch_missing, find_missing, refuse_missing
 from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.jobs.weights import Weights, find_weights, used_files

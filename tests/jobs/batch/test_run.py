@@ -13,7 +13,6 @@ from diffusers import UNet2DConditionModel
 from animdiff_cli.core.events import Loading
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.leftovers import hidden_suffix
-from animdiff_cli.jobs.animator import load_animator
 from animdiff_cli.jobs.batch import renderer
 from animdiff_cli.jobs.batch.crew import BatchOptions
 from animdiff_cli.jobs.batch.fingerprint import fingerprints
@@ -22,6 +21,7 @@ from animdiff_cli.jobs.batch.manifest import Manifests
 from animdiff_cli.jobs.batch.run import run_batch
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.stamps import is_whole
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.outputs import read_recipe
 
 needs_limits = pytest.mark.skipif(os.name != "posix", reason="POSIX limits")

@@ -5,13 +5,13 @@ import os
 import pytest
 
 from animdiff_cli.core.events import Loading
-from animdiff_cli.jobs.animator import load_animator
 from animdiff_cli.jobs.batch import renderer
 from animdiff_cli.jobs.batch import run as runs
 from animdiff_cli.jobs.batch.crew import BatchOptions
 from animdiff_cli.jobs.batch.manifest import Manifests
 from animdiff_cli.jobs.batch.worker_main import Setup
 from animdiff_cli.jobs.batch.workers import ProcessWorker
+from animdiff_cli.jobs.loading import load_animator
 from tests.jobs.batch.kills import kill_often
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")

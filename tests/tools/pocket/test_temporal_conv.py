@@ -11,7 +11,7 @@ from animdiff_cli.config.layers import Layer
 from animdiff_cli.config.load import flag_layer
 from animdiff_cli.config.train_layers import file_layer
 from animdiff_cli.errors import IntegrityError, UsageError
-from animdiff_cli.jobs.animator import load_animator
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.jobs.train import run_training
 from animdiff_cli.jobs.train_plan import plan_training
