@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from animdiff_cli.cli import batch_options as opt
 from animdiff_cli.cli import batch_status
-from animdiff_cli.cli.command import Command, Group, RenderCommand
+from animdiff_cli.cli.command import Command, Group
 from animdiff_cli.cli.generate_options import OfflineOpt, OverwriteOpt
 from animdiff_cli.cli.missing_weights import on_missing_weights
 from animdiff_cli.cli.options import (
@@ -46,7 +46,7 @@ EPILOG = (
 )
 
 
-@app.command(cls=RenderCommand, epilog=EPILOG)
+@app.command(cls=Command, epilog=EPILOG)
 def run(
     file: opt.FileArg,
     model: ModelOpt = None,

@@ -12,7 +12,6 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from animdiff_cli.cli.interrupts import was_interrupted
-from animdiff_cli.cli.optional_packages import without_unused_packages
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint
@@ -41,15 +40,6 @@ class Command(TyperCommand):
         return option
 
 
-class RenderCommand(Command):
-    """A command that renders."""
-
-    def invoke(self, ctx: "Context") -> object:
-        """Run the command."""
-        with without_unused_packages():
-            return super().invoke(ctx)
-
-
 class SettingsCommand(Command):
     """A command whose options are settings: its help shows their defaults."""
 
@@ -69,7 +59,7 @@ class SettingsCommand(Command):
         super().format_help(ctx, formatter)
 
 
-class GenerateCommand(RenderCommand, SettingsCommand):
+class GenerateCommand(SettingsCommand):
     """The command that renders the clips that its options describe."""
 
     def defaults(self) -> Mapping[str, object]:

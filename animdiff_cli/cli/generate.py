@@ -27,6 +27,7 @@ from animdiff_cli.cli.options import (
 )
 from animdiff_cli.core.garbage import collection_paused, freeze_objects
 from animdiff_cli.errors import UsageError
+from animdiff_cli.weights.lean_imports import import_networks
 
 if TYPE_CHECKING:
     from animdiff_cli.jobs.render_plan import RenderPlan
@@ -218,6 +219,7 @@ def _plan(
     from animdiff_cli.config.schema import GenerateConfig
 
     with collection_paused():
+        import_networks()
         from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 
     if from_clip is None:

@@ -26,6 +26,7 @@ from animdiff_cli.weights.motion import (
     to_official,
 )
 from animdiff_cli.weights.motion_version import ARCHITECTURES, detect_family, motion_frames
+from animdiff_cli.weights.on_meta import on_meta
 from animdiff_cli.weights.positional_encoding import sinusoid
 
 
@@ -86,7 +87,7 @@ def build_motion_module(
 
     Raises `IntegrityError` for missing, unknown or wrongly shaped weights; `source` is the name of their file.
     """
-    with torch.device("meta"):
+    with on_meta():
         motion = MotionModule(spec)
     expected = motion.state_dict()
     _check_complete(official, expected, source)

@@ -7,8 +7,6 @@ module, whose mid block they change too. Several combine linearly: W + the sum o
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from animdiff_cli.core.choices import LoraAlphaMode
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import UsageError
@@ -18,6 +16,7 @@ from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lora import LoraWeights, Shapes, check_lora, open_lora
 from animdiff_cli.weights.lora_merge import merge_loras_in_place
 from animdiff_cli.weights.motion import diffusers_name
+from animdiff_cli.weights.on_meta import on_meta
 
 
 def open_motion_lora(path: Path, spec: MotionSpec, *, alpha_mode: LoraAlphaMode = "alpha") -> LoraWeights:
@@ -40,7 +39,7 @@ def merge_motion_loras(motion: MotionModule, loras: Sequence[LoraWeights]) -> No
 
 def motion_shapes(spec: MotionSpec) -> Shapes:
     """List the weights of a module by canonical name, `unet.mid_block.motion_modules.0…attn1.to_q.weight`."""
-    with torch.device("meta"):
+    with on_meta():
         state = MotionModule(spec).state_dict()
     return {canonical_name(key): tuple(tensor.shape) for key, tensor in state.items()}
 

@@ -85,10 +85,10 @@ def _expected_shapes(part: str, config: str) -> Mapping[str, tuple[int, ...]]:
 
 def build_on_meta(part: str, config: Mapping[str, Any]) -> Any:
     """Build the network of a part on torch's `meta` device, without allocating memory."""
-    import torch
+    from animdiff_cli.weights.on_meta import on_meta  # torch loads here
 
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
-    with torch.device("meta"):
+    with on_meta():
         return _networks()[part](settings)
 
 

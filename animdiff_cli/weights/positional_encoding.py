@@ -10,10 +10,13 @@ from animdiff_cli.weights.lazy import LazyTensor, torch_dtype, wrap_tensor
 
 
 def sinusoid(max_frames: int, width: int) -> Tensor:
-    """Compute the encoding [1, max_frames, width]: interleaved sin and cos, float32, as in published files."""
-    position = torch.arange(max_frames).unsqueeze(1)
-    frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    table = torch.zeros(1, max_frames, width)
+    """Compute the encoding [1, max_frames, width]: interleaved sin and cos, float32, as in published files.
+
+    It is on the CPU, also inside `on_meta`.
+    """
+    position = torch.arange(max_frames, device="cpu").unsqueeze(1)
+    frequency = torch.exp(torch.arange(0, width, 2, device="cpu") * (-math.log(10000.0) / width))
+    table = torch.zeros(1, max_frames, width, device="cpu")
     table[0, :, 0::2] = torch.sin(position * frequency)
     table[0, :, 1::2] = torch.cos(position * frequency)
     return table

@@ -1,11 +1,12 @@
 """What commands import. Each module in `SLOW` takes a tenth of a second or more."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
-from animdiff_cli.cli.optional_packages import UNUSED, without_unused_packages
+import pytest
+
+from animdiff_cli.weights.lean_imports import UNUSED, import_networks
 
 SLOW = ("torch", "diffusers", "transformers", "numpy", "pydantic", "requests", "yaml", "rich.progress")
 
@@ -33,12 +34,49 @@ def test_a_render_imports_only_what_it_uses(toy):
     modules = imported(*toy, "--prompt", "a ball", "-q")
     assert {"diffusers.models.unets.unet_2d_condition", "transformers.models.clip.modeling_clip"} <= modules
     assert modules.isdisjoint({*UNUSED, "matplotlib", "cv2", "fsspec", "ray", "torchvision"})
+    assert modules.isdisjoint({"torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy", "triton"})
+    assert len([name for name in modules if name.startswith("diffusers.models.transformers.")]) < 20
+    assert len([name for name in modules if name.startswith("transformers.models.")]) < 20
 
 
-def test_packages_are_hidden_only_inside_the_context():
-    with without_unused_packages():
-        assert importlib.util.find_spec("scipy") is None
-        assert importlib.util.find_spec("peft") is None
-        assert importlib.util.find_spec("numpy") is not None
-        assert importlib.import_module("scipy")
-    assert importlib.util.find_spec("scipy") is not None
+def in_a_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.full
+def test_everything_can_be_imported_after_a_lean_import():
+    code = """
+import importlib.util, torch
+from animdiff_cli.weights.lean_imports import import_networks
+import_networks()
+from diffusers.models.unets import UNet2DModel
+from diffusers.models.transformers import Transformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers import UNet2DConditionModel as same
+from transformers import CLIPTextModel
+import scipy, torch._dynamo
+print(same is UNet2DConditionModel, importlib.util.find_spec("peft") is not None, torch.distributed.is_available())
+print(hasattr(torch._dynamo, "optimize"))
+"""
+    assert in_a_process(code) == ["True"] * 4
+
+
+@pytest.mark.full
+def test_networks_that_cannot_be_imported_lean_are_imported_as_usual():
+    code = """
+import sys
+from animdiff_cli.weights import lean_imports
+lean_imports.BARE = (*lean_imports.BARE, "diffusers.utils", "transformers.utils")
+lean_imports.import_networks()
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+print(hasattr(sys.modules["diffusers.utils"], "logging"))
+print("diffusers.models.transformers.transformer_wan" in sys.modules)
+"""
+    assert in_a_process(code) == ["True"] * 2
+
+
+def test_libraries_that_are_imported_already_stay_as_they_are():
+    before = dict(sys.modules)
+    import_networks()
+    assert dict(sys.modules) == before

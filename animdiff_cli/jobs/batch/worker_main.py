@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 
 from animdiff_cli.core.threads import prepare_threads
 from animdiff_cli.storage.location import Location
+from animdiff_cli.weights.lean_imports import import_networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ def serve(setup: Setup, connection: Connection) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_threads(setup.threads)
+    import_networks()
     from animdiff_cli.jobs.batch.attempt import Ledger, attempt
     from animdiff_cli.jobs.batch.renderer import LocalRenderer
 

@@ -1,0 +1,102 @@
+"""Import diffusers and transformers without their parts that no command uses. For programs of their own."""
+
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from animdiff_cli.core.garbage import collection_paused
+
+#: Both import these when they find them. A render needs none: LoRAs are added here, weights are read and placed here,
+#: and no scheduler uses beta sigmas.
+UNUSED = frozenset({"accelerate", "peft", "scipy"})
+#: Packages that import all of their modules, hundreds of networks. A render uses one or two modules of each.
+BARE = (
+    "transformers.models",
+    *(f"diffusers.models.{name}" for name in ("autoencoders", "controlnets", "transformers", "unets")),
+)
+#: what marks functions for `torch.compile` as they are defined; in blocks that are compiled here, none does
+DYNAMO_MARKS = ("allow_in_graph", "assume_constant_result", "disable", "graph_break")
+#: what renders, all of it in diffusers and transformers
+NETWORKS = (
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.models.controlnets.controlnet",
+    "diffusers.models.unets.unet_2d_condition",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+)
+
+
+def import_networks() -> None:
+    """Import the networks that render, without what they need for training, compiling and several machines.
+
+    It takes about half of the CPU time of importing them as usual. Does nothing if diffusers or transformers are
+    imported already. If they cannot be imported this way, as other versions may not be, they are imported as usual.
+    """
+    if {"diffusers", "transformers"} & sys.modules.keys():
+        return
+    with collection_paused():
+        try:
+            with _lean():
+                for name in NETWORKS:
+                    import_module(name)
+            return
+        except Exception:  # of their own code: whatever it meets, the usual import decides
+            for name in [name for name in sys.modules if name.partition(".")[0] in ("diffusers", "transformers")]:
+                del sys.modules[name]
+        for name in NETWORKS:
+            import_module(name)
+
+
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Hide what is not used. The libraries look for it once, when they are imported, and remember what they found.
+
+    Everything can be imported again afterwards.
+    """
+    import torch
+    import torch.distributed
+
+    find_spec, is_available = importlib.util.find_spec, torch.distributed.is_available
+    list_packages = importlib.metadata.packages_distributions
+
+    def find_used(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name.partition(".")[0] in UNUSED else find_spec(name, package)
+
+    stand_ins = {name: _bare(name) for name in (*BARE, "torch._dynamo") if name not in sys.modules}
+    if "torch._dynamo" in stand_ins:
+        vars(stand_ins["torch._dynamo"]).update(dict.fromkeys(DYNAMO_MARKS, _unmarked))
+    sys.modules.update(stand_ins)
+    importlib.util.find_spec = find_used
+    importlib.metadata.packages_distributions = cache(list_packages)  # both list what is installed
+    torch.distributed.is_available = lambda: False
+    try:
+        yield
+    finally:
+        importlib.util.find_spec, torch.distributed.is_available = find_spec, is_available
+        importlib.metadata.packages_distributions = list_packages
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+def _bare(name: str) -> ModuleType:
+    """Return a package whose modules can be imported, without what its `__init__` imports."""
+    root, _, rest = name.partition(".")
+    spec = importlib.util.find_spec(root)  # runs nothing
+    folders = spec.submodule_search_locations if spec else None
+    module = ModuleType(name)
+    module.__path__ = [str(Path(folder, *rest.split("."))) for folder in folders or ()]
+    return module
+
+
+def _unmarked(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:
+    """Return a function as it is. Without one, return a decorator that does so."""
+    return _unmarked if function is None else function
