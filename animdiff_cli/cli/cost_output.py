@@ -41,7 +41,7 @@ def cost_lines(estimate: "Estimate", planning_seconds: float) -> list[str]:
     cost, fewest, most = estimate.cost, min(estimate.cost.windows_per_step), max(estimate.cost.windows_per_step)
     number = counted(most, "window") if most == fewest else f"{fewest} to {counted(most, 'window')}"
     steps = counted(len(cost.windows_per_step), "step")
-    reusing = f", of which {cost.reusing_calls} reuse deep blocks" if cost.reusing_calls else ""
+    reusing = f", of which {cost.reusing_calls} reuse deep layers" if cost.reusing_calls else ""
     of_clip = f"{number} x {steps}, {counted(cost.calls, 'UNet call')}{reusing}, {tera(cost.flops)}"
     each = "each clip: " if estimate.clips > 1 else ""
     lines = [f"{each}{of_clip}, about {format_bytes(estimate.memory_bytes)} of memory"]

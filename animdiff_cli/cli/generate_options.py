@@ -135,7 +135,7 @@ CacheOpt = Annotated[
     StepCache | None,
     option(
         "--cache",
-        help="deep:N: compute the deep blocks of the UNet in every Nth step, and reuse them in between. Not exact.",
+        help="deep:N: compute the deep layers of the UNet in every Nth step, and reuse them in between. Not exact.",
         panel=SAMPLING,
         metavar="<off or deep:n>",
     ),
@@ -205,7 +205,11 @@ SkipExistingOpt = Annotated[
 ]
 CompileOpt = Annotated[
     Switch | None,
-    option("--compile", help="Compile blocks of the networks: the first clip of a size takes longer.", panel=DEVICE),
+    option(
+        "--compile",
+        help="Compile blocks of the networks: the first clip of a size takes longer. auto compiles nothing.",
+        panel=DEVICE,
+    ),
 ]
 WeightsDtypeOpt = Annotated[
     WeightsDtype | None,

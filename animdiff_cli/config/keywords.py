@@ -167,7 +167,7 @@ class GenerateSettings(TypedDict, total=False):
     noise_schedule: InitialNoise
     """Noise of a long clip: `random`, or `free-noise`, which windows share in shuffled order."""
     cache: StepCache
-    """`deep:N` computes the deep blocks of the UNet in every Nth step and reuses them in between (DeepCache):
+    """`deep:N` computes the deep layers of the UNet in every Nth step and reuses them in between (DeepCache):
     faster, and not exact.
     """
     free_init: int
@@ -262,8 +262,8 @@ class GenerateSettings(TypedDict, total=False):
     cuda_graph: Switch
     """Replay UNet calls as CUDA graphs, which takes memory of its own: `on`, `off` or `auto`: for small UNets."""
     compile: Switch
-    """Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which is off until measurements
-    say where it pays. Compiled code is kept in the cache folder.
+    """Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which compiles nothing: no
+    measurement says yet where it pays. Compiled code is kept in the cache folder.
     """
 
 

@@ -64,7 +64,7 @@ class SamplingSettings(BaseModel):
     )
     cache: StepCache = Field(
         "off",
-        description="`deep:N` computes the deep blocks of the UNet in every Nth step and reuses them in between"
+        description="`deep:N` computes the deep layers of the UNet in every Nth step and reuses them in between"
         " (DeepCache): faster, and not exact.",
     )
     free_init: int = Field(0, ge=0, le=20, description="FreeInit: number of passes over the clip; 0 and 1 turn it off.")

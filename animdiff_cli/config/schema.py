@@ -103,8 +103,8 @@ class GenerateConfig(SamplingSettings, ContentSettings):
     )
     compile: Switch = Field(
         "auto",
-        description="Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which is off until"
-        " measurements say where it pays. Compiled code is kept in the cache folder.",
+        description="Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which compiles"
+        " nothing: no measurement says yet where it pays. Compiled code is kept in the cache folder.",
     )
 
     @property

@@ -51,7 +51,7 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 TimestepSpacing = Literal["leading", "trailing", "linspace"]
 #: initial noise of a clip: independent frames, or frames that context windows share (FreeNoise)
 InitialNoise = Literal["random", "free-noise"]
-#: in every how many steps deep blocks are computed (DeepCache); with 1 nothing is reused
+#: in every how many steps deep layers are computed (DeepCache); with 1 nothing is reused
 StepCache = Literal[
     "off",
     "deep:1",

@@ -1,4 +1,4 @@
-"""Which calls of a UNet compute its deep blocks, and which reuse them (DeepCache)."""
+"""Which calls of a UNet compute its deep layers, and which reuse them (DeepCache)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from animdiff_cli.core.choices import StepCache
 
 
 def reuse_interval(cache: StepCache) -> int:
-    """Return every how many calls deep blocks are computed, by the setting `cache`.
+    """Return every how many calls deep layers are computed, by the setting `cache`.
 
     >>> reuse_interval("off"), reuse_interval("deep:3")
     (1, 3)
@@ -16,7 +16,7 @@ def reuse_interval(cache: StepCache) -> int:
 
 
 def first_of_interval(step: int, interval: int) -> int:
-    """Return the call of a sampler whose deep blocks call `step` reuses.
+    """Return the call of a sampler whose deep layers call `step` reuses.
 
     >>> [first_of_interval(step, 3) for step in range(5)]
     [0, 0, 0, 3, 3]
@@ -29,11 +29,11 @@ class ReuseSchedule:
     """Decides call after call of one clip. Calls of the sampler count from 0; each has one UNet call per window."""
 
     interval: int
-    _first: int = -1  # call of the sampler whose deep blocks are kept
+    _first: int = -1  # call of the sampler whose deep layers are kept
     _rows: dict[Hashable, int] = field(default_factory=dict)  # rows of guidance that are kept, by window
 
     def is_deep(self, window: Hashable, step: int, rows: int) -> bool:
-        """Return whether a UNet call computes the deep blocks.
+        """Return whether a UNet call computes the deep layers.
 
         It does in every `interval`th call of the sampler, and where it needs more rows of guidance than are kept.
         """

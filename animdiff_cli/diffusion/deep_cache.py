@@ -1,7 +1,8 @@
-"""DeepCache (Ma et al. 2023, arXiv 2312.00858): deep blocks of a UNet run in some calls, and are reused in others.
+"""DeepCache (Ma et al. 2023, arXiv 2312.00858): deep layers of a UNet run in some calls, and are reused in others.
 
-Features deep inside the UNet change little from one step to the next. In between only its outermost blocks run, the
-first of the encoder and the last of the decoder, with their temporal transformers.
+Features deep inside the UNet change little from one step to the next. In between only its outermost layers run: the
+first convolution and the last layer of the decoder, a ResNet with its transformers, spatial and temporal. This is the
+first branch of the paper, its skip connection the outermost one.
 """
 
 import copy
@@ -21,8 +22,8 @@ from animdiff_cli.motion.unet import UNet
 class _Kept:
     """What a call of the whole UNet leaves for later ones."""
 
-    hidden: Tensor  # input of the last block, [rows*F, C, h, w]
-    residuals: Sequence[Tensor]  # of ControlNets, for the skip connections between the outermost blocks
+    hidden: Tensor  # input of the last layer of the decoder, without its skip connection, [rows*F, C, h, w]
+    residuals: Sequence[Tensor]  # of ControlNets, for the skip connection between the outermost layers: one or none
 
 
 class DeepCache:
@@ -33,11 +34,11 @@ class DeepCache:
         self._schedule = ReuseSchedule(interval)
         self._store = store
         self._recall = _Recall()
-        self._outermost = outermost_blocks(unet, self._recall)
+        self._outermost = outermost_layers(unet, self._recall)
         self._kept: dict[tuple[int, ...], _Kept] = {}
 
     def is_deep(self, frames: Sequence[int], step: int, rows: int) -> bool:
-        """Return whether the next call, of these frames, computes the deep blocks."""
+        """Return whether the next call, of these frames, computes the deep layers."""
         return self._schedule.is_deep(tuple(frames), step, rows)
 
     def __call__(self, batch: Tensor, call: UNetCall, unet_kwargs: Mapping[str, Any]) -> Tensor:
@@ -46,18 +47,17 @@ class DeepCache:
         if not call.is_deep:
             return self._call_outermost(batch, call.timestep, unet_kwargs, self._kept[window])
         output, hidden = self._call_whole(batch, call.timestep, unet_kwargs)
-        skips = len(self._unet.up_blocks[-1].resnets)
-        kept = (hidden, *unet_kwargs.get("down_block_additional_residuals", ())[:skips])
+        kept = (hidden, *unet_kwargs.get("down_block_additional_residuals", ())[:1])
         hidden, *residuals = (part.to(self._store) for part in kept)
         self._kept = {other: kept for other, kept in self._kept.items() if self._schedule.keeps(other)}
         self._kept[window] = _Kept(hidden, residuals)
         return output
 
     def _call_whole(self, batch: Tensor, timestep: Tensor, unet_kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Return the prediction, and what the last block was given."""
+        """Return the prediction, and what the last layer of the decoder was given by the one before it."""
         seen: list[Tensor] = []
-        handle = self._unet.up_blocks[-1].register_forward_pre_hook(
-            lambda _block, _args, kwargs: seen.append(kwargs["hidden_states"]), with_kwargs=True
+        handle = _layers(self._unet.up_blocks[-1])[-2].register_forward_hook(
+            lambda _layer, _args, output: seen.append(output if isinstance(output, Tensor) else output[0])
         )
         try:
             output: Tensor = self._unet(batch, timestep, **unet_kwargs, return_dict=False)[0]
@@ -80,19 +80,27 @@ class DeepCache:
         return output
 
 
-def outermost_blocks(unet: UNet, between: nn.Module) -> Any:
-    """Return a UNet of the first and the last block of `unet`, with `between` in place of all blocks between them.
+def outermost_layers(unet: UNet, between: nn.Module) -> Any:
+    """Return a UNet of the first and the last layer of `unet`, with `between` in place of all layers between them.
 
-    The blocks are those of `unet` itself, with all their hooks.
+    The layers are those of `unet` itself, with all their hooks.
     """
-    encoder = _with_parts(unet.down_blocks[0], downsamplers=None)
-    blocks = {"down_blocks": nn.ModuleList([encoder]), "up_blocks": nn.ModuleList([unet.up_blocks[-1]])}
+    block = unet.up_blocks[-1]
+    kinds = [kind for kind in ("resnets", "attentions") if getattr(block, kind, None)]
+    decoder = _with_parts(block, **{kind: getattr(block, kind)[-1:] for kind in kinds})
     plain = getattr(unet, "_orig_mod", unet)  # without `torch.compile`
+    blocks = {"down_blocks": nn.ModuleList(), "up_blocks": nn.ModuleList([decoder])}
     return _with_parts(plain, **blocks, mid_block=between)
 
 
+def _layers(block: Any) -> nn.ModuleList:
+    """Return the modules of a block that end its layers."""
+    layers: nn.ModuleList = getattr(block, "attentions", None) or block.resnets
+    return layers
+
+
 class _Recall(nn.Module):
-    """Returns what is kept of the blocks that it stands for."""
+    """Returns what is kept of the layers that it stands for."""
 
     def __init__(self) -> None:
         super().__init__()

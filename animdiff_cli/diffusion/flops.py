@@ -41,12 +41,12 @@ class UNetCost:
     def call_in_windows(self, num_frames: int, windows: Sequence[int], *, is_deep: bool = True) -> int:
         """Count one call for `num_frames` frames, whose temporal transformers run in windows of these lengths.
 
-        If not `is_deep`, only the outermost blocks run (`diffusion.deep_cache`).
+        If not `is_deep`, only the outermost layers run (`diffusion.deep_cache`).
         """
         layers = list(self._layers() if is_deep else self._outermost())
         image = sum(self._image_layer(layer) for layer in layers if layer.kind != "temporal")
         images = num_frames * self.rows * (image + self._embedding() + self._ends())
-        saved = num_frames * self._before_text() if self.rows == 2 and self.shares_rows else 0
+        saved = num_frames * self._before_text(is_deep) if self.rows == 2 and self.shares_rows else 0
         temporal = sum(self._temporal(layer, num_frames, windows) for layer in layers)
         others = num_frames * self.rows * self.other_tokens * sum(map(self._per_token, layers))
         return images - saved + self.rows * self.motion_modules * temporal + round(others)
@@ -55,12 +55,9 @@ class UNetCost:
         return unet_layers(self.config, temporal_in_mid=bool(self.motion and self.motion.mid))
 
     def _outermost(self) -> Iterator[Layer]:
-        """Yield the layers of the first and the last block, without the downsampler."""
-        layers, per_block = list(self._layers()), self.config["layers_per_block"]
-        count = per_block if isinstance(per_block, int) else per_block[0]
-        first, last = self.config["down_block_types"][0], self.config["up_block_types"][-1]
-        yield from layers[: count * _kinds_of(first)]
-        yield from layers[-(count + 1) * _kinds_of(last) :]
+        """Yield the last layer of the decoder."""
+        last = self.config["up_block_types"][-1]
+        yield from list(self._layers())[-_kinds_of(last) :]
 
     def _pixels(self, level: int) -> int:
         """Return the pixels of a feature map; convolutions of stride 2 round up."""
@@ -128,12 +125,14 @@ class UNetCost:
             self._pixels(0)
         )
 
-    def _before_text(self) -> int:
+    def _before_text(self, is_deep: bool) -> int:
         """Count the layers that `shared_cfg` runs once for both rows, per frame."""
         if self.config.get("addition_embed_type") or "CrossAttn" not in self.config["down_block_types"][0]:
             return 0
         resnet, spatial = next(self._layers()), int(self.config["block_out_channels"][0])
         first = _conv3(self.config["in_channels"], spatial) * self._pixels(0)
+        if not is_deep:
+            return first
         return first + self._image_layer(resnet) + _self_attention(self._pixels(0), spatial)
 
 

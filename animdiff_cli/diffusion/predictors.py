@@ -60,7 +60,7 @@ def unet_predictor(
 
     With a motion module plugged in, the frames move together; without one they are F stills. `rows` is used where a
     call does not say how many. With `windows`, temporal transformers see the frames of the whole clip a window at a
-    time. With `cache`, deep blocks run in some calls only; else `graphs` of the UNet record calls and replay them.
+    time. With `cache`, deep layers run in some calls only; else `graphs` of the UNet record calls and replay them.
     Raises `UsageError` if the motion module supports fewer frames.
     """
     usual_rows = rows

@@ -41,7 +41,7 @@ class ClipCost:
     call_flops: float  # of one of them, on average
     first_step_calls: int
     first_step_flops: float
-    reusing_calls: int  # of the UNet, which reuse its deep blocks
+    reusing_calls: int  # of the UNet, which reuse its deep layers
     frames: int
     frame_flops: int  # to decode one frame
     weight_bytes: int
@@ -106,7 +106,7 @@ class PlannedCall:
     frames: int
     windows: tuple[int, ...]
     rows: int  # of guidance
-    is_deep: bool  # its deep blocks run
+    is_deep: bool  # its deep layers run
 
 
 def planned_calls(config: GenerateConfig, windows: Windows | None, *, num_new: int) -> list[list[PlannedCall]]:
@@ -138,8 +138,8 @@ def call_flops(call: PlannedCall, unet: UNetCost, config: GenerateConfig, weight
 
 
 def kept_bytes(unet: UNetCost, config: GenerateConfig, plan: DevicePlan) -> int:
-    """Return the bytes of deep blocks that are kept for reuse, of one window of each frame."""
-    channels = unet.config["block_out_channels"][:2][-1]  # of the input of the last block
+    """Return the bytes of deep layers that are kept for reuse, of one window of each frame."""
+    channels = unet.config["block_out_channels"][0]  # of the input of the last layer
     kept = unet.rows * config.num_frames * channels * unet.height * unet.width * plan.torch_dtype.itemsize
     return int(kept) if reuse_interval(config.cache) > 1 else 0
 

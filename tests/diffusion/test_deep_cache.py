@@ -1,4 +1,4 @@
-"""DeepCache: calls that reuse deep blocks, compared with the outermost blocks called one by one."""
+"""DeepCache: calls that reuse deep layers, compared with the outermost layers called one by one."""
 
 from functools import partial
 
@@ -21,22 +21,15 @@ def tensor(*shape, seed):
 
 
 def plain_outermost(unet, images, timestep, text, hidden, added=None):
-    """Call the layers of the first and the last block one after the other."""
+    """Call the first convolution and the last layer of the decoder one after the other."""
     time = unet.time_embedding(unet.time_proj(timestep.expand(len(images))).to(images))
     if added:
         ids = unet.add_time_proj(added["time_ids"].flatten()).reshape(len(images), -1)
         time = time + unet.add_embedding(torch.cat([added["text_embeds"], ids], dim=-1).to(images))
-    first = unet.conv_in(images)
-    skips = [first]
-    for position, resnet in enumerate(unet.down_blocks[0].resnets):
-        first = resnet(first, time)
-        if attentions := getattr(unet.down_blocks[0], "attentions", None):
-            first = attentions[position](first, encoder_hidden_states=text)[0]
-        skips.append(first)
-    for position, resnet in enumerate(unet.up_blocks[-1].resnets):
-        hidden = resnet(torch.cat([hidden, skips.pop()], dim=1), time)
-        if attentions := getattr(unet.up_blocks[-1], "attentions", None):
-            hidden = attentions[position](hidden, encoder_hidden_states=text)[0]
+    last = unet.up_blocks[-1]
+    hidden = last.resnets[-1](torch.cat([hidden, unet.conv_in(images)], dim=1), time)
+    if attentions := getattr(last, "attentions", None):
+        hidden = attentions[-1](hidden, encoder_hidden_states=text)[0]
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
 
 
@@ -44,14 +37,18 @@ def plain_outermost(unet, images, timestep, text, hidden, added=None):
     ("layout", "version", "layers"), [("sd15", "v1", 1), ("sdxl", "sdxl", 2), ("one-level", "v3", 1)]
 )
 @torch.no_grad()
-def test_a_call_in_between_runs_the_outermost_blocks(make_unet, make_motion, layout, version, layers):
+def test_a_call_in_between_runs_the_outermost_layers(make_unet, make_motion, layout, version, layers):
     """With their temporal transformers and, in v1, norms across frames."""
     unet = make_unet(layout, layers=layers)
     motion = plug(unet, make_motion(unet, version))
     texts, latents = tensor(1, 7, 24, seed=1), tensor(2, 1, 4, 3, 10, 8, seed=2)
     given = []
-    handle = unet.up_blocks[-1].register_forward_pre_hook(
-        lambda block, args, kwargs: given.append(kwargs["hidden_states"]), with_kwargs=True
+    handle = (
+        unet.up_blocks[-1]
+        .resnets[-1]
+        .register_forward_pre_hook(
+            lambda _, args: given.append(args[0][:, : -unet.conv_in.out_channels])  # without the skip connection
+        )
     )
     with prepared([PromptCondition(texts)], unet, ANY_CLIP) as ready:
         predict = unet_predictor(unet, ready, cache=DeepCache(unet, 2, CPU))

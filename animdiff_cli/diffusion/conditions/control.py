@@ -76,7 +76,7 @@ class ControlCondition(Condition):
         """Return residuals for the skip connections and the middle block, zero for free frames."""
         assert self.clip is not None and self.features is not None
         if not call.is_deep:
-            return {}  # residuals are kept with the deep blocks
+            return {}  # residuals are kept with the deep layers
         strengths = frame_strengths(self.strength, self.pictures, self.clip, call)
         places = [place for place, strength in enumerate(strengths) if strength]
         if not places:

@@ -58,7 +58,7 @@ class SparseControlCondition(Condition):
         """Return residuals for the skip connections and the middle block, averaged over windows inside the call."""
         assert self.clip is not None
         if not call.is_deep:
-            return {}  # residuals are kept with the deep blocks
+            return {}  # residuals are kept with the deep layers
         timeline = self.clip.timeline
         strengths = self.strength.at(call.frames, call.step, timeline.calls or timeline.steps)
         everything = WeightedWindow(tuple(range(len(call.frames))), (1.0,) * len(call.frames))
