@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from diffusers import AnimateDiffPipeline, MotionAdapter
+from diffusers import AnimateDiffPipeline, AnimateDiffSDXLPipeline, MotionAdapter
 from diffusers.utils import logging
 from torch import Tensor
 
@@ -106,14 +106,19 @@ class Diffusers:
 
     def __init__(self, parts: Parts) -> None:
         logging.set_verbosity_error()
-        scheduler = make_scheduler("ddim")
-        self.pipe = AnimateDiffPipeline(
+        kind: Any = AnimateDiffPipeline
+        second: dict[str, Any] = {}
+        if parts.text_encoder_2:
+            kind = AnimateDiffSDXLPipeline
+            second = {"text_encoder_2": parts.text_encoder_2, "tokenizer_2": parts.tokenizer_2}
+        self.pipe = kind(
             vae=parts.vae,
             text_encoder=parts.text_encoder,
             tokenizer=parts.tokenizer,
             unet=parts.unet,
             motion_adapter=to_adapter(parts),
-            scheduler=scheduler,
+            scheduler=make_scheduler("ddim"),
+            **second,
         )
         self.pipe.motion_adapter = None  # its weights were copied into the UNet; do not count them twice
         self.pipe.to(parts.unet.device)  # its UNet is built on the CPU

@@ -74,9 +74,10 @@ def operations_per_step(name: str, parts: Parts, shape: Shape) -> int:
         motion = MotionModule(parts.motion.spec)
         motion = plug(unet, motion)
         latents = torch.empty(batch, 4, shape.size // 8, shape.size // 8)
-        text = torch.empty(batch, 77, SIZES[name].text)
+        text, pooled = torch.empty(batch, 77, SIZES[name].text), torch.empty(batch, SIZES[name].text_2)
+        added = {"text_embeds": pooled, "time_ids": torch.empty(batch, 6)} if SIZES[name].text_2 else None
         with FlopCounterMode(display=False) as counter, motion.frames(shape.num_frames):
-            unet(latents, torch.zeros(batch), encoder_hidden_states=text)
+            unet(latents, torch.zeros(batch), encoder_hidden_states=text, added_cond_kwargs=added)
     return counter.get_total_flops()
 
 

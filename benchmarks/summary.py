@@ -23,6 +23,11 @@ def main() -> None:
             what = f"training {record['model_size']}, {record['size']} px: {name}"
             ratio = steps["diffusers"]["seconds"] / found["seconds"]
             print(f"{what:<44} {found['seconds']:9.4f} {ratio:6.2f} {found['peak_bytes'] / 1e9:7.2f}")
+    for record in _records(folder / "decode.jsonl"):
+        what, times = "decoding {model} {dtype}, {num_frames} frames, {size} px".format(**record), record["seconds"]
+        for name, seconds in times.items():
+            memory = record["peak_bytes_above_weights"][name] / 1e9
+            print(f"{f'{what}: {name}':<44} {seconds:9.4f} {times['diffusers'] / seconds:6.2f} {memory:7.2f}")
     for record in _records(folder / "norms.jsonl"):
         times = record["milliseconds"]
         what = f"norm {record['dtype']} {record['shape']}"
