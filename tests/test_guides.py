@@ -16,7 +16,7 @@ from animdiff_cli.cli import app
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.paths import pocket_dir
-from tests.toy_networks import flat, ip_adapter_tensors, make_image_encoder, write_controls
+from tests.toy_networks import flat, ip_adapter_tensors, make_image_encoder, write_controls, write_depth
 from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +105,7 @@ def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
     page = (DOCS / "guides" / "control.md").read_text()
     Path("control.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
     write_controls(pocket_dir() / "unet", Path("control_canny"), Path("sparsectrl_rgb.ckpt"))
+    write_depth(Path("depth-anything"))
     noise = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
     write_clip(noise, 8, Path("dance.mp4"), "mp4", {"config": {}})
     Image.fromarray(noise[0]).save("rocket.png")
@@ -113,7 +114,7 @@ def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
     for number, line in enumerate(lines):
         result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
         assert result.exit_code == 0, (line, result.output)
-    assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 7
+    assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 8
 
 
 def test_the_commands_of_the_guide_to_image_prompts_run(tmp_path, monkeypatch):

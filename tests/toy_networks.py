@@ -1,5 +1,6 @@
 """Networks of random weights at toy width, also for scripts of tests that run in processes of their own."""
 
+import json
 from dataclasses import replace
 
 import torch
@@ -126,3 +127,26 @@ def make_image_encoder(projection=16, width=32, side=32):
     size = {"hidden_size": width, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
     config = CLIPVisionConfig(**size, image_size=side, patch_size=8, projection_dim=projection)
     return CLIPVisionModelWithProjection(config).eval().requires_grad_(False)
+
+
+def write_depth(folder, network=None, **processor):
+    """Write a depth network of random weights as it is published; returns the folder. Default: Depth Anything."""
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+
+    torch.manual_seed(0)
+    network = network or DepthAnythingForDepthEstimation(DepthAnythingConfig(**DEPTH_ANYTHING))
+    for parameter in network.parameters():
+        if parameter.dim() > 1:  # large ones, so that depth differs over a frame
+            parameter.data.normal_(std=parameter[0].numel() ** -0.5)
+    network.save_pretrained(folder)
+    processor = {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True} | processor
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+DEPTH_WIDTHS = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 4}
+DEPTH_NECK = {"neck_hidden_sizes": [8, 8, 16, 16], "fusion_hidden_size": 16}
+DINO = {"model_type": "dinov2", "image_size": 70, "patch_size": 14, "out_indices": [1, 2, 3, 4]}
+DINO |= {"apply_layernorm": True, "reshape_hidden_states": False}
+DEPTH_ANYTHING = DEPTH_NECK | {"reassemble_hidden_size": 32, "head_hidden_size": 8}
+DEPTH_ANYTHING |= {"backbone_config": DEPTH_WIDTHS | DINO}

@@ -31,6 +31,17 @@ PreprocessOpt = Annotated[
         panel=CONTROL,
     ),
 ]
+PreprocessWeightsOpt = Annotated[
+    list[str] | None,
+    option(
+        "--preprocess-weights",
+        help="Weights of a network that makes control pictures, for example dpt-hybrid. Repeatable. Default: the usual"
+        " ones of --preprocess.",
+        panel=CONTROL,
+        autocompletion=complete.models("preprocessor"),
+        metavar="<ref>",
+    ),
+]
 ImagePromptOpt = Annotated[
     list[str] | None,
     option(

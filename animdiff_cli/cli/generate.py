@@ -45,6 +45,7 @@ def generate(
     embedding: opt.EmbeddingOpt = None,
     control: ctl.ControlOpt = None,
     preprocess: ctl.PreprocessOpt = None,
+    preprocess_weights: ctl.PreprocessWeightsOpt = None,
     image_prompt: ctl.ImagePromptOpt = None,
     image_encoder: ctl.ImageEncoderOpt = None,
     save_control: ctl.SaveControlOpt = None,

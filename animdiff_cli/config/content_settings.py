@@ -75,6 +75,11 @@ class ContentSettings(BaseModel):
         "auto",
         description="What makes control pictures of the frames of `controls`; `auto` is what the network expects.",
     )
+    preprocess_weights: tuple[WeightRef, ...] = Field(
+        (),
+        max_length=MAX_ENTRIES,
+        description="Weights of the networks that make control pictures, in place of the usual ones of `preprocess`.",
+    )
     image_prompts: tuple[ImagePromptRef, ...] = Field(
         (),
         max_length=MAX_ENTRIES,

@@ -134,6 +134,8 @@ class GenerateSettings(TypedDict, total=False):
     """
     preprocess: Preprocessor
     """What makes control pictures of the frames of `controls`; `auto` is what the network expects."""
+    preprocess_weights: Sequence[Ref]
+    """Weights of the networks that make control pictures, in place of the usual ones of `preprocess`."""
     image_prompts: Sequence[ImagePromptRef]
     """IP-Adapters with the pictures that they read as prompts, each `REF=PICTURE@SCALE` or a record of `ref`,
     `source`, `scale`, `start`, `end`, `frames`, `section`, `fit` and `after_end`.

@@ -59,6 +59,7 @@ WEIGHT_SETTINGS: Mapping[str, WeightSetting] = MappingProxyType(
                 "image_prompts", "ip-adapter", "--image-prompt", True, label="image prompt", entry=ImagePromptEntry
             ),
             WeightSetting("image_encoder", "image-encoder", "--image-encoder"),
+            WeightSetting("preprocess_weights", "preprocessor", "--preprocess-weights", True),
         )
     }
 )

@@ -42,6 +42,7 @@ Kind = Literal[
     "ip-adapter",
     "image-encoder",
     "clip-encoder",
+    "preprocessor",
 ]
 #: the image model that weights fit; `pocket` is the bundled miniature
 Base = Literal["sd15", "sdxl", "pocket"]
@@ -79,7 +80,24 @@ LoraAlphaMode = Literal["alpha", "official"]
 Fit = Literal["crop", "pad", "stretch"]
 AfterEnd = Literal["hold", "loop", "refuse"]
 #: what makes a control picture of a video: `auto` is what the network was trained with, `none` leaves it as it is
-Preprocessor = Literal["auto", "none", "canny", "lineart", "scribble", "blur", "luminance", "invert", "flow"]
+Preprocessor = Literal[
+    "auto",
+    "none",
+    "canny",
+    "lineart",
+    "scribble",
+    "blur",
+    "luminance",
+    "invert",
+    "flow",
+    "depth",
+    "normal",
+    "openpose",
+    "softedge",
+    "lineart-realistic",
+    "lineart-anime",
+    "mlsd",
+]
 #: how pictures become frames of a clip: a SparseCtrl, a PIA module, or a mix with noise that needs no weights
 ImageMethod = Literal["auto", "sparsectrl", "pia", "blend"]
 #: how much a clip of PIA may differ from its picture over time

@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Unpack
 
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.clip import Clip
 from animdiff_cli.jobs.continuation import Continuation, read_continuation
-from animdiff_cli.jobs.control import read_controls, save_pictures
+from animdiff_cli.jobs.control import DetectorLoading, read_controls, save_pictures
 from animdiff_cli.jobs.image_prompts import read_image_prompts
 from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.prompts import GivenPrompt
@@ -59,6 +60,7 @@ class Animator:
     image_prompts: tuple[ImagePromptNetwork, ...] = ()
     pia: Tensor | None = None  # the part of PIA's input convolution that reads pictures
     low_vram: LowVram | None = None  # where weights rest
+    preprocess_weights: tuple[Path, ...] = ()  # loaded while the pictures of controls are read
     plan: RenderPlan | None = None  # the settings that `generate` starts from
 
     def generate(
@@ -126,7 +128,7 @@ class Animator:
             plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
         )
         with explained, faster(config, *self._networks):
-            pipeline = self._controlled(config, continued.num_known if continued else 0, job)
+            pipeline = self._controlled(config, continued.num_known if continued else 0, job, emit)
             pipeline = replace(pipeline, graphs=self._uses_graphs(config, windows))
             if continued:
                 frames = self._continue(pipeline, continued, config, callbacks, noise)
@@ -143,13 +145,14 @@ class Animator:
         recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config), level)
         return Clip(frames, recipe, audio_of(config))
 
-    def _controlled(self, config: GenerateConfig, num_known: int, job: int) -> Pipeline:
+    def _controlled(self, config: GenerateConfig, num_known: int, job: int, emit: Emit) -> Pipeline:
         """Add the controls, image prompts and regions of one clip to the pipeline."""
         if not self.controls and not self.image_prompts and not config.regions:
             return self.pipeline
         timeline = replace(config.timeline, num_frames=config.num_frames - num_known)
         files, networks = zip(*self.controls, strict=True) if self.controls else ((), ())
-        read = read_controls(config, files, networks, self.components.vae, timeline)
+        loading = DetectorLoading(self.preprocess_weights, self.components.plan.device, emit)
+        read = read_controls(config, files, networks, self.components.vae, timeline, loading)
         save_to = self.plan.save_control if self.plan else None
         for number, (control, _, pictures) in enumerate(read):
             if save_to:

@@ -52,7 +52,7 @@ def missing_companion_loras(settings: Mapping[str, object]) -> list[str]:
 
 
 def _check_base(entry: CatalogEntry, model: CatalogEntry) -> None:
-    fits_any = entry.kind == "image-encoder" or bool(entry.path or model.path)
+    fits_any = entry.kind in ("image-encoder", "preprocessor") or bool(entry.path or model.path)
     if entry.base != model.base and not fits_any:
         kind = IN_WORDS[entry.kind]
         raise UsageError(

@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from animdiff_cli.config.input_settings import ControlEntry
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Preprocessor
-from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import Condition, ControlCondition, SparseControlCondition, Strength
 from animdiff_cli.diffusion.control import ControlFile
+from animdiff_cli.diffusion.detectors import DetectorFile, load_detector
 from animdiff_cli.diffusion.encode import VaeEncoder, encode
 from animdiff_cli.diffusion.pictures import ClipPictures, joined
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.inputs import late_note
 from animdiff_cli.jobs.media import OpenInput, num_late, open_input, place_frames, read_for_clip
-from animdiff_cli.jobs.preprocess import expected_by, looks_like_map, preprocessor
+from animdiff_cli.jobs.preprocess import preprocessor
+from animdiff_cli.jobs.preprocess_choice import FLAG, choose_preprocessor, open_weights_of
 from animdiff_cli.motion import MotionSpec
-
-FLAG = "--control"
-#: (width, height) of the picture that shows whether a source is a control picture already
-LOOK = (128, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,16 @@ class PlannedControl:
     entry: ControlEntry
     opened: OpenInput
     preprocess: Preprocessor
+    detector: DetectorFile | None = None  # of a preprocessor that has a network
 
 
-def plan_controls(config: GenerateConfig, files: Sequence[ControlFile]) -> list[PlannedControl]:
+def plan_controls(
+    config: GenerateConfig, files: Sequence[ControlFile], preprocess_weights: Sequence[Path] = ()
+) -> list[PlannedControl]:
     """Open the sources of `config.controls`, whose networks are `files`, and choose their preprocessors.
 
-    Raises `NotFound` and `UsageError` for sources that are missing, unreadable or do not fit the clip.
+    Raises `NotFound` and `UsageError` for sources that are missing, unreadable or do not fit the clip, and as
+    `open_weights_of`.
     """
     planned = []
     for value, file in zip(config.controls, files, strict=True):
@@ -51,22 +53,30 @@ def plan_controls(config: GenerateConfig, files: Sequence[ControlFile]) -> list[
         if file.kind == "sparsectrl":
             entry = _at_keyframes(entry, opened, config.num_frames)
         place_frames(opened, entry, config.timeline)
-        planned.append(PlannedControl(entry, opened, _preprocessor(entry, opened, file, config.preprocess)))
+        name: Preprocessor = "none"
+        if not file.takes_latents or (entry.preprocess or config.preprocess) != "auto":
+            name = choose_preprocessor(entry, opened, config.preprocess, [file.path.name])
+        planned.append(PlannedControl(entry, opened, name, open_weights_of(name, preprocess_weights)))
     return planned
 
 
-def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: MotionSpec | None) -> list[str]:
+def check_controls(
+    config: GenerateConfig, files: Sequence[ControlFile], spec: MotionSpec | None, preprocess_weights: Sequence[Path]
+) -> list[str]:
     """Check the controls of a clip before weights load; return notes. Raises as `plan_controls`.
 
     Also raises `UsageError` for windows that are longer than a SparseCtrl supports.
     """
-    planned, notes = plan_controls(config, files), []
+    planned, notes = plan_controls(config, files, preprocess_weights), []
+    used = [control.detector.file.path for control in planned if control.detector]
+    notes += [f"{path.name} is not used: no control needs it" for path in preprocess_weights if path not in used]
     for numbers in _together(planned, files):
         _check_frames([place_frames(planned[n].opened, planned[n].entry, config.timeline) for n in numbers])
     windows = clip_windows(config, spec)
     length = windows.length if windows else config.num_frames
     for control, file in zip(planned, files, strict=True):
-        preprocessor(control.preprocess)  # OpenCV is installed
+        if control.detector is None:
+            preprocessor(control.preprocess)  # OpenCV is installed
         if file.spec and length > file.spec.max_frames:
             raise UsageError(
                 f"{file.path.name} sees {file.spec.max_frames} frames at once, and the motion module {length}",
@@ -84,7 +94,13 @@ def check_controls(config: GenerateConfig, files: Sequence[ControlFile], spec: M
 
 
 def read_controls(
-    config: GenerateConfig, files: Sequence[ControlFile], networks: Sequence[Any], vae: VaeEncoder, timeline: Timeline
+    config: GenerateConfig,
+    files: Sequence[ControlFile],
+    networks: Sequence[Any],
+    vae: VaeEncoder,
+    timeline: Timeline,
+    preprocess_weights: Sequence[Path],
+    device: torch.device,
 ) -> list[tuple[PlannedControl, Condition, ClipPictures]]:
     """Read the pictures of every control, and return its condition with them.
 
@@ -92,11 +108,12 @@ def read_controls(
     """
     read: list[tuple[PlannedControl, Condition, ClipPictures]] = []
     size = config.width, config.height
-    planned = plan_controls(config, files)
-    parts = [
-        read_for_clip(control.opened, control.entry, timeline, size, preprocessor(control.preprocess))
-        for control in planned
-    ]
+    planned = plan_controls(config, files, preprocess_weights)
+    parts = []
+    for control in planned:  # one network after the other is loaded, and freed before the next
+        detect = load_detector(control.detector, device) if control.detector else None
+        transform = preprocessor(control.preprocess, detect)
+        parts.append(read_for_clip(control.opened, control.entry, timeline, size, transform))
     for numbers in _together(planned, files):
         control, file, network = planned[numbers[0]], files[numbers[0]], networks[numbers[0]]
         pictures = joined([parts[number] for number in numbers])
@@ -152,29 +169,3 @@ def _at_keyframes(entry: ControlEntry, opened: OpenInput, num_frames: int) -> Co
             hint="name them: `--set controls.0.frames=0,50%,-1`",
         )
     return entry.model_copy(update={"frames": "0"})
-
-
-def _preprocessor(entry: ControlEntry, opened: OpenInput, file: ControlFile, usual: Preprocessor) -> Preprocessor:
-    """Choose what makes control pictures of a source. Raises `UsageError` where it takes a network of its own."""
-    chosen = entry.preprocess or usual
-    if chosen != "auto":
-        return chosen
-    ref = parse_ref(entry.ref)
-    names = (Path(name).name for name in (ref.target, ref.file or "", str(file.path)))  # without folders
-    expected = "none" if file.takes_latents else expected_by(" ".join(names))
-    if expected in ("auto", "none"):
-        return "none"
-    if _is_map(opened, expected):
-        return "none"
-    if expected is None:
-        raise UsageError(
-            f"`{opened.path}` is no control picture, and {file.path.name} needs one that another network makes",
-            hint="make it with a tool such as controlnet-aux, or use frames as they are: `--preprocess none`",
-        )
-    return expected
-
-
-def _is_map(opened: OpenInput, expected: Preprocessor | None) -> bool:
-    first = ControlEntry(ref="any", source=str(opened.path), section="0", frames="0", fit="stretch")
-    shown = read_for_clip(opened, first, Timeline(1, 8.0, 1), LOOK)
-    return looks_like_map(shown.pictures[0], expected)

@@ -56,7 +56,7 @@ def _load(checked: CheckedWeights, plan: DevicePlan, emit: Emit) -> Animator:
     controls = tuple((control, loaded[control.path]) for control in checked.controls)
     adapters = _load_image_prompts(checked, plan, emit)
     low_vram = low_vram_of(components, motion, controls, adapters, can_group=not loras)
-    parts = (tuple(loras), controls, adapters, pia, low_vram)
+    parts = (tuple(loras), controls, adapters, pia, low_vram, weights.preprocess_weights)
     return Animator(components, motion, hashes, checked.patches.embeddings, (), *parts)
 
 

@@ -28,7 +28,7 @@ def check_opened(config: GenerateConfig, weights: CheckedWeights, device: Device
     check_mask(config, model)
     check_free_init(config, model)
     check_memory(config, device, weights)
-    return check_controls(config, weights.controls, spec)
+    return check_controls(config, weights.controls, spec, weights.files.preprocess_weights)
 
 
 def check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:

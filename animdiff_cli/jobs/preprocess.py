@@ -1,4 +1,4 @@
-"""Make control pictures of frames: edges, lines, blur, optical flow. No network is needed, only OpenCV."""
+"""Make control pictures of frames: edges, lines, blur, optical flow by OpenCV, others by networks."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ LINEART_BLUR = 6.0
 #: width of the blur, and length of the fastest flow, as shares of the shorter side
 BLUR, FASTEST = 1 / 64, 1 / 20
 
-#: (word in the name of a network, what it was trained with); the first match counts. None needs a network of its own.
+#: (word in the name of a network, what it was trained with); the first match counts. None: nothing here makes it
 TRAINED_WITH: tuple[tuple[str, Preprocessor | None], ...] = (
     ("canny", "canny"),
     ("lineart", "lineart"),
@@ -27,18 +27,25 @@ TRAINED_WITH: tuple[tuple[str, Preprocessor | None], ...] = (
     ("gr[ae]y|luminance|brightness", "luminance"),
     ("blur", "blur"),
     ("tile|inpaint|shuffle|ip2p|qr|rgb", "none"),
-    ("depth|pose|softedge|hed|pidi|normal|mlsd|seg|face", None),
+    ("depth", "depth"),
+    ("pose", "openpose"),
+    ("softedge|hed|pidi", "softedge"),
+    ("normal", "normal"),
+    ("mlsd", "mlsd"),
+    ("seg|face", None),
 )
 #: control pictures of lines are dark and colourless: at least this share of the pixels is below the level
 DARK_SHARE, DARK_LEVEL, COLOURLESS = 0.7, 48, 24
+#: how much the length of a normal may differ from 1
+UNIT = 0.15
 
 
 def expected_by(name: str) -> Preprocessor | None:
     """Return what a network with this name was trained with: `auto` if the name does not tell.
 
-    None if its pictures are made by another network, as poses and depth are.
+    None if no preprocessor makes its pictures.
 
-    >>> expected_by("control_v11p_sd15_canny"), expected_by("control_v11f1p_sd15_depth"), expected_by("mine")
+    >>> expected_by("control_v11p_sd15_canny"), expected_by("control_v11p_sd15_seg"), expected_by("mine")
     ('canny', None, 'auto')
     """
     return next((found for word, found in TRAINED_WITH if re.search(word, name.lower())), "auto")
@@ -47,25 +54,30 @@ def expected_by(name: str) -> Preprocessor | None:
 def looks_like_map(picture: Frames, expected: Preprocessor | None) -> bool:
     """Return whether a picture uint8 [H, W, 3] looks like what a network expects, as `expected_by` tells.
 
-    Lines are white on black. Poses are on black, and depth is grey. A photograph at night may look like one:
-    `preprocess` says what it is.
+    Lines are white on black. Poses are on black, depth is grey, and the colours of normals are vectors of length 1. A
+    photograph at night may look like one: `preprocess` says what it is.
     """
     channels = picture.astype(np.int16)
     is_grey = np.percentile(channels.max(-1) - channels.min(-1), 99) <= COLOURLESS
     is_dark = (channels.max(-1) < DARK_LEVEL).mean() >= DARK_SHARE
+    length = np.linalg.norm(channels / 127.5 - 1, axis=-1)
     looks: Mapping[Preprocessor | None, bool] = {
-        **dict.fromkeys(("canny", "lineart", "scribble"), bool(is_grey and is_dark)),
-        "luminance": bool(is_grey),
+        **dict.fromkeys(("canny", "lineart", "scribble", "softedge", "mlsd"), bool(is_grey and is_dark)),
+        **dict.fromkeys(("luminance", "depth"), bool(is_grey)),
+        "openpose": bool(is_dark),
+        "normal": bool((np.abs(length - 1) < UNIT).mean() >= DARK_SHARE),
         None: bool(is_grey or is_dark),
     }
     return looks.get(expected, False)
 
 
-def preprocessor(name: Preprocessor) -> Callable[[Frames], Frames]:
+def preprocessor(name: Preprocessor, detect: Callable[[Frames], Frames] | None = None) -> Callable[[Frames], Frames]:
     """Return a function of frames uint8 [F, H, W, 3], called with one chunk of a clip after the other.
 
-    Raises `UsageError` if OpenCV is missing.
+    `detect` runs the network of a preprocessor that has one on a frame. Raises `UsageError` if OpenCV is missing.
     """
+    if detect:
+        return lambda frames: np.stack([detect(frame) for frame in frames])
     if name in ("auto", "none"):
         return lambda frames: frames
     if name == "invert":

@@ -34,6 +34,7 @@ from animdiff_cli.jobs.memory_plan import unused_memory_settings, with_memory_le
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_noise_flags, check_window_flags, reject_unused_windows
 from animdiff_cli.jobs.opened_checks import check_memory, check_opened
+from animdiff_cli.jobs.preprocess_choice import with_preprocess_weights, with_preprocess_weights_again
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.prompts import (
     GivenPrompt,
@@ -98,7 +99,7 @@ def plan_renders(
 def resolve_render(layers: Sequence[Layer], options: PromptOptions = NO_OPTIONS) -> Resolved[GenerateConfig]:
     """Resolve the settings of a render, with what the chosen weights recommend. Raises `AnimdiffError`."""
     layers = with_image_method(with_shape_of_video(with_size_of_clip(with_first_module(layers))))
-    layers = with_recommended(layers)
+    layers = with_preprocess_weights(with_recommended(layers))
     resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
     model = resolved.values.get("model")
     require_model(model if isinstance(model, str) else None)
@@ -225,11 +226,17 @@ def _resolved_again(own: Layer, changes: Sequence[Layer]) -> Resolved[GenerateCo
     A clip that becomes a loop, or none any more, has other windows than the recorded ones.
     """
     changes = with_image_method_again(own, changes)
-    resolved = resolve(GenerateConfig, with_first_module([own, *changes]))
+    layers = with_preprocess_weights_again(own, changes)
+    resolved = resolve(GenerateConfig, with_first_module(layers))
     if resolved.values["loop"] == own.values.get("loop", False):
         return resolved
-    recorded = {key: value for key, value in own.values.items() if key not in ("context_schedule", "context_stride")}
-    return resolve(GenerateConfig, with_first_module([replace(own, values=recorded), *changes]))
+    return resolve(GenerateConfig, with_first_module([_without_windows(layer, own.source) for layer in layers]))
+
+
+def _without_windows(layer: Layer, recipe: str) -> Layer:
+    """Return a layer without the windows that a recipe records."""
+    kept = {key: value for key, value in layer.values.items() if key not in ("context_schedule", "context_stride")}
+    return replace(layer, values=kept) if layer.source == recipe else layer
 
 
 def _config(resolved: Resolved[GenerateConfig], job: Job) -> GenerateConfig:

@@ -11,6 +11,7 @@ from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.diffusion.build import check_model, model_files, part_config
 from animdiff_cli.diffusion.control import ControlFile, open_control
+from animdiff_cli.diffusion.detectors import open_detector
 from animdiff_cli.diffusion.image_prompt import (
     ImageEncoderFile,
     IpAdapterFile,
@@ -51,6 +52,7 @@ class Weights:
     controls: tuple[Path, ...] = ()
     image_prompts: tuple[Path, ...] = ()
     image_encoder: Path | None = None
+    preprocess_weights: tuple[Path, ...] = ()
 
     def files(self, key: str) -> list[Path]:
         """List the files or folders of one of `WEIGHT_SETTINGS`."""
@@ -125,6 +127,8 @@ def check_weights(weights: Weights) -> CheckedWeights:
     controls = tuple(open_control(path, weights.model) for path in weights.controls)
     adapters = tuple(open_ip_adapter(path, weights.model) for path in weights.image_prompts)
     encoder = open_image_encoder(weights.image_encoder, adapters)
+    for path in weights.preprocess_weights:
+        open_detector(path)
     return CheckedWeights(weights, patches, motion, spec, merged, scheduled, mixed, controls, adapters, encoder)
 
 

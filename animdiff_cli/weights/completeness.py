@@ -17,21 +17,29 @@ from animdiff_cli.weights.ldm_clip import with_model_prefix
 def check_part(part: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any], source: str) -> None:
     """Raise `IntegrityError` for missing, unknown or wrongly shaped weights. Keys are diffusers' names."""
     expected = network_shapes(part, tensors, config, source)
-    if missing := sorted(expected.keys() - tensors.keys()):
-        raise IntegrityError(
-            f"{source} lacks {counted(len(missing), 'weight')}, first `{part}.{missing[0]}`",
-            hint="download the model again",
-        )
-    if unknown := tensors.keys() - expected.keys():
-        refuse_keys((f"{part}.{name}" for name in unknown), source, "the network has no such weight")
-    for name, shape in expected.items():
-        if tensors[name].shape != shape:
-            raise IntegrityError(f"{source}: `{part}.{name}` has shape {tensors[name].shape}, not {shape}")
+    check_shapes(expected, tensors, source, f"{part}.")
+    for name in expected:
         if not is_float(tensors[name].dtype):
             raise IntegrityError(
                 f"{source}: `{part}.{name}` has the dtype {tensors[name].dtype}, not a floating-point one",
                 hint="quantized weights are not supported: use an fp16 or fp32 file",
             )
+
+
+def check_shapes(
+    expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, LazyTensor], source: str, prefix: str = ""
+) -> None:
+    """Raise `IntegrityError` for missing, unknown or wrongly shaped weights. `prefix` is for messages."""
+    if missing := sorted(expected.keys() - tensors.keys()):
+        raise IntegrityError(
+            f"{source} lacks {counted(len(missing), 'weight')}, first `{prefix}{missing[0]}`",
+            hint="download the model again",
+        )
+    if unknown := tensors.keys() - expected.keys():
+        refuse_keys((f"{prefix}{name}" for name in unknown), source, "the network has no such weight")
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            raise IntegrityError(f"{source}: `{prefix}{name}` has shape {tensors[name].shape}, not {shape}")
 
 
 def network_shapes(

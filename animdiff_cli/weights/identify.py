@@ -11,6 +11,7 @@ from animdiff_cli.weights import kind_readers
 from animdiff_cli.weights.files import WeightFile, open_weights, refuse_unusable
 from animdiff_cli.weights.folders import open_folder
 from animdiff_cli.weights.info import KIND_KEY, WeightsInfo, WeightsKind
+from animdiff_cli.weights.preprocessors import detector_of
 from animdiff_cli.weights.unknown_files import raise_unknown_file
 
 _MOTION = r"(?:module\.)?(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:motion_modules|temporal_attentions)\."
@@ -92,11 +93,15 @@ def kind_of(file: WeightFile) -> WeightsKind | None:
     kind = next((kind for kind, needs in SIGNATURES if _matches(file, needs)), None)
     if kind == "domain-adapter" and kind_readers.rank_of(file) != ADAPTER_RANK:
         return "lora"
+    if kind is None and detector_of(file):
+        return "preprocessor"
     return kind or ("embedding" if kind_readers.is_bare_embedding(file) else None)
 
 
 def _agrees(kind: WeightsKind, file: WeightFile) -> bool:
     """Return whether the keys agree with a recorded kind. A converted domain adapter has the keys of any LoRA."""
+    if kind == "preprocessor":
+        return detector_of(file) is not None
     signature = dict(SIGNATURES)["lora" if kind == "domain-adapter" else kind]
     return _matches(file, signature)
 

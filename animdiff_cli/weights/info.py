@@ -18,6 +18,7 @@ WeightsKind = Literal[
     "sparsectrl",
     "ip-adapter",
     "image-encoder",
+    "preprocessor",
 ]
 #: kind → how it is used; braces are filled from the `WeightsInfo`
 USAGE: Mapping[str, str] = {
@@ -34,6 +35,7 @@ USAGE: Mapping[str, str] = {
     "sparsectrl": "`--control FILE=PICTURE`, on the v3 motion module of {base} with the domain adapter",
     "ip-adapter": "`--image-prompt FILE=PICTURE`, on any {base} model",
     "image-encoder": "`--image-encoder`, with an IP-Adapter",
+    "preprocessor": "`--preprocess-weights`, with a ControlNet",
 }
 #: metadata keys in files written by this program
 KIND_KEY, VERSION_KEY, FRAMES_KEY = "animdiff.kind", "animdiff.motion_version", "animdiff.max_frames"

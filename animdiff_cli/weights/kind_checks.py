@@ -25,6 +25,7 @@ IN_WORDS: Mapping[str, str] = {
     "ip-adapter": "an IP-Adapter",
     "image-encoder": "an image encoder",
     "clip-encoder": "a CLIP encoder",
+    "preprocessor": "a network that makes control pictures",
 }
 #: (actual kind, expected kind) → hint; `{path}` is the file
 REMEDIES: Mapping[tuple[WeightsKind, WeightsKind], str] = {

@@ -13,6 +13,7 @@ from animdiff_cli.weights.info import BASE_KEY, BUILT_LIKE, VERSION_KEY
 from animdiff_cli.weights.ip_adapter import is_face_id, sizes_of, variant_of
 from animdiff_cli.weights.lora_names import BUNDLED, LoraName, family, parse_key
 from animdiff_cli.weights.motion_version import detect_family, motion_frames
+from animdiff_cli.weights.preprocessors import detector_of
 
 #: width of the text embeddings in cross-attention → base
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
@@ -239,6 +240,13 @@ def _format(file: WeightFile) -> str:
     return "original" if is_original else "diffusers"
 
 
+def preprocessor(file: WeightFile) -> KindDetails:
+    """Tell what control pictures a network makes. They fit any base."""
+    detector = detector_of(file)
+    notes = (f"makes control pictures of `--preprocess {detector.makes}`",) if detector else ()
+    return KindDetails(format="diffusers" if file.path.is_dir() else "original", notes=notes)
+
+
 READERS: Mapping[str, Callable[[WeightFile], KindDetails]] = {
     "motion-module": motion_module,
     "motion-lora": motion_lora,
@@ -249,4 +257,5 @@ READERS: Mapping[str, Callable[[WeightFile], KindDetails]] = {
     "image-encoder": image_encoder,
     "lora": lora,
     "embedding": embedding,
+    "preprocessor": preprocessor,
 }

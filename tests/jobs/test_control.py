@@ -245,9 +245,9 @@ def test_the_folder_of_a_network_says_nothing_about_its_pictures(settings, folde
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
     (plan,) = plan_controls(_config(settings, f"{edges}={photo}"), [open_control(edges, settings["model"])])
     assert plan.preprocess == "canny"
-    depth = shutil.copytree(folder, tmp_path / "my-depth")
-    with pytest.raises(UsageError, match="is no control picture, and my-depth needs one that another network makes"):
-        plan_controls(_config(settings, f"{depth}={photo}"), [open_control(depth, settings["model"])])
+    seg = shutil.copytree(folder, tmp_path / "my-seg")
+    with pytest.raises(UsageError, match="is no control picture, and no preprocessor makes one for"):
+        plan_controls(_config(settings, f"{seg}={photo}"), [open_control(seg, settings["model"])])
 
 
 def _config(settings, control):

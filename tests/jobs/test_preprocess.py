@@ -93,14 +93,17 @@ def test_control_pictures_are_recognised():
     pose = np.zeros((SIDE, SIDE, 3), np.uint8)
     pose[20:40, 30:34] = (255, 0, 85)
     depth = np.repeat(np.linspace(0, 255, SIDE).astype(np.uint8)[:, None, None], SIDE, 1).repeat(3, 2)
-    pictures = {"edges": edges, "pose": pose, "depth": depth, "photo": photo, "line": line()}
+    normals = np.full((SIDE, SIDE, 3), (128, 128, 255), np.uint8)
+    pictures = {"edges": edges, "pose": pose, "depth": depth, "photo": photo, "line": line(), "normals": normals}
 
     def recognised(expected):
         return [name for name, picture in pictures.items() if looks_like_map(picture, expected)]
 
     assert recognised("canny") == recognised("scribble") == ["edges"]  # a black line on white is none
     assert recognised(None) == ["edges", "pose", "depth", "line"]
-    assert recognised("luminance") == ["edges", "depth", "line"]
+    assert recognised("luminance") == recognised("depth") == ["edges", "depth", "line"]
+    assert recognised("openpose") == ["edges", "pose"] and recognised("softedge") == ["edges"]
+    assert recognised("normal") == ["normals"]
     assert recognised("flow") == []
 
 
@@ -111,7 +114,12 @@ def test_control_pictures_are_recognised():
         ("control_v11p_sd15_lineart.pth", "lineart"),
         ("control_v11f1e_sd15_tile", "none"),
         ("v3_sd15_sparsectrl_scribble.ckpt", "scribble"),
-        ("diffusers_xl_depth_full", None),
+        ("diffusers_xl_depth_full", "depth"),
+        ("control_v11p_sd15_openpose.pth", "openpose"),
+        ("control_v11p_sd15_softedge", "softedge"),
+        ("control_v11p_sd15_normalbae.pth", "normal"),
+        ("control_v11p_sd15_mlsd", "mlsd"),
+        ("control_v11p_sd15_seg", None),
         ("my-network", "auto"),
     ],
 )

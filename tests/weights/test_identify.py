@@ -211,3 +211,25 @@ def test_without_widths_the_base_of_a_lora_is_detected_by_its_levels(make_unet, 
     modules = [f"lora_unet_{key.removesuffix('.weight').replace('.', '_')}" for key in attentions]
     shapes = {f"{module}.lora_{side}.weight": (4, 4) for module in modules for side in ("down", "up")}
     assert identify_tensors(tmp_path, shapes).base == base
+
+
+@pytest.mark.parametrize(
+    ("keys", "makes"),
+    [
+        (("norm", "block1.convs.0.weight", "block5.projection.weight"), "softedge"),
+        (("module.init_block.weight", "module.block1_1.conv1.weight"), "softedge"),
+        (("model0.1.weight", "model4.1.bias"), "lineart-realistic"),
+        (("module.model.model.0.weight", "module.model.model.3.bias"), "lineart-anime"),
+        (("backbone.features.0.0.weight", "block23.conv3.weight"), "mlsd"),
+        (("encoder.original_model.conv_stem.weight", "decoder.out_conv_res1.0.weight"), "normal"),
+        (("conv1_1.weight", "Mconv7_stage6_L2.bias"), "openpose"),
+        (("backbone.embeddings.cls_token", "neck.fusion_stage.layers.0.bias", "head.conv1.bias"), "depth"),
+    ],
+)
+def test_networks_that_make_control_pictures(tmp_path, keys, makes):
+    info = identify_tensors(tmp_path, dict.fromkeys(keys, (2, 2)), name="x.pth")
+    assert (info.kind, info.base, info.notes) == (
+        "preprocessor",
+        None,
+        (f"makes control pictures of `--preprocess {makes}`",),
+    )
