@@ -1,6 +1,6 @@
 """`--control`: the pictures of each ControlNet and SparseCtrl, checked before weights load and read for a clip."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from PIL import Image
 from animdiff_cli.config.input_settings import ControlEntry
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Preprocessor
+from animdiff_cli.core.events import Emit, Loading, ignore
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import Condition, ControlCondition, SparseControlCondition, Strength
 from animdiff_cli.diffusion.control import ControlFile
@@ -26,6 +27,7 @@ from animdiff_cli.jobs.media import OpenInput, num_late, open_input, place_frame
 from animdiff_cli.jobs.preprocess import preprocessor
 from animdiff_cli.jobs.preprocess_choice import FLAG, choose_preprocessor, open_weights_of
 from animdiff_cli.motion import MotionSpec
+from animdiff_cli.outputs.ffmpeg import Frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,20 @@ class PlannedControl:
     opened: OpenInput
     preprocess: Preprocessor
     detector: DetectorFile | None = None  # of a preprocessor that has a network
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorLoading:
+    """Where networks that make control pictures are loaded from and to."""
+
+    weights: Sequence[Path]
+    device: torch.device
+    emit: Emit = ignore
+
+    def load(self, opened: DetectorFile) -> Callable[[Frames], Frames]:
+        """Load one network, and report it."""
+        self.emit(Loading(f"preprocessor {opened.file.path.name}"))
+        return load_detector(opened, self.device)
 
 
 def plan_controls(
@@ -99,8 +115,7 @@ def read_controls(
     networks: Sequence[Any],
     vae: VaeEncoder,
     timeline: Timeline,
-    preprocess_weights: Sequence[Path],
-    device: torch.device,
+    loading: DetectorLoading,
 ) -> list[tuple[PlannedControl, Condition, ClipPictures]]:
     """Read the pictures of every control, and return its condition with them.
 
@@ -108,12 +123,13 @@ def read_controls(
     """
     read: list[tuple[PlannedControl, Condition, ClipPictures]] = []
     size = config.width, config.height
-    planned = plan_controls(config, files, preprocess_weights)
+    planned = plan_controls(config, files, loading.weights)
     parts = []
     for control in planned:  # one network after the other is loaded, and freed before the next
-        detect = load_detector(control.detector, device) if control.detector else None
+        detect = loading.load(control.detector) if control.detector else None
         transform = preprocessor(control.preprocess, detect)
         parts.append(read_for_clip(control.opened, control.entry, timeline, size, transform))
+        del detect, transform
     for numbers in _together(planned, files):
         control, file, network = planned[numbers[0]], files[numbers[0]], networks[numbers[0]]
         pictures = joined([parts[number] for number in numbers])

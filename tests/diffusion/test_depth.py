@@ -45,7 +45,9 @@ def test_a_frame_that_needs_no_scaling_has_the_depth_that_the_library_returns(tm
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_dpt_sees_squares_and_pictures_keep_their_size(tmp_path, frame, pickled):
-    config = DPTConfig(**DEPTH_WIDTHS, **DEPTH_NECK, intermediate_size=64, image_size=64, backbone_out_indices=[0, 1, 2, 3])
+    config = DPTConfig(
+        **DEPTH_WIDTHS, **DEPTH_NECK, intermediate_size=64, image_size=64, backbone_out_indices=[0, 1, 2, 3]
+    )
     half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "keep_aspect_ratio": False}
     path = write_depth(tmp_path / "dpt", DPTForDepthEstimation(config), size={"height": 64, "width": 64}, **half)
     if pickled:
