@@ -15,8 +15,8 @@ from typing import Any
 from animdiff_cli.core.garbage import collection_paused
 
 #: Both import these when they find them. A render needs none: LoRAs are added here, weights are read and placed here,
-#: and no scheduler uses beta sigmas.
-UNUSED = frozenset({"accelerate", "peft", "scipy"})
+#: and no scheduler uses beta sigmas. A torchvision that was built for another torch cannot be imported at all.
+UNUSED = frozenset({"accelerate", "peft", "scipy", "timm", "torchvision"})
 #: Packages that import all of their modules, hundreds of networks. A render uses one or two modules of each.
 BARE = (
     "transformers.models",
