@@ -13,8 +13,9 @@ from animdiff_cli.diffusion.patches import model_base
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.items import requirements
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
-from animdiff_cli.registry.store import is_local, locate, not_downloaded
+from animdiff_cli.registry.store import is_local, local_path, locate, not_downloaded
 from animdiff_cli.weights.identify import identify
+from animdiff_cli.weights.kind_readers import RGB
 
 FLAG = "--image-method"
 #: the source of settings that `auto` chose
@@ -181,7 +182,18 @@ def _required(entry: CatalogEntry | None, found: Resolved[GenerateConfig], noun:
 
 def _sparsectrl(base: str | None) -> CatalogEntry | None:
     """Return a SparseCtrl of a base that takes pictures, one on this machine first."""
-    return _here_first(e for e in load_catalog().of_kind("sparsectrl") if e.base == base and "rgb" in e.alias)
+    return _here_first(e for e in load_catalog().of_kind("sparsectrl") if e.base == base and _takes_pictures(e))
+
+
+def _takes_pictures(sparsectrl: CatalogEntry) -> bool:
+    """Return whether a SparseCtrl is one for pictures: by the catalog, or by the file of a user's own entry."""
+    path = None if sparsectrl.condition else local_path(sparsectrl)
+    if path is None:
+        return sparsectrl.condition == "rgb"
+    try:
+        return RGB in identify(path).notes
+    except AnimdiffError:  # reported where it is opened
+        return False
 
 
 def _pia(base: str | None) -> CatalogEntry | None:

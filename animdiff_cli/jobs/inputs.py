@@ -11,17 +11,19 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.hashing import sha256_of
-from animdiff_cli.jobs.media import num_late, open_input, place_frames, timeline_of
+from animdiff_cli.jobs.media import OpenInput, num_cropped, num_late, open_input, place_frames, timeline_of
 from animdiff_cli.outputs.read import list_images
 from animdiff_cli.storage.inputs import local_input
 from animdiff_cli.storage.location import Location, location
 
+#: pixels: one side of a latent; a usual side of an image encoder
+LATENT_SIDE, SQUARE = 8, 224
 #: setting that names files, then file name to sha256
 InputHashes = Mapping[str, Mapping[str, str]]
 
 
 def check_inputs(config: GenerateConfig) -> list[str]:
-    """Open every input that becomes frames of the clip, and return notes on those that end before it.
+    """Open every input that becomes frames of the clip. Returns notes on those that are cropped or end before it.
 
     Raises `NotFound` for a missing one, `UsageError` for one that cannot be read or does not fit the clip.
     """
@@ -29,8 +31,10 @@ def check_inputs(config: GenerateConfig) -> list[str]:
     for setting in INPUT_SETTINGS.values():
         if setting.key == "continue_from":  # has a reader of its own
             continue
-        for entry in entries_of(setting, getattr(config, setting.key)):
+        for number, entry in enumerate(entries_of(setting, getattr(config, setting.key))):
             opened = open_input(entry.source, setting.flag)
+            if note := _crop_note(setting, number, entry, opened, config):
+                notes.append(note)
             if setting.key == "controls":  # `jobs.control` places its pictures, once the network is known
                 continue
             timeline = timeline_of(entry, config.timeline)
@@ -116,6 +120,22 @@ def _hashes(path: Path) -> Mapping[str, str]:
 @lru_cache(maxsize=1 << 13)
 def _hash(path: Path, size: int, time: int) -> str:
     return sha256_of(path)
+
+
+def _crop_note(
+    setting: InputSetting, number: int, entry: InputEntry, opened: OpenInput, config: GenerateConfig
+) -> str | None:
+    """Say that a source of another shape than the clip loses its edges. None if they are less than a latent wide."""
+    is_square = setting.key == "image_prompts"  # as image encoders are
+    size = (SQUARE, SQUARE) if is_square else (config.width, config.height)
+    if num_cropped(opened, entry, size) < LATENT_SIDE:
+        return None
+    shown, key = opened.timeline, f"{setting.key}.{number}" if setting.is_list else setting.key
+    into = "a square" if is_square else f"{config.width}x{config.height}"
+    return (
+        f"{Path(entry.source).name} is {shown.width}x{shown.height} and is cropped to {into}:"
+        f" `--set {key}.fit=pad` keeps all of it"
+    )
 
 
 def late_note(entry: InputEntry, late: int, num_frames: int) -> str:

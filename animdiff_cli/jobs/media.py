@@ -37,6 +37,7 @@ class OpenInput:
     path: Path
     media: Media
     timeline: Timeline
+    state: tuple[tuple[str, int, int], ...]  # name, size and time of its files
 
     @property
     def has_rate(self) -> bool:
@@ -87,6 +88,20 @@ def read_for_clip(
     except DecodeError as error:
         raise UsageError(f"cannot read `{opened.path}`: {error}", hint="check the file") from error
     return ClipPictures(spool, tuple(None if number is None else order[number] for number in numbers))
+
+
+@lru_cache(maxsize=32)
+def small_frame(opened: OpenInput, number: int, side: int) -> Frames:
+    """Return a frame of the source at `side` by `side` pixels, uint8 [side, side, 3]; it is decoded once."""
+    (chunk,) = _chunks(opened, [number], (side, side), "stretch", lambda frames: frames)
+    frame: Frames = chunk[0]
+    return frame
+
+
+def num_cropped(opened: OpenInput, entry: InputEntry, size: tuple[int, int]) -> int:
+    """Return how many pixels of a source of another shape fitting to `size` cuts off one side of the frame."""
+    decoded = _decoded_size(opened.timeline, size, entry.fit)
+    return max(have - want for have, want in zip(decoded, size, strict=True))
 
 
 def timeline_of(entry: InputEntry, timeline: ClipTimeline) -> ClipTimeline:
@@ -212,7 +227,7 @@ def _open(path: Path, state: tuple[tuple[str, int, int], ...]) -> OpenInput:
     """Probe a source; `state` is name, size and time of its files, so that a changed one is probed again."""
     media = _media(path, tuple(name for name, _, _ in state))
     sha256 = sha256_of(path) if media.kind == "video" else ""
-    return OpenInput(path, media, probe(media, sha256))
+    return OpenInput(path, media, probe(media, sha256), state)
 
 
 def _media(path: Path, names: tuple[str, ...]) -> Media:

@@ -10,17 +10,16 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Preprocessor
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.detectors import DetectorFile, open_detector, require_package
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.jobs.media import OpenInput, open_input, read_for_clip
+from animdiff_cli.jobs.media import OpenInput, open_input, section_of, small_frame
 from animdiff_cli.jobs.preprocess import expected_by, looks_like_map
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.weights.preprocessors import USUAL_WEIGHTS
 
 FLAG = "--control"
-#: (width, height) of the picture that shows whether a source is a control picture already
-LOOK = (128, 128)
+#: width and height of the picture that shows whether a source is a control picture already
+LOOK = 128
 
 
 def with_preprocess_weights(layers: Sequence[Layer]) -> list[Layer]:
@@ -59,7 +58,9 @@ def choose_preprocessor(
         return chosen
     network = " ".join([*_names(entry.ref), *names])
     expected = expected_by(network)
-    if expected in ("auto", "none") or _is_map(opened, expected):
+    if expected in ("auto", "none"):
+        return "none"
+    if looks_like_map(small_frame(opened, section_of(opened, entry).start, LOOK), expected):
         return "none"
     if expected is None:
         raise UsageError(
@@ -109,9 +110,3 @@ def _names(text: str) -> list[str]:
     known = ref.source == "alias" and ref.target in load_catalog()
     stored = load_catalog().find(ref.target).store_name if known else ""
     return [Path(name).name for name in (ref.target, ref.file or "", stored)]
-
-
-def _is_map(opened: OpenInput, expected: Preprocessor | None) -> bool:
-    first = ControlEntry(ref="any", source=str(opened.path), section="0", frames="0", fit="stretch")
-    shown = read_for_clip(opened, first, Timeline(1, 8.0, 1), LOOK)
-    return looks_like_map(shown.pictures[0], expected)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -48,6 +48,7 @@ class CatalogEntry(BaseModel):
     sha256: Sha256 | None = None
     bytes: int | None = Field(None, gt=0)
     license: str | None = None
+    condition: Literal["rgb", "scribble"] | None = Field(None, description="Pictures that a SparseCtrl takes.")
     max_frames: int | None = Field(None, gt=0, description="Most frames of a motion module, if not its version's.")
     requires: tuple[Alias, ...] = Field((), description="Aliases of models that this one needs.")
     recommended: Mapping[str, object] = Field(default={}, description="Defaults for `generate` with this model.")

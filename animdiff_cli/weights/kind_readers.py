@@ -30,6 +30,8 @@ BASE_PREFIXES = {
     "cond_stage_model.transformer.": "sd15",
     "text_encoder.": "sd15",
 }
+#: notes on the pictures that a SparseCtrl takes
+RGB, SCRIBBLE = "condition: rgb", "condition: scribble"
 _CROSS = re.compile(r".*attn2[._](?:processor\.)?to_k[._].*")
 
 
@@ -89,7 +91,7 @@ def domain_adapter(file: WeightFile) -> KindDetails:
 def sparsectrl(file: WeightFile) -> KindDetails:
     """Read a SparseCtrl: RGB if its condition encoder is one convolution, scribble if it is a stack."""
     simplified = any(key.endswith("controlnet_cond_embedding.weight") for key in file.tensors)
-    notes = ("condition: " + ("rgb" if simplified else "scribble"),)
+    notes = (RGB if simplified else SCRIBBLE,)
     keys = [key.removeprefix("module.") for key in file.tensors]
     base = _recorded_base(file, _level_base(file))
     return KindDetails(_motion_format(keys), base, "v3", max_frames=motion_frames(file), notes=notes)

@@ -1,118 +1,82 @@
 """IP-Adapter: each frame is what diffusers' pipeline of still pictures draws from its picture."""
 
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor
 
-from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.curves import Blend, Curve
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion import cross_attention
-from animdiff_cli.diffusion.build import load_components
 from animdiff_cli.diffusion.conditions import ControlCondition, ImagePromptCondition, Strength
 from animdiff_cli.diffusion.conditions.image_prompt import picture_blends
-from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.image_prompt import load_ip_adapter, open_ip_adapter
-from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.diffusion.pictures import ClipPictures
-from animdiff_cli.diffusion.pipeline import Pipeline, sample_latents
-from animdiff_cli.diffusion.schedulers import make_scheduler
-from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.motion import load_motion_module, plug, unplug
+from tests.diffusion import exact
+from tests.diffusion.exact import EVERY_BASE, PLAN, PROMPT, are_equal, drawn, is_close, stills
 from tests.toy_networks import flat, ip_adapter_tensors, make_image_encoder
 
-FRAMES, STEPS, SIDE, PROMPT, NEGATIVE = 3, 3, 32, "a fox", "blur"
-PLAN = DevicePlan("cpu", 0, "fp32")
+FRAMES, SIDE = 3, 32
 
 
 class Toy:
-    """An image model, an image encoder and IP-Adapters of random weights, in float64.
+    """An image model, an image encoder and IP-Adapters of random weights."""
 
-    Random weights under guidance magnify float32 rounding a thousandfold.
-    """
-
-    def __init__(self, model, folder):
-        self.model, self.folder = model, folder
-        self.parts = load_components(model, PLAN)
-        for part in (self.parts.unet, self.parts.vae, self.parts.text_encoder, self.parts.text_encoder_2):
-            if part is not None:
-                part.to(torch.float64)
-        self.encoder = make_image_encoder().double()
+    def __init__(self, parts, model, folder):
+        self.parts, self.model, self.folder = parts, model, folder
+        self.encoder = make_image_encoder().to(parts.unet.dtype)
 
     def network(self, variant="plain", seed=0):
-        tensors = self.tensors(variant, seed)
-        path = self.folder / f"{variant}-{seed}.safetensors"
-        save_file(flat(tensors), path)
+        path, dtype = self.folder / f"{variant}-{seed}.safetensors", self.parts.unet.dtype
+        save_file(flat(self.tensors(variant, seed)), path)
         loaded = load_ip_adapter(open_ip_adapter(path, self.model), self.encoder, PLAN)
-        loaded.projection.double()
-        keys, values = ([tensor.double() for tensor in tensors] for tensors in (loaded.keys, loaded.values))
+        loaded.projection.to(dtype)
+        keys, values = ([tensor.to(dtype) for tensor in tensors] for tensors in (loaded.keys, loaded.values))
         return type(loaded)(self.encoder, loaded.projection, keys, values, loaded.is_plain)
 
     def tensors(self, variant, seed=0):
         return ip_adapter_tensors(self.parts.unet, variant, seed, width=16 if variant == "plain" else 32)
 
     def ours(self, *conditions, **settings):
-        own = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "model": "toy", "seed": 5, "width": 64, "height": 64}
-        own |= {"beta_schedule": "linear", "steps": STEPS, "num_frames": FRAMES}
-        parts = self.parts
-        pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts), conditions)
-        config = GenerateConfig(**own | settings)
-        return sample_latents(pipe, config, noise=initial_noise(seeded_generator(5), config.num_frames, 8, 8).double())
+        return exact.ours(self.parts, *conditions, **settings)
 
-    def theirs(self, adapters, images, frame, scales, prompt=PROMPT, guidance_scale=7.5):
-        """Latents that diffusers' pipeline of still pictures draws for one frame, from the noise of that frame."""
-        parts = self.parts
-        kind = StableDiffusionXLPipeline if parts.is_sdxl else StableDiffusionPipeline
-        own = {name: getattr(parts, name) for name in ("vae", "text_encoder", "tokenizer")}
-        own["unet"] = copy.deepcopy(parts.unet)  # an IP-Adapter stays in it
-        if parts.is_sdxl:
-            own |= {"text_encoder_2": parts.text_encoder_2, "tokenizer_2": parts.tokenizer_2, "add_watermarker": False}
-        else:
-            own |= {"safety_checker": None, "requires_safety_checker": False}
+    def theirs(self, adapters, pictures, scales, frames=range(FRAMES), **options):
+        """Latents of frames that diffusers' pipeline of still pictures draws, each from its pictures."""
         size = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
-        pipe = kind(
-            scheduler=make_scheduler("ddim", "linear"),
+        pipe = stills(
+            self.parts,
+            unet=copy.deepcopy(self.parts.unet),  # an IP-Adapter stays in it
             image_encoder=self.encoder,
             feature_extractor=CLIPImageProcessor(**size),
-            **own,
         )
-        pipe.set_progress_bar_config(disable=True)
         given = [self.tensors(*adapter) for adapter in adapters]
         pipe.load_ip_adapter(given, subfolder=[""] * len(given), weight_name=[""] * len(given))
         pipe.set_ip_adapter_scale(list(scales))
-        pipe.unet.to(torch.float64)
-        noise = initial_noise(seeded_generator(5), FRAMES, 8, 8)[:, :, frame].double()
-        return pipe(
-            prompt,
-            negative_prompt=NEGATIVE,
-            ip_adapter_image=[Image.fromarray(image) for image in images],
-            latents=noise.clone(),
-            num_inference_steps=STEPS,
-            guidance_scale=guidance_scale,
-            output_type="latent",
-        ).images
+        pipe.unet.to(self.parts.unet.dtype)
+
+        def one(frame):
+            images = [Image.fromarray(each.pictures[each.of_frame[frame]]) for each in pictures]
+            return drawn(pipe, [frame], ip_adapter_image=images, **options)
+
+        return torch.cat([one(frame) for frame in frames], dim=2)
 
 
 @pytest.fixture(scope="module")
-def toy(toy_model, tmp_path_factory):
-    return Toy(toy_model, tmp_path_factory.mktemp("adapters"))
+def toy_of(models, toy_model, toy_sdxl_model, tmp_path_factory):
+    """A function that returns the `Toy` of a base and a dtype."""
+    folders = {"sd15": toy_model, "sdxl": toy_sdxl_model}
+    return lambda base, dtype: Toy(models(base, dtype), folders[base], tmp_path_factory.mktemp("adapters"))
 
 
 @pytest.fixture(scope="module")
-def sdxl(toy_sdxl_model, tmp_path_factory):
-    return Toy(toy_sdxl_model, tmp_path_factory.mktemp("adapters-xl"))
-
-
-def is_close(found, expected):
-    """Far closer than the 1e-4 that float32 allows."""
-    return (found - expected).abs().max() < 1e-5 * expected.std()
+def toy(toy_of):
+    return toy_of("sd15", torch.float64)
 
 
 def shown(of_frame=range(FRAMES), seed=0):
@@ -127,31 +91,28 @@ def condition(network, pictures, scale=1.0, start=0.0, end=1.0):
 
 
 @pytest.mark.parametrize(
-    ("variant", "scale", "guidance"), [("plain", 1.0, 7.5), ("plain", 0.6, 1.0), ("plus", 0.7, 7.5), ("full", 1.0, 7.5)]
+    ("base", "dtype", "variant", "scale", "guidance"),
+    [
+        *((*base, "plus", 0.7, {}) for base in EVERY_BASE),
+        ("sd15", torch.float64, "plain", 1.0, {}),
+        ("sd15", torch.float64, "plain", 0.6, {"guidance_scale": 1.0}),
+        ("sd15", torch.float64, "full", 1.0, {}),
+        ("sdxl", torch.float64, "plain", 0.8, {}),
+    ],
 )
-def test_without_motion_each_frame_is_what_diffusers_draws(toy, variant, scale, guidance):
-    pictures = shown()
-    found = toy.ours(condition(toy.network(variant), pictures, scale), guidance_scale=guidance)
-    for frame in range(FRAMES):
-        expected = toy.theirs([(variant,)], [pictures.pictures[frame]], frame, [scale], guidance_scale=guidance)
-        assert is_close(found[:, :, frame], expected), frame
-    assert (found - toy.ours(guidance_scale=guidance)).abs().max() > 0.01
-
-
-@pytest.mark.parametrize("variant", ["plain", "plus"])
-def test_sdxl_too(sdxl, variant):
-    pictures = shown(of_frame=(0, 0, 1))
-    found = sdxl.ours(condition(sdxl.network(variant), pictures, 0.8))
-    for frame in (0, 2):
-        expected = sdxl.theirs([(variant,)], [pictures.pictures[pictures.of_frame[frame]]], frame, [0.8])
-        assert is_close(found[:, :, frame], expected), frame
+def test_without_motion_each_frame_is_what_diffusers_draws(toy_of, base, dtype, variant, scale, guidance):
+    toy, pictures = toy_of(base, dtype), shown(of_frame=(0, 0, 1))
+    found = toy.ours(condition(toy.network(variant), pictures, scale), **guidance)
+    expected = toy.theirs([(variant,)], [pictures], [scale], frames=(0, 2), **guidance)
+    assert are_equal(toy.parts, found[:, :, ::2], expected, 1e-5)
+    assert (found - toy.ours(**guidance)).abs().max() > 0.01
 
 
 def test_several_add_up_as_in_diffusers(toy):
     first, second = shown(seed=1), shown(seed=2)
     found = toy.ours(condition(toy.network(), first, 0.7), condition(toy.network("plus", 1), second, 0.4))
-    expected = toy.theirs([("plain",), ("plus", 1)], [first.pictures[1], second.pictures[1]], 1, [0.7, 0.4])
-    assert is_close(found[:, :, 1], expected)
+    expected = toy.theirs([("plain",), ("plus", 1)], [first, second], [0.7, 0.4], frames=[1])
+    assert is_close(found[:, :, 1:2], expected, 1e-5)
 
 
 def test_prompts_and_scales_may_change_over_the_frames(toy):
@@ -159,7 +120,8 @@ def test_prompts_and_scales_may_change_over_the_frames(toy):
     travel = {"0": PROMPT, "2": "a boat"}
     found = toy.ours(condition(toy.network(), pictures, Curve.parse("0:1,2:0.5")), prompt=travel)
     for frame, text, scale in ((0, PROMPT, 1.0), (2, "a boat", 0.5)):
-        assert is_close(found[:, :, frame], toy.theirs([("plain",)], pictures.pictures, frame, [scale], prompt=text))
+        expected = toy.theirs([("plain",)], [pictures], [scale], [frame], prompt=text)
+        assert is_close(found[:, :, frame : frame + 1], expected, 1e-5)
 
 
 def test_between_two_pictures_a_frame_reads_the_mean_of_their_tokens(toy):
@@ -173,7 +135,7 @@ def test_between_two_pictures_a_frame_reads_the_mean_of_their_tokens(toy):
         def tokens(self, pictures):
             return torch.stack([(first + second) / 2, empty])
 
-    assert is_close(found[:, :, 1], toy.ours(condition(Mean(), shown(of_frame=(0, 0, 0))))[:, :, 1])
+    assert is_close(found[:, :, 1], toy.ours(condition(Mean(), shown(of_frame=(0, 0, 0))))[:, :, 1], 1e-5)
     assert (found[:, :, 1] - found[:, :, 0]).abs().max() > 0.01
 
 
@@ -230,7 +192,7 @@ def test_each_picture_is_encoded_once_per_clip(toy):
 def test_windows_see_the_pictures_of_their_frames(toy, toy_motion_file, mode):
     plug(toy.parts.unet, load_motion_module(toy_motion_file))
     try:
-        settings = {"num_frames": 6, "context_length": 4, "context_overlap": 2, "context_mode": mode, "steps": 2}
+        settings = {"num_frames": 6, "context_length": 4, "context_overlap": 2, "context_mode": mode, "steps": 1}
         two = shown(of_frame=(0, 1)).pictures
         given = (ClipPictures(two, (0,) * 6), ClipPictures(two, (0, 0, 0, 0, 0, 1)))
         same, last_differs = (toy.ours(condition(toy.network(), pictures), **settings) for pictures in given)

@@ -13,15 +13,17 @@ from typer.testing import CliRunner
 
 from animdiff_cli import generate, load
 from animdiff_cli.cli import app
-from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.layers import Layer, keyword_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.control import open_control
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.control import plan_controls
 from animdiff_cli.jobs.convert import convert
+from animdiff_cli.jobs.render_plan import plan_renders
 from animdiff_cli.outputs import read_recipe, write_clip
 from animdiff_cli.registry.recommend import with_recommended
+from animdiff_cli.training.data import decode
 from tests.toy_networks import write_controls
 
 
@@ -255,14 +257,48 @@ def _config(settings, control):
     return GenerateConfig(prompt="a fox", model="toy", controls=[control], **chosen)
 
 
+def notes_of(**settings):
+    return plan_renders([keyword_layer({"prompt": "a fox", **settings})]).notes
+
+
 def test_a_late_source_is_said(settings, folder, video):
-    notes = []
-    generate(
-        "a fox",
-        controls=[f"{folder}={video}"],
-        emit=lambda event: notes.append(str(event)),
-        **settings | {"num_frames": 6},
+    notes = notes_of(**settings | {"num_frames": 6, "controls": [f"{folder}={video}"]})
+    assert "square.mp4 ends before the clip and holds its last frame for 2 of its 6 frames" in notes
+
+
+def test_what_loses_its_edges_is_said(settings, folder, sparse, video, tmp_path):
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (128, 64), "white").save(wide)
+    controls = [f"{folder}={wide}", {"ref": str(sparse), "source": str(wide), "fit": "pad"}]
+    regions = [f"{video}=a boat", f"{wide}=a boat"]
+    notes = notes_of(**settings | {"controls": controls, "regions": regions, "images": [str(wide)]})
+    said = "wide.png is 128x64 and is cropped to 64x64: `--set {}.fit=pad` keeps all of it"
+    assert [note for note in notes if "is cropped" in note] == [
+        said.format(key) for key in ("controls.0", "regions.1", "images.0")
+    ]
+    notes = notes_of(**settings | {"video": str(video), "mask": str(wide), "width": 64, "height": 48})
+    assert [note for note in notes if "is cropped" in note] == [
+        "square.mp4 is 64x64 and is cropped to 64x48: `--set video.fit=pad` keeps all of it",
+        "wide.png is 128x64 and is cropped to 64x48: `--set mask.fit=pad` keeps all of it",
+    ]
+
+
+def test_a_source_is_looked_at_once_and_one_network_of_several_controls_is_loaded_once(
+    settings, folder, sparse, video, tmp_path, monkeypatch
+):
+    edges = shutil.copytree(folder, tmp_path / "canny")
+    copied = shutil.copy(video, tmp_path / "square.mp4")
+    decoded, loaded = [], []
+    read = decode.read_frames
+    monkeypatch.setattr(
+        decode, "read_frames", lambda m, t, numbers, size: decoded.append(size) or read(m, t, numbers, size)
     )
-    assert any(
-        "square.mp4 ends before the clip and holds its last frame for 2 of its 6 frames" in note for note in notes
-    )
+    twice = [f"{edges}={copied}", f"{edges}={copied}@0.5"]
+    pictures = [{"ref": str(sparse), "source": str(video), "frames": n, "scale": s} for n, s in (("0", 1), ("1", 0.5))]
+    animator = load(controls=[*twice, *pictures], emit=lambda event: loaded.append(str(event)), **settings)
+    assert decoded.count((128, 128)) == 1
+    clip = animator.generate("a fox")
+    assert decoded.count((128, 128)) == 1
+    assert sum("ontrol" in line for line in loaded) == 2, loaded
+    alone = animator.generate("a fox", controls=[f"{edges}={copied}@1.5", f"{edges}={copied}@0", *pictures])
+    assert np.abs(clip.frames.astype(int) - alone.frames).max() <= 1  # effects of one network and picture add up

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from animdiff_cli import generate, load
@@ -11,8 +13,10 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.jobs.batch.plan import plan_batch
 from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.registry.catalog import user_catalog_path
-from tests.toy_networks import write_controls
+from animdiff_cli.registry.catalog import shipped_catalog, user_catalog_path
+from animdiff_cli.registry.store import local_path
+from animdiff_cli.weights.identify import identify
+from tests.toy_networks import sparsectrl_tensors, write_controls
 
 
 @pytest.fixture
@@ -78,6 +82,33 @@ def test_auto_takes_the_first_method_whose_weights_are_here(aliases, here, setti
     assert notes[0] == "`--image-method auto` chose sparsectrl, by `sparsectrl-rgb`"
     assert planned(**settings | {"motion_module": "pia"}, **images)[0].image_method == "pia"
     assert planned(**settings, **images, denoise=0.5)[0].image_method == "blend"
+
+
+def test_a_sparsectrl_is_told_by_what_its_file_takes(aliases, here, settings, picture, sparse, toy_model):
+    scribble = sparse.with_name("my_rgb_drawings.ckpt")
+    unet = UNet2DConditionModel.from_pretrained(toy_model / "unet")
+    torch.save({"state_dict": sparsectrl_tensors(unet, rgb=False)}, scribble)
+    here(my_rgb_drawings=("sparsectrl", "v3", scribble))
+    assert planned(**settings, images=[str(picture)])[0].image_method == "blend"
+    here(frames=("sparsectrl", "v3", sparse))
+    config, notes = planned(**settings, images=[str(picture)])
+    assert config.controls[0]["ref"] == "frames"
+    assert notes[0] == "`--image-method auto` chose sparsectrl, by `frames`"
+
+
+def test_the_pocket_model_has_one_of_its_own(picture):
+    images = {"model": "pocket", "images": [str(picture)], "seed": 1, "width": 64, "height": 64}
+    config, notes = planned(**images)
+    assert config.controls == ({"ref": "pocket-sparse", "source": str(picture), "frames": "0%"},)
+    assert notes == ("`--image-method auto` chose sparsectrl, by `pocket-sparse`",)
+    assert planned(**images, denoise=0.5)[0].image_method == "blend"
+
+
+def test_every_sparsectrl_of_the_catalog_says_what_it_takes():
+    for entry in shipped_catalog().of_kind("sparsectrl"):
+        assert entry.condition
+        if entry.bundled:
+            assert f"condition: {entry.condition}" in identify(local_path(entry)).notes
 
 
 @pytest.mark.parametrize(("method", "alias"), [("pia", "pia"), ("sparsectrl", "sparsectrl-rgb")])

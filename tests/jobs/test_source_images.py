@@ -88,7 +88,7 @@ def test_the_pocket_model_leads_on_from_a_picture(tmp_path):
     settings = {"model": "pocket", "prompt": "a red rocket in the night sky", "dtype": "fp32", "num_frames": 8}
     first = generate(seed=7, steps=8, **settings).frames[0]
     Image.fromarray(first).save(tmp_path / "first.png")
-    led = generate(images=[tmp_path / "first.png"], seed=5, steps=8, **settings).frames
+    led = generate(images=[tmp_path / "first.png"], image_method="blend", seed=5, steps=8, **settings).frames
     alone = generate(seed=5, steps=8, **settings).frames
     assert difference(led[0], first) < 0.2 * difference(alone[0], first)
     assert difference(led[7], first) < difference(alone[7], first)

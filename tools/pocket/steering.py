@@ -25,6 +25,8 @@ from tools.pocket.world import OBJECTS, Scene, random_scene, render
 
 FPS, FRAMES, SIDE = 8, 16, 128
 CLIPS = {"control": 12, "sparse": 24, "picture": 24}
+#: what a clip is rendered with, the last word of a reading
+SIDES = ("with", "without", "blend")
 #: objects that can be moved along any path: their law leaves them where they are, but for a small sway
 MOVABLE = ("star", "heart", "bell", "ball", "fish", "boat")
 #: distance in pixels for a frame in which the object is not found: half the width
@@ -110,12 +112,19 @@ def measure_control(
 def measure_sparse(
     rendering: Rendering, classifier: Classifier, number: int, scene: Scene, words: str
 ) -> dict[str, Any]:
-    """Measure how much frame 0 is like a picture that is given for it, and whether the clip moves by its law."""
+    """Measure how much frame 0 is like a picture that is given for it, and whether the clip moves by its law.
+
+    `blend` is the method of `--image` that needs no network.
+    """
     drawn = render(scene, num_frames=1)
     picture = _picture(rendering, drawn[0], f"sparse-{number}-picture")
     seed = rendering.seed + number
     control = {"ref": rendering.networks["sparse"], "source": str(picture)}
-    clips = {"with": rendering(words, seed, controls=[control]), "without": rendering(words, seed)}
+    clips = {
+        "with": rendering(words, seed, controls=[control]),
+        "without": rendering(words, seed),
+        "blend": rendering(words, seed, images=[str(picture)], image_method="blend"),
+    }
     result: dict[str, Any] = {"prompt": words, "seed": seed}
     for name, frames in clips.items():
         rendering.keep(frames, f"sparse-{number}-{name}")
@@ -123,6 +132,7 @@ def measure_sparse(
         result |= {
             f"psnr_{name}": psnr(frames[0], drawn[0]),
             f"distance_px_{name}": float(distances(frames[:1], drawn, scene.colour)[0]),
+            f"jump_px_{name}": float(distances(frames[1:2], frames[:1], scene.colour)[0]),
             f"object_{name}": seen.kind == scene.kind,
             f"colour_{name}": seen.colour == scene.colour,
             f"place_{name}": seen.place == scene.place,
@@ -174,7 +184,7 @@ def psnr(image: np.ndarray, wanted: np.ndarray) -> float:
 
 def summary(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return shares of what holds or not, and means of numbers."""
-    readings = [key for key in clips[0] if key.endswith(("_with", "_without"))]
+    readings = [key for key in clips[0] if key.rpartition("_")[2] in SIDES]
     return {
         key: share(clip[key] for clip in clips).as_json()
         if isinstance(clips[0][key], bool)
@@ -186,8 +196,9 @@ def summary(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def table(figures: Mapping[str, Any], what: str) -> str:
     """Format every measure with and without the network."""
     names = [key.removesuffix("_with") for key in figures if key.endswith("_with")]
-    rows = [(name, *(_figure(figures[f"{name}_{side}"]) for side in ("with", "without"))) for name in names]
-    return markdown((what, "with", "without"), rows)
+    sides = [side for side in SIDES if f"{names[0]}_{side}" in figures]
+    rows = [(name, *(_figure(figures[f"{name}_{side}"]) for side in sides)) for name in names]
+    return markdown((what, *sides), rows)
 
 
 def _figure(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -22,6 +22,7 @@ class ClipContext:
     noise: Tensor  # of the first pass: float32 of unit variance, [1, 4, F, h, w], on the CPU; F counts known frames too
     device: torch.device  # of the latents: that of the UNet, or the CPU if windows are around the UNet
     text: "Sequence[Condition]" = ()  # the prompt, for conditions that prepare it for a network of their own
+    text_of: "dict[Any, Sequence[Condition]]" = field(default_factory=dict)  # network → the prompt prepared for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,20 @@ def prepared(conditions: Sequence[Condition], unet: UNet, clip: ClipContext) -> 
     with ExitStack() as stack:
         ready = [stack.enter_context(condition.prepare(unet, clip)) for condition in reversed(conditions)]
         yield ready[::-1]
+
+
+@contextmanager
+def prepared_text(network: Any, clip: ClipContext) -> Iterator[Sequence[Condition]]:
+    """Prepare the prompt of a clip for a network: once, also if several conditions have the same one."""
+    if network in clip.text_of:
+        yield clip.text_of[network]
+        return
+    with prepared(clip.text, network, clip) as text:
+        clip.text_of[network] = text
+        try:
+            yield text
+        finally:
+            del clip.text_of[network]
 
 
 def contributions(conditions: Sequence[Condition], call: UNetCall) -> dict[str, Any]:

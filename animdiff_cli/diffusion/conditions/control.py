@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from animdiff_cli.core.curves import Curve, Series, series
-from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall, contributions, prepared
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall, contributions, prepared_text
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.motion.unet import UNet
 
@@ -69,7 +69,7 @@ class ControlCondition(Condition):
         features = gathered((self._embed(start, flip=flip) for start in range(0, count, CHUNK)), count, clip.device)
         # the network flips what it is given as it would flip pictures
         features = features.flip(1) if flip else features
-        with prepared(clip.text, self.network, clip) as text, features_as_pictures(self.network):
+        with prepared_text(self.network, clip) as text:
             yield replace(self, clip=clip, strength=self.strength.of(clip), text=text, features=features)
 
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
@@ -86,9 +86,10 @@ class ControlCondition(Condition):
         shown = [self.pictures.of_frame[frame - known] for frame in part.frames]
         batch = part.batch().to(self.network.dtype)
         control = self.features[shown].to(batch).repeat(call.rows, 1, 1, 1)
-        down, mid = self.network(
-            batch, call.timestep, controlnet_cond=control, **contributions(self.text, part), return_dict=False
-        )
+        with features_as_pictures(self.network):
+            down, mid = self.network(
+                batch, call.timestep, controlnet_cond=control, **contributions(self.text, part), return_dict=False
+            )
         guess = self.guess_mode or self.network.config.global_pool_conditions
         rows = [0.0] * (call.rows - 1) + [1.0] if guess else [1.0] * call.rows
         factors = batch.new_tensor([row * strengths[place] for row in rows for place in places])
@@ -143,7 +144,7 @@ def _in_file(numel: int, dtype: torch.dtype) -> Tensor:
 
 @contextmanager
 def features_as_pictures(network: Any) -> Iterator[None]:
-    """Let a ControlNet take features in place of pictures inside this context."""
+    """Let a ControlNet take features in place of pictures inside this context: for one call, as others may share it."""
     embedding = network.controlnet_cond_embedding
     network.controlnet_cond_embedding = nn.Identity()
     try:

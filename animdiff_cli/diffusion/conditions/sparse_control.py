@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.core.windows import WeightedWindow
-from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall, contributions, prepared
+from animdiff_cli.diffusion.conditions.condition import ClipContext, Condition, UNetCall, contributions, prepared_text
 from animdiff_cli.diffusion.conditions.control import (
     CHUNK,
     Strength,
@@ -51,7 +51,7 @@ class SparseControlCondition(Condition):
         """Compute the features, and project the text for the network."""
         count = len(self.pictures.pictures)
         features = gathered(self._all_features(count), count + 1, clip.device)
-        with prepared(clip.text, self.network, clip) as text, features_as_pictures(self.network):
+        with prepared_text(self.network, clip) as text:
             yield replace(self, clip=clip, strength=self.strength.of(clip), text=text, features=features)
 
     def contribute(self, call: UNetCall) -> Mapping[str, Any]:
@@ -100,7 +100,7 @@ class SparseControlCondition(Condition):
         blank = len(self.features) - 1
         batch = torch.zeros_like(call.batch(), dtype=self.network.dtype)
         control = self.features[[blank if number is None else number for number in shown]].to(batch)
-        with attached.motion.frames(len(call.frames)):
+        with attached.motion.frames(len(call.frames)), features_as_pictures(self.network):
             down, mid = self.network(
                 batch,
                 call.timestep,
