@@ -1,26 +1,11 @@
-"""The root command: help, version and all commands."""
+"""The root command: help and version."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from animdiff_cli.cli import (
-    batch,
-    config,
-    convert,
-    doctor,
-    evaluate,
-    fetch,
-    gallery,
-    generate,
-    inspect,
-    models,
-    presets,
-    serve,
-    train,
-)
-from animdiff_cli.cli.command import Command, GenerateCommand, Root, TrainCommand
+from animdiff_cli.cli.commands import Program
 from animdiff_cli.cli.interrupts import handle_signals, lost_interrupts_raised_again, release_signals
 from animdiff_cli.cli.out import print_out
 from animdiff_cli.cli.streams import run
@@ -35,7 +20,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="animdiff",
-    cls=Root,
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,23 +43,6 @@ def root(
     ] = False,
 ) -> None:
     """Animate personalized text-to-image models with AnimateDiff."""
-
-
-app.command("fetch", cls=Command)(fetch.fetch)
-app.command("generate", cls=GenerateCommand)(generate.generate)
-app.add_typer(batch.app, name="batch")
-app.command("train-lora", cls=TrainCommand)(train.train_lora)
-app.command("train-adapter", cls=TrainCommand)(train.train_adapter)
-app.command("train-motion", cls=TrainCommand)(train.train_motion)
-app.command("inspect", cls=Command)(inspect.inspect)
-app.command("convert", cls=Command)(convert.convert)
-app.command("doctor", cls=Command)(doctor.doctor)
-app.add_typer(models.app, name="models")
-app.command("evaluate", cls=Command)(evaluate.evaluate)
-app.command("gallery", cls=Command)(gallery.gallery)
-app.command("serve", cls=Command)(serve.serve)
-app.add_typer(presets.app, name="presets")
-app.add_typer(config.app, name="config")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from animdiff_cli.cli.interrupts import was_interrupted
+from animdiff_cli.cli.lean_help import import_rich_help
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint
@@ -38,6 +39,11 @@ class Command(TyperCommand):
         if option is not None:
             option.rich_help_panel = GENERAL
         return option
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help."""
+        import_rich_help()
+        super().format_help(ctx, formatter)
 
 
 class SettingsCommand(Command):
@@ -88,6 +94,11 @@ class TrainCommand(SettingsCommand):
 
 class Group(TyperGroup):
     """A group of commands: `ls` is `list`, and an unknown command gets a hint."""
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help."""
+        import_rich_help()
+        super().format_help(ctx, formatter)
 
     def get_command(self, ctx: "Context", cmd_name: str) -> "ClickCommand | None":
         """Return a command by name; None if it is unknown."""

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from animdiff_cli.core.garbage import collection_paused
+from animdiff_cli.core.stand_ins import module_with, standing_in
 
 #: Both import these when they find them. A render needs none: LoRAs are added here, weights are read and placed here,
 #: and no scheduler uses beta sigmas. A torchvision that was built for another torch cannot be imported at all.
@@ -70,31 +71,26 @@ def _lean() -> Iterator[None]:
     def find_used(name: str, package: str | None = None) -> ModuleSpec | None:
         return None if name.partition(".")[0] in UNUSED else find_spec(name, package)
 
-    stand_ins = {name: _bare(name) for name in (*BARE, "torch._dynamo") if name not in sys.modules}
-    if "torch._dynamo" in stand_ins:
-        vars(stand_ins["torch._dynamo"]).update(dict.fromkeys(DYNAMO_MARKS, _unmarked))
-    sys.modules.update(stand_ins)
+    stand_ins = {name: _bare(name) for name in BARE}
+    stand_ins["torch._dynamo"] = _bare("torch._dynamo", **dict.fromkeys(DYNAMO_MARKS, _unmarked))
     importlib.util.find_spec = find_used
     importlib.metadata.packages_distributions = cache(list_packages)  # both list what is installed
     torch.distributed.is_available = lambda: False
     try:
-        yield
+        with standing_in(stand_ins):
+            yield
     finally:
         importlib.util.find_spec, torch.distributed.is_available = find_spec, is_available
         importlib.metadata.packages_distributions = list_packages
-        for name, module in stand_ins.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
 
 
-def _bare(name: str) -> ModuleType:
-    """Return a package whose modules can be imported, without what its `__init__` imports."""
+def _bare(name: str, **attributes: object) -> ModuleType:
+    """Return a package whose modules can be imported, with `attributes` in place of what its `__init__` imports."""
     root, _, rest = name.partition(".")
     spec = importlib.util.find_spec(root)  # runs nothing
     folders = spec.submodule_search_locations if spec else None
-    module = ModuleType(name)
-    module.__path__ = [str(Path(folder, *rest.split("."))) for folder in folders or ()]
-    return module
+    paths = [str(Path(folder, *rest.split("."))) for folder in folders or ()]
+    return module_with(name, __path__=paths, **attributes)
 
 
 def _unmarked(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:

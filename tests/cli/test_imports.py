@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from animdiff_cli.cli.commands import COMMANDS
 from animdiff_cli.weights.lean_imports import UNUSED, import_networks
 
 SLOW = ("torch", "diffusers", "transformers", "numpy", "pydantic", "requests", "yaml", "rich.progress")
@@ -26,8 +27,14 @@ def imported(*words):
 
 def test_help_imports_nothing_slow(here):
     modules = imported("--help")
-    assert modules.isdisjoint(SLOW)
-    assert not any(name.startswith(("animdiff_cli.jobs.", "animdiff_cli.core.event")) for name in modules)
+    assert modules.isdisjoint(
+        {*SLOW, "rich.markdown", "rich.traceback", "markdown_it", "pygments", "importlib.metadata"}
+    )
+    own = {name for name in modules if name.startswith("animdiff_cli.")}
+    assert not any(
+        name.startswith(("animdiff_cli.jobs", "animdiff_cli.core.event", "animdiff_cli.config")) for name in own
+    )
+    assert own.isdisjoint({f"animdiff_cli.cli.{entry.module}" for entry in COMMANDS.values()})
 
 
 def test_a_render_imports_only_what_it_uses(toy):
@@ -48,6 +55,7 @@ def in_a_process(code):
 def test_everything_can_be_imported_after_a_lean_import():
     code = """
 import importlib.util, torch
+from animdiff_cli.cli.commands import COMMANDS
 from animdiff_cli.weights.lean_imports import import_networks
 import_networks()
 from diffusers.models.unets import UNet2DModel
