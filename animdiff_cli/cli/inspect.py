@@ -12,6 +12,7 @@ from animdiff_cli.cli.options import GENERAL, JsonOpt
 from animdiff_cli.cli.out import print_json, print_row, print_yaml
 from animdiff_cli.core.formats import CLIP_SUFFIXES, IMAGE_SUFFIXES
 from animdiff_cli.core.urls import redacted_record
+from animdiff_cli.registry.catalog_files import may_have_hash, may_have_path
 
 if TYPE_CHECKING:
     from animdiff_cli.registry.catalog import CatalogEntry
@@ -49,12 +50,13 @@ def inspect(
 
 def _located(file: str) -> Path:
     """Return the path of a file, or of local weights by alias or reference."""
+    path = Path(file)
+    if path.exists() or path.suffix.lower() in {".json", *CLIP_SUFFIXES, *IMAGE_SUFFIXES}:
+        return path
     from animdiff_cli.core.refs import parse_ref
     from animdiff_cli.registry.store import locate_any
 
-    path = Path(file)
-    is_clip = path.suffix.lower() in {".json", *CLIP_SUFFIXES, *IMAGE_SUFFIXES}
-    return path if path.exists() or is_clip else locate_any(parse_ref(file)).path
+    return locate_any(parse_ref(file)).path
 
 
 def _is_weights(file: Path) -> bool:
@@ -112,6 +114,8 @@ def _info_lines(info: "WeightsInfo") -> Iterator[tuple[str, str]]:
 
 def _entry_at(file: Path) -> "CatalogEntry | None":
     """Return the catalog entry whose path this is."""
+    if not may_have_path(file):
+        return None
     from animdiff_cli.registry.catalog import load_catalog
     from animdiff_cli.registry.store import local_path
 
@@ -120,6 +124,8 @@ def _entry_at(file: Path) -> "CatalogEntry | None":
 
 
 def _alias_of(sha256: str) -> str | None:
+    if not may_have_hash(sha256):
+        return None
     from animdiff_cli.registry.catalog import load_catalog
 
     return next((entry.alias for entry in load_catalog().entries if entry.sha256 == sha256), None)

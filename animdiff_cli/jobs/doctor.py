@@ -19,7 +19,8 @@ from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
 from animdiff_cli.fetch.network import Network, is_offline
 from animdiff_cli.outputs.ffmpeg import list_encoders
-from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog, user_catalog_path
+from animdiff_cli.registry.catalog import load_catalog, read_catalog
+from animdiff_cli.registry.catalog_files import CATALOG, user_catalog_path
 from animdiff_cli.registry.model_dirs import ModelDir, download_path, is_present
 
 Status = Literal["ok", "note", "broken"]

@@ -20,9 +20,8 @@ from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.registry.catalog_files import CATALOG, user_catalog_path
 from animdiff_cli.registry.file_facts_cache import cached_fact
-
-CATALOG = Path(__file__).with_name("catalog.yaml")
 
 Alias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -143,11 +142,6 @@ def load_catalog() -> Catalog:
     except OSError:  # most users have none
         return shipped_catalog()
     return _merged_catalog(path, (status.st_ino, status.st_mtime_ns, status.st_size))
-
-
-def user_catalog_path() -> Path:
-    """Return the path of the user catalog: a YAML list with the schema of the shipped one."""
-    return paths.config_dir() / "catalog.yaml"
 
 
 @cache

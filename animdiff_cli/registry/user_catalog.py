@@ -12,7 +12,8 @@ from animdiff_cli.config.yamlfile import parse_yaml, read_text_file
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.files.atomic import atomic_write_text
 from animdiff_cli.files.os_errors import readable_failures
-from animdiff_cli.registry.catalog import CatalogEntry, check_catalog, load_catalog, user_catalog_path
+from animdiff_cli.registry.catalog import CatalogEntry, check_catalog, load_catalog
+from animdiff_cli.registry.catalog_files import user_catalog_path
 
 HEADER = "# Your own models, in the schema of the shipped catalog. `animdiff models add` edits this file; so may you.\n"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from animdiff_cli import paths
-from animdiff_cli.registry.catalog import user_catalog_path
+from animdiff_cli.registry.catalog_files import user_catalog_path
 
 
 def report(result):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from animdiff_cli.cli.commands import COMMANDS
 from animdiff_cli.weights.lean_imports import UNUSED, import_networks
@@ -35,6 +37,14 @@ def test_help_imports_nothing_slow(here):
         name.startswith(("animdiff_cli.jobs", "animdiff_cli.core.event", "animdiff_cli.config")) for name in own
     )
     assert own.isdisjoint({f"animdiff_cli.cli.{entry.module}" for entry in COMMANDS.values()})
+
+
+def test_inspecting_a_file_imports_no_torch_and_no_settings(here):
+    save_file({"unet.down_blocks.0.lora.up.weight": torch.zeros(4, 2)}, here / "mine.safetensors")
+    modules = imported("inspect", here / "mine.safetensors")
+    assert "animdiff_cli.weights.identify" in modules
+    assert modules.isdisjoint({"torch", "numpy", "diffusers", "transformers", "requests", "yaml", "rich"})
+    assert not any(name.startswith(("animdiff_cli.config", "animdiff_cli.registry.catalog.")) for name in modules)
 
 
 def test_a_render_imports_only_what_it_uses(toy):

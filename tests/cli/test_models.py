@@ -13,7 +13,8 @@ import pytest
 from safetensors.torch import save_file
 
 from animdiff_cli import paths
-from animdiff_cli.registry.catalog import load_catalog, user_catalog_path
+from animdiff_cli.registry.catalog import load_catalog
+from animdiff_cli.registry.catalog_files import user_catalog_path
 
 MODULE = paths.PACKAGE / "pocket" / "motion_module.safetensors"
 SHA256 = hashlib.sha256(MODULE.read_bytes()).hexdigest()

@@ -20,7 +20,8 @@ from animdiff_cli.fetch.local import read_download_record
 from animdiff_cli.jobs.recipe import check_recipe
 from animdiff_cli.outputs.provenance import read_recipe
 from animdiff_cli.paths import models_dir
-from animdiff_cli.registry.catalog import CATALOG, check_catalog, web_address
+from animdiff_cli.registry.catalog import check_catalog, web_address
+from animdiff_cli.registry.catalog_files import CATALOG
 from animdiff_cli.registry.metadata import read_metadata
 from animdiff_cli.registry.model_dirs import ref_download_path
 from tests.fuzz.harness import Subject, require_equal

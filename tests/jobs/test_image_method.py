@@ -13,7 +13,8 @@ from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.jobs.batch.plan import plan_batch
 from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.registry.catalog import shipped_catalog, user_catalog_path
+from animdiff_cli.registry.catalog import shipped_catalog
+from animdiff_cli.registry.catalog_files import user_catalog_path
 from animdiff_cli.registry.store import local_path
 from animdiff_cli.weights.identify import identify
 from tests.toy_networks import sparsectrl_tensors, write_controls

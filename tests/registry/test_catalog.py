@@ -11,7 +11,8 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.registry.catalog import CATALOG, load_catalog, read_catalog
+from animdiff_cli.registry.catalog import load_catalog, read_catalog
+from animdiff_cli.registry.catalog_files import CATALOG
 
 ENTRIES = load_catalog().entries
 BY_ALIAS = {entry.alias: entry for entry in ENTRIES}

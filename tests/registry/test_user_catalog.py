@@ -9,7 +9,8 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.registry.catalog import CatalogEntry, load_catalog, user_catalog_path
+from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
+from animdiff_cli.registry.catalog_files import user_catalog_path
 from animdiff_cli.registry.recommend import with_recommended
 from animdiff_cli.registry.store import locate
 from animdiff_cli.registry.user_catalog import add_entry, remove_entry
