@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from animdiff_cli.core.threads import prepare_threads
+from animdiff_cli.files.threads import prepare_threads
 
 if TYPE_CHECKING:
     from animdiff_cli.errors import AnimdiffError

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from animdiff_cli.core.threads import CHOSEN, SPIN
 from animdiff_cli.diffusion.device import cpu_name
+from animdiff_cli.files.threads import CHOSEN, SPIN
 
 RESULTS = Path(__file__).parent / "results" / "threads.jsonl"
 WAITS: Mapping[str, Mapping[str, str]] = {"torch": {}, "ours": SPIN, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}

@@ -1,6 +1,6 @@
 """Shared fixtures: real classes at toy size."""
 
-from animdiff_cli.core.threads import prepare_threads
+from animdiff_cli.files.threads import prepare_threads
 
 prepare_threads(None)  # before torch is imported
 

@@ -27,7 +27,7 @@ from animdiff_cli.cli.options import (
 )
 from animdiff_cli.core.garbage import collection_paused, freeze_objects
 from animdiff_cli.errors import UsageError
-from animdiff_cli.weights.lean_imports import import_networks
+from animdiff_cli.weights.lean_imports import import_networks, preload_torch
 
 if TYPE_CHECKING:
     from animdiff_cli.jobs.render_plan import RenderPlan
@@ -125,6 +125,8 @@ def generate(
     Every prompt is rendered with every seed. If a file exists, -2, -3 and so on is added to the name.
     """
     began = time.monotonic()
+    if via is None:
+        preload_torch()
     from animdiff_cli.config.load import flag_names
 
     prompts = text.read_prompts(prompt or [], prompt_file)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from animdiff_cli.cli import complete
-from animdiff_cli.core.threads import prepare_threads
+from animdiff_cli.files.threads import prepare_threads
 
 MODELS, CONTROL, PROMPT, SAMPLING, MOTION, LENGTH = "Models", "Control", "Prompt", "Sampling", "Motion", "Length"
 PICTURES = "Pictures and videos"
@@ -81,7 +81,7 @@ ThreadsOpt = Annotated[
     int | None,
     option(
         "--threads",
-        help="Number of CPU threads. Default: one per core.",
+        help="Number of CPU threads. Default: one for each physical core, within the quota of a container.",
         panel=DEVICE,
         envvar="ANIMDIFF_THREADS",
         callback=_prepare_threads,

@@ -33,7 +33,7 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "TMPDIR": "Folder of temporary files.",
         "HTTPS_PROXY": "Proxy of downloads, `http:` or `socks5h:`; also `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.",
         "REQUESTS_CA_BUNDLE": "File of the certificates that downloads trust.",
-        "OMP_NUM_THREADS": "Number of CPU threads.",
+        "OMP_NUM_THREADS": "Number of CPU threads without `--threads`.",
         "OMP_WAIT_POLICY": "How CPU threads wait: `PASSIVE` is best on a busy machine; a short spin by default.",
         "TERM": "`dumb` replaces progress bars by lines.",
         "NO_COLOR": "Any value turns colors off.",

@@ -18,6 +18,7 @@ from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
 from animdiff_cli.fetch.network import Network, is_offline
+from animdiff_cli.files.threads import chosen_threads, prepare_threads
 from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import load_catalog, read_catalog
 from animdiff_cli.registry.catalog_files import CATALOG, user_catalog_path
@@ -48,7 +49,7 @@ def run_checks(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Run all checks in order and yield their findings. A broken check does not stop the others."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("python", _python),
-        ("torch", _torch),
+        ("torch", lambda: _torch(environ)),
         ("memory", _memory),
         ("ffmpeg", _ffmpeg),
         ("pocket model", _pocket_model),
@@ -73,7 +74,9 @@ def _python() -> Iterator[Finding]:
     yield Finding("animdiff", "ok", f"{version('animdiff')} at {paths.PACKAGE}")
 
 
-def _torch() -> Iterator[Finding]:
+def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
+    threads = chosen_threads(environ)
+    prepare_threads(None)
     try:
         import torch
 
@@ -85,7 +88,7 @@ def _torch() -> Iterator[Finding]:
     machine = probe_machine()
     plan = plan_device(machine)
     if plan.kind == "cpu":
-        found = f"cpu, {counted(torch.get_num_threads(), 'thread')}, {plan.dtype}"
+        found = f"cpu, {counted(threads.number, 'thread')} ({threads.reason}), {plan.dtype}"
         yield Finding(
             "device", "note", found, "full-size models are slow without a GPU; the bundled `pocket` model is fast"
         )

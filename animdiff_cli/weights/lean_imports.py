@@ -1,10 +1,12 @@
 """Import diffusers and transformers without their parts that no command uses. For programs of their own."""
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -54,6 +56,23 @@ def import_networks() -> None:
                 del sys.modules[name]
         for name in NETWORKS:
             import_module(name)
+
+
+def preload_torch() -> None:
+    """Let a thread load the largest libraries of torch, while other modules are imported.
+
+    Call it when the number of CPU threads is set. On Linux alone. If it fails, `import torch` says why.
+    """
+    spec = importlib.util.find_spec("torch")
+    if sys.platform == "linux" and "torch" not in sys.modules and spec and spec.origin:
+        threading.Thread(target=_load_libraries, args=(Path(spec.origin).parent / "lib",), daemon=True).start()
+
+
+def _load_libraries(folder: Path) -> None:
+    """Load what torch loads first, and in the way in which it does."""
+    with suppress(OSError):
+        ctypes.CDLL(str(folder / "libtorch_global_deps.so"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / "libtorch_cpu.so"))
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 import animdiff_cli
 from animdiff_cli import convert, fetch_weights, generate, load, train
 from animdiff_cli.core.events import Note
-from animdiff_cli.core.threads import CHOSEN
 from animdiff_cli.diffusion.noise import initial_noise, seeded_generator
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.threads import CHOSEN
 from animdiff_cli.outputs import read_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.errors import UsageError
+from animdiff_cli.files.cpu_cores import usable_cores
 from animdiff_cli.jobs.batch.attempt import Ledger
 from animdiff_cli.jobs.batch.ray_workers import RayWorker, room
 from animdiff_cli.jobs.batch.renderer import LocalRenderer
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.worker_main import Setup
-from animdiff_cli.jobs.batch.workers import HereWorker, ProcessWorker, Worker, num_cores
+from animdiff_cli.jobs.batch.workers import HereWorker, ProcessWorker, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def hire(options: BatchOptions, ledger: Ledger, count: int) -> list[Worker]:
         names = map(str, range(1, min(options.workers or taken.workers, count) + 1))
         return [RayWorker(name, ledger, taken) for name in names]
     devices = worker_devices(options)[: max(count, 1)]
-    threads = options.threads or (max(1, num_cores() // len(devices)) if len(devices) > 1 else None)
+    threads = options.threads or (max(1, usable_cores().number // len(devices)) if len(devices) > 1 else None)
     if len(devices) == 1:
         return [HereWorker(None, ledger, LocalRenderer(devices[0], threads))]
     return [_process(str(number), device, threads, ledger) for number, device in enumerate(devices, start=1)]

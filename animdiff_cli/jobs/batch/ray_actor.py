@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from animdiff_cli.core.threads import prepare_threads
+from animdiff_cli.files.threads import prepare_threads
 
 if TYPE_CHECKING:
     from animdiff_cli.core.formats import Format

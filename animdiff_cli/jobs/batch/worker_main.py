@@ -8,7 +8,7 @@ from multiprocessing import connection as connections
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 
-from animdiff_cli.core.threads import prepare_threads
+from animdiff_cli.files.threads import prepare_threads
 from animdiff_cli.storage.location import Location
 from animdiff_cli.weights.lean_imports import import_networks
 

@@ -1,7 +1,6 @@
 """Workers of a batch: this process, or processes of their own."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -158,8 +157,3 @@ def _describe_death(code: int | None) -> Failure:
     out_of_memory = -code == getattr(signal, "SIGKILL", 0)
     hint = "memory may have run out: use fewer `--workers`, or render a smaller size" if out_of_memory else None
     return Failure(message=f"the worker process was ended by {name}", hint=hint, code=6)
-
-
-def num_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
