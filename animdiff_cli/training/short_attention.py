@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from animdiff_cli.diffusion.kernels.attention_products import attention_products, is_plain
+
 #: limits for products. They store all attention scores, which is much for large pictures; on two cores the fused
 #: kernel catches up at about 256 keys
 MAX_QUERIES, MAX_KEYS = 256, 128
@@ -30,7 +32,7 @@ class ShortAttention(TorchFunctionMode):
     ) -> Any:
         """Replace one function; all others run unchanged."""
         options = kwargs or {}
-        if func is F.scaled_dot_product_attention and len(args) == 3 and _is_plain(options) and _are_short(*args):
+        if func is F.scaled_dot_product_attention and len(args) == 3 and is_plain(options) and _are_short(*args):
             query, key, value = args
             return attention_products(query, key, value, options.get("scale"))
         return func(*args, **options)
@@ -41,18 +43,6 @@ def quick_attention(device: torch.device) -> AbstractContextManager[object]:
     return ShortAttention() if device.type == "cpu" else nullcontext()
 
 
-def attention_products(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
-    """Compute attention of tensors `[..., tokens, D]`."""
-    scaled = query * (query.shape[-1] ** -0.5 if scale is None else scale)
-    # softmax accumulates half precision in float32, and autocast would keep a float32 copy
-    with torch.autocast("cpu", enabled=False):
-        return (scaled @ key.transpose(-1, -2)).softmax(dim=-1) @ value
-
-
 def _are_short(query: Tensor, key: Tensor, value: Tensor) -> bool:
     same = query.shape[:-2] == key.shape[:-2] and query.dtype == key.dtype == value.dtype
     return same and key.device.type == "cpu" and query.shape[-2] <= MAX_QUERIES and key.shape[-2] <= MAX_KEYS
-
-
-def _is_plain(options: Mapping[str, Any]) -> bool:
-    return options.get("attn_mask") is None and not options.get("dropout_p") and not options.get("is_causal")

@@ -6,7 +6,8 @@ one kind of device.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from types import MethodType
 from typing import Any, Self
@@ -19,9 +20,14 @@ Replacement = tuple[nn.Module, Forward]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The modules whose `forward` is replaced. As a context manager, it puts the plain path back at the end."""
+    """The modules whose `forward` is replaced. As a context manager, it puts the plain path back at the end.
+
+    `around` replaces functions of torch as well, inside the context only.
+    """
 
     replaced: tuple[Replacement, ...] = ()
+    around: AbstractContextManager[object] | None = None
+    _entered: ExitStack = field(default_factory=ExitStack)
 
     def remove(self) -> None:
         """Put the plain path back, except where something else has replaced `forward` since."""
@@ -30,15 +36,19 @@ class Installed:
                 del module.__dict__["forward"]
 
     def __enter__(self) -> Self:
+        if self.around:
+            self._entered.enter_context(self.around)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._entered.close()
         self.remove()
 
 
 def install(*networks: nn.Module) -> Installed:
     """Install what fits the device and dtype of each network and can be imported here; possibly nothing."""
-    return replace_forwards(pair for network in networks for pair in _fitting(network))
+    installed = replace_forwards(pair for network in networks for pair in _fitting(network))
+    return replace(installed, around=_around(networks))
 
 
 def replace_forwards(replacements: Iterable[Replacement]) -> Installed:
@@ -55,3 +65,15 @@ def _fitting(network: nn.Module) -> Iterator[Replacement]:
         from animdiff_cli.diffusion.kernels import cuda  # Triton takes a second to import
 
         yield from cuda.replacements(network)
+    elif kinds == {"cpu"}:
+        from animdiff_cli.diffusion.kernels import cpu
+
+        yield from cpu.replacements(network)
+
+
+def _around(networks: Iterable[nn.Module]) -> AbstractContextManager[object] | None:
+    if {weight.device.type for network in networks for weight in network.parameters()} != {"cpu"}:
+        return None
+    from animdiff_cli.diffusion.kernels import cpu
+
+    return cpu.CpuKernels()

@@ -1,0 +1,112 @@
+"""Faster arithmetic on CPUs: attention with small heads, linear layers by oneDNN, and GEGLU without wide copies.
+
+The rules below are measured on two cores of an AMD Zen 4 (AVX-512 with bf16) at the shapes of the pocket model and of
+SD1.5; docs/concepts/speed.md has the times. Everything else runs as torch does it, and all of it where gradients are
+recorded.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.activations import GEGLU
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from animdiff_cli.diffusion.kernels import Replacement
+from animdiff_cli.diffusion.kernels.attention_products import LANES, attention_in_parts, is_plain, padded_heads
+from animdiff_cli.motion import module
+
+DTYPES = (torch.float32, torch.bfloat16)
+MAX_KEYS = 128  # above, torch's kernel is faster than products
+#: largest heads for which products are faster
+MAX_HEAD = {torch.bfloat16: 32, torch.float32: 16}
+MIN_INPUT = 4096  # numbers; a call of oneDNN costs more than a smaller product
+
+
+class CpuKernels(TorchFunctionMode):
+    """Compute attention and linear layers of CPU tensors by the faster way inside this context."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Replace the functions of `_FASTER` where they return a result; all others run unchanged."""
+        options = kwargs or {}
+        if (faster := _FASTER.get(func)) and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            result = faster(*args, **options)
+            if result is not None:
+                return result
+        return func(*args, **options)
+
+
+def replacements(network: nn.Module) -> Iterator[Replacement]:
+    """Yield the GEGLUs of a UNet, a motion module or a ControlNet with their faster forward."""
+    for layer in network.modules():
+        if isinstance(layer, (GEGLU, module.GEGLU)) and type(layer.proj) is nn.Linear:
+            yield layer, _geglu
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor | None:
+    """Compute `scaled_dot_product_attention`, or None where torch's kernel is to do it."""
+    plain = not args and is_plain(options) and query.dim() == 4 and query.shape[:2] == key.shape[:2]
+    if not plain or not _are_supported(query, key, value):
+        return None
+    width, num_keys, scale = query.shape[-1], key.shape[2], options.get("scale")
+    if num_keys <= MAX_KEYS and width <= MAX_HEAD[query.dtype]:
+        return attention_in_parts(query, key, value, scale)
+    if query.dtype == torch.bfloat16 and width < LANES:
+        return padded_heads(query, key, value, scale)
+    return None
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """Compute `F.linear` with the bias added inside oneDNN; None where torch is to do it."""
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    if input.numel() < MIN_INPUT or weight.dim() != 2 or not _are_supported(*tensors) or not _has_onednn(input.dtype):
+        return None
+    return _linear(input, weight, bias)
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, activation, [], "none")
+    return output
+
+
+def _geglu(self: Any, hidden_states: Tensor) -> Tensor:
+    """Project to value and gate apart: neither is copied out of a tensor twice as wide, and GELU is inside oneDNN."""
+    supported = not _is_changed(self) and _are_supported(hidden_states, self.proj.weight)
+    if not supported or not _has_onednn(hidden_states.dtype):
+        plain: Tensor = type(self).forward(self, hidden_states)
+        return plain
+    (value, gate), (value_bias, gate_bias) = self.proj.weight.chunk(2), self.proj.bias.chunk(2)
+    gates = _linear(hidden_states, gate, gate_bias, "gelu")
+    return _linear(hidden_states, value, value_bias).mul_(gates)
+
+
+def _is_changed(geglu: Any) -> bool:
+    """Whether the projection does more than its weights say, or gradients or compiled code need its own forward."""
+    own = geglu.proj.__dict__
+    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own
+    return bool(hooked) or torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
+def _are_supported(*tensors: Tensor) -> bool:
+    """Whether all are plain CPU tensors of one supported dtype that autocast leaves as it is."""
+    first = tensors[0]
+    alike = all(x.device.type == "cpu" and x.dtype == first.dtype and x.numel() for x in tensors)
+    return alike and first.dtype in DTYPES and not torch.is_autocast_enabled("cpu")
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch
+    if not available or not torch.backends.mkldnn.enabled:
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+_FASTER: Mapping[Any, Callable[..., Tensor | None]] = {F.scaled_dot_product_attention: attention, F.linear: linear}
