@@ -2,9 +2,22 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
+
+from animdiff_cli.motion import save_motion_module
+from tests.toy_networks import (
+    LAYOUTS,
+    flat,
+    ip_adapter_tensors,
+    make_image_encoder,
+    make_motion,
+    sparsectrl_tensors,
+)
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -77,3 +90,47 @@ def changed_model(toy_model, tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def of_conditions(toy_model, tmp_path_factory):
+    """Write one network or source for each kind of condition, all of random numbers; return their paths by name.
+
+    Their image model has a UNet of one level, because many clips are rendered with it.
+    """
+    folder, draw = tmp_path_factory.mktemp("conditions"), np.random.default_rng(1)
+    (folder / "clip").mkdir()
+    for name in ("picture", "other", *(f"clip/{number}" for number in range(4))):
+        Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    Image.fromarray(np.uint8([[255, 0]]).repeat(16, axis=1).repeat(32, axis=0)).save(folder / "left.png")
+    shutil.copytree(toy_model, folder / "model")
+    config = UNet2DConditionModel.load_config(toy_model / "unet") | LAYOUTS["one-level"]
+    torch.manual_seed(7)
+    unet = UNet2DConditionModel.from_config(config)
+    unet.save_pretrained(folder / "model" / "unet")
+    motion = make_motion(unet)
+    save_motion_module(motion, folder / "motion.safetensors")
+    first = {"conv_in.bias": torch.ones(32), "conv_in.weight": torch.randn(32, 9, 3, 3) * 0.3}
+    save_file(load_file(folder / "motion.safetensors") | first, folder / "pia.safetensors")
+    control = ControlNetModel.from_unet(unet)
+    for parameter in control.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    control.save_pretrained(folder / "control")
+    torch.save({"state_dict": sparsectrl_tensors(unet)}, folder / "sparse.ckpt")
+    save_file(flat(ip_adapter_tensors(unet)), folder / "adapter.safetensors")
+    make_image_encoder().save_pretrained(folder / "image_encoder")
+    lora = {}
+    for name, weight in unet.state_dict().items():
+        if ".attn2.to_q.weight" in name:
+            stem = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
+            lora[f"{stem}.lora_down.weight"] = torch.randn(4, weight.shape[1]) * 0.3
+            lora[f"{stem}.lora_up.weight"] = torch.randn(weight.shape[0], 4) * 0.3
+    save_file(lora, folder / "lora.safetensors")
+    inpainting = folder / "inpainting"
+    shutil.copytree(folder / "model", inpainting)
+    wide = UNet2DConditionModel.from_config(dict(unet.config) | {"in_channels": 9})
+    wide.save_pretrained(inpainting / "unet")
+    networks = (f"{name}.safetensors" for name in ("motion", "pia", "adapter", "lora"))
+    folders = ("model", "inpainting", "control", "clip")
+    names = (*networks, *folders, "sparse.ckpt", "picture.png", "other.png", "left.png")
+    return {name.partition(".")[0]: folder / name for name in names}

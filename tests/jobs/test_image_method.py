@@ -197,16 +197,6 @@ def test_pia_renders_from_a_picture_and_its_recipe_does_again(small, toy_pia_fil
     assert np.array_equal(animator.generate("a fox").frames, clip.frames)
 
 
-@pytest.mark.parametrize("mode", ["plug", "unet"])
-def test_pia_renders_long_clips_loops_and_prompt_travel(small, toy_pia_file, picture, mode):
-    settings = small | {"motion_module": toy_pia_file, "num_frames": 6, "guidance_scale": 2, "context_mode": mode}
-    settings |= {"context_length": 4, "context_overlap": 2}
-    clip = generate({0: "a fox", -1: "a cat"}, images=[f"{picture}@-1"], loop=True, **settings)
-    assert clip.frames.shape == (6, 64, 64, 3) and clip.frames.std() > 1
-    first = generate({0: "a fox", -1: "a cat"}, images=[picture], loop=True, **settings)
-    assert (first.frames != clip.frames).any()
-
-
 def test_pictures_by_a_sparsectrl_are_one_control(aliases, here, settings, picture, sparse, tmp_path):
     here(sparsectrl_rgb=("sparsectrl", "v3", sparse))
     Image.new("RGB", (64, 64), (20, 250, 20)).save(tmp_path / "last.png")

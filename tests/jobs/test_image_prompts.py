@@ -88,7 +88,8 @@ def test_every_layout_of_the_file_renders_the_same_frames(settings, folder, fox)
 
 def test_fields_of_a_record_change_the_clip(settings, folder, fox):
     entry = {"ref": str(folder / "plain.safetensors"), "source": str(fox)}
-    whole = frames(image_prompts=[entry], **settings)
+    animator = load(image_prompts=[entry], **settings)
+    whole = animator.generate("a fox").frames
     for field in (
         {"start": 0.5},
         {"end": 0.5},
@@ -96,7 +97,7 @@ def test_fields_of_a_record_change_the_clip(settings, folder, fox):
         {"scale": {0: 1, -1: 0}},
         {"scale": "steps:0:0,1:1"},
     ):
-        assert (frames(image_prompts=[entry | field], **settings) != whole).any(), field
+        assert (animator.generate("a fox", image_prompts=[entry | field]).frames != whole).any(), field
 
 
 @pytest.mark.full

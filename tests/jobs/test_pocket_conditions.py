@@ -32,7 +32,7 @@ def test_a_picture_becomes_the_first_frame(tmp_path):
     Image.fromarray(drawn[0]).save(tmp_path / "heart.png")
     control = f"pocket-sparse={tmp_path / 'heart.png'}"
     first, usual = (
-        rendered("a red heart in the night sky", controls=controls, seed=3, num_frames=16)[0]
+        rendered("a red heart in the night sky", controls=controls, seed=3, num_frames=8)[0]
         for controls in ([control], [])
     )
     assert psnr(first, drawn[0]) > psnr(usual, drawn[0]) + 4  # dB
