@@ -82,10 +82,11 @@ def _run_in_subprocess(what: str, files: Sequence[Path], dtype: str) -> dict[str
 
 
 def _measure(what: str, files: Sequence[Path], dtype: str) -> dict[str, Any]:
-    from animdiff_cli.diffusion.build import load_components, model_files
+    from animdiff_cli.diffusion.build import load_components
     from animdiff_cli.diffusion.device import DevicePlan
     from animdiff_cli.motion import load_motion_module, plug
     from animdiff_cli.weights.completeness import expected_shapes
+    from animdiff_cli.weights.folders import model_files
     from animdiff_cli.weights.model_configs import shipped_config
 
     expected_shapes("text_encoder", shipped_config("sd15", "text_encoder"))  # imports diffusers and transformers

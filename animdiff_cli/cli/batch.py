@@ -25,7 +25,9 @@ from animdiff_cli.cli.options import (
 from animdiff_cli.cli.out import print_out, print_paths
 from animdiff_cli.cli.prompt_options import WildcardsOpt
 from animdiff_cli.cli.stdin import read_stdin
+from animdiff_cli.core.garbage import collection_paused
 from animdiff_cli.errors import UsageError
+from animdiff_cli.weights.lean_imports import import_networks
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -82,12 +84,37 @@ def run(
 
     part = parse_shard(shard) if shard else None  # before torch is imported
     from animdiff_cli.config.yamlfile import read_text_file
-    from animdiff_cli.jobs.batch.crew import BatchOptions, worker_devices
     from animdiff_cli.jobs.batch.expand import DEFAULT_LIMIT
-    from animdiff_cli.jobs.batch.plan import BatchSettings, plan_batch
+    from animdiff_cli.jobs.batch.resolve import BatchSettings, resolve_batch
 
     if offline and fetch:
         raise UsageError("--offline and --fetch cannot be combined", hint="use one of them")
+    is_stdin = file == "-"
+    text = read_stdin("animdiff batch - < prompts.txt") if is_stdin else read_text_file(Path(file))
+    batch = resolve_batch(
+        text,
+        "stdin" if is_stdin else file,
+        output=output,
+        formats=format or [],
+        settings=BatchSettings(preset, config, os.environ, set_ or [], {"model": model} if model else {}, wildcards),
+        only=only or [],
+        limit=limit or DEFAULT_LIMIT,
+        allow_date=allow_date,
+    )
+    from animdiff_cli.cli.batch_progress import report_end, show_batch
+
+    if not any((device not in ("auto", "cpu"), devices, workers, ray, part, overwrite, dry_run)):
+        from animdiff_cli.jobs.batch.finished import finished_records
+
+        if records := finished_records(batch):
+            with show_batch(quiet=quiet, as_json=json_) as write:
+                for record in records:
+                    write(record)
+            return
+    with collection_paused():
+        import_networks()
+        from animdiff_cli.jobs.batch.crew import BatchOptions, worker_devices
+        from animdiff_cli.jobs.batch.plan import plan_resolved_batch
     options = BatchOptions(
         device=device,
         devices=tuple(name.strip() for name in (devices or "").split(",") if name.strip()),
@@ -99,20 +126,11 @@ def run(
         shard=part,
         ray=ray,
     )
-    is_stdin = file == "-"
-    text = read_stdin("animdiff batch - < prompts.txt") if is_stdin else read_text_file(Path(file))
     allowed = fetch is not False and not offline
-    plan = plan_batch(
-        text,
-        "stdin" if is_stdin else file,
-        output=output,
-        formats=format or [],
-        settings=BatchSettings(preset, config, os.environ, set_ or [], {"model": model} if model else {}, wildcards),
+    plan = plan_resolved_batch(
+        batch,
         device=worker_devices(options)[0],
         on_missing=on_missing_weights(allowed=allowed, dry_run=dry_run, ask=False, quiet=quiet, as_json=json_),
-        only=only or [],
-        limit=limit or DEFAULT_LIMIT,
-        allow_date=allow_date,
     )
     if dry_run:
         from animdiff_cli.cli.batch_plan import print_batch
@@ -121,7 +139,6 @@ def run(
         left, done = pending(plan, options.shard, overwrite=overwrite)
         print_batch(left, done, online=bool(fetch), as_json=json_, quiet=quiet)
         return
-    from animdiff_cli.cli.batch_progress import report_end, show_batch
     from animdiff_cli.jobs.batch.run import run_batch
 
     with show_batch(quiet=quiet, as_json=json_) as write:

@@ -116,11 +116,6 @@ def part_config(model: Path, part: str) -> dict[str, Any]:
     return read_config(model / part / "config.json") if model.is_dir() else open_model(model).config(part)
 
 
-def model_files(model: Path) -> list[Path]:
-    """List the weight files that `load_components` reads."""
-    return [path for part in NETWORKS for path in weight_files(model / part)] if model.is_dir() else [model]
-
-
 def load_components(
     model: Path,
     plan: DevicePlan,

@@ -148,12 +148,6 @@ def open_image_encoder(path: Path | None, adapters: Sequence[IpAdapterFile]) -> 
     return ImageEncoderFile(path, config, tensors)
 
 
-def encoder_beside(adapter: Path) -> Path | None:
-    """Return the folder with the image encoder in or beside an IP-Adapter; None if there is none."""
-    folder = (adapter if adapter.is_dir() else adapter.parent) / "image_encoder"
-    return folder if folder.is_dir() else None
-
-
 def load_image_encoder(opened: ImageEncoderFile, plan: DevicePlan) -> Any:
     """Load the encoder onto the device, or where its weights rest."""
     with silence_libraries():

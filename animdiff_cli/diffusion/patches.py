@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from animdiff_cli.core.choices import LoraAlphaMode
-from animdiff_cli.core.curves import Curve
 from animdiff_cli.core.model_parts import TOKENIZERS, networks_of
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
@@ -30,14 +29,7 @@ from animdiff_cli.weights.kind_readers import TEXT_WIDTHS
 from animdiff_cli.weights.lora import CheckedLora, LoraWeights, Shapes, check_lora, open_lora
 from animdiff_cli.weights.lora_beside import ScheduledLora, split_scheduled
 from animdiff_cli.weights.model_configs import shipped_config
-
-
-@dataclass(frozen=True, slots=True)
-class ScaledWeights:
-    """A weight file and its scale."""
-
-    path: Path
-    scale: float | Curve = 1.0
+from animdiff_cli.weights.scaled import ScaledWeights
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import ImageMethod
 from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.diffusion.patches import model_base
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.items import requirements
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
@@ -211,6 +210,8 @@ def _base(found: Resolved[GenerateConfig]) -> str | None:
     ref = parse_ref(str(found.values["model"]))
     if ref.source == "alias" and ref.target in load_catalog():
         return load_catalog().find(ref.target).base
+    from animdiff_cli.diffusion.patches import model_base  # torch loads here
+
     try:
         return model_base(locate(ref, "base").path)
     except AnimdiffError:  # reported where the model is checked

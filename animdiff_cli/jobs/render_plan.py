@@ -20,13 +20,12 @@ from animdiff_cli.diffusion.speed import check_speed
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
-from animdiff_cli.jobs.continuation import sampled_config, with_size_of_clip
+from animdiff_cli.jobs.continuation import sampled_config
 from animdiff_cli.jobs.image_method import (
     check_image_flags,
     check_image_method,
     image_method_notes,
     version_of_alias,
-    with_image_method,
     with_image_method_again,
 )
 from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
@@ -34,7 +33,7 @@ from animdiff_cli.jobs.memory_plan import unused_memory_settings, with_memory_le
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_noise_flags, check_window_flags, reject_unused_windows
 from animdiff_cli.jobs.opened_checks import check_memory, check_opened
-from animdiff_cli.jobs.preprocess_choice import with_preprocess_weights, with_preprocess_weights_again
+from animdiff_cli.jobs.preprocess_choice import with_preprocess_weights_again
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.prompts import (
     GivenPrompt,
@@ -45,12 +44,13 @@ from animdiff_cli.jobs.prompts import (
     with_negative_travel,
 )
 from animdiff_cli.jobs.recipe import check_recipe
+from animdiff_cli.jobs.resolve import resolve_render, with_given_shape
 from animdiff_cli.jobs.source_images import check_images
-from animdiff_cli.jobs.source_video import check_video, check_video_flags, with_shape_of_video
-from animdiff_cli.jobs.weights import CheckedWeights, check_weights, find_weights
+from animdiff_cli.jobs.source_video import check_video, check_video_flags
+from animdiff_cli.jobs.weight_files import find_weights
+from animdiff_cli.jobs.weights import CheckedWeights, check_weights
 from animdiff_cli.outputs import read_recipe
-from animdiff_cli.registry.recommend import with_recommended
-from animdiff_cli.registry.store import locate, require_model
+from animdiff_cli.registry.store import locate
 from animdiff_cli.storage.inputs import local_copy
 from animdiff_cli.storage.location import Location, location
 
@@ -94,16 +94,6 @@ def plan_renders(
     drawn = not seeds and "seed" not in resolved.values
     plan = plan_resolved(with_named_embeddings(resolved, jobs), jobs, device=device, on_missing=on_missing, drawn=drawn)
     return replace(plan, wildcards=options.wildcards)
-
-
-def resolve_render(layers: Sequence[Layer], options: PromptOptions = NO_OPTIONS) -> Resolved[GenerateConfig]:
-    """Resolve the settings of a render, with what the chosen weights recommend. Raises `AnimdiffError`."""
-    layers = with_image_method(with_shape_of_video(with_size_of_clip(with_first_module(layers))))
-    layers = with_preprocess_weights(with_recommended(layers))
-    resolved = with_negative_travel(resolve(GenerateConfig, layers), options.negative)
-    model = resolved.values.get("model")
-    require_model(model if isinstance(model, str) else None)
-    return resolved
 
 
 def plan_resolved(
@@ -161,7 +151,7 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     """
     assert plan.weights is not None
     loaded = plan.resolved.values
-    resolved = resolve(GenerateConfig, [Layer("load", loaded), *with_shape_of_video(with_size_of_clip([changes]))])
+    resolved = resolve(GenerateConfig, [Layer("load", loaded), *with_given_shape([changes])])
     check_image_flags(resolved)
     (job,) = plan_jobs(resolved, (), (), 1, PromptOptions(wildcards=plan.wildcards))
     resolved = with_named_embeddings(resolved, [job])

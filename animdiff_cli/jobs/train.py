@@ -18,7 +18,7 @@ from animdiff_cli.core.choices import Stage
 from animdiff_cli.core.events import Emit, Loading, Note, Prepared, Writing, Written, ignore
 from animdiff_cli.core.prompt_travel import texts_of
 from animdiff_cli.core.text import json_page
-from animdiff_cli.diffusion.build import Components, load_components, model_files
+from animdiff_cli.diffusion.build import Components, load_components
 from animdiff_cli.diffusion.conditions.sdxl import size_ids
 from animdiff_cli.files.atomic import atomic_write_text, hidden_sibling
 from animdiff_cli.files.hashing import sha256_of_files
@@ -40,6 +40,7 @@ from animdiff_cli.training.metrics_log import MetricsLog, check_tensorboard
 from animdiff_cli.training.objective import alphas_cumprod
 from animdiff_cli.training.optimizer import Optimizer, check_8bit
 from animdiff_cli.weights.files import write_tensors
+from animdiff_cli.weights.folders import model_files
 
 
 @dataclass(frozen=True, slots=True)

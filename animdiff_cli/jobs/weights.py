@@ -1,69 +1,29 @@
-"""The weight files of a render: located, and checked to fit together, before any of them is loaded."""
+"""The weights of a render: opened, and checked to fit together, before any of them is loaded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, WeightSetting, refs_in
-from animdiff_cli.core.choices import LoraAlphaMode, MotionVersion
-from animdiff_cli.core.refs import parse_ref
-from animdiff_cli.diffusion.build import check_model, model_files, part_config
+from animdiff_cli.diffusion.build import check_model, part_config
 from animdiff_cli.diffusion.control import ControlFile, open_control
 from animdiff_cli.diffusion.detectors import open_detector
 from animdiff_cli.diffusion.image_prompt import (
     ImageEncoderFile,
     IpAdapterFile,
-    encoder_beside,
     open_image_encoder,
     open_ip_adapter,
 )
-from animdiff_cli.diffusion.patches import ModelPatches, ScaledWeights, model_base, open_patches
+from animdiff_cli.diffusion.patches import ModelPatches, model_base, open_patches
 from animdiff_cli.errors import UsageError
-from animdiff_cli.files.hashing import sha256_of
-from animdiff_cli.jobs.recipe import WeightHashes
+from animdiff_cli.jobs.weight_files import Weights
 from animdiff_cli.motion import MotionSpec, check_fit, read_motion_spec
 from animdiff_cli.motion.lora import open_motion_lora
 from animdiff_cli.motion.pia import open_pia_input
-from animdiff_cli.registry.store import locate
 from animdiff_cli.weights.files import WeightFile
-from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.lora_beside import ScheduledLora, split_scheduled
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The files of a render and their scales. One field for each of `WEIGHT_SETTINGS`, by its key."""
-
-    model: Path  # diffusers folder or single file
-    motion_module: Path | None = None
-    motion_modules: tuple[ScaledWeights, ...] = ()
-    motion_version: MotionVersion | None = None
-    motion_loras: tuple[ScaledWeights, ...] = ()
-    loras: tuple[ScaledWeights, ...] = ()
-    lora_alpha_mode: LoraAlphaMode = "alpha"
-    domain_adapter: ScaledWeights | None = None
-    vae: Path | None = None
-    embeddings: tuple[Path, ...] = ()
-    controls: tuple[Path, ...] = ()
-    image_prompts: tuple[Path, ...] = ()
-    image_encoder: Path | None = None
-    preprocess_weights: tuple[Path, ...] = ()
-
-    def files(self, key: str) -> list[Path]:
-        """List the files or folders of one of `WEIGHT_SETTINGS`."""
-        value = getattr(self, key)
-        entries = value if isinstance(value, tuple) else (value,)
-        return [entry.path if isinstance(entry, ScaledWeights) else entry for entry in entries if entry]
-
-    def hashes(self, sha256: Callable[[Path], str] = sha256_of) -> WeightHashes:
-        """Hash every weight file of the render with `sha256`, by setting."""
-        found = {key: _hashes(self.files(key), sha256) for key in WEIGHT_SETTINGS}
-        return {key: files for key, files in found.items() if files}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +48,6 @@ class CheckedWeights:
     def pia(self) -> LazyTensor | None:
         """The input convolution of a PIA module, not read; None for other motion modules."""
         return _pia_input(self.files.model, self.motion, self.motion_spec) if self.motion and self.motion_spec else None
-
-
-def find_weights(config: GenerateConfig) -> Weights:
-    """Locate the files of a render on this machine. Raises `NotFound` for the first that is missing."""
-    found = {key: _located(setting, getattr(config, key)) for key, setting in WEIGHT_SETTINGS.items()}
-    if found["image_prompts"] and found["image_encoder"] is None:
-        found["image_encoder"] = encoder_beside(found["image_prompts"][0])
-    return Weights(**found, motion_version=config.motion_version, lora_alpha_mode=config.lora_alpha_mode)
 
 
 def check_weights(weights: Weights) -> CheckedWeights:
@@ -162,34 +114,3 @@ def _pia_input(model: Path, file: WeightFile, spec: MotionSpec) -> LazyTensor | 
     if spec.version != "pia":
         return None
     return open_pia_input(file, part_config(model, "unet")["block_out_channels"][0])
-
-
-def _located(setting: WeightSetting, value: Any) -> Any:
-    """Locate what one setting names. Returns what the field of `Weights` holds."""
-    texts = refs_in(setting, value) if setting.entry else value if setting.is_list else (value,)
-    refs = [parse_ref(text, scaled=setting.is_scaled) for text in texts if text]
-    found: list[Any] = [locate(ref, *setting.kinds).path for ref in refs]
-    if setting.is_scaled:
-        scales = (1.0 if ref.scale is None else ref.scale for ref in refs)
-        found = [ScaledWeights(path, scale) for path, scale in zip(found, scales, strict=True)]
-    return tuple(found) if setting.is_list else next(iter(found), None)
-
-
-def _hashes(paths: list[Path], sha256: Callable[[Path], str]) -> Mapping[str, str]:
-    """Hash files by name, files of a folder by their relative path. Equal names are numbered: `a.ckpt#2`."""
-    found: dict[str, str] = {}
-    for path in paths:
-        files = used_files(path)
-        root = path if path.is_dir() else path.parent
-        for file in files:
-            name = file.relative_to(root).as_posix()
-            number = sum(known.partition("#")[0] == name for known in found)
-            found[f"{name}#{number + 1}" if number else name] = sha256(file)
-    return found
-
-
-def used_files(path: Path) -> list[Path]:
-    """List the files that are read of a weight file or model folder."""
-    if not path.is_dir():
-        return [path]
-    return model_files(path) or weight_files(path)

@@ -95,3 +95,14 @@ def _open_part(path: Path, prefix: str) -> WeightFile:
     except IntegrityError as error:  # the message starts with the file name, which is the same in several parts
         folder = f"{prefix.removesuffix('.')}/" if prefix else ""
         raise IntegrityError(f"{folder}{error}", hint=error.hint) from error
+
+
+def model_files(model: Path) -> list[Path]:
+    """List the weight files that a render reads of an image model."""
+    return [path for part in NETWORKS for path in weight_files(model / part)] if model.is_dir() else [model]
+
+
+def encoder_beside(adapter: Path) -> Path | None:
+    """Return the folder with the image encoder in or beside an IP-Adapter; None if there is none."""
+    folder = (adapter if adapter.is_dir() else adapter.parent) / "image_encoder"
+    return folder if folder.is_dir() else None

@@ -47,6 +47,16 @@ def test_inspecting_a_file_imports_no_torch_and_no_settings(here):
     assert not any(name.startswith(("animdiff_cli.config", "animdiff_cli.registry.catalog.")) for name in modules)
 
 
+def test_a_finished_batch_imports_no_torch(animdiff, here):
+    file = here / "one.yaml"
+    job = "{model: pocket, prompt: a fish, seed: 1, steps: 1, num_frames: 2, width: 32, height: 32}"
+    file.write_text(f"jobs: [{job}]\n")
+    assert animdiff("batch", file, "-o", "out").exit_code == 0
+    modules = imported("batch", file, "-o", "out", "-q")
+    assert "animdiff_cli.jobs.batch.finished" in modules
+    assert modules.isdisjoint({"torch", "diffusers", "transformers", "rich", "animdiff_cli.jobs.render_plan"})
+
+
 def test_a_render_imports_only_what_it_uses(toy):
     modules = imported(*toy, "--prompt", "a ball", "-q")
     assert {"diffusers.models.unets.unet_2d_condition", "transformers.models.clip.modeling_clip"} <= modules

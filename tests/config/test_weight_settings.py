@@ -14,7 +14,7 @@ from animdiff_cli.config.settings import settings_of
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS, refs_in
 from animdiff_cli.core.choices import Kind
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.weights import Weights
+from animdiff_cli.jobs.weight_files import Weights
 from animdiff_cli.registry.store import KIND_FLAGS
 
 

@@ -18,7 +18,8 @@ from animdiff_cli.diffusion.decode import decode, decode_chunks
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.errors import DeviceError, IntegrityError
 from animdiff_cli.jobs.loading import load_animator
-from animdiff_cli.jobs.weights import Weights, check_weights
+from animdiff_cli.jobs.weight_files import Weights
+from animdiff_cli.jobs.weights import check_weights
 
 HALF = DevicePlan("cpu", 0, "fp16")  # no plan of ours, but every operation here exists
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from animdiff_cli.diffusion.device import plan_device, probe_machine
 from animdiff_cli.errors import UsageError
 from animdiff_cli.files.cpu_cores import usable_cores
-from animdiff_cli.jobs.batch.attempt import Ledger
+from animdiff_cli.jobs.batch.ledger import Ledger
 from animdiff_cli.jobs.batch.ray_workers import RayWorker, room
 from animdiff_cli.jobs.batch.renderer import LocalRenderer
 from animdiff_cli.jobs.batch.shards import Shard

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 from animdiff_cli.jobs.batch.records import BatchJob, BatchPlan
 from animdiff_cli.jobs.inputs import input_hashes
 from animdiff_cli.jobs.missing_weights import refuse_missing
 from animdiff_cli.jobs.recipe import WeightHashes, recorded_settings
-from animdiff_cli.jobs.render_plan import RenderPlan
 from animdiff_cli.registry.file_facts_cache import cached_sha256
+
+if TYPE_CHECKING:
+    from animdiff_cli.jobs.render_plan import RenderPlan
 
 #: version of the arithmetic: increase it when the same settings and weights give other frames than before
 ARITHMETIC = 2
@@ -40,7 +43,7 @@ def fingerprints(plan: BatchPlan) -> list[str]:
     return [fingerprint(job, weights[job.group], input_hashes(job.config)) for job in plan.jobs]
 
 
-def _hashes(group: RenderPlan) -> WeightHashes:
+def _hashes(group: "RenderPlan") -> WeightHashes:
     if group.weights is None:
         refuse_missing(group.missing)
     return group.weights.files.hashes(cached_sha256)

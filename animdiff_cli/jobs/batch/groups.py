@@ -2,26 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
-from animdiff_cli.config.layers import Resolved
-from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.config.weight_settings import LOADING_SETTINGS, chosen_weights
-from animdiff_cli.core.seeds import Job
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.jobs.batch.mistakes import Mistakes
-from animdiff_cli.jobs.batch.records import BatchJob
+from animdiff_cli.jobs.batch.records import BatchJob, Resolvable, weights_key
 from animdiff_cli.jobs.missing_weights import OnMissing
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_resolved
 from animdiff_cli.jobs.weights import CheckedWeights
-
-
-class Resolvable(NamedTuple):
-    """A job with its resolved settings; those of jobs that differ in prompt and seed alone are one object."""
-
-    job: BatchJob
-    resolved: Resolved[GenerateConfig]
-    clip: Job
 
 
 def plan_groups(
@@ -45,11 +32,6 @@ def plan_groups(
         mistakes.raise_found(source)
     ordered = [replace(job.job, group=number) for number, group in enumerate(grouped.values()) for job in group]
     return ordered, [plan for plan in plans if plan]
-
-
-def weights_key(config: GenerateConfig) -> tuple[object, ...]:
-    """Return what decides which weights are loaded, and how."""
-    return tuple(chosen_weights(key, getattr(config, key)) for key in LOADING_SETTINGS)
 
 
 def _plan_group(group: Sequence[Resolvable], device: str, mistakes: Mistakes) -> RenderPlan | None:

@@ -9,8 +9,9 @@ from typing import Any
 from animdiff_cli.core.event_records import EmitRecord
 from animdiff_cli.core.events import Emit, Writing, Written
 from animdiff_cli.core.formats import Format
-from animdiff_cli.jobs.batch.attempt import Ledger, attempt
+from animdiff_cli.jobs.batch.attempt import attempt
 from animdiff_cli.jobs.batch.failures import WorkerLost
+from animdiff_cli.jobs.batch.ledger import Ledger
 from animdiff_cli.jobs.batch.manifest import Failure
 from animdiff_cli.jobs.batch.ray_actor import RenderActor, Rendered
 from animdiff_cli.jobs.batch.ray_cluster import load_ray

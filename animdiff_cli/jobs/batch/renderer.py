@@ -19,7 +19,8 @@ from animdiff_cli.jobs.memory_plan import with_memory_level
 from animdiff_cli.jobs.rates import remember_rate
 from animdiff_cli.jobs.render import FinishedClip, collect_notes, write_file
 from animdiff_cli.jobs.timer import ClipTimer
-from animdiff_cli.jobs.weights import check_weights, find_weights
+from animdiff_cli.jobs.weight_files import find_weights
+from animdiff_cli.jobs.weights import check_weights
 from animdiff_cli.storage.location import Location
 
 

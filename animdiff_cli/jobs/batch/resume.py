@@ -6,8 +6,8 @@ from dataclasses import replace
 from animdiff_cli.core.event_records import EmitRecord, NoteRecord, QueuedRecord, SkippedRecord
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import UsageError
-from animdiff_cli.jobs.batch.attempt import Ledger
 from animdiff_cli.jobs.batch.fingerprint import fingerprints
+from animdiff_cli.jobs.batch.ledger import Ledger
 from animdiff_cli.jobs.batch.records import BatchJob, BatchPlan
 from animdiff_cli.jobs.batch.shards import Shard
 from animdiff_cli.jobs.batch.tasks import Task
@@ -20,11 +20,12 @@ MANIFEST = "manifest.jsonl"
 
 def tasks_of(plan: BatchPlan, shard: Shard | None) -> Sequence[Task]:
     """Return the tasks of a batch, or of one shard of it. Hashes weights and inputs."""
-    tasks = [_task(job, planned) for job, planned in zip(fingerprints(plan), plan.jobs, strict=True)]
+    tasks = [task_of(job, planned) for job, planned in zip(fingerprints(plan), plan.jobs, strict=True)]
     return shard.of(tasks) if shard else tasks
 
 
-def _task(fingerprint: str, job: BatchJob) -> Task:
+def task_of(fingerprint: str, job: BatchJob) -> Task:
+    """Return the task of a job."""
     settings = job.config.model_dump(mode="json")
     return Task(fingerprint, job.name, settings, dict(job.outputs), job.group, recorded_settings(job.config))
 

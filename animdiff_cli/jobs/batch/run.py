@@ -16,8 +16,8 @@ from animdiff_cli.core.event_records import (
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError
 from animdiff_cli.files.leftovers import sweep
-from animdiff_cli.jobs.batch.attempt import Ledger
 from animdiff_cli.jobs.batch.crew import BatchOptions, check_options, hire, replacement
+from animdiff_cli.jobs.batch.ledger import Ledger
 from animdiff_cli.jobs.batch.ray_cluster import connected
 from animdiff_cli.jobs.batch.records import BatchPlan
 from animdiff_cli.jobs.batch.resume import MANIFEST, skip_done, tasks_of

@@ -35,7 +35,8 @@ def serve(setup: Setup, connection: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_threads(setup.threads)
     import_networks()
-    from animdiff_cli.jobs.batch.attempt import Ledger, attempt
+    from animdiff_cli.jobs.batch.attempt import attempt
+    from animdiff_cli.jobs.batch.ledger import Ledger
     from animdiff_cli.jobs.batch.renderer import LocalRenderer
 
     ledger = Ledger.at(setup.folder, setup.manifest)

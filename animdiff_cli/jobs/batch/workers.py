@@ -11,7 +11,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
 from animdiff_cli.core.event_records import EmitRecord
-from animdiff_cli.jobs.batch.attempt import Ledger, attempt
+from animdiff_cli.jobs.batch.attempt import attempt
+from animdiff_cli.jobs.batch.ledger import Ledger
 from animdiff_cli.jobs.batch.manifest import Failure
 from animdiff_cli.jobs.batch.renderer import LocalRenderer
 from animdiff_cli.jobs.batch.tasks import Outcome, Task

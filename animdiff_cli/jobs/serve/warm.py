@@ -18,7 +18,7 @@ from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.missing_weights import fetch_missing, find_missing, refuse_missing
 from animdiff_cli.jobs.render_plan import plan_renders
-from animdiff_cli.jobs.weights import Weights, find_weights, used_files
+from animdiff_cli.jobs.weight_files import Weights, find_weights, used_files
 
 #: opening and loading share caches of the last opened file
 _LOADING = Lock()

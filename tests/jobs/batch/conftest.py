@@ -5,25 +5,32 @@ import json
 import pytest
 
 from animdiff_cli.jobs.batch.crew import BatchOptions
-from animdiff_cli.jobs.batch.plan import plan_batch
+from animdiff_cli.jobs.batch.plan import plan_resolved_batch
+from animdiff_cli.jobs.batch.resolve import resolve_batch
 from animdiff_cli.jobs.batch.run import run_batch
 
 
 @pytest.fixture
-def plan(small, tmp_path):
-    """Plan one clip for each seed, in the folder `night`; `changes` are other settings."""
+def resolve(small, tmp_path):
+    """Resolve one clip for each seed, in the folder `night`; `changes` are other settings."""
 
-    def planned(*seeds, output="{seed}.gif", formats=(), **changes):
+    def resolved(*seeds, output="{seed}.gif", formats=(), matrix=None, **changes):
         defaults = {key: str(value) if key in ("model", "motion_module") else value for key, value in small.items()}
         del defaults["seed"]
         file = {
             "defaults": defaults | changes,
-            "matrix": {"prompt": ["a fox"], "seed": list(seeds)},
+            "matrix": matrix or {"prompt": ["a fox"], "seed": list(seeds)},
             "output": output,
         }
-        return plan_batch(json.dumps(file), "night.yaml", output=str(tmp_path / "night"), formats=formats, device="cpu")
+        return resolve_batch(json.dumps(file), "night.yaml", output=str(tmp_path / "night"), formats=formats)
 
-    return planned
+    return resolved
+
+
+@pytest.fixture
+def plan(resolve):
+    """Plan what `resolve` resolves."""
+    return lambda *seeds, **settings: plan_resolved_batch(resolve(*seeds, **settings), device="cpu")
 
 
 @pytest.fixture

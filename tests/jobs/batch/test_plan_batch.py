@@ -10,7 +10,8 @@ from animdiff_cli.core.seeds import RANDOM_SEEDS
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.jobs.batch import names
 from animdiff_cli.jobs.batch.cost import count_batch
-from animdiff_cli.jobs.batch.plan import BatchSettings, plan_batch
+from animdiff_cli.jobs.batch.plan import plan_batch
+from animdiff_cli.jobs.batch.resolve import BatchSettings
 from animdiff_cli.jobs.estimate import estimate
 from animdiff_cli.jobs.render_plan import plan_renders
 
