@@ -2,6 +2,7 @@
 
 import re
 import string
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -12,13 +13,14 @@ from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.errors import UsageError
 
 DEFAULT_TEMPLATE = "{date}_{slug}_{seed}"
-SLUG_LENGTH = 40
+#: longest slug in characters, and in bytes: a name with two of them is below the 255 bytes of file systems
+SLUG_LENGTH, SLUG_BYTES = 40, 90
 
 #: template field → its value
 FIELDS = {
     "date": "day of the render, 20260131",
     "time": "time of the render, 235959",
-    "slug": "first words of the prompt, at most 40 characters of a-z, 0-9 and -",
+    "slug": "first words of the prompt: letters of any script, digits and -, at most 40 characters",
     "seed": "seed",
     "model": "image model, shortened like the prompt",
     "index": "index of the clip, from 1; `{index:03}` pads with zeros",
@@ -29,6 +31,8 @@ RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("c
 
 #: alignment, zeros, width and precision; a larger width fills the memory, and braces would be fields again
 _FORMAT_SPEC = re.compile(r"[<>^]?0?\d{0,3}(?:\.\d{1,3})?[ds]?", re.ASCII)
+#: letters that show nothing: fillers of Hangul
+_INVISIBLE = "\u115f\u1160"
 #: characters that Windows forbids in file names; `/` separates folders in a template
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 
@@ -46,16 +50,15 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def slug(text: str) -> str:
-    """Shorten text to 1 to 40 characters of a-z, 0-9 and `-`, truncated between words if possible.
+    """Shorten text to 1 to 40 lower-case letters of any script, digits and `-`, truncated between words if possible.
 
-    Accents are dropped. Text without any of these characters becomes `clip`.
+    Accents of Latin letters are dropped, and letters that file names here cannot have, by the encoding of the system.
+    Text without letters and digits becomes `clip`.
 
-    >>> slug("A crème-coloured fox, running!")
-    'a-creme-coloured-fox-running'
+    >>> slug("A crème-coloured fox, running!"), slug("夜空を走る、赤い狐"), slug("Лиса бежит")
+    ('a-creme-coloured-fox-running', '夜空を走る-赤い狐', 'лиса-бежит')
     """
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    words = re.findall(r"[a-z0-9]+", plain)
-    name = _truncated(words) or "clip"
+    name = _truncated("-".join(_words(text))) or "clip"
     return f"{name}-clip" if name in RESERVED else name
 
 
@@ -118,12 +121,32 @@ def template_fields(template: str) -> list[tuple[str, str]]:
         raise UsageError(f"output name `{template}`: {error}", hint="for a literal brace, type `{{`") from error
 
 
-def _truncated(words: list[str]) -> str:
-    name = "-".join(words)
-    if len(name) <= SLUG_LENGTH:
+def _words(text: str) -> list[str]:
+    """Split text into words of lower-case letters, digits and the marks that belong to letters, in NFKC."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    kept: list[str] = []
+    for char in folded:
+        base = unicodedata.normalize("NFKD", char)[0]
+        kind = unicodedata.category(char)[0]
+        if base.isascii() and base.isalnum():
+            kept.append(base)
+        elif kind == "M" and kept and kept[-1] != " ":
+            kept += [] if kept[-1].isascii() else [char]  # an accent that no single character has
+        else:
+            kept.append(char if kind in "LN" and char not in _INVISIBLE else " ")
+    encoding = sys.getfilesystemencoding()
+    return "".join(kept).encode(encoding, "ignore").decode(encoding).split()
+
+
+def _truncated(name: str) -> str:
+    """Shorten to both limits: between words, unless much more would be lost, as in text without spaces."""
+    short = name[:SLUG_LENGTH].encode()[:SLUG_BYTES].decode(errors="ignore")
+    if short == name:
         return name
-    cut, _, _ = name[: SLUG_LENGTH + 1].rpartition("-")
-    return cut or name[:SLUG_LENGTH]
+    while unicodedata.category(name[len(short)])[0] == "M":
+        short = short[:-1]
+    cut, _, _ = name[: len(short) + 1].rpartition("-")
+    return cut if cut and (name.isascii() or len(cut) > len(short) / 2) else short.strip("-")
 
 
 def _check_name(name: str) -> None:

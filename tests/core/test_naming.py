@@ -1,13 +1,14 @@
 """Output names are readable and valid on every file system."""
 
 import re
+import unicodedata
 from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.core.naming import FIELDS, RESERVED, SLUG_LENGTH, output_name, slug
+from animdiff_cli.core.naming import FIELDS, RESERVED, SLUG_BYTES, SLUG_LENGTH, output_name, slug
 from animdiff_cli.errors import UsageError
 
 WHEN = datetime(2026, 1, 31, 23, 59, 58)
@@ -18,7 +19,18 @@ WHEN = datetime(2026, 1, 31, 23, 59, 58)
     [
         ("a red rocket in the night sky", "a-red-rocket-in-the-night-sky"),
         ("Crème brûlée, ÅNGSTRÖM!", "creme-brulee-angstrom"),
-        ("狐", "clip"),
+        ("夜空を走る赤い狐、満月の下で", "夜空を走る赤い狐-満月の下で"),
+        ("ガラスのロケット", "ガラスのロケット"),  # a mark that belongs to a letter is no accent
+        ("ﾛｹｯﾄ　ＦＯＸ①", "ロケット-fox1"),
+        ("一只红色的狐狸在夜空中奔跑", "一只红色的狐狸在夜空中奔跑"),
+        ("Красный ёж летит, Й!", "красный-ёж-летит-й"),
+        ("صاروخ أحمر في السماء ٣", "صاروخ-أحمر-في-السماء-٣"),
+        ("एक लाल रॉकेट", "एक-लाल-रॉकेट"),
+        ("smørrebrød ß", "smørrebrød-ß"),
+        ("夜" * 60, "夜" * 30),  # 90 bytes
+        ("夜、" + "赤" * 60, "夜-" + "赤" * 28),  # not the first word alone
+        ("🦊🚀", "clip"),
+        ("\u3164\u200b", "clip"),
         ("", "clip"),
         ("CON", "con-clip"),
         ("../../etc/passwd", "etc-passwd"),
@@ -30,11 +42,19 @@ def test_a_prompt_becomes_a_readable_slug(text, expected):
     assert slug(text) == expected
 
 
+def test_letters_that_the_file_system_cannot_encode_are_dropped(monkeypatch):
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert (slug("夜空 fox"), slug("夜空")) == ("fox", "clip")
+
+
 @given(st.text())
 def test_any_prompt_gives_a_valid_file_name(text):
     name = slug(text)
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
-    assert len(name) <= SLUG_LENGTH
+    assert re.fullmatch(r"[^\W_][^-]*(-[^\W_][^-]*)*", name)
+    assert all(char == "-" or unicodedata.category(char)[0] in "LNM" for char in name)
+    assert name.isascii() <= bool(re.fullmatch("[a-z0-9-]+", name))
+    assert unicodedata.is_normalized("NFKC", name) and not name.startswith("-")
+    assert len(name) <= SLUG_LENGTH and len(name.encode()) <= SLUG_BYTES
     assert name not in RESERVED
     assert slug(name) == name
 
