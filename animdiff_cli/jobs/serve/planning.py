@@ -52,6 +52,8 @@ def plan_request(request: RenderRequest, limits: Limits, device: str) -> Planned
     name = output_name(
         texts_of(config.prompt)[0], config.seed, datetime.now(), model=Path(config.model).stem, template=template
     )
+    if any(part.startswith("-") for part in name.split("/")):
+        raise UsageError(f"`{name}` begins with `-`, as options of programs do", hint="choose another `output`")
     for format, path in paths_within(limits.output, name, formats).items():
         check_output(path, format, config.fps)
     seed = (f"seed {config.seed}, drawn at random",) if plan.seeds_drawn else ()

@@ -224,6 +224,8 @@ NAMES = [
     "a\0b",
     "nul",
     "a/",
+    "-rf",
+    "a/-rf.gif",
 ]
 
 
