@@ -34,6 +34,11 @@ _SCALARS = (
 )
 
 MAX_VALUES = 1_000_000  # a catalog of 5,000 models has 100,000
+MAX_DIGITS = 1000  # of a number; Python refuses more than 4300
+
+
+class _TooLarge(Exception):
+    """Values that are long, deep, many, or contain themselves. Arguments: what follows the source, and a hint."""
 
 
 class _Loader(_Base):
@@ -58,6 +63,13 @@ class _Loader(_Base):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        """Read a number. Refuses one that is longer than any setting."""
+        if len(node.value) > MAX_DIGITS:
+            where = f", line {node.start_mark.line + 1}"
+            raise _TooLarge(f"{where}: a number of {len(node.value):,} digits", "no setting needs such a number")
+        return int(self.construct_yaml_int(node))
+
     def report_duplicate(self, key: yaml.ScalarNode) -> None:
         """Refuse a key that is given twice."""
         raise yaml.MarkedYAMLError(None, None, f"`{key.value}` is given twice", key.start_mark)
@@ -74,6 +86,7 @@ class _LenientLoader(_Loader):
         self.duplicates.append((key.value, key.start_mark.line + 1))
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
 for _name, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
@@ -130,7 +143,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Read YAML text; `source` names it in the UsageError."""
     with _readable_failures(source):
         content = yaml.load(text, Loader=_Loader)
-        check_nesting(content, max_values=MAX_VALUES)
+        _check_size(content)
     return content
 
 
@@ -143,8 +156,28 @@ def parse_located_yaml(text: str, source: str) -> LocatedYaml:
             content = None if root is None else loader.construct_document(root)
         finally:
             loader.dispose()
-        check_nesting(content, max_values=MAX_VALUES)
+        _check_size(content)
     return LocatedYaml(content, tuple(loader.duplicates), root)
+
+
+def _check_size(content: object) -> None:
+    try:
+        check_nesting(content, max_values=MAX_VALUES)
+    except ValueError as error:
+        what = "a value contains itself" if _contains_itself(content, set(), set()) else str(error)
+        raise _TooLarge(f": {what}", "write values out, without aliases such as `*name`") from error
+
+
+def _contains_itself(value: object, above: set[int], seen: set[int]) -> bool:
+    """Return whether an alias leads back to a value that it is in. `seen` are the values that do not."""
+    if not isinstance(value, (dict, list)) or id(value) in seen:
+        return False
+    if id(value) in above:
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    found = any(_contains_itself(one, above | {id(value)}, seen) for one in inner)
+    seen.add(id(value))
+    return found
 
 
 @contextmanager
@@ -155,7 +188,10 @@ def _readable_failures(source: str) -> Iterator[None]:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         hint = "put text with a colon, a # or a brace in quotes"
         raise UsageError(f"{source}{line}: {error.problem}", hint=hint) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of more than 4300 digits
+    except _TooLarge as error:
+        message, hint = error.args
+        raise UsageError(f"{source}{message}", hint=hint) from error
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{source}: not YAML: {error}", hint="write one `key: value` per line") from error
     except RecursionError as error:  # without libyaml, which has a limit
         raise UsageError(f"{source}: nested too deeply", hint="write one `key: value` per line") from error

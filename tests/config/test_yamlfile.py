@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.config.yamlfile import parse_yaml, read_mapping, read_yaml
+from animdiff_cli.config.yamlfile import parse_located_yaml, parse_yaml, read_mapping, read_yaml
 from animdiff_cli.errors import NotFound, UsageError
 
 
@@ -130,6 +130,23 @@ def test_aliases_depth_and_tags_are_limited(text):
     with pytest.raises(UsageError) as refusal:
         parse_yaml(text, "test")
     assert refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [*x]", "test: a value contains itself"),
+        ("- &x {b: [*x]}\n- *x", "test: a value contains itself"),
+        ("a: 1\nb: " + "9" * 5000, "test, line 2: a number of 5,000 digits"),
+        ("[" * 200 + "]" * 200, "test: nested more than 100 levels deep"),
+        (LAUGHS, "test: more than 1,000,000 values"),
+    ],
+)
+@pytest.mark.parametrize("parse", [parse_yaml, parse_located_yaml])
+def test_what_is_too_large_is_said_plainly(parse, text, message):
+    with pytest.raises(UsageError) as refusal:
+        parse(text, "test")
+    assert str(refusal.value) == message
 
 
 def test_aliases_and_plain_tags_are_read():
