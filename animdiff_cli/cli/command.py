@@ -15,7 +15,7 @@ from animdiff_cli.cli.interrupts import was_interrupted
 from animdiff_cli.cli.lean_help import import_rich_help
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_error
-from animdiff_cli.cli.peer_options import command_hint, option_hint
+from animdiff_cli.cli.peer_options import command_hint, option_hint, words_hint
 from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.files.os_errors import unexpected_failure
@@ -169,27 +169,14 @@ def _interrupts_first() -> Iterator[None]:
 def _usage_error(error: TyperException) -> UsageError:
     """Word a usage error of typer like all others, with a hint."""
     ctx: Context | None = getattr(error, "ctx", None)
-    help_command = f"{ctx.command_path if ctx else 'animdiff'} --help"
+    command = ctx.command_path if ctx else "animdiff"
     option = getattr(error, "option_name", None)
     if option and ctx and hasattr(error, "possibilities"):
         available = [name for parameter in ctx.command.get_params(ctx) for name in parameter.opts]
-        if ctx.command_path == "animdiff batch run" and (key := _setting_of(option)):
-            hint = f"write `{key}` into the file, or type `--set {key}=…`"
-            return UsageError(f"no such option: {option}", hint=hint)
-        return UsageError(f"no such option: {option}", hint=option_hint(option, available, help_command))
+        return UsageError(f"no such option: {option}", hint=option_hint(option, available, command))
     message = in_own_words(error.format_message().rstrip("."))
-    if message.startswith("unexpected:") and ctx and ctx.command.name == "generate":
-        words = message.removeprefix("unexpected: ").replace('"', "'")
-        return UsageError(message, hint=f'the prompt is an option: `--prompt "{words}"`')
-    return UsageError(message, hint=f"see `{help_command}`")
-
-
-def _setting_of(option: str) -> str | None:
-    """Return the setting that an option of `generate` sets; None if there is none."""
-    from animdiff_cli.config.load import flag_names
-
-    settings = {parameter: key for key, parameter in flag_names().items()} | {"prompt": "prompt", "seed": "seed"}
-    return settings.get(option.lstrip("-").replace("-", "_"))
+    words = message.removeprefix("unexpected: ") if message.startswith("unexpected:") else ""
+    return UsageError(message, hint=words_hint(words, command))
 
 
 def _check_current_folder() -> None:

@@ -92,6 +92,11 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "FreeU": ("freeu", "free-u"),
 }
 
+#: command that reads settings from a file → hint for an option of `generate`
+FROM_FILE: Mapping[str, str] = {"batch run": "write `{key}` into the file, or type `--set {key}=…`"}
+#: command that takes no words → hint for words
+WORDS: Mapping[str, str] = {"generate": 'the prompt is an option: `--prompt "{words}"`'}
+
 #: command elsewhere → command here
 COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("render", "run", "txt2gif", "txt2vid", "animate", "gen", "sample"), "animdiff generate"),
@@ -108,12 +113,14 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
-def option_hint(option: str, available: Collection[str], help_command: str) -> str:
+def option_hint(option: str, available: Collection[str], command: str) -> str:
     """Return the hint for an unknown option of a command whose options are `available`.
 
-    >>> option_hint("--cfg_scale", ["--guidance-scale"], "animdiff generate --help")
+    >>> option_hint("--cfg_scale", ["--guidance-scale"], "animdiff generate")
     'use `--guidance-scale`'
     """
+    if (hint := _of(command, FROM_FILE)) and (key := _setting_of(option)):
+        return hint.format(key=key)
     name = option.lstrip("-").replace("_", "-").lower()
     if f"--{name}" in available:
         return f"use `--{name}`"
@@ -124,7 +131,18 @@ def option_hint(option: str, available: Collection[str], help_command: str) -> s
     if missing:
         return f"there is no option for this yet: {missing} is not supported"
     close = closest(f"--{name}", [known for known in available if known.startswith("--")])
-    return f"did you mean `{close}`? See `{help_command}`" if close else f"see `{help_command}`"
+    return f"did you mean `{close}`? See `{command} --help`" if close else f"see `{command} --help`"
+
+
+def words_hint(words: str, command: str) -> str:
+    """Return the hint for words that a command does not take; with none, for another mistake.
+
+    >>> words_hint("a fox", "python -m animdiff_cli generate")
+    'the prompt is an option: `--prompt "a fox"`'
+    """
+    if words and (hint := _of(command, WORDS)):
+        return hint.format(words=words.replace('"', "'"))
+    return f"see `{command} --help`"
 
 
 def command_hint(name: str, available: Collection[str], help_command: str) -> str:
@@ -133,3 +151,16 @@ def command_hint(name: str, available: Collection[str], help_command: str) -> st
     if name in COMMANDS and help_command == "animdiff --help":
         return f"use `{COMMANDS[name]}`"
     return f"did you mean `{close}`? See `{help_command}`" if close else f"see `{help_command}`"
+
+
+def _of(command: str, hints: Mapping[str, str]) -> str | None:
+    """Return the hint of a command, which may be called by another name of the program: `python -m animdiff_cli`."""
+    return next((hint for name, hint in hints.items() if command.endswith(f" {name}")), None)
+
+
+def _setting_of(option: str) -> str | None:
+    """Return the setting that an option of `generate` sets; None if there is none."""
+    from animdiff_cli.config.load import flag_names
+
+    settings = {parameter: key for key, parameter in flag_names().items()} | {"prompt": "prompt", "seed": "seed"}
+    return settings.get(option.lstrip("-").replace("-", "_"))
