@@ -32,17 +32,24 @@ if [[ "${1:-}" == --smoke ]]; then # every part once, at sizes that a CPU runs i
     modes="plain kernels"
     measure 120 benchmarks.norms --dtype fp32 --smoke
     measure 120 benchmarks.generate "${tiny[@]}" --steps 2 --rounds 1 --modes $modes --profile
+    measure 120 benchmarks.generate --model-size tiny-xl --size 16 --frames 2 --dtype fp32 --device cpu --steps 2 --rounds 1 \
+        --modes plain
+    measure 60 benchmarks.decode "${tiny[@]}" --rounds 1
+    measure 60 benchmarks.deep_call "${tiny[@]}"
     measure 120 benchmarks.train "${tiny[@]}" --size 128 --rank 4 --steps 1
     measure 30 benchmarks.summary
     exit $failed
 fi
 sd15=(--model-size sd15 --dtype fp16)
-measure 30 benchmarks.norms --dtype fp16
-measure 90 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes $modes --profile
-measure 60 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes $modes --profile
-measure 60 benchmarks.generate --model-size sd15 --dtype bf16 --steps 12 --rounds 1 --modes plain kernels
-measure 120 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes blocks "blocks, graphs"
-measure 90 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3
-measure 40 benchmarks.temporal_attention --dtype fp16
-measure 10 benchmarks.summary
+measure 25 benchmarks.norms --dtype fp16
+measure 80 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes $modes --profile
+measure 50 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes $modes --profile
+measure 40 benchmarks.generate --model-size sd15 --dtype bf16 --steps 6 --rounds 1 --modes plain kernels
+measure 60 benchmarks.generate --model-size sdxl --dtype fp16 --size 1024 --frames 8 --steps 6 --rounds 1 --modes plain kernels
+measure 100 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes blocks "blocks, graphs"
+measure 70 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3
+measure 25 benchmarks.temporal_attention --dtype fp16
+measure 20 benchmarks.decode --dtype fp16
+measure 20 benchmarks.deep_call --dtype fp16 --rounds 3
+measure 5 benchmarks.summary
 if [[ -n "${OUT:-}" ]]; then cp "${BENCHMARK_RESULTS:-benchmarks/results}"/*.jsonl "$OUT"/; fi

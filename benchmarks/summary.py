@@ -28,6 +28,11 @@ def main() -> None:
         for name, seconds in times.items():
             memory = record["peak_bytes_above_weights"][name] / 1e9
             print(f"{f'{what}: {name}':<44} {seconds:9.4f} {times['diffusers'] / seconds:6.2f} {memory:7.2f}")
+    for record in _records(folder / "deep_call.jsonl"):
+        times = record["seconds"]
+        for name, seconds in times.items():
+            what = f"--cache, {record['model']}, {record['size']} px: {name}"
+            print(f"{what:<44} {seconds:9.4f} {times['whole'] / seconds:6.2f}")
     for record in _records(folder / "norms.jsonl"):
         times = record["milliseconds"]
         what = f"norm {record['dtype']} {record['shape']}"

@@ -1,6 +1,7 @@
-"""The script that measures on a GPU: that it groups what a profile finds, and runs."""
+"""The script that measures on a GPU: that it groups what a profile finds, fits in its time, and runs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.contenders import Shape
+from benchmarks.fast import COUNTED, EXACT, load_preset, sd15_tflop, ways
 from benchmarks.profile import group_of, grouped, profiled
 
 ROOT = Path(__file__).parents[1]
@@ -63,11 +65,25 @@ def test_a_profile_finds_what_a_contender_does():
     assert max(found, key=found.get) == "convolution"
 
 
+def test_the_script_for_gpus_takes_at_most_nine_minutes():
+    script = (ROOT / "benchmarks" / "gpu.sh").read_text()
+    limits = list(map(int, re.findall(r"^measure (\d+)", script, re.MULTILINE)))
+    assert len(limits) > 8
+    assert sum(limits) <= 9 * 60
+
+
+def test_every_way_to_do_less_has_fewer_operations():
+    less = [settings for name, settings in ways().items() if name != EXACT]
+    less += [load_preset(name).values for name in COUNTED]
+    assert max(map(sd15_tflop, less)) < sd15_tflop(ways()[EXACT])
+
+
 @pytest.mark.full
 def test_the_script_for_gpus_runs_on_a_cpu(tmp_path):
     environment = os.environ | {"PYTHON": sys.executable, "BENCHMARK_RESULTS": str(tmp_path)}
     command = ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--smoke"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
-    assert {"norms.jsonl", "generate.jsonl", "train.jsonl"} == {path.name for path in tmp_path.iterdir()}
+    names = ("norms", "generate", "train", "decode", "deep_call")
+    assert {f"{name}.jsonl" for name in names} == {path.name for path in tmp_path.iterdir()}
     assert "tiny fp32, 2 frames, 16 px: animdiff kernels" in run.stdout

@@ -51,7 +51,7 @@ def require_inexact(config: GenerateConfig) -> None:
     """Raise `UsageError` for a clip that is exact already."""
     if not config.inexact:
         raise UsageError(
-            "`--compare-exact` has nothing to compare: the clip is exact",
+            "`--compare-exact` has nothing to compare: the clip has neither `--cache` nor `--guidance-until`",
             hint="add `--cache deep:2` or `--guidance-until 0.6`, or leave `--compare-exact` out",
         )
 

@@ -71,6 +71,10 @@ def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[Fe
             "nothing to fetch: no reference was given", hint="try `animdiff fetch --dry-run motion-modules`"
         )
     items = [*expand(refs, network), *(items_for_preset(preset, network) if preset else ())]
+    if not items:
+        raise UsageError(
+            f"preset `{preset}` names no weights", hint="name some: `animdiff fetch --dry-run toonyou mm-v3`"
+        )
     return list({item.target: item for item in items}.values())
 
 

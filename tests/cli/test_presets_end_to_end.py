@@ -5,6 +5,7 @@ import json
 import pytest
 
 from animdiff_cli import paths
+from animdiff_cli.config.presets import load_preset
 
 SHIPPED = sorted(path.stem for path in paths.presets_dir().glob("*.yaml"))
 
@@ -19,13 +20,14 @@ def nowhere(monkeypatch):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_dry_run_of_every_look_names_all_it_needs(animdiff, nowhere, name):
-    planned = animdiff("generate", "--preset", name, "--prompt", "a fox", "--dry-run", "--json")
+    model = () if "model" in load_preset(name).values else ("--model", "pocket")
+    planned = animdiff("generate", "--preset", name, *model, "--prompt", "a fox", "--dry-run", "--json")
     assert planned.exit_code == 0, planned.stderr
     record = json.loads(planned.stdout)
     config = record["config"]
     named = [config["model"], config["motion_module"], *config["loras"], *config["motion_loras"]]
     absent = [item["ref"] for item in record["fetch"]]
-    assert absent == ([] if name == "pocket" else [ref.partition("@")[0] for ref in named])
+    assert absent == ([] if config["model"] == "pocket" else [ref.partition("@")[0] for ref in named])
 
 
 def test_the_bundled_look_renders(animdiff, here):

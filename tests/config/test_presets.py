@@ -6,6 +6,7 @@ from animdiff_cli import paths
 from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.presets import list_presets, load_preset
 from animdiff_cli.config.schema import GenerateConfig
+from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.registry.catalog import load_catalog
@@ -23,6 +24,9 @@ OFFICIAL_SEEDS = {
     "ghibli-background": 8775748474469046618,
     "camera-zoom-in": 43242532350557906,
 }
+#: presets without weights, for any image model
+WITHOUT_WEIGHTS = ("draft", "fast")
+WITH_WEIGHTS = sorted(set(SHIPPED) - set(WITHOUT_WEIGHTS))
 
 
 @pytest.fixture
@@ -36,10 +40,17 @@ def own(tmp_path, monkeypatch):
 
 def test_the_documented_presets_are_shipped():
     promised = {"pocket", "quick", "sd15-v3", "sdxl", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS}
-    assert promised <= set(SHIPPED)
+    assert promised | set(WITHOUT_WEIGHTS) <= set(SHIPPED)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_a_preset_without_weights_says_that_it_is_not_exact(name):
+    preset = load_preset(name)
+    assert not {*WEIGHT_SETTINGS, "width", "height", "num_frames", "seed", "prompt"} & preset.values.keys()
+    assert "not exact" in preset.description
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
 def test_every_shipped_preset_becomes_a_whole_render(name):
     preset = load_preset(name)
     resolved = resolve(GenerateConfig, [preset.layer()])
@@ -48,7 +59,7 @@ def test_every_shipped_preset_becomes_a_whole_render(name):
     assert resolved.origins["model"] == f"preset `{name}`"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
 def test_every_shipped_preset_names_weights_of_one_base(name):
     values = {"loras": [], "motion_loras": [], **load_preset(name).values}
     named = [("base", values["model"]), ("motion-module", values["motion_module"])]

@@ -66,6 +66,7 @@ def test_civitai_token_is_sent_for_private_files_and_never_printed(site, animdif
         (["no-such-alias"], 3, "unknown model alias"),
         (["hf:org/repo/missing.ckpt"], 3, "no file `missing.ckpt`"),
         (["--all-for", "no-such-preset"], 3, "unknown preset"),
+        (["--all-for", "fast"], 2, "names no weights"),
         (["mm-v3"], 5, "expected sha256"),
         (["--offline", "mm-v2"], 4, "offline"),
         ([], 2, "nothing to fetch"),

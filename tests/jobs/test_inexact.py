@@ -69,5 +69,5 @@ def test_a_comparison_is_with_the_exact_clip_of_the_same_seed(small, tmp_path):
 
 def test_an_exact_clip_is_not_compared(small):
     plan = plan_renders([keyword_layer({**small, "prompt": "a fox", "guidance_scale": 1, "guidance_until": 0.5})])
-    with pytest.raises(UsageError, match="the clip is exact"):
+    with pytest.raises(UsageError, match="neither `--cache` nor `--guidance-until`"):
         require_inexact(plan.configs[0])
