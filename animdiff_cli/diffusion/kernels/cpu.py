@@ -1,5 +1,7 @@
 """Faster arithmetic on CPUs: attention with small heads, linear layers by oneDNN, and GEGLU without wide copies.
 
+Attention is compiled C++ (`native`) where that can be had, else products of torch.
+
 The rules below are measured on two cores of an AMD Zen 4 (AVX-512 with bf16) at the shapes of the pocket model and of
 SD1.5; docs/concepts/speed.md has the times. Everything else runs as torch does it, and all of it where gradients are
 recorded.
@@ -14,14 +16,16 @@ from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from animdiff_cli.diffusion.kernels import Replacement
+from animdiff_cli.diffusion.kernels import Replacement, native
 from animdiff_cli.diffusion.kernels.attention_products import LANES, attention_in_parts, is_plain, padded_heads
 from animdiff_cli.motion import module
 
 DTYPES = (torch.float32, torch.bfloat16)
-MAX_KEYS = 128  # above, torch's kernel is faster than products
-#: largest heads for which products are faster
-MAX_HEAD = {torch.bfloat16: 32, torch.float32: 16}
+#: `native` is fastest for tiny heads, and for few keys with heads up to a size
+TINY_HEAD, NATIVE_KEYS, FEW_KEYS = 8, 4096, 128
+NATIVE_HEAD = {torch.bfloat16: 80, torch.float32: 40}
+#: products are faster than torch's kernel for few keys with heads up to a size
+PRODUCTS_HEAD = {torch.bfloat16: 32, torch.float32: 16}
 MIN_INPUT = 4096  # numbers; a call of oneDNN costs more than a smaller product
 
 
@@ -57,7 +61,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: 
     if not plain or not _are_supported(query, key, value):
         return None
     width, num_keys, scale = query.shape[-1], key.shape[2], options.get("scale")
-    if num_keys <= MAX_KEYS and width <= MAX_HEAD[query.dtype]:
+    has_few = num_keys <= FEW_KEYS
+    if (width <= TINY_HEAD and num_keys <= NATIVE_KEYS) or (has_few and width <= NATIVE_HEAD[query.dtype]):
+        computed = native.attention(query, key, value, scale)
+        if computed is not None:
+            return computed
+    if has_few and width <= PRODUCTS_HEAD[query.dtype]:
         return attention_in_parts(query, key, value, scale)
     if query.dtype == torch.bfloat16 and width < LANES:
         return padded_heads(query, key, value, scale)

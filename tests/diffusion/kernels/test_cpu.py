@@ -10,7 +10,7 @@ from diffusers.models.activations import GEGLU
 from torch import nn
 
 from animdiff_cli import load
-from animdiff_cli.diffusion.kernels import attention_products, cpu, install
+from animdiff_cli.diffusion.kernels import attention_products, cpu, install, native
 from animdiff_cli.diffusion.kernels.cpu import CpuKernels
 from animdiff_cli.motion import module, plug, plugged
 
@@ -23,6 +23,15 @@ def inference():
     torch.manual_seed(0)
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(params=["compiled", "operators"])
+def way(request, monkeypatch):
+    """Attention in C++, and as where it cannot be compiled."""
+    if request.param == "operators":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("needs Linux, AVX-512 and g++")
 
 
 def faster(function, *args, **options):
@@ -58,6 +67,7 @@ def heads(shape, dtype, spread=1.0):
         (40, 130, 40),
     ],
 )
+@pytest.mark.usefixtures("way")
 def test_attention_of_any_size(dtype, queries, keys, width):
     query = heads((2, 3, queries, width), dtype, spread=3)
     key, value = (heads((2, 3, keys, width), dtype) for _ in range(2))
@@ -67,12 +77,14 @@ def test_attention_of_any_size(dtype, queries, keys, width):
 
 
 def test_attention_in_several_parts(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda: None)
     monkeypatch.setattr(attention_products, "PART", 1000)
     query, key, value = (heads((2, 5, 12, 8), torch.float32) for _ in range(3))
     exact = F.scaled_dot_product_attention(query.double(), key.double(), value.double())
     check(faster(F.scaled_dot_product_attention, query, key, value), exact, torch.float32)
 
 
+@pytest.mark.usefixtures("way")
 def test_attention_of_one_key_far_above_others():
     """Large scores do not overflow, and keys that fill up a row of scores get nothing."""
     query, value = torch.full((1, 1, 4, 8), 30.0), torch.randn(1, 1, 5, 8)
@@ -81,6 +93,38 @@ def test_attention_of_one_key_far_above_others():
     found = faster(F.scaled_dot_product_attention, query, key, value)
     torch.testing.assert_close(found, value[:, :, 2:3].expand(1, 1, 4, 8))
     assert torch.isfinite(faster(F.scaled_dot_product_attention, query, key[:, :, :1] * 1e4, value[:, :, :1])).all()
+
+
+@pytest.mark.usefixtures("way")
+def test_numbers_that_are_not_finite_are_not_hidden():
+    query, key, value = (heads((1, 1, 40, 8), torch.float32) for _ in range(3))
+    query[0, 0, 7, 3] = torch.nan
+    found = faster(F.scaled_dot_product_attention, query, key, value)
+    assert found[0, 0, 7].isnan().all() and found.isnan().sum() == 8
+    key[0, 0, 39, 0] = torch.inf
+    assert not faster(F.scaled_dot_product_attention, query, key, value).isfinite().all()
+
+
+@pytest.mark.skipif(native.which(native.COMPILER) is None, reason="needs g++")
+def test_what_cannot_be_compiled_is_left_to_torch(monkeypatch, tmp_path):
+    """Nothing half-written stays behind."""
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "SOURCE", tmp_path / "broken.cpp")
+    native.SOURCE.write_text("not C++", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "COMPILER", "no-such-compiler")
+        assert native.library.__wrapped__() is None
+    assert native.library.__wrapped__() is None
+    assert not [path for path in tmp_path.rglob("*") if ".so" in path.name]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.usefixtures("way")
+def test_attention_on_several_threads(monkeypatch, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    query, key, value = (heads((2, 4, 20, 8), torch.float32) for _ in range(3))
+    exact = F.scaled_dot_product_attention(query.double(), key.double(), value.double())
+    check(faster(F.scaled_dot_product_attention, query, key, value), exact, torch.float32)
 
 
 @pytest.mark.parametrize(
