@@ -6,6 +6,7 @@ Values are small and norms are one, so that activations stay finite.
 """
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from animdiff_cli.motion.spec import MotionSpec
 from animdiff_cli.weights.checkpoint import convert_checkpoint
 from animdiff_cli.weights.completeness import expected_shapes
 from animdiff_cli.weights.files import WeightFile
+from animdiff_cli.weights.header import DTYPE_BYTES
 from animdiff_cli.weights.identify import identify_file
 from animdiff_cli.weights.lazy import LazyTensor, torch_dtype
 from animdiff_cli.weights.model_configs import shipped_config
@@ -115,26 +117,33 @@ def _noise(dtype: str) -> Tensor:
 
 
 def _checkpoint(base: str, path: Path) -> Path:
+    return write_tensors(checkpoint_tensors(base), path)
+
+
+def _module(base: str, version: str, path: Path) -> Path:
+    return write_tensors(module_tensors(base, version, "F32" if path.suffix == ".ckpt" else "F16"), path)
+
+
+def checkpoint_tensors(base: str) -> Mapping[str, LazyTensor]:
+    """Return the weights of a single-file checkpoint, fp16."""
     tensors = {
         f"{part}.{key}": invented(key, shape)
         for part in networks_of(base)
         for key, shape in expected_shapes(part, shipped_config(base, part)).items()
     }
-    folder = WeightFile(path.parent / "nowhere", "diffusers folder", tensors, {})
+    folder = WeightFile(Path("nowhere"), "diffusers folder", tensors, {})
     whole = convert_checkpoint(folder, identify_file(folder), "original").files[""]
     ids = torch.arange(77)[None]
     counted = {CLIP_IDS: LazyTensor("I64", (1, 77), lambda start, stop: ids[start:stop])} if base == "sd15" else {}
-    write_safetensors({**whole, **counted}, path, {})
-    return path
+    return {**whole, **counted}
 
 
-def _module(base: str, version: str, path: Path) -> Path:
-    dtype = "F32" if path.suffix == ".ckpt" else "F16"
-    tensors = {
+def module_tensors(base: str, version: str, dtype: str = "F16") -> Mapping[str, LazyTensor]:
+    """Return the weights of a motion module."""
+    return {
         key: positional_encoding(shape[1], shape[2], dtype) if is_position(key) else invented(key, shape, dtype)
         for key, shape in motion_shapes(base, version).items()
     }
-    return write_tensors(tensors, path)
 
 
 def motion_shapes(base: str, version: str) -> Shapes:
@@ -162,6 +171,19 @@ def write_tensors(tensors: Mapping[str, LazyTensor], path: Path) -> Path:
         torch.save({key: tensor.read().clone() for key, tensor in tensors.items()}, path)
     else:
         write_safetensors(tensors, path, {})
+    return path
+
+
+def write_empty(tensors: Mapping[str, LazyTensor], path: Path) -> Path:
+    """Write safetensors whose numbers are zeros that take no room on the disk. Returns the path."""
+    table, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel * DTYPE_BYTES[tensor.dtype]
+        table[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (start, end)}
+    header = json.dumps(table).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + end)
     return path
 
 

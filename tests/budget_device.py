@@ -1,7 +1,11 @@
 """A second device with a memory budget, on a CPU: its tensors hold CPU data, count their bytes, and mix with none.
 
 What is rendered on it takes the path of a GPU: weights and latents are moved there, a tensor that was left behind is an
-error, and the allocation that exceeds the budget raises `torch.OutOfMemoryError`.
+error, and the allocation that exceeds the budget raises `torch.OutOfMemoryError`. Attention is fused, as on a GPU: its
+scores are never whole in memory.
+
+It may also compute nothing: then its tensors are torch's meta tensors, which have a size and no numbers, and a copy of
+them on the CPU is zero. So networks of true size are counted in seconds.
 """
 
 import functools
@@ -10,6 +14,7 @@ import weakref
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
@@ -48,6 +53,7 @@ class Meter:
 
     def __init__(self):
         self.budget, self.sizes, self.now, self.peak, self.refused = None, {}, 0, 0, 0
+        self.holds = "cpu"  # or "meta"
 
     def add(self, storage):
         key = storage._cdata
@@ -97,11 +103,11 @@ class BudgetTensor(torch.Tensor):
 
 def _empty(size, *, dtype=None, layout=None, device=None, pin_memory=None, memory_format=None):
     format_ = memory_format or torch.contiguous_format
-    return BudgetTensor(torch.empty(size, dtype=dtype, memory_format=format_))
+    return BudgetTensor(torch.empty(size, dtype=dtype, memory_format=format_, device=METER.holds))
 
 
 def _empty_strided(size, stride, *, dtype=None, layout=None, device=None, pin_memory=None):
-    return BudgetTensor(torch.empty_strided(size, stride, dtype=dtype))
+    return BudgetTensor(torch.empty_strided(size, stride, dtype=dtype, device=METER.holds))
 
 
 def _run(function, args, kwargs):
@@ -118,9 +124,11 @@ def _run(function, args, kwargs):
     if name == "aten::copy_":
         goes_here = isinstance(args[0], BudgetTensor)
     if target is not None:
-        kwargs = {**kwargs, "device": "cpu"}
+        kwargs = {**kwargs, "device": METER.holds if goes_here else "cpu"}
         kwargs.pop("pin_memory", None)
-    raw_args, raw_kwargs = tree_map(lambda leaf: leaf.data_ if isinstance(leaf, BudgetTensor) else leaf, (args, kwargs))
+    if METER.holds == "meta" and here and (name == "aten::_local_scalar_dense" or not goes_here):
+        return _zero(name, args, kwargs)
+    raw_args, raw_kwargs = tree_map(_raw, (args, kwargs))
     output = function(*raw_args, **raw_kwargs)
 
     def wrapped(leaf):
@@ -133,27 +141,57 @@ def _run(function, args, kwargs):
     return tree_map(wrapped, output)
 
 
+def _zero(name, args, kwargs):
+    """Return what leaves the device while it computes nothing: zero, or true."""
+    if name == "aten::_local_scalar_dense":
+        return True if args[0].dtype == torch.bool else 0
+    if name == "aten::copy_":
+        return args[0].zero_()
+    return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+
+
+def _raw(leaf):
+    return leaf.data_ if isinstance(leaf, BudgetTensor) else leaf
+
+
+def _attended(query, key, value, *args, **kwargs):
+    """Attend with fused attention: only the result is allocated on the device."""
+    if METER.holds == "meta":
+        return query.new_empty(*query.shape[:-1], value.shape[-1])
+    kwargs = tree_map(_raw, kwargs)
+    return BudgetTensor(F.scaled_dot_product_attention(*tree_map(_raw, (query, key, value, *args)), **kwargs))
+
+
 class _Literals(TorchFunctionMode):
-    """Make tensors of Python numbers on the CPU first, which torch does below the dispatcher."""
+    """Do what torch does below the dispatcher: tensors of Python numbers on the CPU first, and fused attention."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
+        if function is F.scaled_dot_product_attention and isinstance(args[0], BudgetTensor):
+            return _attended(*args, **kwargs)
         if function in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu").type == NAME:
             return function(*args, **{**kwargs, "device": "cpu"}).to(budget_device())
         if function is torch.Tensor.new_tensor:
             like, data = args
             return torch.tensor(data, dtype=kwargs.get("dtype", like.dtype)).to(kwargs.get("device", like.device))
+        if function is torch.Tensor.__getitem__ and isinstance(args[0], BudgetTensor):
+            where = args[1] if isinstance(args[1], tuple) else (args[1],)
+            where = tuple(torch.tensor(part) if isinstance(part, list) else part for part in where)
+            return function(args[0], where)
         return function(*args, **kwargs)
 
 
 @contextmanager
-def memory(budget=None):
-    """Let tensors live on the device inside this context, `budget` bytes of them at most."""
+def memory(budget=None, *, computes=True):
+    """Let tensors live on the device inside this context, `budget` bytes of them at most.
+
+    Unless it `computes`, they have no numbers.
+    """
     budget_device()
     gc.collect()
-    METER.budget, METER.peak, METER.refused = budget, METER.now, 0
+    METER.budget, METER.peak, METER.refused, METER.holds = budget, METER.now, 0, "cpu" if computes else "meta"
     try:
         with _Literals():
             yield METER
     finally:
-        METER.budget = None
+        METER.budget, METER.holds = None, "cpu"

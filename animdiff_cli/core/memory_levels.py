@@ -63,24 +63,28 @@ class MemoryLevel:
 class MemoryNeed:
     """Bytes that a clip needs on its device, by what can be reduced."""
 
-    denoiser: int  # weights of the UNet, the motion module and controls
+    denoiser: int  # weights of the UNet, the motion module, controls and IP-Adapters
+    resident: int  # the part of them that never moves
     others: int  # weights of text encoders, the VAE and the image encoder
     vae: int  # weights of the VAE
-    unit: int  # the largest unit of weights that is streamed
+    unit: int  # the largest unit of weights that is streamed, or that is in 8 bits while it does not run
     activations: int  # of a UNet call
     grouped: int  # of one in groups of frames
     frame: int  # activations while the VAE decodes one frame
     latent_side: int  # the longer side of a frame's latents
     frames: int
+    is_compressed: bool = False  # weights of the denoiser are in 8 bits
 
     def denoising(self, level: MemoryLevel) -> int:
         """Return the bytes at the peak of denoising."""
-        weights = {"off": self.denoiser + self.others, "offload": self.denoiser, "sequential": UNITS * self.unit}
-        return weights[level.mode] + (self.grouped if level.groups > 1 else self.activations)
+        streamed = self.resident + UNITS * self.unit
+        weights = {"off": self.denoiser + self.others, "offload": self.denoiser, "sequential": streamed}[level.mode]
+        weights += self.unit if self.is_compressed and level.mode != "sequential" else 0
+        return weights + (self.grouped if level.groups > 1 else self.activations)
 
     def decoding(self, level: MemoryLevel) -> int:
         """Return the bytes at the peak of decoding."""
-        weights = self.denoiser + self.others if level.mode == "off" else self.vae
+        weights = self.denoiser + self.others if level.mode == "off" else self.resident + self.vae
         tile = min(1.0, (level.tile / self.latent_side) ** 2) if level.tile else 1.0
         return weights + round(min(level.chunk, self.frames) * self.frame * tile)
 

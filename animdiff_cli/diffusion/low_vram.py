@@ -9,12 +9,13 @@ import torch
 
 from animdiff_cli.core.choices import WeightsDtype
 from animdiff_cli.core.memory_levels import UNITS, MemoryLevel, Phase
+from animdiff_cli.core.weight_units import UNIT_BYTES
 from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.frame_groups import group_frames
 from animdiff_cli.diffusion.memory import is_out_of_memory, out_of_memory_as_device_error
 from animdiff_cli.diffusion.text_encoders import Report, ignore_report
-from animdiff_cli.diffusion.weight_store import UNIT_BYTES, WeightStore
+from animdiff_cli.diffusion.weight_store import WeightStore
 from animdiff_cli.motion import MotionModule, plugged
 
 T = TypeVar("T")
@@ -44,6 +45,11 @@ class LowVram:
     def recorded(self) -> str | None:
         """What a recipe says; None if everything is on the device."""
         return None if self.level.mode == "off" else str(self.level)
+
+    def without_encoders(self) -> None:
+        """Free the device of the weights that encoding needed, where they rest on the CPU."""
+        if self._others is not None:
+            self._others.release()
 
     def without_denoiser(self) -> None:
         """Free the device of the weights that denoising needed, where they rest on the CPU."""

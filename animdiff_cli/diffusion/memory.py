@@ -19,8 +19,9 @@ from animdiff_cli.errors import DeviceError
 #: ResNet, and as much again per image of a context window, for the feed-forward of the temporal transformer. Counted
 #: from the tensors of SD1.5 (26.1) and SDXL (15.8 with windows of an eighth of the clip, 30.2 with one window).
 MAPS, MAPS_WITHOUT_ATTENTION = 27, 16
-#: the same with feed-forward layers in groups of images: 18.7 and, for windows without attention around them, 4.2
-GROUPED_MAPS, GROUPED_MAPS_WITHOUT_ATTENTION = 19, 5
+#: the same with feed-forward layers in groups of images: 15.3, 19.3 with ResNet norms across frames (v1 and PIA), and
+#: without attention 18.2 with one window
+GROUPED_MAPS, GROUPED_MAPS_ACROSS_FRAMES, GROUPED_MAPS_WITHOUT_ATTENTION = 16, 20, 5
 
 #: messages of torch's out-of-memory errors that have no exception class
 _MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA out of memory")
@@ -80,14 +81,16 @@ def activation_bytes(
     images: int,
     window: int,
     grouped: bool = False,
+    norms_across_frames: bool = False,
 ) -> int:
     """Return the memory of a UNet's activations for a batch of latents of `size`, with temporal layers in windows.
 
     `window` is the number of images of the batch that one context window holds. `grouped`: feed-forward layers compute
-    a few images at a time.
+    a few images at a time. `norms_across_frames`: ResNet norms have the statistics of all frames of a window.
     """
     if "CrossAttn" in unet_config["down_block_types"][0]:
-        maps = (GROUPED_MAPS if grouped else MAPS) * images
+        of_groups = GROUPED_MAPS_ACROSS_FRAMES if norms_across_frames else GROUPED_MAPS
+        maps = (of_groups if grouped else MAPS) * images
     else:
         in_window = GROUPED_MAPS_WITHOUT_ATTENTION if grouped else MAPS_WITHOUT_ATTENTION
         maps = MAPS_WITHOUT_ATTENTION * images + in_window * window

@@ -155,6 +155,8 @@ def sample_latents(
     rows = 2 if config.has_guidance else 1
     clip = ClipContext(timeline, rows, noise, latents_device, text)
     with prepared([*text, *others], pipe.unet, clip) as ready:
+        if pipe.low_vram:
+            pipe.low_vram.without_encoders()
         without_guidance: Predictor = unet_predictor(pipe.unet, ready, windows=inside, num_steps=calls)
         interval = reuse_interval(config.cache)
         cache = DeepCache(pipe.unet, interval, latents_device) if interval > 1 else None

@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: bytes of a unit, at most three of which are on the device at once
-UNIT_BYTES = 64 << 20
-#: part of a unit up to which a layer that is in none, such as the first convolution, stays on the device
-RESIDENT_SHARE = 1 / 4
+from animdiff_cli.core.weight_units import UNIT_BYTES, unit_modules
+
 FP8 = torch.float8_e4m3fn
 #: largest power of two that FP8 holds
 _FP8_TOP = 256.0
@@ -178,7 +176,12 @@ def as_parameter(tensor: Tensor) -> nn.Parameter:
 
 
 def _install(store: WeightStore, network: nn.Module, unit_bytes: int) -> Iterator[_Unit]:
-    for name, module in _unit_modules(network, unit_bytes, ""):
+    def runs(name: str) -> bool:
+        return type(network.get_submodule(name)).forward is not nn.Module.forward
+
+    matrices = {name: weight.nbytes for name, weight in network.named_parameters() if weight.dim() > 1}
+    for name in unit_modules(matrices, unit_bytes, runs):
+        module = network.get_submodule(name)
         slots = [
             (layer, own)
             for layer in module.modules()
@@ -192,20 +195,6 @@ def _install(store: WeightStore, network: nn.Module, unit_bytes: int) -> Iterato
             lambda _module, _args, _output, unit=unit: store.leave(unit), prepend=True, always_call=True
         )
         yield unit
-
-
-def _unit_modules(module: nn.Module, unit_bytes: int, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the largest modules of at most `unit_bytes` with matrices that run by themselves, not `module` itself."""
-    for own, child in module.named_children():
-        full = f"{name}.{own}"
-        size = sum(weight.nbytes for weight in child.parameters() if weight.dim() > 1)
-        is_leaf = not any(True for _ in child.children())
-        if not size or (is_leaf and size <= RESIDENT_SHARE * unit_bytes):
-            continue
-        if is_leaf or (size <= unit_bytes and type(child).forward is not nn.Module.forward):
-            yield full, child
-        else:
-            yield from _unit_modules(child, unit_bytes, full)
 
 
 def _move_residents(network: nn.Module, in_units: set[int], device: torch.device) -> None:

@@ -18,7 +18,8 @@ from animdiff_cli.diffusion.build import Components
 from animdiff_cli.diffusion.conditions import Condition, KnownFrames
 from animdiff_cli.diffusion.control import ControlFile
 from animdiff_cli.diffusion.embeddings import Embedding, expand_embeddings
-from animdiff_cli.diffusion.encode import encode
+from animdiff_cli.diffusion.encode import Encode
+from animdiff_cli.diffusion.encode import encode as encode_pixels
 from animdiff_cli.diffusion.image_prompt import ImagePromptNetwork
 from animdiff_cli.diffusion.low_vram import LowVram
 from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
@@ -128,15 +129,16 @@ class Animator:
             plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
         )
         with explained, faster(config, *self._networks):
-            pipeline = self._controlled(config, continued.num_known if continued else 0, job, emit)
+            encode = partial(encode_pixels, self.components.vae, low_vram=self.low_vram, report=callbacks.report)
+            pipeline = self._controlled(config, encode, continued.num_known if continued else 0, job, emit)
             pipeline = replace(pipeline, graphs=self._uses_graphs(config, windows))
             if continued:
-                frames = self._continue(pipeline, continued, config, callbacks, noise)
+                frames = self._continue(pipeline, continued, config, callbacks, encode, noise)
                 config = continued.recorded(config)
             else:
                 takes_mask = self.components.unet.config.in_channels != LATENT_CHANNELS
-                source = read_video(config, self.components.vae, takes_mask=takes_mask)
-                begin = source.condition if source else read_images(config, self.components.vae, self.pia)
+                source = read_video(config, encode, takes_mask=takes_mask)
+                begin = source.condition if source else read_images(config, encode, self.pia)
                 if begin:
                     pipeline = replace(pipeline, conditions=(*pipeline.conditions, begin))
                 chunks = render(pipeline, config, callbacks, noise=noise)
@@ -145,14 +147,14 @@ class Animator:
         recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config), level)
         return Clip(frames, recipe, audio_of(config))
 
-    def _controlled(self, config: GenerateConfig, num_known: int, job: int, emit: Emit) -> Pipeline:
+    def _controlled(self, config: GenerateConfig, encode: Encode, num_known: int, job: int, emit: Emit) -> Pipeline:
         """Add the controls, image prompts and regions of one clip to the pipeline."""
         if not self.controls and not self.image_prompts and not config.regions:
             return self.pipeline
         timeline = replace(config.timeline, num_frames=config.num_frames - num_known)
         files, networks = zip(*self.controls, strict=True) if self.controls else ((), ())
         loading = DetectorLoading(self.preprocess_weights, self.components.plan.device, emit)
-        read = read_controls(config, files, networks, self.components.vae, timeline, loading)
+        read = read_controls(config, files, networks, encode, timeline, loading)
         save_to = self.plan.save_control if self.plan else None
         for number, (control, _, pictures) in enumerate(read):
             if save_to:
@@ -168,10 +170,11 @@ class Animator:
         continued: Continuation,
         config: GenerateConfig,
         callbacks: Callbacks,
+        encode: Encode,
         noise: Tensor | None,
     ) -> FrameSpool:
         """Render new frames beside the last ones of a clip, which keep their pixels."""
-        known = encode(self.components.vae, continued.known)
+        known = encode(continued.known)
         # another noise than that of the new frames
         own = initial_noise(seeded_generator((config.seed + 1) % 2**64), *known.shape[2:])
         pipeline = replace(pipeline, conditions=(*pipeline.conditions, KnownFrames(known, own)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import Condition, ControlCondition, SparseControlCondition, Strength
 from animdiff_cli.diffusion.control import ControlFile
 from animdiff_cli.diffusion.detectors import DetectorFile, load_detector
-from animdiff_cli.diffusion.encode import VaeEncoder, encode
+from animdiff_cli.diffusion.encode import Encode
 from animdiff_cli.diffusion.pictures import ClipPictures, joined
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
@@ -113,7 +112,7 @@ def read_controls(
     config: GenerateConfig,
     files: Sequence[ControlFile],
     networks: Sequence[Any],
-    vae: VaeEncoder,
+    encode: Encode,
     timeline: Timeline,
     loading: DetectorLoading,
 ) -> list[tuple[PlannedControl, Condition, ClipPictures]]:
@@ -137,7 +136,7 @@ def read_controls(
         strength = Strength(entry.scale, entry.start, entry.end)
         condition: Condition
         if file.kind == "sparsectrl":
-            through_vae = partial(encode, vae) if file.takes_latents else None
+            through_vae = encode if file.takes_latents else None
             condition = SparseControlCondition(network, pictures, strength, through_vae)
         else:
             condition = ControlCondition(network, pictures, strength, entry.guess_mode)

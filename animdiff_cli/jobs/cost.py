@@ -17,18 +17,16 @@ from animdiff_cli.core.memory_levels import UNITS, MemoryNeed
 from animdiff_cli.core.reuse import ReuseSchedule, first_of_interval, reuse_interval
 from animdiff_cli.core.where import frames_at
 from animdiff_cli.core.windows import Windows
-from animdiff_cli.diffusion.build import is_sdxl, part_config, vae_dtype
+from animdiff_cli.diffusion.build import part_config
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.flops import TEXT_TOKENS, UNetCost, decoding_flops
 from animdiff_cli.diffusion.memory import activation_bytes, decoding_bytes
 from animdiff_cli.diffusion.schedulers import make_scheduler
-from animdiff_cli.diffusion.source import open_model
-from animdiff_cli.diffusion.weight_store import UNIT_BYTES
 from animdiff_cli.diffusion.windows import clip_windows, with_windows
 from animdiff_cli.jobs.continuation import sampled_config
 from animdiff_cli.jobs.rates import Rate
+from animdiff_cli.jobs.weight_bytes import count_weights, decoding_dtype
 from animdiff_cli.jobs.weights import CheckedWeights
-from animdiff_cli.weights.lazy import LazyTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +64,9 @@ def planned_windows(
     config = sampled_config(config, weights.motion_spec)
     windows = clip_windows(config, weights.motion_spec)
     unet = part_config(weights.files.model, "unet")
-    denoiser, others = weight_bytes(weights, plan)
-    to_load = {"off": denoiser + others, "offload": denoiser, "sequential": UNITS * UNIT_BYTES}[plan.level.mode]
+    stored = count_weights(weights, plan)
+    moved = stored.resident + UNITS * stored.unit
+    to_load = {"off": stored.total, "offload": stored.denoiser, "sequential": moved}[plan.level.mode]
     return with_windows(config, windows, unet, plan.torch_dtype, plan.device, to_load=to_load), windows
 
 
@@ -94,7 +93,7 @@ def count_cost(config: GenerateConfig, weights: CheckedWeights, plan: DevicePlan
         reusing_calls=sum(not call.is_deep for call in calls) * passes,
         frames=new_frames,
         frame_flops=decoding_flops(vae, unet.height, unet.width),
-        weight_bytes=sum(weight_bytes(weights, plan)),
+        weight_bytes=count_weights(weights, plan).total,
         memory_bytes=kept + memory_need(unet, vae, weights, plan, call_frames, window).of(plan.level),
     )
 
@@ -204,22 +203,23 @@ def memory_need(
     """Count weights and activations for UNet calls of `frames` frames, with temporal layers in windows."""
     # kernels of CPUs compute half precision in float32 in part
     is_cpu = plan.kind == "cpu"
-    base = "sdxl" if is_sdxl(weights.files.model) else "sd15"
     dtype = torch.float32 if is_cpu else plan.torch_dtype
-    decoding = torch.float32 if is_cpu else vae_dtype(vae, plan, base)
+    decoding = torch.float32 if is_cpu else decoding_dtype(weights, plan)
     size = unet.height, unet.width
     activations = partial(
         activation_bytes, unet.config, size, dtype, images=unet.rows * frames, window=unet.rows * window
     )
-    denoiser, others = weight_bytes(weights, plan)
-    vae_tensors = weights.patches.vae.tensors if weights.patches.vae else open_model(weights.files.model).tensors("vae")
+    across_frames = bool(unet.motion and unet.motion.traits.resnet_norms_across_frames)
+    stored = count_weights(weights, plan)
     return MemoryNeed(
-        denoiser=denoiser,
-        others=others,
-        vae=sum(tensor.numel for tensor in vae_tensors.values()) * plan.torch_dtype.itemsize,
-        unit=min(UNIT_BYTES, denoiser),
+        denoiser=stored.denoiser,
+        resident=stored.resident,
+        others=stored.others,
+        vae=stored.vae,
+        unit=stored.unit,
+        is_compressed=plan.weights_dtype == "fp8",
         activations=activations(),
-        grouped=activations(grouped=True),
+        grouped=activations(grouped=True, norms_across_frames=across_frames),
         frame=decoding_bytes(vae, size, decoding, images=1),
         latent_side=max(size),
         frames=frames,
@@ -231,26 +231,6 @@ def num_steps(config: GenerateConfig) -> int:
     scheduler = make_scheduler(config.scheduler, timestep_spacing=config.timestep_spacing)
     scheduler.set_timesteps(config.steps)
     return len(scheduler.timesteps) - (config.steps - config.steps_taken) * int(scheduler.order)
-
-
-def weight_bytes(weights: CheckedWeights, plan: DevicePlan) -> tuple[int, int]:
-    """Return the bytes of the weights that denoise and of all others, from headers."""
-    source = open_model(weights.files.model)
-    others: list[LazyTensor] = [
-        tensor for part in source.parts if part != "unet" for tensor in source.tensors(part).values()
-    ]
-    tensors: list[LazyTensor] = list(source.tensors("unet").values())
-    motion = weights.mixed_motion or ((weights.motion,) if weights.motion else ())
-    tensors += [tensor for file in motion for tensor in file.tensors.values()]
-    controls = {control.path: control for control in weights.controls}.values()
-    tensors += [tensor for control in controls for tensor in (*control.tensors.values(), *control.motion.values())]
-    for adapter in {adapter.path: adapter.weights for adapter in weights.image_prompts}.values():
-        tensors += [*adapter.projection.values(), *adapter.keys, *adapter.values]
-    if weights.image_encoder:
-        others += weights.image_encoder.tensors.values()
-    itemsize = plan.torch_dtype.itemsize
-    stored = itemsize if plan.weights_dtype == "same" else 1
-    return sum(tensor.numel for tensor in tensors) * stored, sum(tensor.numel for tensor in others) * itemsize
 
 
 def with_defaults(network: type, config: Mapping[str, Any]) -> dict[str, Any]:

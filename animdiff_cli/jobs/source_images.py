@@ -12,7 +12,7 @@ from animdiff_cli.core.curves import Curve, series
 from animdiff_cli.core.pia import nearest_pictures
 from animdiff_cli.core.where import frames_at
 from animdiff_cli.diffusion.conditions import Condition, PiaCondition, SourceFrames
-from animdiff_cli.diffusion.encode import VaeEncoder, encode
+from animdiff_cli.diffusion.encode import Encode
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.media import open_input, read_for_clip
 
@@ -39,7 +39,7 @@ def check_images(config: GenerateConfig) -> None:
     _frames_of(config)
 
 
-def read_images(config: GenerateConfig, vae: VaeEncoder, pia: Tensor | None = None) -> Condition | None:
+def read_images(config: GenerateConfig, encode: Encode, pia: Tensor | None = None) -> Condition | None:
     """Read and encode the pictures of a clip; None if there are none.
 
     `pia` is the part of the input convolution that reads pictures, if the motion module is PIA. Without it, each
@@ -53,7 +53,7 @@ def read_images(config: GenerateConfig, vae: VaeEncoder, pia: Tensor | None = No
     for entry, frame in zip(map(ImageEntry.read, config.images), places, strict=True):
         at_frame = entry.model_copy(update={"frames": str(frame)})
         shown = read_for_clip(open_input(entry.source, FLAG), at_frame, timeline, size)
-        parts.append(encode(vae, shown.chunk(range(1))))
+        parts.append(encode(shown.chunk(range(1))))
     if pia is not None:
         return PiaCondition(_pia_channels(torch.cat(parts, dim=2), places, config), pia)
     order = sorted(range(len(places)), key=places.__getitem__)

@@ -18,7 +18,7 @@ from animdiff_cli.config.values import check_value
 from animdiff_cli.core.curves import Curve
 from animdiff_cli.diffusion.build import takes_mask as model_takes_mask
 from animdiff_cli.diffusion.conditions import SourceFrames
-from animdiff_cli.diffusion.encode import VaeEncoder, encode
+from animdiff_cli.diffusion.encode import Encode
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.masks import as_mask, chunks, mask_latents, shown
@@ -120,7 +120,7 @@ class Source:
             yield np.rint(kept * (1 - repaint) + chunk * repaint).astype(np.uint8)
 
 
-def read_video(config: GenerateConfig, vae: VaeEncoder, *, takes_mask: bool = False) -> Source | None:
+def read_video(config: GenerateConfig, encode: Encode, *, takes_mask: bool = False) -> Source | None:
     """Read and encode the video that `config` renders anew, a chunk at a time; None if there is none.
 
     `takes_mask`: the UNet has channels for a mask.
@@ -130,7 +130,7 @@ def read_video(config: GenerateConfig, vae: VaeEncoder, *, takes_mask: bool = Fa
     entry, size = VideoEntry.read(config.video), (config.width, config.height)
     timeline = timeline_of(entry, config.timeline)
     pictures = read_for_clip(open_input(entry.source, FLAG), entry, timeline, size)
-    condition = SourceFrames(encoded(vae, pictures), config.denoise, config.steps, config.invert)
+    condition = SourceFrames(encoded(encode, pictures), config.denoise, config.steps, config.invert)
     if not config.mask:
         return Source(condition, pictures)
     mask_entry = MaskEntry.read(config.mask)
@@ -140,14 +140,14 @@ def read_video(config: GenerateConfig, vae: VaeEncoder, *, takes_mask: bool = Fa
     repaint = torch.cat(parts, dim=2)
     channels = None
     if takes_mask:
-        kept = [encode(vae, _kept_pixels(pictures, mask, frames)) for frames in chunks(config.num_frames)]
+        kept = [encode(_kept_pixels(pictures, mask, frames)) for frames in chunks(config.num_frames)]
         channels = torch.cat([repaint, torch.cat(kept, dim=2)], dim=1)
     return Source(replace(condition, repaint=repaint, channels=channels), pictures, mask)
 
 
-def encoded(vae: VaeEncoder, pictures: ClipPictures) -> torch.Tensor:
+def encoded(encode: Encode, pictures: ClipPictures) -> torch.Tensor:
     """Encode pictures for every frame of a clip, each picture once: float32 [1, 4, F, h, w] on the CPU."""
-    latents = torch.cat([encode(vae, pictures.chunk(part)) for part in chunks(len(pictures.pictures))], dim=2)
+    latents = torch.cat([encode(pictures.chunk(part)) for part in chunks(len(pictures.pictures))], dim=2)
     numbers = [number for number in pictures.of_frame if number is not None]
     return latents if numbers == list(range(latents.shape[2])) else latents[:, :, numbers]
 

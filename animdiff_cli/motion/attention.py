@@ -23,6 +23,7 @@ def temporal_attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int
     heads_as_batch = (batch, frames, positions * num_heads, width // num_heads)
     query, key, value = (x.view(heads_as_batch).transpose(1, 2) for x in (query, key, value))
     attended = _attend(query, key, value)
+    del query, key, value  # the copy below is where memory peaks
     return attended.transpose(1, 2).reshape(batch, frames, positions, width)
 
 

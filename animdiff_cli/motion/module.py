@@ -165,6 +165,7 @@ class TemporalTransformer(nn.Module):
         else:
             normed = self.norm(norm_input(self.norm, hidden))
         tokens: Tensor = normed.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, hidden.shape[1])
+        del normed  # the blocks below are where memory peaks
         tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens)

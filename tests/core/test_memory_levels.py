@@ -8,6 +8,7 @@ GB = 10**9
 #: 16 frames of 512 by 512 pixels
 NEED = MemoryNeed(
     denoiser=round(2.55 * GB),
+    resident=round(0.17 * GB),
     others=round(0.41 * GB),
     vae=round(0.17 * GB),
     unit=64 << 20,

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from animdiff_cli import load
 from animdiff_cli.core.where import Timeline
 from animdiff_cli.diffusion.conditions import ClipContext, PiaCondition, UNetCall
+from animdiff_cli.diffusion.encode import encode
 from animdiff_cli.diffusion.noise import seeded_generator
 from animdiff_cli.diffusion.pipeline import sample_latents
 from animdiff_cli.diffusion.schedulers import make_scheduler
@@ -88,7 +90,7 @@ def test_latents_equal_those_of_diffusers(
         network.double()
     config = animator._resolved(animator.plan.configs[0].model_copy(update={"prompt": "a fox"}))
     noise = torch.randn(1, 4, FRAMES, 8, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    condition = read_images(config, parts.vae, animator.pia)
+    condition = read_images(config, partial(encode, parts.vae), animator.pia)
     image = Image.open(picture).resize((SIZE, SIZE))
     theirs = in_diffusers(toy_model, toy_pia_file, tmp_path / "adapter", make_scheduler(scheduler, "linear"))
     theirs._guidance_scale = 1.0

@@ -19,9 +19,9 @@ from animdiff_cli.diffusion.image_prompt import open_ip_adapter
 from animdiff_cli.errors import IntegrityError, NotFound, UsageError
 from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.compatibility import check_compatibility
-from animdiff_cli.jobs.cost import weight_bytes
 from animdiff_cli.jobs.missing_weights import find_missing
 from animdiff_cli.jobs.render_plan import plan_renders
+from animdiff_cli.jobs.weight_bytes import count_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.catalog import load_catalog
 from animdiff_cli.registry.recommend import with_recommended
@@ -225,7 +225,7 @@ def test_the_memory_of_adapters_and_encoder_is_counted_once(settings, folder, fo
     names = {**settings, "model": str(toy_model), "motion_module": None, "prompt": "a fox"}
     layer = [Layer("test", {**names, "image_prompts": [prompt, prompt]})]
     plan, without = plan_renders(layer), plan_renders([Layer("test", names)])
-    added = sum(weight_bytes(plan.weights, plan.device)) - sum(weight_bytes(without.weights, plan.device))
+    added = count_weights(plan.weights, plan.device).total - count_weights(without.weights, plan.device).total
     files = (folder / "plain.safetensors", folder / "image_encoder" / WEIGHTS)
     assert added == 4 * sum(tensor.numel() for file in files for tensor in load_file(file).values())
 

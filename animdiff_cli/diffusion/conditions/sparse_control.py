@@ -1,13 +1,11 @@
 """SparseCtrl (Guo et al. 2023, arXiv 2311.16933): pictures at some frames, which its own motion module spreads."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from animdiff_cli.core.windows import WeightedWindow
@@ -19,12 +17,10 @@ from animdiff_cli.diffusion.conditions.control import (
     features_as_pictures,
     gathered,
 )
+from animdiff_cli.diffusion.encode import Encode
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.motion.plug import plugged
 from animdiff_cli.motion.unet import UNet
-
-#: from pixels uint8 [N, 8h, 8w, 3] to latents [1, 4, N, h, w]
-Encode = Callable[[NDArray[np.uint8]], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
