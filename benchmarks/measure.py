@@ -71,7 +71,7 @@ def operations_per_step(name: str, parts: Parts, shape: Shape) -> int:
     batch = shape.num_frames * (2 if shape.guidance_scale > 1 else 1)
     with torch.device("meta"), torch.no_grad():
         unet = UNet2DConditionModel.from_config(parts.unet.config)
-        motion = MotionModule(parts.motion.spec)
+        motion = MotionModule(parts.motion.spec).to("meta")
         motion = plug(unet, motion)
         latents = torch.empty(batch, 4, shape.size // 8, shape.size // 8)
         text, pooled = torch.empty(batch, 77, SIZES[name].text), torch.empty(batch, SIZES[name].text_2)

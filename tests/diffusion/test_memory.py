@@ -67,7 +67,7 @@ def test_activations_are_counted(config, version, groups, monkeypatch):
     frames, height, width = 32, 32, 48
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config).to(torch.float16)
-        motion = plug(unet, MotionModule.from_unet(unet, version).to(torch.float16))
+        motion = plug(unet, MotionModule.from_unet(unet, version).to("meta", torch.float16))
         latents = torch.empty(frames, 4, height, width, dtype=torch.float16).to(memory_format=torch.channels_last)
         text, timestep = torch.empty(1, 77, 64, dtype=torch.float16), torch.empty(())
     group_frames([unet, motion], groups)
