@@ -25,8 +25,8 @@ from animdiff_cli.core.memory_levels import CHUNKS, GROUPS, MODES, TILES, Memory
 from animdiff_cli.diffusion import weight_store
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.errors import DeviceError
-from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.cost import count_cost, count_need
+from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.render_plan import RenderPlan, plan_renders
 from animdiff_cli.jobs.weights import Weights
 from animdiff_cli.weights.lazy import StoredRows

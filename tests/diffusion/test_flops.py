@@ -44,7 +44,7 @@ def count_call(config, version, frames, height, width, rows):
     """Count the second call of a clip: the text is projected in the first."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).eval()
-        motion = plug(unet, MotionModule.from_unet(unet, version)) if version else None
+        motion = plug(unet, MotionModule.from_unet(unet, version).to("meta")) if version else None
         text, latents = (
             torch.randn(rows, 77, config["cross_attention_dim"]),
             torch.randn(rows * frames, 4, height, width),
@@ -89,7 +89,7 @@ def test_a_call_that_reuses_deep_blocks_counts_what_torch_counts(base, version, 
         config = config | {"transformer_layers_per_block": [1, 1, 2]}
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).eval()
-        motion = plug(unet, MotionModule.from_unet(unet, version))
+        motion = plug(unet, MotionModule.from_unet(unet, version).to("meta"))
         text, latents = torch.randn(rows, 77, config["cross_attention_dim"]), torch.randn(1, 4, 3, 16, 24)
         added = {"text_embeds": torch.randn(rows * 3, 1280), "time_ids": torch.randn(rows * 3, 6)}
         unet_kwargs = {
@@ -121,7 +121,7 @@ def test_windows_inside_the_unet_count_what_torch_counts():
     config, windows = config_of("pocket", "unet"), Windows(20, 8, 2)
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).eval()
-        motion = plug(unet, MotionModule.from_unet(unet, "v3"))
+        motion = plug(unet, MotionModule.from_unet(unet, "v3").to("meta"))
         text, latents = torch.randn(1, 77, config["cross_attention_dim"]), torch.randn(20, 4, 16, 16)
         with motion.frames(20, windows.at(0, 1)), cached_text(unet):
             unet(latents, torch.zeros(()), text)
@@ -140,7 +140,7 @@ def test_controls_are_counted_as_torch_counts_them(base, sparse):
             UNet2DConditionModel.from_config(config_of(base, "unet")), load_weights_from_unet=False
         )
         spec = replace(MotionSpec.for_unet(network.config), num_attentions=1) if sparse else None
-        motion = plug(network, MotionModule(spec)) if spec else None
+        motion = plug(network, MotionModule(spec).to("meta")) if spec else None
         text = torch.randn(rows, 77, network.config.cross_attention_dim)
         latents = torch.randn(rows * frames, 4, height, width)
         features = torch.randn(rows * frames, network.config.block_out_channels[0], height, width)

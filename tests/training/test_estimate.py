@@ -33,7 +33,7 @@ def count_saved(base, stage, frames, *, gradient_checkpointing):
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
         share_text(unet)
-        motion = None if stage == "domain-adapter" else MotionModule.from_unet(unet, VERSIONS[base])
+        motion = None if stage == "domain-adapter" else MotionModule.from_unet(unet, VERSIONS[base]).to("meta")
         if motion is not None:
             motion.requires_grad_(stage == "motion-module")
             plug(unet, motion)
