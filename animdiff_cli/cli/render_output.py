@@ -26,14 +26,14 @@ def without_done(
     plan: "RenderPlan", outputs: "OutputPaths", *, quiet: bool, as_json: bool
 ) -> "tuple[RenderPlan, OutputPaths, list[str]]":
     """Print the files that exist already, and return the plan of the clips that are left, with the number of each."""
-    from animdiff_cli.core.event_records import SkippedRecord
-    from animdiff_cli.jobs.recipe import recorded_settings
-
     numbers = [str(number) for number in range(1, len(plan.configs) + 1)]
     done = [clip for clip in zip(numbers, plan.configs, outputs.done, strict=True) if clip[2]]
     for number, config, files in done:
         paths = {format: str(path) for format, path in files.items()}
         if as_json:
+            from animdiff_cli.core.event_records import SkippedRecord
+            from animdiff_cli.jobs.recipe import recorded_settings
+
             print_json(SkippedRecord(job=number, outputs=paths, config=recorded_settings(config)).record())
         else:
             print_paths(*paths.values())

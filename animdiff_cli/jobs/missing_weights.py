@@ -9,7 +9,6 @@ from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.errors import NotFound
 from animdiff_cli.fetch.items import requirements
 from animdiff_cli.fetch.network import is_offline
-from animdiff_cli.jobs.fetch import fetch
 from animdiff_cli.registry.catalog import CatalogEntry, Kind, load_catalog
 from animdiff_cli.registry.store import is_local, locate
 
@@ -53,6 +52,8 @@ def fetch_missing(emit: Emit, *, allowed: bool = True) -> OnMissing:
     def fetch_all(names: Sequence[str]) -> bool:
         if not allowed or is_offline():
             refuse_missing(names)
+        from animdiff_cli.jobs.fetch import fetch  # with what downloads
+
         for _ in fetch(names, emit=emit):
             pass
         return True

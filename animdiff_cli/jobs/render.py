@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from animdiff_cli.core.events import Emit, Event, Note, Writing, Written, ignore
 from animdiff_cli.core.formats import Format
 from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.clip import Clip
-from animdiff_cli.jobs.compare_exact import Comparison, render_both
 from animdiff_cli.jobs.compatibility import missing_companion_loras
 from animdiff_cli.jobs.cost import count_cost
 from animdiff_cli.jobs.loading import load_animator
@@ -22,6 +22,9 @@ from animdiff_cli.jobs.timer import ClipTimer
 from animdiff_cli.storage.location import Location
 from animdiff_cli.storage.objects import size_of
 
+if TYPE_CHECKING:
+    from animdiff_cli.jobs.compare_exact import Comparison
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedClip:
@@ -31,7 +34,7 @@ class FinishedClip:
     files: Mapping[Format, Location]
     seconds: float  # from the end of the clip before; the first includes loading
     notes: tuple[str, ...]  # emitted while this clip was rendered
-    comparison: Comparison | None = None  # with the exact clip, if the plan asks for it
+    comparison: "Comparison | None" = None  # with the exact clip, if the plan asks for it
 
 
 def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
@@ -39,7 +42,7 @@ def render(plan: RenderPlan, emit: Emit = ignore) -> Iterator[Clip]:
     return (clip for clip, _ in _render(plan, emit))
 
 
-def _render(plan: RenderPlan, emit: Emit) -> Iterator[tuple[Clip, Comparison | None]]:
+def _render(plan: RenderPlan, emit: Emit) -> Iterator[tuple[Clip, "Comparison | None"]]:
     animator = load_planned(plan, emit)
     if plan.source_recipe:
         for name in differing_weights(plan.source_recipe, animator.hashes.result(), plan.configs[0]):
@@ -48,7 +51,12 @@ def _render(plan: RenderPlan, emit: Emit) -> Iterator[tuple[Clip, Comparison | N
         if plan.seeds_drawn:
             emit(Note(f"seed {config.seed}, drawn at random"))
         render_one = partial(animator.render, job=job, jobs=len(plan.configs))
-        yield render_both(render_one, config, emit) if plan.compare_exact else (render_one(config, emit), None)
+        if plan.compare_exact:
+            from animdiff_cli.jobs.compare_exact import render_both  # with the metrics
+
+            yield render_both(render_one, config, emit)
+        else:
+            yield render_one(config, emit), None
 
 
 def load_planned(plan: RenderPlan, emit: Emit = ignore) -> Animator:
