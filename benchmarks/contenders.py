@@ -161,16 +161,21 @@ def to_adapter(parts: Parts) -> MotionAdapter:
             use_motion_mid_block=bool(spec.mid),
             motion_max_seq_length=spec.max_frames,
         )
+    missing = adapter.load_state_dict(to_diffusers(parts.motion.state_dict()), strict=False).missing_keys
+    assert all(key.endswith("pos_embed.pe") for key in missing), missing
+    return adapter.to(parts.unet.dtype).eval().requires_grad_(False)
+
+
+def to_diffusers(motion: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of a motion module as in diffusers, without positional encodings, which it computes."""
     renamed = {}
-    for key, tensor in parts.motion.state_dict().items():
+    for key, tensor in motion.items():
         name = key.replace(".temporal_transformer.", ".")
         for theirs, official in RENAMES:
             name = name.replace(official, theirs)
         if not is_position(key):
             renamed[name] = tensor
-    missing = adapter.load_state_dict(renamed, strict=False).missing_keys
-    assert all(key.endswith("pos_embed.pe") for key in missing), missing
-    return adapter.to(parts.unet.dtype).eval().requires_grad_(False)
+    return renamed
 
 
 def synchronise() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from animdiff_cli.config.settings import TextRecord, WithRecord, stored_form
 from animdiff_cli.config.varying import Varying
@@ -18,6 +18,7 @@ from animdiff_cli.core.choices import AfterEnd, Fit, Preprocessor
 from animdiff_cli.core.curves import Curve, TextTrack
 from animdiff_cli.core.prompt_travel import MAX_PROMPT
 from animdiff_cli.core.refs import scale_text, split_scale
+from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.core.where import POSITION, parse_positions, parse_range
 from animdiff_cli.errors import UsageError
 
@@ -67,7 +68,19 @@ class InputEntry(TextRecord):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the text form. Raises `UsageError`."""
-        return cls.model_validate({"source": text})
+        return cls._of(text, source=text)
+
+    @classmethod
+    def _of(cls, text: str, **fields: object) -> Self:
+        """Check the fields that text holds. Raises `UsageError`."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"][:1]))
+            raise UsageError(
+                f"`{text}`: `{name}` {in_own_words(first['msg'])}", hint=f"write it as in `{cls.example}`"
+            ) from error
 
     def text(self) -> str:
         """Return the text form, which leaves out what text cannot hold."""
@@ -110,7 +123,7 @@ class SteeredEntry(InputEntry):
                 hint=f"write it as in `{cls.example}` or `{cls.example}@0.8`",
             )
         source, scale = split_scale(source)
-        return cls.model_validate({"ref": ref, "source": source} | ({} if scale is None else {"scale": scale}))
+        return cls._of(text, ref=ref, source=source, **({} if scale is None else {"scale": scale}))
 
     def text(self) -> str:
         """Return the text form, which leaves out what text cannot hold."""
@@ -167,8 +180,8 @@ class ImageEntry(InputEntry):
         """
         path, at, where = text.rpartition("@")
         if at and path and re.fullmatch(POSITION, where.strip()):
-            return cls.model_validate({"source": path, "frames": where.strip()})
-        return cls.model_validate({"source": text})
+            return cls._of(text, source=path, frames=where.strip())
+        return cls._of(text, source=text)
 
     def text(self) -> str:
         """Return the text form, which leaves out what text cannot hold."""
@@ -208,7 +221,7 @@ class RegionEntry(InputEntry):
         source, _, prompt = text.rpartition("=") if is_url else text.partition("=")
         if not source.strip() or not prompt.strip():
             raise UsageError(f"`{text}` does not name a mask and its prompt", hint=f'write it as in `"{cls.example}"`')
-        return cls.model_validate({"source": source.strip(), "prompt": prompt.strip()})
+        return cls._of(text, source=source.strip(), prompt=prompt.strip())
 
     def text(self) -> str:
         """Return the text form, which leaves out what text cannot hold."""

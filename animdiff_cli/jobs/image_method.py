@@ -11,6 +11,7 @@ from animdiff_cli.core.choices import ImageMethod
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.items import requirements
+from animdiff_cli.jobs.source_images import check_are_pictures
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.store import is_local, local_path, locate, not_downloaded
 from animdiff_cli.weights.identify import identify
@@ -147,6 +148,7 @@ def _by_sparsectrl(found: Resolved[GenerateConfig]) -> Mapping[str, object]:
     """Return the pictures as controls of one SparseCtrl."""
     entry = _required(_sparsectrl(_base(found)), found, "SparseCtrl for pictures")
     images = [ImageEntry.read(value) for value in cast("Sequence[object]", found.values["images"])]
+    check_are_pictures(images)
     gaps = max(1, len(images) - 1)
     added = []
     for number, image in enumerate(images):

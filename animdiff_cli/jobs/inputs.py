@@ -6,10 +6,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from animdiff_cli.config.input_settings import INPUT_SETTINGS, InputEntry, InputSetting, entries_of, with_sources
+from animdiff_cli.config.input_settings import (
+    INPUT_SETTINGS,
+    InputEntry,
+    InputSetting,
+    SteeredEntry,
+    entries_of,
+    with_sources,
+)
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.text import counted
-from animdiff_cli.errors import AnimdiffError
+from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.files.hashing import sha256_of
 from animdiff_cli.jobs.media import OpenInput, num_cropped, num_late, open_input, place_frames, timeline_of
 from animdiff_cli.outputs.read import list_images
@@ -34,6 +41,8 @@ def check_inputs(config: GenerateConfig) -> list[str]:
         for number, entry in enumerate(entries_of(setting, getattr(config, setting.key))):
             opened = open_input(entry.source, setting.flag)
             if note := _crop_note(setting, number, entry, opened, config):
+                notes.append(note)
+            if isinstance(entry, SteeredEntry) and (note := _steps_note(f"{setting.key}.{number}", entry, config)):
                 notes.append(note)
             if setting.key == "controls":  # `jobs.control` places its pictures, once the network is known
                 continue
@@ -120,6 +129,19 @@ def _hashes(path: Path) -> Mapping[str, str]:
 @lru_cache(maxsize=1 << 13)
 def _hash(path: Path, size: int, time: int) -> str:
     return sha256_of(path)
+
+
+def _steps_note(key: str, entry: SteeredEntry, config: GenerateConfig) -> str | None:
+    """Say that no step is between `start` and `end`. Raises `UsageError` if none can be."""
+    if entry.start >= entry.end:
+        raise UsageError(
+            f"`{key}` ends at {entry.end:g} of the steps and starts at {entry.start:g}",
+            hint=f"leave one out, or set a later end: `--set {key}.end=1`",
+        )
+    steps = config.steps_taken
+    if any(step / steps >= entry.start and (step + 1) / steps <= entry.end for step in range(steps)):
+        return None
+    return f"`{key}` has no effect: no whole step of {steps} is between {entry.start:g} and {entry.end:g}"
 
 
 def _crop_note(

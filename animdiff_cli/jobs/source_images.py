@@ -1,6 +1,6 @@
 """`--image`: a clip that begins with, passes through or ends at pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -31,12 +31,17 @@ def check_images(config: GenerateConfig) -> None:
     for key, flag in (("video", "--video"), ("invert", "--invert")):
         if getattr(config, key):
             raise UsageError(f"`{FLAG}` and `{flag}` cannot be combined", hint="leave one of them out")
-    for entry in map(ImageEntry.read, config.images):
+    check_are_pictures(map(ImageEntry.read, config.images))
+    _frames_of(config)
+
+
+def check_are_pictures(entries: Iterable[ImageEntry]) -> None:
+    """Raise `UsageError` for a source with more than one picture, and as `open_input`."""
+    for entry in entries:
         if len(open_input(entry.source, FLAG).timeline.times) > 1:
             raise UsageError(
                 f"`{entry.source}` is not one picture", hint=f"give a picture, or `--video {entry.source}` for all"
             )
-    _frames_of(config)
 
 
 def read_images(config: GenerateConfig, encode: Encode, pia: Tensor | None = None) -> Condition | None:

@@ -185,6 +185,12 @@ def test_the_flag_renders_saves_what_the_network_saw_and_renders_again(settings,
         ({"ref": "{folder}", "source": "{video}", "preprocess": "cany"}, UsageError, "controls.0.preprocess"),
         ({"source": "{video}"}, UsageError, "`controls.0` has no `ref`"),
         ({"ref": "{folder}", "source": "{video}", "after_end": "refuse"}, UsageError, "ends before the clip"),
+        (
+            {"ref": "{folder}", "source": "{video}", "start": 0.5, "end": 0.5},
+            UsageError,
+            "ends at 0.5 of the steps and",
+        ),
+        ("{folder}={video}@99", UsageError, "`scale` must be 10 or less"),
     ],
 )
 def test_mistakes_are_found_before_weights_load(settings, folder, video, tmp_path, control, error, text):
@@ -267,6 +273,13 @@ def notes_of(**settings):
 def test_a_late_source_is_said(settings, folder, video):
     notes = notes_of(**settings | {"num_frames": 6, "controls": [f"{folder}={video}"]})
     assert "square.mp4 ends before the clip and holds its last frame for 2 of its 6 frames" in notes
+
+
+def test_a_control_that_no_step_is_for_is_said(settings, folder, video):
+    entry = {"ref": str(folder), "source": str(video), "end": 0.4}
+    said = "`controls.0` has no effect: no whole step of 2 is between 0 and 0.4"
+    assert said in notes_of(**settings | {"controls": [entry]})
+    assert said not in notes_of(**settings | {"controls": [entry | {"end": 0.5}]})
 
 
 def test_what_loses_its_edges_is_said(settings, folder, sparse, video, tmp_path):

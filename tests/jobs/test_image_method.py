@@ -103,6 +103,16 @@ def test_the_pocket_model_has_one_of_its_own(picture):
     assert config.controls == ({"ref": "pocket-sparse", "source": str(picture), "frames": "0%"},)
     assert notes == ("`--image-method auto` chose sparsectrl, by `pocket-sparse`",)
     assert planned(**images, denoise=0.5)[0].image_method == "blend"
+    with pytest.raises(UsageError, match="is not one picture"):
+        planned(**images | {"images": [str(_two_pictures(picture))]})
+
+
+def _two_pictures(picture):
+    folder = picture.parent / "two"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(picture.read_bytes())
+    return folder
 
 
 def test_every_sparsectrl_of_the_catalog_says_what_it_takes():
