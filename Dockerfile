@@ -13,7 +13,8 @@ COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE /src/
 COPY animdiff_cli /src/animdiff_cli
 COPY presets /src/presets
 RUN python -m venv /opt/animdiff
-RUN /opt/animdiff/bin/pip install --no-cache-dir --constraint /src/constraints.txt --index-url "$TORCH_INDEX" torch
+# torchvision is for the extra `control`, and must be of the same build as torch
+RUN /opt/animdiff/bin/pip install --no-cache-dir --constraint /src/constraints.txt --index-url "$TORCH_INDEX" torch torchvision
 # KubeRay submits the batch to the dashboard, which needs `ray[default]`
 RUN /opt/animdiff/bin/pip install --no-cache-dir --constraint /src/constraints.txt "/src[$EXTRAS]" "ray[default]"
 

@@ -1,16 +1,18 @@
 """Preprocessors that have a network: their package and weights are found missing before anything else is done."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from animdiff_cli.cli import app
 from animdiff_cli.config.layers import Layer
 from animdiff_cli.diffusion import detectors
-from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.errors import IntegrityError, NotFound, UsageError
 from animdiff_cli.jobs import render_plan
 from animdiff_cli.jobs.preprocess_choice import with_preprocess_weights_again
 from animdiff_cli.outputs import read_recipe
@@ -93,6 +95,17 @@ def test_weights_of_another_preprocessor_or_kind_are_refused(with_package, small
         plan(small, controls=controls, preprocess="depth", preprocess_weights=[str(small["motion_module"])])
     planned = plan(small, controls=controls, preprocess="none", preprocess_weights=[str(depth)])
     assert "network is not used: no control needs it" in planned.notes
+
+
+def test_pickles_with_code_are_refused_unread(with_package, small, control, photo, tmp_path):
+    class Code:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"block1.convs.0.weight": torch.zeros(1), "block5.projection.bias": Code()}, tmp_path / "hed.pth")
+    with pytest.raises(IntegrityError, match=r"hed\.pth"):
+        plan(small, controls=[f"{control}={photo}"], preprocess="softedge", preprocess_weights=[f"{tmp_path}/hed.pth"])
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_recipe_chooses_the_usual_weights_again_but_keeps_others(with_package, photo):
