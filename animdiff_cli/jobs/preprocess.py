@@ -28,9 +28,10 @@ TRAINED_WITH: tuple[tuple[str, Preprocessor | None], ...] = (
     ("blur", "blur"),
     ("tile|inpaint|shuffle|ip2p|qr|rgb", "none"),
     ("depth", "depth"),
-    ("pose", "openpose"),
-    ("softedge|hed|pidi", "softedge"),
-    ("normal", "normal"),
+    ("(?:dense|animal|hand)_?pose", None),
+    ("(?:open|dw)_?pose|(?<![a-z])poses?(?![a-z])", "openpose"),
+    ("soft_?edge|(?<![a-z])hed(?![a-z])|pidi", "softedge"),
+    ("(?<![a-z])normal(?:bae|map|s)?(?![a-z])", "normal"),
     ("mlsd", "mlsd"),
     ("seg|face", None),
 )

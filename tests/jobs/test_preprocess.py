@@ -120,6 +120,11 @@ def test_control_pictures_are_recognised():
         ("control_v11p_sd15_normalbae.pth", "normal"),
         ("control_v11p_sd15_mlsd", "mlsd"),
         ("control_v11p_sd15_seg", None),
+        ("sd-controlnet-hed", "softedge"),
+        ("OpenPoseXL2.safetensors", "openpose"),
+        ("my_poses", "openpose"),
+        ("control_densepose", None),
+        ("polished-general-purpose_normalized", "auto"),
         ("my-network", "auto"),
     ],
 )
