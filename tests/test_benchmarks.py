@@ -1,5 +1,6 @@
 """The script that measures on a GPU: that it groups what a profile finds, fits in its time, and runs."""
 
+import json
 import os
 import re
 import subprocess
@@ -87,3 +88,16 @@ def test_the_script_for_gpus_runs_on_a_cpu(tmp_path):
     names = ("norms", "generate", "train", "decode", "deep_call")
     assert {f"{name}.jsonl" for name in names} == {path.name for path in tmp_path.iterdir()}
     assert "tiny fp32, 2 frames, 16 px: animdiff kernels" in run.stdout
+
+
+@pytest.mark.full
+def test_conditions_are_timed_beside_those_of_diffusers(tmp_path):
+    environment = os.environ | {"BENCHMARK_RESULTS": str(tmp_path)}
+    tiny = ["--model-size", "tiny", "--size", "64", "--frames", "2", "--steps", "2", "--rounds", "1", "--dtype", "fp32"]
+    command = [sys.executable, "-m", "benchmarks.conditions", *tiny, "--device", "cpu"]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (record,) = map(json.loads, (tmp_path / "conditions.jsonl").read_text().splitlines())
+    rows = record["conditions"]
+    assert [name for name, row in rows.items() if row["ratio"] is None] == ["ControlNet, guess mode", "mask", "region"]
+    assert all(row["animdiff_s"] > 0 for row in rows.values())

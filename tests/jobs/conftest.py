@@ -134,3 +134,12 @@ def of_conditions(toy_model, tmp_path_factory):
     folders = ("model", "inpainting", "control", "clip")
     names = (*networks, *folders, "sparse.ckpt", "picture.png", "other.png", "left.png")
     return {name.partition(".")[0]: folder / name for name in names}
+
+
+def filled(value, paths):
+    """Put paths in the place of their names in braces, inside lists and records too."""
+    if isinstance(value, dict):
+        return {key: filled(item, paths) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, paths) for item in value]
+    return value.format_map(paths) if isinstance(value, str) else value

@@ -11,6 +11,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.render import render
 from animdiff_cli.jobs.render_plan import plan_renders
+from tests.jobs.conftest import filled
 
 #: settings of every clip; names in braces are those of the fixture `of_conditions`
 CLIP = {
@@ -61,13 +62,6 @@ REFUSED = {
 PAIRS = [pair for pair in combinations(CONDITIONS, 2) if pair not in REFUSED]
 
 
-def filled(value, paths):
-    """Put paths in the place of their names."""
-    if isinstance(value, list):
-        return [filled(item, paths) for item in value]
-    return value.format_map(paths) if isinstance(value, str) else value
-
-
 def both(one, other):
     """Unite settings; lists are joined."""
     joined = {key: one[key] + other[key] for key in one.keys() & other.keys() if isinstance(one[key], list)}
@@ -82,7 +76,7 @@ def refused(settings, paths):
 
 
 def planned(settings, paths, **more):
-    given = {key: filled(value, paths) for key, value in (CLIP | settings).items()}
+    given = filled(CLIP | settings, paths)
     device = given.pop("device")
     return plan_renders([keyword_layer(given)], device=device, **more)
 

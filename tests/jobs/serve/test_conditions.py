@@ -5,6 +5,7 @@ import pytest
 
 from animdiff_cli import generate
 from animdiff_cli.outputs.read import read_clip
+from tests.jobs.conftest import filled
 from tests.jobs.serve.conftest import CLIP
 
 CLIPS = {
@@ -19,14 +20,6 @@ CLIPS = {
     },
     "PIA": {"motion_module": "{pia}", "images": ["{other}"]},
 }
-
-
-def filled(value, paths):
-    if isinstance(value, dict):
-        return {key: filled(item, paths) for key, item in value.items()}
-    if isinstance(value, list):
-        return [filled(item, paths) for item in value]
-    return value.format_map(paths) if isinstance(value, str) else value
 
 
 @pytest.fixture(scope="module")
