@@ -1,6 +1,6 @@
 """All commands. The file of a command is imported when the command is used: `animdiff --help` needs none of them."""
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from copy import copy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,10 +79,10 @@ COMMANDS = {
 
 
 class Commands(MutableMapping[str, "ClickCommand"]):
-    """The commands by name. Each is imported when it is looked up."""
+    """The commands by name: those of the table, imported when they are looked up, and `registered` ones."""
 
-    def __init__(self) -> None:
-        self._loaded: dict[str, ClickCommand] = {}
+    def __init__(self, registered: Mapping[str, "ClickCommand"]) -> None:
+        self._loaded = dict(registered)
 
     def __getitem__(self, name: str) -> "ClickCommand":
         """Import a command. Raises `KeyError` for an unknown name."""
@@ -97,10 +97,10 @@ class Commands(MutableMapping[str, "ClickCommand"]):
         del self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
+        return iter(dict.fromkeys((*COMMANDS, *self._loaded)))
 
     def __len__(self) -> int:
-        return len(COMMANDS)
+        return len(COMMANDS.keys() | self._loaded.keys())
 
 
 class Program(Root):
@@ -108,7 +108,7 @@ class Program(Root):
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
-        self.commands = Commands()
+        self.commands = Commands(self.commands)
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the help from `COMMANDS`."""
