@@ -14,6 +14,7 @@ from animdiff_cli.config.layers import resolve
 from animdiff_cli.config.load import env_layer
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.formats import FORMATS
+from animdiff_cli.core.memory_examples import chosen_levels
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, DeviceError, NotFound, UsageError
 from animdiff_cli.fetch.disk import format_bytes, free_bytes, readable_failures
@@ -81,6 +82,7 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
         import torch
 
         from animdiff_cli.diffusion.device import plan_device, probe_machine
+        from animdiff_cli.diffusion.memory import free_memory
     except (ImportError, OSError) as error:
         raise DeviceError(f"torch cannot be loaded: {error}", hint=REINSTALL.format("torch")) from error
     others = ", ".join(f"{name} {version(name)}" for name in ("diffusers", "transformers"))
@@ -92,12 +94,22 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             "device", "note", found, "full-size models are slow without a GPU; the bundled `pocket` model is fast"
         )
+        yield Finding("low-vram", "ok", "no effect on a CPU: all weights are in main memory anyway")
         return
     names = machine.cuda_names or ("Apple GPU",)
     yield Finding("device", "ok", f"{plan.device}: {names[plan.index]}, {plan.dtype}")
     if plan.kind == "cuda":
         free, total = torch.cuda.mem_get_info(plan.device)
         yield Finding("GPU memory", "ok", f"{format_bytes(free)} free of {format_bytes(total)}")
+    yield from low_vram_findings(free_memory(plan.device))
+
+
+def low_vram_findings(free: int | None) -> Iterator[Finding]:
+    """Say which level `--low-vram auto` chooses for well-known clips with `free` bytes on the GPU."""
+    for words, fits in chosen_levels(free) if free is not None else ():
+        found = f"auto with {format_bytes(free or 0)} free: {words}"
+        smaller = "render smaller or fewer frames, or free memory of the GPU"
+        yield Finding("low-vram", "ok" if fits else "note", found, None if fits else smaller)
 
 
 def _memory() -> Iterator[Finding]:

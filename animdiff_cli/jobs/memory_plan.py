@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from animdiff_cli.config.schema import GenerateConfig
-from animdiff_cli.core.memory_levels import MemoryNeed, choose_level
+from animdiff_cli.core.memory_levels import choose_level
 from animdiff_cli.diffusion.device import DevicePlan, with_weights_dtype
 from animdiff_cli.diffusion.memory import free_memory
 from animdiff_cli.jobs.cost import count_need
@@ -34,9 +34,3 @@ def unused_memory_settings(plan: DevicePlan, config: GenerateConfig) -> tuple[st
 def can_group(weights: CheckedWeights) -> bool:
     """Whether feed-forward layers may compute a few frames at a time: not if a LoRA changes each frame by itself."""
     return not (weights.patches.scheduled or weights.scheduled_motion_loras)
-
-
-def level_words(need: MemoryNeed, plan: DevicePlan, free: int | None) -> str:
-    """Describe the level of a plan for people: what is needed, what is free."""
-    has = "" if free is None else f", {free / 1e9:.1f} GB are free"
-    return f"`{plan.level}`: needs about {need.of(plan.level) / 1e9:.1f} GB{has}"

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from animdiff_cli import paths
+from animdiff_cli.jobs.doctor import low_vram_findings
 from animdiff_cli.registry.catalog_files import user_catalog_path
 
 
@@ -56,6 +57,25 @@ def test_a_note_or_broken_check_has_a_remedy_and_an_exit_code(
     finding = report(result)[what]
     assert (result.exit_code, finding["status"]) == (code, "broken" if code else "note")
     assert finding["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("free", "sd15", "sdxl"),
+    [
+        (23.5, "`off`, which needs about 5.2 GB", "`off`, which needs about 20.5 GB"),
+        (5.5, "`offload`, which needs about 4.8 GB; everything on the GPU would need 5.2 GB", "`sequential, 4 frame"),
+        (
+            3.5,
+            "`sequential`, which needs about 2.6 GB; everything on the GPU would need 5.2 GB",
+            "`sequential, 4 frame",
+        ),
+    ],
+)
+def test_the_choice_of_low_vram_is_shown_for_the_free_memory_of_a_gpu(free, sd15, sdxl):
+    of_sd15, of_sdxl = low_vram_findings(round(free * 1e9))
+    assert of_sd15.found.endswith(f" GB free: SD1.5, 16 frames of 512x512: {sd15}")
+    assert f"SDXL, 8 frames of 1024x1024: {sdxl}" in of_sdxl.found
+    assert of_sd15.status == "ok" and of_sdxl.status == ("note" if free < 4 else "ok")
 
 
 def test_a_broken_user_catalog_does_not_stop_the_other_checks(animdiff, no_tokens):

@@ -4,10 +4,12 @@ import pytest
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 from animdiff_cli.diffusion.kernels import compiled
 from animdiff_cli.diffusion.kernels.compiled import compiled_blocks
+from animdiff_cli.diffusion.weight_store import WeightStore
 from animdiff_cli.motion import MotionSpec
 from animdiff_cli.motion.module import TemporalTransformer
 
@@ -66,6 +68,19 @@ def test_hooks_inside_a_block_run(resnet, counter):
         changed = resnet(hidden, temb)
     assert not torch.allclose(before, changed)
     assert torch.equal(changed, resnet(hidden, temb))
+
+
+@pytest.mark.parametrize(("unit_bytes", "graphs"), [(400_000, 1), (20_000, 0)], ids=["whole blocks", "parts of blocks"])
+def test_streamed_weights_reach_compiled_blocks(counter, unit_bytes, graphs):
+    """A block is compiled once whatever weights `--low-vram` brings. One that is moved in parts runs as usual."""
+    blocks = nn.ModuleList(ResnetBlock2D(in_channels=32, temb_channels=16, groups=4).eval() for _ in range(2))
+    hidden, temb = torch.randn(2, 32, 8, 8), torch.randn(2, 16)
+    plain = [layer(hidden, temb) for layer in blocks]
+    WeightStore([blocks], torch.device("cpu"), torch.float32, unit_bytes=unit_bytes).rest(torch.device("cpu"))
+    with compiled_blocks(blocks):
+        for layer, expected in [*zip(blocks, plain, strict=True)] * 2:
+            torch.testing.assert_close(layer(hidden, temb), expected)
+    assert counter.frame_count == graphs
 
 
 def test_gradients_and_unusual_motion_run_as_usual(block, counter):
