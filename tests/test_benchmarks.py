@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from animdiff_cli.core.memory_examples import EXAMPLES
+from animdiff_cli.core.memory_levels import MemoryLevel
+from animdiff_cli.jobs.cost import count_need
+from benchmarks import memory_table
 from benchmarks.contenders import Shape
 from benchmarks.fast import COUNTED, EXACT, load_preset, sd15_tflop, ways
+from benchmarks.memory import SHAPES, Counted, level_for, peaks_of, planned
 from benchmarks.profile import group_of, grouped, profiled
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +82,35 @@ def test_every_way_to_do_less_has_fewer_operations():
     less = [settings for name, settings in ways().items() if name != EXACT]
     less += [load_preset(name).values for name in COUNTED]
     assert max(map(sd15_tflop, less)) < sd15_tflop(ways()[EXACT])
+
+
+def test_counted_memory_is_what_dry_runs_say_within_a_fifth():
+    """From the records: what `auto` decides by is never below the peak, and clips of SD1.5 fit every card."""
+    found = memory_table.records()
+    shares = [record["dry_run_bytes"] / max(record["bytes"].values()) for record in found if record["fits"]]
+    assert len(shares) > 40 and min(shares) >= 0.995 and max(shares) <= 1.2
+    on_cards = [record for record in found if record["card_gb"]]
+    assert all(record["fits"] and not record["notes"] for record in on_cards if record["clip"].startswith("sd15"))
+    (smallest,) = [r for r in on_cards if r["clip"].startswith("sd15, 16 x 512") and r["card_gb"] == 4]
+    assert max(smallest["bytes"].values()) < 3.5e9
+
+
+@pytest.mark.full
+def test_a_clip_of_sd15_renders_in_four_gigabytes(tmp_path):
+    """At true size, without numbers, on a device of 3.5 GB; the records are counted the same way."""
+    plan, meter = planned(SHAPES[0], tmp_path, empty=True), Counted()
+    level = level_for(plan, meter.plan("same", MemoryLevel()), int(3.5e9))
+    peaks = peaks_of(plan, meter.plan("same", level, steps_down=True), meter, int(3.5e9))
+    (record,) = [r for r in memory_table.records() if r["card_gb"] == 4 and r["clip"] == str(SHAPES[0])]
+    assert str(level) == record["level"] and not peaks.notes
+    assert peaks.highest == pytest.approx(max(record["bytes"].values()), rel=0.02)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("shape", "example"), [*zip((SHAPES[0], SHAPES[-1]), EXAMPLES, strict=True)])
+def test_the_examples_of_doctor_are_counted(tmp_path, shape, example):
+    plan = planned(shape, tmp_path, empty=True)
+    assert count_need(plan.configs[0], plan.weights, Counted().plan("same", MemoryLevel())) == EXAMPLES[example]
 
 
 @pytest.mark.full

@@ -16,6 +16,7 @@ from animdiff_cli.cli import app
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
 from animdiff_cli.paths import pocket_dir
+from benchmarks import memory_table
 from tests.toy_networks import flat, ip_adapter_tensors, make_image_encoder, write_controls, write_depth
 from tools.docs.transcripts import BLOCK, GUIDE, SCENES, lasting
 
@@ -74,6 +75,18 @@ def test_the_commands_of_the_guide_to_speed_run(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, (line, result.output)
         assert ("against the exact clip: PSNR" in result.output) == ("--compare-exact" in line)
+
+
+def test_the_commands_of_the_guide_to_small_cards_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "guides" / "small-cards.md").read_text()
+    for line in (line for line in page.splitlines() if line.startswith("$ animdiff")):
+        words = shlex.split(line)[2:]
+        small = ["--frames", "2", "--steps", "1", "--device", "cpu", "--width", "64", "--height", "64"]
+        result = CliRunner().invoke(app, [*words, *(small if words[0] == "generate" else [])])
+        assert result.exit_code == 0, (line, result.output)
+    for table in (memory_table.cards, memory_table.modes):
+        assert "\n".join(table(memory_table.records())) in page
 
 
 def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
