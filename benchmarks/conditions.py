@@ -2,9 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.conditions --dtype fp32 --frames 8
 
-Both have the same weights. The fastest step counts. A CPU is timed by the time of the process, so that a busy
-machine counts less. Ratios are
-of this program to diffusers. Appends a line of JSON to `benchmarks/results/conditions.jsonl`.
+Both have the same weights. The fastest step counts. A CPU is timed by the time of the process, so that a busy machine
+counts less. Ratios are of this program to diffusers. Appends a line of JSON to `benchmarks/results/conditions.jsonl`.
 """
 
 import argparse
