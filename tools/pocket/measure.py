@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     }
     print(calibration_table(laws))
     if not arguments.calibrate_only:
-        flags = {"model": arguments.model, "motion_module": arguments.motion_module}
+        flags = {"model": arguments.model, "motion_module": arguments.motion_module, "steps": arguments.steps}
         flags = {key: value for key, value in flags.items() if value}
         renderer = ClipRenderer(flags, arguments.device, arguments.work / "renders")
         report |= measure(
@@ -186,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="where the JSON report is written")
     parser.add_argument("--model", default="pocket", help="image model to measure (default: %(default)s)")
     parser.add_argument("--motion-module", help="where the model does not recommend one")
+    parser.add_argument("--steps", type=int, help="denoising steps, where they are not those that the model recommends")
     parser.add_argument("--device", default="auto", help="as `animdiff generate --device`")
     parser.add_argument("--stills", type=int, default=200, help="prompts to render as stills")
     parser.add_argument("--clips", type=int, default=32, help="clips of every kind")
