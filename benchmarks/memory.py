@@ -104,8 +104,10 @@ class Measured:
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total) if budget else 1.0)
         torch.cuda.reset_peak_memory_stats()
-        yield
-        torch.cuda.set_per_process_memory_fraction(1.0)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
 
     def take(self) -> int:
         torch.cuda.synchronize()
@@ -219,22 +221,26 @@ def main() -> None:
 
 
 def _rows(plan: RenderPlan, meter: Meter) -> Iterator[dict[str, Any]]:
-    known: dict[tuple[str, MemoryLevel], Peaks] = {}
+    known: dict[tuple[str, MemoryLevel], Peaks | None] = {}
     for weights_dtype in ("same", "fp8"):
         for level in (*map(MemoryLevel, MODES), LEAST):
             device = meter.plan(weights_dtype, level)
-            known[weights_dtype, level] = peaks = peaks_of(plan, device, meter)
+            known[weights_dtype, level] = peaks = _peaks_if_it_fits(plan, device, meter)
             yield _row(plan, device, peaks)
     for card in CARDS:
         budget = int((card - TAKEN) * 1e9)
         level = level_for(plan, meter.plan("same", MemoryLevel()), budget)
         device, found = meter.plan("same", level, steps_down=True), known.get(("same", level))
-        try:
-            if found is None or found.highest > budget:
-                found = peaks_of(plan, device, meter, budget)
-        except DeviceError:
-            found = None
+        if found is None or found.highest > budget:
+            found = _peaks_if_it_fits(plan, device, meter, budget)
         yield _row(plan, device, found, card)
+
+
+def _peaks_if_it_fits(plan: RenderPlan, device: DevicePlan, meter: Meter, budget: int | None = None) -> Peaks | None:
+    try:
+        return peaks_of(plan, device, meter, budget)
+    except DeviceError:
+        return None
 
 
 def _row(plan: RenderPlan, device: DevicePlan, peaks: Peaks | None, card: int | None = None) -> dict[str, Any]:
