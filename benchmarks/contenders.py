@@ -185,6 +185,10 @@ def synchronise() -> None:
 
 
 def now() -> float:
-    """Seconds, after everything queued is done."""
+    """Seconds, after everything queued is done. With one thread of a CPU those of the processor: other programs do not
+    count.
+    """
     synchronise()
+    if torch.get_num_threads() == 1 and not torch.cuda.is_available():
+        return time.process_time()
     return time.perf_counter()

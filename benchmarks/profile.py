@@ -18,7 +18,10 @@ GROUPS = (
     ("attention", r"attention|fmha|flash_fwd|softmax|mem_eff"),
     ("convolution", r"conv|fprop|dgrad|winograd|implicit"),
     ("norms", r"norm|RowwiseMoments|ComputeFusedParams|^_moments|^_affine|^_apply|Welford"),
-    ("matrix products", r"gemm|aten::(mm|bmm|addmm|baddbmm|linear|matmul)|nvjet|cublas|splitK|cutlass"),
+    (
+        "matrix products",
+        r"gemm|aten::(mm|bmm|addmm|baddbmm|linear|matmul)|_linear_pointwise|nvjet|cublas|splitK|cutlass",
+    ),
     (
         "elementwise",
         r"elementwise|gelu|silu|^_gate|aten::(add|sub|mul|div|exp|sin|cos|pow|sqrt|clamp|where|neg)|index|upsample",

@@ -13,10 +13,12 @@ def main() -> None:
     print(f"{'what':<44} {'seconds':>9} {'ratio':>6} {'GB':>7}")
     for record in _records(folder / "generate.jsonl"):
         what = "{model} {dtype}, {num_frames} frames, {size} px".format(**record)
+        what += "" if "NVIDIA" in record["device"] else f", {record['threads']} thread(s)"
         for name, seconds in record["seconds_per_step"].items():
             ratio, memory = record["ratios_per_step"].get(name, 0), record["peak_gb_above_resident"][name]
             print(f"{f'{what}: {name}':<44} {seconds:9.4f} {ratio:6.2f} {memory:7.2f}")
-            print(f"{'  decoding':<44} {record['seconds_decode'][name]:9.4f}")
+            decode, theirs = record["seconds_decode"][name], record["seconds_decode"].get("diffusers", 0)
+            print(f"{'  decoding':<44} {decode:9.4f} {theirs / decode:6.2f}")
     for record in _records(folder / "train.jsonl"):
         steps = record["contenders"]
         for name, found in steps.items():

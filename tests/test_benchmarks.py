@@ -24,8 +24,17 @@ ROOT = Path(__file__).parents[1]
 #: operators of a CPU, and kernels as CUDA's libraries and Triton name them
 NAMES = {
     "convolution": ["aten::mkldnn_convolution", "sm90_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc"],
-    "attention": ["aten::_scaled_dot_product_flash_attention_for_cpu", "fmha_cutlassF_f16_aligned_64x64_rf_sm80"],
-    "matrix products": ["aten::addmm", "nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NNT", "sm80_xmma_gemm_f16f16"],
+    "attention": [
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+        "native_attention",
+        "fmha_cutlassF_f16_aligned_64x64_rf_sm80",
+    ],
+    "matrix products": [
+        "aten::addmm",
+        "mkldnn::_linear_pointwise",
+        "nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NNT",
+        "sm80_xmma_gemm_f16f16",
+    ],
     "norms": [
         "aten::native_group_norm",
         "aten::native_layer_norm",
