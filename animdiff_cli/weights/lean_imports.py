@@ -61,7 +61,8 @@ def import_networks() -> None:
 def preload_torch() -> None:
     """Let a thread load the largest libraries of torch, while other modules are imported.
 
-    Call it when the number of CPU threads is set. On Linux alone. If it fails, `import torch` says why.
+    Call it when the number of CPU threads is set. On Linux, and for torch without CUDA. What fails is left to
+    `import torch`.
     """
     spec = importlib.util.find_spec("torch")
     if sys.platform == "linux" and "torch" not in sys.modules and spec and spec.origin:
@@ -69,7 +70,9 @@ def preload_torch() -> None:
 
 
 def _load_libraries(folder: Path) -> None:
-    """Load what torch loads first, and in the way in which it does."""
+    """Load what torch for CPUs loads first, and in the way in which it does. The libraries of CUDA take more care."""
+    if (folder / "libtorch_cuda.so").exists():
+        return
     with suppress(OSError):
         ctypes.CDLL(str(folder / "libtorch_global_deps.so"), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / "libtorch_cpu.so"))

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from animdiff_cli.cli.commands import COMMANDS
+from animdiff_cli.weights import lean_imports
 from animdiff_cli.weights.lean_imports import UNUSED, import_networks
 
 SLOW = ("torch", "diffusers", "transformers", "numpy", "pydantic", "requests", "yaml", "rich.progress")
@@ -108,3 +110,13 @@ def test_libraries_that_are_imported_already_stay_as_they_are():
     before = dict(sys.modules)
     import_networks()
     assert dict(sys.modules) == before
+
+
+def test_libraries_of_torch_without_cuda_alone_are_loaded_ahead(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(lean_imports.ctypes, "CDLL", lambda name, mode=0: loaded.append(Path(name).name))
+    lean_imports._load_libraries(tmp_path)
+    assert loaded == ["libtorch_global_deps.so", "libtorch_cpu.so"]
+    (tmp_path / "libtorch_cuda.so").touch()
+    lean_imports._load_libraries(tmp_path)
+    assert len(loaded) == 2
