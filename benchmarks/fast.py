@@ -10,7 +10,7 @@ Ctrl-C ends the run; the clips so far count. Appends a line of JSON per way to `
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import mean
@@ -30,11 +30,12 @@ from animdiff_cli.jobs.evaluate import measured
 from animdiff_cli.metrics.full_reference import psnr, ssim
 from animdiff_cli.motion import MotionSpec
 from animdiff_cli.weights.model_configs import shipped_config
-from benchmarks.records import append
+from benchmarks.records import append, recorded
 from tools.pocket.classify import Classifier, is_constant, read, trained_classifier
 from tools.pocket.command import tell
 from tools.pocket.law_checks import obeys
 from tools.pocket.measure import asked_for
+from tools.pocket.report import markdown
 from tools.pocket.world import Scene
 
 Settings = Mapping[str, Any]
@@ -52,15 +53,16 @@ def ways() -> dict[str, Settings]:
         "deep:2": {"cache": "deep:2"},
         "deep:3": {"cache": "deep:3"},
         "until 0.6": {"guidance_until": 0.6},
-        "dpm++2m, 12 steps": {**trailing, "steps": 12},
-        "preset fast": load_preset("fast").values,
+        "preset fast": load_preset("fast").values,  # dpm++2m, 12 steps
+        "dpm++2m, 10 steps": {**trailing, "steps": 10},
         "dpm++2m, 8 steps": {**trailing, "steps": 8},
         "dpm++2m, 12 steps, deep:2": {**trailing, "steps": 12, "cache": "deep:2"},
         "dpm++2m, 8 steps, deep:2": {**trailing, "steps": 8, "cache": "deep:2"},
-        "preset draft": load_preset("draft").values,  # 8 steps, until 0.5
+        "preset draft": load_preset("draft").values,  # dpm++2m, 8 steps, until 0.5
     }
 
 
+HEAD = ("", "CPU s", "of exact", "PSNR", "SSIM", "as prompted", "by its law", "operations of SD1.5")
 #: presets for weights that the pocket model does not have: only counted
 COUNTED = ("lcm-8step", "lightning-4step")
 
@@ -68,6 +70,9 @@ COUNTED = ("lcm-8step", "lightning-4step")
 def main() -> None:
     """Render, measure, print a table and record it."""
     args = _arguments()
+    if args.table:
+        print(table(recorded("fast")))
+        return
     torch.manual_seed(0)
     classifier, _ = trained_classifier(args.work, tell)
     wanted = {name: settings for name, settings in ways().items() if name in (EXACT, *(args.ways or ways()))}
@@ -91,6 +96,23 @@ def main() -> None:
         _print_and_record(_record(name, wanted[name], clips), record_it=not args.no_record)
     for name in () if args.ways else COUNTED:
         _print_and_record(_record(f"preset {name}", load_preset(name).values, []), record_it=not args.no_record)
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Format the last record of each way as Markdown; times and operations as shares of the exact way."""
+    last = {record["way"]: record for record in records}
+    exact = last[EXACT]
+    rows = []
+    for way, record in last.items():
+        cells = [f"{record['sd15_tflop'] / exact['sd15_tflop']:.2f}"]
+        if record.get("clips"):
+            time_share = record["cpu_seconds"] / exact["cpu_seconds"]
+            alike = [f"{record['psnr']:.1f}", f"{record['ssim']:.3f}"] if record["psnr"] else ["", ""]
+            shares = [f"{record[key] * record['clips']:.0f}/{record['clips']}" for key in ("as_prompted", "obeys_law")]
+            rows.append((way, f"{record['cpu_seconds']:.1f}", f"{time_share:.2f}", *alike, *shares, *cells))
+        else:
+            rows.append((way, *[""] * 6, *cells))
+    return markdown(HEAD, rows)
 
 
 def sd15_tflop(settings: Settings) -> float:
@@ -165,6 +187,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ways", nargs="+", help="only these, beside the exact clip")
     parser.add_argument("--seed", type=int, default=1000, help="of prompts and noise")
     parser.add_argument("--work", type=Path, default=Path(".pocket"), help="keeps the classifier")
+    parser.add_argument("--table", action="store_true", help="print the last record of each way as Markdown, and end")
     parser.add_argument("--no-record", action="store_true", help="append nothing to the results")
     return parser.parse_args()
 

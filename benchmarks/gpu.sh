@@ -43,13 +43,14 @@ fi
 sd15=(--model-size sd15 --dtype fp16)
 measure 25 benchmarks.norms --dtype fp16
 measure 80 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes $modes --profile
-measure 50 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes $modes --profile
+measure 45 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes $modes --profile
 measure 40 benchmarks.generate --model-size sd15 --dtype bf16 --steps 6 --rounds 1 --modes plain kernels
 measure 60 benchmarks.generate --model-size sdxl --dtype fp16 --size 1024 --frames 8 --steps 6 --rounds 1 --modes plain kernels
-measure 100 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes blocks "blocks, graphs"
-measure 70 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3
-measure 25 benchmarks.temporal_attention --dtype fp16
+measure 95 benchmarks.generate "${sd15[@]}" --steps 12 --rounds 1 --modes blocks "blocks, graphs"
+measure 65 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3
+measure 20 benchmarks.temporal_attention --dtype fp16
 measure 20 benchmarks.decode --dtype fp16
 measure 20 benchmarks.deep_call --dtype fp16 --rounds 3
+measure 65 benchmarks.memory --models sd15
 measure 5 benchmarks.summary
 if [[ -n "${OUT:-}" ]]; then cp "${BENCHMARK_RESULTS:-benchmarks/results}"/*.jsonl "$OUT"/; fi
