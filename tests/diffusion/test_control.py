@@ -91,6 +91,14 @@ def test_several_add_up(exact_model, network, is_same):
     assert is_close(found[:, :, 1:2], theirs(exact_model, [first, second], [1]))
 
 
+def test_in_guess_mode_the_network_runs_for_the_row_with_text_alone(exact_model, network):
+    seen = []
+    handle = network.register_forward_pre_hook(lambda _m, args, kwargs: seen.append(len(args[0])), with_kwargs=True)
+    ours(exact_model, condition(network, shown(), guess_mode=True), steps=2)
+    handle.remove()
+    assert seen == [FRAMES] * 2
+
+
 def test_shuffle_pools_its_features_as_in_diffusers(exact_model):
     network, pictures = control_for(exact_model.unet, global_pool_conditions=True), shown()
     found = ours(exact_model, condition(network, pictures))

@@ -81,23 +81,22 @@ class ControlCondition(Condition):
         places = [place for place, strength in enumerate(strengths) if strength]
         if not places:
             return {}
-        part = call.only(places)
+        guess = self.guess_mode or self.network.config.global_pool_conditions
+        part = replace(call.only(places), rows=1 if guess else call.rows)  # the row without text is free
         known = self.clip.timeline.num_known
         shown = [self.pictures.of_frame[frame - known] for frame in part.frames]
         batch = part.batch().to(self.network.dtype)
-        control = self.features[shown].to(batch).repeat(call.rows, 1, 1, 1)
+        control = self.features[shown].to(batch).repeat(part.rows, 1, 1, 1)
         with features_as_pictures(self.network):
             down, mid = self.network(
                 batch, call.timestep, controlnet_cond=control, **contributions(self.text, part), return_dict=False
             )
-        guess = self.guess_mode or self.network.config.global_pool_conditions
-        rows = [0.0] * (call.rows - 1) + [1.0] if guess else [1.0] * call.rows
-        factors = batch.new_tensor([row * strengths[place] for row in rows for place in places])
+        factors = batch.new_tensor([strengths[place] for place in places] * part.rows)
         residuals = [residual * factors[:, None, None, None] for residual in (*down, mid)]
         if guess and not self.network.config.global_pool_conditions:
             layers = torch.logspace(-1, 0, len(residuals))
             residuals = [residual * layer.item() for residual, layer in zip(residuals, layers, strict=True)]
-        return as_residuals([spread(residual, places, call) for residual in residuals])
+        return as_residuals([spread(residual, places, call, part.rows) for residual in residuals])
 
     def recording_key(self, call: UNetCall) -> Hashable | None:
         """Return nothing: residuals are arguments."""
@@ -161,12 +160,12 @@ def frame_strengths(strength: Strength, pictures: ClipPictures, clip: ClipContex
     return [value if has else 0.0 for value, has in zip(found, has_picture, strict=True)]
 
 
-def spread(residual: Tensor, places: Sequence[int], call: UNetCall) -> Tensor:
-    """Put the residual of some frames, [rows*N, ...], among zeros for the others: [rows*F, ...]."""
+def spread(residual: Tensor, places: Sequence[int], call: UNetCall, rows: int) -> Tensor:
+    """Put the residual of some frames of the last rows, [rows*N, ...], among zeros for the others: [R*F, ...]."""
     count = len(call.frames)
-    if len(places) == count:
+    if len(places) == count and rows == call.rows:
         return residual
-    images = [row * count + place for row in range(call.rows) for place in places]
+    images = [row * count + place for row in range(call.rows - rows, call.rows) for place in places]
     all_frames = residual.new_zeros(call.rows * count, *residual.shape[1:])
     all_frames[images] = residual
     return all_frames
