@@ -57,8 +57,9 @@ def replacements(network: nn.Module) -> Iterator[Replacement]:
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor | None:
     """Compute `scaled_dot_product_attention`, or None where torch's kernel is to do it."""
-    plain = not args and is_plain(options) and query.dim() == 4 and query.shape[:2] == key.shape[:2]
-    if not plain or not _are_supported(query, key, value):
+    matching = key.shape == value.shape and query.dim() == key.dim() == 4
+    matching = matching and query.shape[:2] == key.shape[:2] and query.shape[3] == key.shape[3]
+    if args or not matching or not is_plain(options) or not _are_supported(query, key, value):
         return None
     width, num_keys, scale = query.shape[-1], key.shape[2], options.get("scale")
     has_few = num_keys <= FEW_KEYS

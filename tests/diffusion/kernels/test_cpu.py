@@ -175,6 +175,10 @@ def test_what_is_not_supported_is_left_to_torch():
     tensors = [heads((1, 2, 16, 8), torch.float64) for _ in range(3)]
     assert cpu.attention(*tensors) is None
     assert cpu.attention(*(tensor.to("meta", torch.float32) for tensor in tensors)) is None
+    query, key = (heads((1, 2, tokens, 8), torch.float32) for tokens in (16, 5))
+    for other in ((1, 2, 5, 4), (1, 2, 4, 8), (1, 1, 5, 8)):  # wider or longer values, and values that heads share
+        assert cpu.attention(query, key, heads(other, torch.float32)) is None
+    assert cpu.attention(query[..., :4], key, key) is None
     assert cpu.linear(torch.randn(100, 64), torch.randn(8, 64, dtype=torch.bfloat16)) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert cpu.linear(torch.randn(100, 64), torch.randn(8, 64)) is None
