@@ -48,8 +48,9 @@ def test_windows_around_the_unet_and_inside_it_differ(small):
     around, inside = (generate("a fox", **small, context_length=4, context_mode=mode) for mode in ("unet", "plug"))
     assert not np.array_equal(around.frames, inside.frames)
     assert np.abs(around.frames.astype(int) - inside.frames).mean() < 8
-    apart = {**small, "num_frames": 8, "context_length": 4, "context_schedule": "batched"}
-    around, inside = (generate("a fox", **apart, context_mode=mode) for mode in ("unet", "plug"))
+    # this model amplifies rounding to levels, and kernels are chosen by the sizes of tensors, which differ
+    plain = {**small, "num_frames": 8, "context_length": 4, "context_schedule": "batched", "kernels": False}
+    around, inside = (generate("a fox", **plain, context_mode=mode) for mode in ("unet", "plug"))
     assert np.abs(around.frames.astype(int) - inside.frames).mean() < 0.1
 
 
