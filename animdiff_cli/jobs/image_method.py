@@ -11,7 +11,6 @@ from animdiff_cli.core.choices import ImageMethod
 from animdiff_cli.core.refs import parse_ref
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.fetch.items import requirements
-from animdiff_cli.jobs.source_images import check_are_pictures
 from animdiff_cli.registry.catalog import CatalogEntry, load_catalog
 from animdiff_cli.registry.store import is_local, local_path, locate, not_downloaded
 from animdiff_cli.weights.identify import identify
@@ -146,6 +145,10 @@ def _auto(found: Resolved[GenerateConfig]) -> ImageMethod:
 
 def _by_sparsectrl(found: Resolved[GenerateConfig]) -> Mapping[str, object]:
     """Return the pictures as controls of one SparseCtrl."""
+    from animdiff_cli.jobs.source_images import (
+        check_are_pictures,
+    )  # it imports torch, and a finished batch does without
+
     entry = _required(_sparsectrl(_base(found)), found, "SparseCtrl for pictures")
     images = [ImageEntry.read(value) for value in cast("Sequence[object]", found.values["images"])]
     check_are_pictures(images)

@@ -67,7 +67,9 @@ def start(work, *arguments):
     return process
 
 
-@pytest.mark.parametrize("is_known", [True, False], ids=["hash-known", "hash-unknown"])
+@pytest.mark.parametrize(
+    "is_known", [True, pytest.param(False, marks=pytest.mark.full)], ids=["hash-known", "hash-unknown"]
+)
 def test_random_kills_never_corrupt_the_file_or_lose_recorded_bytes(site, make_bytes, tmp_path, is_known):
     data, target, rng = make_bytes(SIZE), tmp_path / "model.bin", random.Random(is_known)
     url = site.put("/f", data, seconds_per_block=0.1)

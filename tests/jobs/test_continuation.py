@@ -110,6 +110,7 @@ def test_a_clip_whose_sides_are_not_multiples_of_eight_is_refused(settings, tmp_
         generate("a fox", continue_from=tmp_path / "none.gif", **settings)
 
 
+@pytest.mark.full
 def test_the_pocket_model_goes_on_without_a_jump(tmp_path):
     settings = {"model": "pocket", "steps": 10, "dtype": "fp32"}
     before = generate("a pink heart in the snow", seed=1, **settings)

@@ -132,6 +132,7 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("fresh_compiler")
 def test_a_function_compiled_before_plugging_notices(make_unet, make_motion):
     """With v1, which also changes the norms of the UNet."""

@@ -23,7 +23,7 @@ def data(tmp_path, config, counting, write_video):
 def test_gifs_contain_the_training_clips(data, tmp_path, count):
     sheet, *gifs = preview(data, tmp_path / "preview", 3)
     assert sheet == tmp_path / "preview" / "sheet.png"
-    assert [gif.name for gif in gifs] == ["01-a-fox.gif", "02-clip.gif", "03-a-fox.gif"]
+    assert [gif.name for gif in gifs] == ["01-a-fox.gif", "02-лиса.gif", "03-a-fox.gif"]
     for gif, (index, variant) in zip(gifs, [(0, 0), (1, 0), (0, 1)], strict=True):
         with Image.open(gif) as picture:
             frames = np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)])
