@@ -95,6 +95,7 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
             "device", "note", found, "full-size models are slow without a GPU; the bundled `pocket` model is fast"
         )
         yield Finding("low-vram", "ok", "no effect on a CPU: all weights are in main memory anyway")
+        yield _cpu_attention()
         return
     names = machine.cuda_names or ("Apple GPU",)
     yield Finding("device", "ok", f"{plan.device}: {names[plan.index]}, {plan.dtype}")
@@ -102,6 +103,18 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
         free, total = torch.cuda.mem_get_info(plan.device)
         yield Finding("GPU memory", "ok", f"{format_bytes(free)} free of {format_bytes(total)}")
     yield from low_vram_findings(free_memory(plan.device))
+
+
+def _cpu_attention() -> Finding:
+    from animdiff_cli.diffusion.kernels import native
+
+    why = native.obstacle()
+    if why is None:
+        return Finding("CPU attention", "ok", "small heads in C++ with AVX-512")
+    if why == native.NOT_SUPPORTED:
+        return Finding("CPU attention", "ok", f"by torch: C++ for small heads {why}")
+    remedy = "install g++, and choose a cache folder from which libraries can be loaded: `export ANIMDIFF_CACHE=…`"
+    return Finding("CPU attention", "note", f"by torch, which is slower for small heads: {why}", remedy)
 
 
 def low_vram_findings(free: int | None) -> Iterator[Finding]:

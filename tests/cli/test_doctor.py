@@ -5,6 +5,7 @@ import json
 import pytest
 
 from animdiff_cli import paths
+from animdiff_cli.diffusion.kernels import native
 from animdiff_cli.jobs.doctor import low_vram_findings
 from animdiff_cli.registry.catalog_files import user_catalog_path
 
@@ -101,3 +102,17 @@ def test_quiet_prints_only_notes_and_broken_checks(animdiff, no_tokens, monkeypa
     lines = animdiff("doctor", "-q").stdout.splitlines()
     assert any("offline" in line for line in lines)
     assert not any(line.startswith("ok") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("why", "status", "found"),
+    [
+        (None, "ok", "small heads in C++ with AVX-512"),
+        (native.NOT_SUPPORTED, "ok", "by torch: C++ for small heads needs Linux and AVX-512"),
+        ("g++ is not installed", "note", "by torch, which is slower for small heads: g++ is not installed"),
+    ],
+)
+def test_how_attention_is_computed_on_a_cpu(animdiff, no_tokens, monkeypatch, why, status, found):
+    monkeypatch.setattr(native, "obstacle", lambda: why)
+    finding = report(animdiff("doctor", "--json"))["CPU attention"]
+    assert (finding["status"], finding["found"], bool(finding["remedy"])) == (status, found, status == "note")

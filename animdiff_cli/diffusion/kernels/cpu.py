@@ -77,7 +77,9 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
     """Compute `F.linear` with the bias added inside oneDNN; None where torch is to do it."""
     tensors = (input, weight) if bias is None else (input, weight, bias)
-    if input.numel() < MIN_INPUT or weight.dim() != 2 or not _are_supported(*tensors) or not _has_onednn(input.dtype):
+    is_layer = weight.dim() == 2 and input.shape[-1:] == weight.shape[1:]
+    is_layer = is_layer and (bias is None or bias.shape == weight.shape[:1])
+    if input.numel() < MIN_INPUT or not is_layer or not _are_supported(*tensors) or not _has_onednn(input.dtype):
         return None
     return _linear(input, weight, bias)
 

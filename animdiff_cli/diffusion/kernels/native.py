@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from animdiff_cli import paths
-from animdiff_cli.files.atomic import atomic_write
+from animdiff_cli.files.atomic import hidden_sibling
 
 SOURCE = Path(__file__).with_name("attention.cpp")
 COMPILER = "g++"
@@ -26,6 +26,7 @@ FLAGS = (
     *("-fopenmp", "-shared", "-fPIC"),
 )
 TIMEOUT = 120  # seconds; it takes about one
+NOT_SUPPORTED = "needs Linux and AVX-512"
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor | None:
@@ -51,15 +52,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = N
 @lru_cache(1)
 def library() -> "ctypes._NamedFuncPointer | None":
     """Return the compiled function; None without AVX-512 or g++, or where compiling or loading fails."""
-    if sys.platform != "linux" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if not _is_supported():
         return None
-    key = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
-    path = paths.cache_dir() / "kernels" / f"attention-{key}.so"
+    folder = _folder()
     try:
-        if not path.is_file():
-            _compile(path)
-        function = ctypes.CDLL(str(path)).attention
-    except (OSError, subprocess.SubprocessError):
+        function = _load(_find(folder) or _compile(folder))
+    except (OSError, AttributeError, subprocess.SubprocessError):
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int
     function.argtypes = [*[pointer] * 6, ctypes.c_float, number, number]
@@ -67,11 +65,56 @@ def library() -> "ctypes._NamedFuncPointer | None":
     return function
 
 
-def _compile(path: Path) -> None:
-    """Compile the library to `path`. Raises `OSError` or `SubprocessError` where that fails."""
+def obstacle() -> str | None:
+    """Say what keeps the function from running here, as far as it is known without compiling it."""
+    if not _is_supported():
+        return NOT_SUPPORTED
+    try:
+        if path := _find(_folder()):
+            _load(path)
+            return None
+    except (OSError, AttributeError) as error:
+        return str(error)
+    return None if which(COMPILER) else f"{COMPILER} is not installed"
+
+
+def _is_supported() -> bool:
+    return sys.platform == "linux" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _folder() -> Path:
+    return paths.cache_dir() / "kernels"
+
+
+def _load(path: Path) -> "ctypes._NamedFuncPointer":
+    return ctypes.CDLL(str(path)).attention
+
+
+def _find(folder: Path) -> Path | None:
+    """Return the library if it is there and whole: loading one that was cut off would kill the process."""
+    found = sorted(folder.glob(f"{_prefix()}*.so"))
+    return next((path for path in found if path.name == _named_by_content(path)), None)
+
+
+def _compile(folder: Path) -> Path:
+    """Compile the library and return its path. Raises `OSError` or `SubprocessError` where that fails."""
     if which(COMPILER) is None:
         raise FileNotFoundError(COMPILER)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as target:
+    folder.mkdir(parents=True, exist_ok=True)
+    with hidden_sibling(folder / "attention.so") as target:
         command = [COMPILER, *FLAGS, "-o", str(target), str(SOURCE)]
         subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
+        return target.replace(folder / _named_by_content(target))
+
+
+def _prefix() -> str:
+    """Begin the name of the library with what it is compiled from."""
+    return f"attention-{_short_hash(SOURCE.read_bytes() + ' '.join(FLAGS).encode())}-"
+
+
+def _named_by_content(path: Path) -> str:
+    return f"{_prefix()}{_short_hash(path.read_bytes())}.so"
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,6 +1,8 @@
 """The faster arithmetic of CPUs beside torch's own."""
 
+import _ctypes
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +118,56 @@ def test_what_cannot_be_compiled_is_left_to_torch(monkeypatch, tmp_path):
         assert native.library.__wrapped__() is None
     assert native.library.__wrapped__() is None
     assert not [path for path in tmp_path.rglob("*") if ".so" in path.name]
+
+
+@pytest.fixture
+def keep_library(monkeypatch, tmp_path):
+    """Return a function that puts a library of this content where a compiled one is kept."""
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "_is_supported", lambda: True)
+    monkeypatch.setattr(native, "COMPILER", "no-such-compiler")
+    (tmp_path / "kernels").mkdir()
+
+    def keep(content):
+        path = tmp_path / "kernels" / f"{native._prefix()}{native._short_hash(content)}.so"
+        path.write_bytes(content)
+        return path
+
+    return keep
+
+
+def test_a_library_that_was_cut_off_is_not_loaded(keep_library):
+    """It would end the process with a bus error."""
+    path = keep_library(b"whole")
+    assert native._find(path.parent) == path
+    path.write_bytes(b"who")
+    assert native._find(path.parent) is None
+    assert native.library.__wrapped__() is None
+    assert native.obstacle() == "no-such-compiler is not installed"
+
+
+def test_a_library_that_cannot_be_loaded_is_left_to_torch(keep_library):
+    path = keep_library(b"no library")
+    assert native.library.__wrapped__() is None
+    assert str(path) in native.obstacle()
+
+
+def test_a_library_without_the_function_is_left_to_torch(keep_library):
+    keep_library(Path(_ctypes.__file__).read_bytes())
+    assert native.library.__wrapped__() is None
+    assert "attention" in native.obstacle()
+
+
+def test_no_compiler_is_needed_where_a_processor_lacks_avx512(monkeypatch):
+    monkeypatch.setattr(native, "_is_supported", lambda: False)
+    assert native.library.__wrapped__() is None and native.obstacle() == native.NOT_SUPPORTED
+
+
+def test_linear_layers_with_a_bias_that_is_expanded():
+    tokens, weight, bias = torch.randn(64, 64), torch.randn(10, 64), torch.randn(1)
+    torch.testing.assert_close(faster(F.linear, tokens, weight, bias), F.linear(tokens, weight, bias))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        faster(F.linear, tokens, weight[:, :32])
 
 
 @pytest.mark.parametrize("threads", [1, 3])
