@@ -83,6 +83,9 @@ def set_part(setting: Setting, value: object, part: str, new: object, source: st
 
 def _with_field(setting: Setting, entry: object, field: str, value: object, source: str) -> object:
     assert setting.record is not None  # else the key was refused
+    if entry is None and source.startswith("--") and source != "--set":
+        flag = f"--{setting.key.replace('_', '-')}"
+        raise UsageError(f"`{source}` has no effect without `{flag}`", hint=f"add `{flag} FILE`")
     if entry is None:
         raise UsageError(
             f"{source}: cannot set `{setting.key}.{field}` while `{setting.key}` is null",

@@ -144,11 +144,12 @@ def _auto(found: Resolved[GenerateConfig]) -> ImageMethod:
 
 
 def _by_sparsectrl(found: Resolved[GenerateConfig]) -> Mapping[str, object]:
-    """Return the pictures as controls of one SparseCtrl."""
-    from animdiff_cli.jobs.source_images import (
-        check_are_pictures,
-    )  # it imports torch, and a finished batch does without
+    """Return the pictures as controls of one SparseCtrl. Raises `UsageError` without a motion module."""
+    # it imports torch, and a finished batch does without
+    from animdiff_cli.jobs.source_images import check_are_pictures, check_has_motion
 
+    if found.origins["motion_module"] != DEFAULT:
+        check_has_motion(found.values["motion_module"])
     entry = _required(_sparsectrl(_base(found)), found, "SparseCtrl for pictures")
     images = [ImageEntry.read(value) for value in cast("Sequence[object]", found.values["images"])]
     check_are_pictures(images)

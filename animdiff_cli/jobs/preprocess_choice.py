@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from animdiff_cli.config.input_settings import ControlEntry
-from animdiff_cli.config.layers import Layer, resolve
+from animdiff_cli.config.layers import Layer, Resolved, resolve
+from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.choices import Preprocessor
 from animdiff_cli.core.refs import parse_ref
@@ -44,6 +45,14 @@ def with_preprocess_weights_again(recipe: Layer, changes: Sequence[Layer]) -> li
         return [recipe, *changes]
     kept = {key: value for key, value in recipe.values.items() if key != "preprocess_weights"}
     return with_preprocess_weights([replace(recipe, values=kept), *changes])
+
+
+def check_preprocess_flags(resolved: Resolved[GenerateConfig]) -> None:
+    """Raise `UsageError` for `--preprocess` and its weights without a control. Presets may have them for later use."""
+    for key in ("preprocess", "preprocess_weights"):
+        flag = flag_name(key)
+        if resolved.origins[key] == flag and not resolved.values["controls"]:
+            raise UsageError(f"`{flag}` has no effect without a control", hint=f"add `{FLAG} REF=SOURCE`")
 
 
 def choose_preprocessor(

@@ -33,7 +33,7 @@ from animdiff_cli.jobs.memory_plan import unused_memory_settings, with_memory_le
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
 from animdiff_cli.jobs.noise_checks import check_noise_flags, check_window_flags, reject_unused_windows
 from animdiff_cli.jobs.opened_checks import check_memory, check_opened
-from animdiff_cli.jobs.preprocess_choice import with_preprocess_weights_again
+from animdiff_cli.jobs.preprocess_choice import check_preprocess_flags, with_preprocess_weights_again
 from animdiff_cli.jobs.prompt_embeddings import reject_unused_embeddings, with_named_embeddings
 from animdiff_cli.jobs.prompts import (
     GivenPrompt,
@@ -185,6 +185,7 @@ def _plan(
     check_noise_flags(resolved)
     check_image_flags(resolved)
     check_video_flags(resolved)
+    check_preprocess_flags(resolved)
     reject_unused_windows(resolved)
     configs = tuple(_config(resolved, job) for job in jobs)
     _check_windows(configs[0])

@@ -23,16 +23,21 @@ def check_images(config: GenerateConfig) -> None:
     """Raise `UsageError` for pictures that cannot be combined with other settings, are none, or share a frame."""
     if not config.images:
         return
-    if config.motion_module is None:
-        raise UsageError(
-            f"`{FLAG}` needs a motion module: without one, frames do not see each other",
-            hint="leave `--no-motion` out",
-        )
+    check_has_motion(config.motion_module)
     for key, flag in (("video", "--video"), ("invert", "--invert")):
         if getattr(config, key):
             raise UsageError(f"`{FLAG}` and `{flag}` cannot be combined", hint="leave one of them out")
     check_are_pictures(map(ImageEntry.read, config.images))
     _frames_of(config)
+
+
+def check_has_motion(module: object) -> None:
+    """Raise `UsageError` for pictures without a motion module."""
+    if module is None:
+        raise UsageError(
+            f"`{FLAG}` needs a motion module: without one, frames do not see each other",
+            hint="leave `--no-motion` out",
+        )
 
 
 def check_are_pictures(entries: Iterable[ImageEntry]) -> None:

@@ -57,11 +57,8 @@ def check_video_flags(resolved: Resolved[GenerateConfig]) -> None:
         blends = resolved.values["images"] and resolved.values["image_method"] in ("auto", "blend")
         is_used = resolved.values["video"] or (key == "denoise" and blends)
         if not is_used and flag == flag_name(key):
-            raise UsageError(
-                f"`{flag if resolved.values[key] is not False or key != 'audio' else '--no-audio'}` has no effect"
-                " without a video",
-                hint=f"add `{FLAG} FILE`",
-            )
+            typed = flag.replace("--", "--no-", 1) if resolved.values[key] is False else flag
+            raise UsageError(f"`{typed}` has no effect without a video", hint=f"add `{FLAG} FILE`")
 
 
 def check_video(config: GenerateConfig) -> None:

@@ -131,6 +131,11 @@ def test_assignments_apply_in_the_order_they_are_typed():
             "strongly",
         ),
         (typed("domain_adapter.scale=0.5"), "cannot set `domain_adapter.scale` while `domain_adapter` is null", "name"),
+        (
+            Layer("command line", {"video.section": "2s-6s"}, {"video.section": "--video-range"}),
+            "`--video-range` has no effect without `--video`",
+            "add `--video FILE`",
+        ),
         (typed("steps.x=1"), "unknown key `steps.x`", "`steps`"),
         (typed("embeddings=a", "embeddings.0.ref=b"), "unknown key `embeddings.0.ref`", "`embeddings.0`"),
     ],

@@ -177,6 +177,13 @@ def test_settings_without_effect_are_refused_where_they_are_typed(aliases, setti
     assert planned(**settings | changes)[0].seed == 1  # a preset may have them
 
 
+@pytest.mark.parametrize("method", ["auto", "sparsectrl", "blend"])
+def test_pictures_need_a_motion_module_by_any_method(picture, method):
+    with pytest.raises(UsageError, match="`--image` needs a motion module") as refusal:
+        planned(model="pocket", motion_module=None, images=[str(picture)], image_method=method)
+    assert refusal.value.hint == "leave `--no-motion` out"
+
+
 def test_denoise_is_no_setting_of_pia(aliases, settings, toy_pia_file, picture):
     layers = [
         Layer("test", {"prompt": "a fox", **settings} | {"motion_module": str(toy_pia_file), "images": [str(picture)]})

@@ -97,6 +97,16 @@ def test_weights_of_another_preprocessor_or_kind_are_refused(with_package, small
     assert "network is not used: no control needs it" in planned.notes
 
 
+@pytest.mark.parametrize(("key", "value"), [("preprocess", "canny"), ("preprocess_weights", ["dpt-hybrid"])])
+def test_flags_of_preprocessors_are_refused_without_a_control(small, key, value):
+    recipe = Layer("test", small | {"prompt": "a fox"} | {k: str(small[k]) for k in ("model", "motion_module")})
+    flag = f"--{key.replace('_', '-')}"
+    with pytest.raises(UsageError, match=f"`{flag}` has no effect without a control") as refusal:
+        render_plan.plan_renders([recipe, Layer("command line", {key: value}, {key: flag})])
+    assert refusal.value.hint == "add `--control REF=SOURCE`"
+    assert plan(small, preprocess="canny").configs[0].preprocess == "canny"  # a preset may have it
+
+
 def test_pickles_with_code_are_refused_unread(with_package, small, control, photo, tmp_path):
     class Code:
         def __reduce__(self):

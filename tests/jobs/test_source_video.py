@@ -12,10 +12,11 @@ from PIL import Image
 
 from animdiff_cli import generate, load
 from animdiff_cli.config.layers import Layer
+from animdiff_cli.config.load import flag_name
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.errors import NotFound, UsageError
 from animdiff_cli.jobs.render import render
-from animdiff_cli.jobs.render_plan import plan_from_recipe
+from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 from animdiff_cli.jobs.source_video import audio_of, with_shape_of_video
 from animdiff_cli.outputs import write_clip
 from animdiff_cli.outputs.read import read_clip
@@ -242,3 +243,13 @@ def test_a_mask_that_does_not_fit_is_refused(video, mask, settings, changes, err
     changes = changes | ({"mask": own | {"source": mask}} if isinstance(own, dict) and own else {})
     with pytest.raises(error, match=message):
         generate(**settings | {"video": video, "mask": mask} | changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "flag"),
+    [("invert", True, "--invert"), ("invert", False, "--no-invert"), ("audio", False, "--no-audio")],
+)
+def test_flags_of_videos_are_refused_as_they_were_typed(key, value, flag):
+    typed = Layer("command line", {key: value}, {key: flag_name(key)})
+    with pytest.raises(UsageError, match=f"`{flag}` has no effect without a video"):
+        plan_renders([Layer("test", {"prompt": "a fox", "model": "pocket"}), typed])
