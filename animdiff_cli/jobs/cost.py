@@ -15,6 +15,7 @@ from animdiff_cli.core.curves import series
 from animdiff_cli.core.guidance import Guidance
 from animdiff_cli.core.memory_levels import UNITS, MemoryNeed
 from animdiff_cli.core.reuse import ReuseSchedule, first_of_interval, reuse_interval
+from animdiff_cli.core.text import counted
 from animdiff_cli.core.where import frames_at
 from animdiff_cli.core.windows import Windows
 from animdiff_cli.diffusion.build import part_config
@@ -231,6 +232,24 @@ def num_steps(config: GenerateConfig) -> int:
     scheduler = make_scheduler(config.scheduler, timestep_spacing=config.timestep_spacing)
     scheduler.set_timesteps(config.steps)
     return len(scheduler.timesteps) - (config.steps - config.steps_taken) * int(scheduler.order)
+
+
+def unused_shortcuts(config: GenerateConfig) -> list[str]:
+    """Return notes on `cache` and `guidance_until` where a pass has too few steps to leave anything out."""
+    if not config.inexact:
+        return []
+    steps, notes = num_steps(config), []
+    if "cache" in config.inexact and steps == 1:
+        notes.append(f"`cache: {config.cache}` has no effect on a single step")
+    share = config.guidance_until
+    if (
+        "guidance_until" in config.inexact
+        and Guidance(series(2.0, config.timeline), share, steps).rows([0], steps - 1) > 1
+    ):
+        notes.append(
+            f"`guidance_until: {share:g}` has no effect: the last of {counted(steps, 'step')} begins before it"
+        )
+    return notes
 
 
 def with_defaults(network: type, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.compatibility import check_compatibility
 from animdiff_cli.jobs.continuation import sampled_config
+from animdiff_cli.jobs.cost import unused_shortcuts
 from animdiff_cli.jobs.image_method import (
     check_image_flags,
     check_image_method,
@@ -198,7 +199,7 @@ def _plan(
     planned = with_weights_dtype(planned, configs[0].weights_dtype)
     check_memory(configs[0], planned)
     notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0]))
-    notes = (*notes, *unused_memory_settings(planned, configs[0]))
+    notes = (*notes, *unused_memory_settings(planned, configs[0]), *unused_shortcuts(configs[0]))
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
         return RenderPlan(configs, None, planned, resolved, drawn, notes=notes, missing=tuple(missing))

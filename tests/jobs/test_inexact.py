@@ -53,6 +53,24 @@ def test_a_share_of_guidance_without_guidance_is_refused(small):
         plan_renders(layers)
 
 
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        ({"steps": 1, "cache": "deep:2"}, ["`cache: deep:2` has no effect on a single step"]),
+        (
+            {"steps": 4, "guidance_until": 0.8},
+            ["`guidance_until: 0.8` has no effect: the last of 4 steps begins before it"],
+        ),
+        ({"steps": 4, "guidance_until": 0.75, "cache": "deep:5"}, []),
+        ({"steps": 2, "guidance_until": 0.6, "scheduler": "heun"}, []),  # it has three calls
+        ({"steps": 1}, []),
+    ],
+)
+def test_what_leaves_nothing_out_is_said(small, settings, notes):
+    plan = plan_renders([keyword_layer({**small, "prompt": "a fox", "width": 16, "height": 16, **settings})])
+    assert [note for note in plan.notes if "no effect" in note] == notes
+
+
 def test_a_comparison_is_with_the_exact_clip_of_the_same_seed(small, tmp_path):
     settings = {**small, "prompt": "a fox", "width": 16, "height": 16, "num_frames": 3, "steps": 2, "cache": "deep:2"}
     plan = replace(plan_renders([keyword_layer(settings)]), compare_exact=True)
