@@ -51,7 +51,7 @@ class CpuKernels(TorchFunctionMode):
 def replacements(network: nn.Module) -> Iterator[Replacement]:
     """Yield the GEGLUs of a UNet, a motion module or a ControlNet with their faster forward."""
     for layer in network.modules():
-        if isinstance(layer, (GEGLU, module.GEGLU)) and type(layer.proj) is nn.Linear:
+        if isinstance(layer, (GEGLU, module.GEGLU)) and type(layer.proj) is nn.Linear and layer.proj.bias is not None:
             yield layer, _geglu
 
 

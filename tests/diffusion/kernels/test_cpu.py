@@ -170,6 +170,13 @@ def test_linear_layers_with_a_bias_that_is_expanded():
         faster(F.linear, tokens, weight[:, :32])
 
 
+def test_a_geglu_without_bias_runs_the_plain_way():
+    layer, tokens = GEGLU(8, 16, bias=False), torch.randn(2, 5, 8)
+    exact = layer(tokens)
+    with install(layer):
+        torch.testing.assert_close(layer(tokens), exact)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.usefixtures("way")
 def test_attention_on_several_threads(monkeypatch, threads):
