@@ -120,7 +120,7 @@ class Setting:
     def allowed(self) -> str:
         """Describe in words what the setting may hold."""
         if self.is_list:
-            return "a list of references" if self.reference else "a list of texts"
+            return f"a list of {'references' if self.reference else 'texts or records' if self.record else 'texts'}"
         words = f"one of {', '.join(self.choices)}" if self.choices else f"{_TYPE_NAMES[self.value_type]}{self._range}"
         if self.varying:
             return f"{words}, {self.varying.form}, or null" if self.is_optional else f"{words}, or {self.varying.form}"

@@ -210,7 +210,8 @@ def _remedy(setting: Setting, value: object) -> str:
     if setting.choices:
         return did_you_mean(str(value), setting.choices, otherwise=f"for example `{setting.choices[0]}`")
     if setting.is_list:
-        example = f"[{_example(setting, ', ')}]" if setting.reference else "[one text, another text]"
+        others = setting.record.example if setting.record else "one text, another text"
+        example = f"[{_example(setting, ', ') if setting.reference else others}]"
         return f"for example `{setting.key}: {example}`"
     if setting.value_type is str:
         return "put text in quotes"

@@ -126,9 +126,9 @@ def place_frames(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -
     late = num_late(opened, entry, timeline)
     length = _length(opened, section)
     if late and entry.after_end == "refuse":
-        unit = "seconds" if opened.has_rate else "frames"
+        end = f"{length:.3g} s" if opened.has_rate else counted(int(length), "frame")
         raise UsageError(
-            f"`{opened.path}` ends before the clip, after {length:.3g} {unit}",
+            f"`{opened.path}` ends before the clip, after {end}",
             hint="render fewer frames, or choose `after_end: hold` or `after_end: loop`",
         )
     numbers: list[int | None] = [None] * timeline.num_frames
@@ -174,10 +174,9 @@ def _frame_of(opened: OpenInput, where: Where) -> int:
         return where.frame(len(times), 1)
     if not opened.has_rate:
         raise UsageError(f"`{where}` is a time, and pictures have none", hint="write frames, as in `0-15`")
-    if where.number > times[-1] - times[0] + 1 / opened.timeline.rate:
-        raise UsageError(
-            f"`{where}` is after its end at {times[-1] - times[0]:.3g} seconds", hint="use `100%` for the last frame"
-        )
+    end = times[-1] - times[0] + 1 / opened.timeline.rate
+    if where.number > end:
+        raise UsageError(f"`{where}` is after its end at {end:.3g} s", hint="use `100%` for the last frame")
     return _nearest(times, range(len(times)), times[0] + where.number)
 
 

@@ -136,6 +136,7 @@ def test_assignments_apply_in_the_order_they_are_typed():
             "`--video-range` has no effect without `--video`",
             "add `--video FILE`",
         ),
+        (file("regions: {source: a.png}"), "`regions` must be a list of texts or records", "regions: [left.png=a red"),
         (typed("steps.x=1"), "unknown key `steps.x`", "`steps`"),
         (typed("embeddings=a", "embeddings.0.ref=b"), "unknown key `embeddings.0.ref`", "`embeddings.0`"),
     ],

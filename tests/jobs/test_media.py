@@ -79,7 +79,7 @@ def test_frames_after_the_end_are_counted_or_refused(video):
     opened, timeline = open_input(str(video), "--video"), Timeline(16, 12.0, 1)
     assert num_late(opened, entry(video), timeline) == 4
     assert num_late(opened, entry(video), Timeline(12, 12.0, 1)) == 0
-    with pytest.raises(UsageError, match="ends before the clip, after 1 seconds"):
+    with pytest.raises(UsageError, match="ends before the clip, after 1 s"):
         place_frames(opened, entry(video, after_end="refuse"), timeline)
 
 
