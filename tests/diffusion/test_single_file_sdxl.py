@@ -88,7 +88,7 @@ def checkpoint(tensors, tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["sdxl", "hotshot"])
+@pytest.fixture(params=["sdxl", pytest.param("hotshot", marks=pytest.mark.full)])
 def motion_file(request, folder, tmp_path):
     torch.manual_seed(5)
     motion = MotionModule.from_unet(UNet2DConditionModel.from_pretrained(folder / "unet"), request.param)

@@ -108,6 +108,7 @@ def test_a_folder_with_other_files_is_refused(make_plan, tmp_path):
         make_plan(out="photos")
 
 
+@pytest.mark.full
 def test_gradient_checkpointing_changes_no_loss(make_plan, clips):
     plain, checkpointed = (
         make_plan(out="plain", steps=2, gradient_checkpointing=False),
@@ -171,7 +172,7 @@ def test_an_adapter_learns_from_single_frames_and_is_used_in_stage_2(make_plan, 
     assert losses(off) == losses(plain)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("version", ["v1", pytest.param("v2", marks=pytest.mark.full), "v3"])
 def test_a_new_motion_module_learns_and_is_exported_in_the_official_layout(make_plan, clips, version):
     plan = make_plan("motion-module", steps=2, batch=1, motion_version=version, ema=0.0)
     result = run_training(plan, clips)
@@ -191,7 +192,7 @@ def test_training_starts_from_a_published_module(make_plan, clips, toy_motion_fi
     assert max(changes) < 2e-3 and sum(float(change) for change in changes) > 0
 
 
-@pytest.mark.parametrize("stage", ["motion-lora", "motion-module"])
+@pytest.mark.parametrize("stage", ["motion-lora", pytest.param("motion-module", marks=pytest.mark.full)])
 def test_clips_use_linear_betas_by_default(make_plan, clips, stage):
     settings = {"steps": 2, "batch": 1, "spatial_rank": 0}
     plain = make_plan(stage, out="plain", **settings)
@@ -227,6 +228,7 @@ def test_an_adapter_uses_the_noise_schedule_of_its_image_model(make_plan, clips)
     assert losses(plain) == losses(scaled) != losses(linear)
 
 
+@pytest.mark.full
 def test_the_spatial_lora_uses_the_image_models_noise_schedule_always(make_plan, clips):
     learned = []
     for betas in ("linear", "scaled_linear"):

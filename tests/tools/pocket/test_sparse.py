@@ -28,6 +28,7 @@ def test_the_encoder_sees_a_picture_as_the_unet_sees_a_frame(frames):
     assert (shown[:, 4] == 1).all()
 
 
+@pytest.mark.full
 def test_it_learns_to_add_nothing_where_there_is_no_picture(frames):
     noisy, timestep, words, shown, _ = frames.draw()
     with torch.no_grad():
