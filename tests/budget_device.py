@@ -5,7 +5,7 @@ error, and the allocation that exceeds the budget raises `torch.OutOfMemoryError
 scores are never whole in memory.
 
 It may also compute nothing: then its tensors are torch's meta tensors, which have a size and no numbers, and a copy of
-them on the CPU is zero. So networks of true size are counted in seconds.
+them on the CPU is zero, or true. So networks of true size are counted in seconds.
 """
 
 import functools
@@ -147,7 +147,8 @@ def _zero(name, args, kwargs):
         return True if args[0].dtype == torch.bool else 0
     if name == "aten::copy_":
         return args[0].zero_()
-    return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+    dtype = kwargs.get("dtype") or args[0].dtype
+    return torch.full(args[0].shape, dtype == torch.bool, dtype=dtype)
 
 
 def _raw(leaf):
