@@ -207,7 +207,8 @@ CompileOpt = Annotated[
     Switch | None,
     option(
         "--compile",
-        help="Compile blocks of the networks: the first clip of a size takes longer. auto compiles nothing.",
+        help="Compile blocks of the networks: the first clip of a size takes longer. auto compiles nothing: on a CPU it"
+        " does not pay, on a GPU it is not measured.",
         panel=DEVICE,
     ),
 ]

@@ -264,8 +264,8 @@ class GenerateSettings(TypedDict, total=False):
     cuda_graph: Switch
     """Replay UNet calls as CUDA graphs, which takes memory of its own: `on`, `off` or `auto`: for small UNets."""
     compile: Switch
-    """Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which compiles nothing: no
-    measurement says yet where it pays. Compiled code is kept in the cache folder.
+    """Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which compiles nothing: on a CPU
+    it does not pay, on a GPU it is not measured. Compiled code is kept in the cache folder.
     """
 
 

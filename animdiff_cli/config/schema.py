@@ -104,7 +104,7 @@ class GenerateConfig(SamplingSettings, ContentSettings):
     compile: Switch = Field(
         "auto",
         description="Compile blocks of the networks with `torch.compile`: `on`, `off` or `auto`, which compiles"
-        " nothing: no measurement says yet where it pays. Compiled code is kept in the cache folder.",
+        " nothing: on a CPU it does not pay, on a GPU it is not measured. Compiled code is kept in the cache folder.",
     )
 
     @property

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -12,6 +11,8 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.flops import UNetCost
 from animdiff_cli.diffusion.kernels import install
+from animdiff_cli.diffusion.kernels.trial import obstacle, remedy
+from animdiff_cli.diffusion.text_encoders import Report, ignore_report
 from animdiff_cli.diffusion.weight_store import moves_weights
 from animdiff_cli.errors import DeviceError
 from animdiff_cli.motion.spec import MotionSpec
@@ -29,21 +30,23 @@ def check_speed(config: GenerateConfig, plan: DevicePlan) -> None:
         raise DeviceError("`cuda_graph` needs CUDA", hint="leave it out, or add `--device cuda`")
     if config.compile != "on":
         return
-    if plan.kind == "cuda" and find_spec("triton") is None:
-        raise DeviceError("`--compile on` needs Triton", hint="pip install triton, or leave `--compile on` out")
+    if plan.kind == "cuda" and (why := obstacle(plan.device, plan.torch_dtype)):
+        raise DeviceError(f"`--compile on` needs Triton: {why}", hint=f"{remedy(why)}, or leave `--compile on` out")
     if plan.kind == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise DeviceError("`--compile on` needs a C++ compiler", hint="install g++, or leave `--compile on` out")
 
 
 @contextmanager
-def faster(config: GenerateConfig, *networks: nn.Module) -> Iterator[None]:
+def faster(config: GenerateConfig, *networks: nn.Module, report: Report = ignore_report) -> Iterator[None]:
     """Run networks with the kernels and compiled blocks that `config` chooses inside this context.
 
-    `auto` does not compile: no measurement shows yet at which size, and for how many clips, it pays.
+    `report` receives a note if the kernels do not work on this machine.
+
+    `auto` does not compile: on a CPU it does not pay, and on a GPU it is not measured.
     """
     with ExitStack() as stack:
         if config.kernels:
-            stack.enter_context(install(*networks))
+            stack.enter_context(install(*networks, report=report))
         if config.compile == "on":
             from animdiff_cli.diffusion.kernels.compiled import compiled_blocks  # the compiler is slow to import
 

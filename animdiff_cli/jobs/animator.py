@@ -128,7 +128,7 @@ class Animator:
         explained = out_of_memory_while_rendering(
             plan, config.width, config.height, config.num_frames, all_frames_at_once=at_once
         )
-        with explained, faster(config, *self._networks):
+        with explained, faster(config, *self._networks, report=callbacks.report):
             encode = partial(encode_pixels, self.components.vae, low_vram=self.low_vram, report=callbacks.report)
             pipeline = self._controlled(config, encode, continued.num_known if continued else 0, job, emit)
             pipeline = replace(pipeline, graphs=self._uses_graphs(config, windows))

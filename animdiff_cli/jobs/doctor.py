@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from animdiff_cli import paths
 from animdiff_cli.config.layers import resolve
@@ -24,6 +24,9 @@ from animdiff_cli.outputs.ffmpeg import list_encoders
 from animdiff_cli.registry.catalog import load_catalog, read_catalog
 from animdiff_cli.registry.catalog_files import CATALOG, user_catalog_path
 from animdiff_cli.registry.model_dirs import ModelDir, download_path, is_present
+
+if TYPE_CHECKING:
+    from animdiff_cli.diffusion.device import DevicePlan
 
 Status = Literal["ok", "note", "broken"]
 #: bytes for one checkpoint and its motion module
@@ -102,6 +105,7 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
     if plan.kind == "cuda":
         free, total = torch.cuda.mem_get_info(plan.device)
         yield Finding("GPU memory", "ok", f"{format_bytes(free)} free of {format_bytes(total)}")
+        yield gpu_kernels(plan)
     yield from low_vram_findings(free_memory(plan.device))
 
 
@@ -115,6 +119,16 @@ def _cpu_attention() -> Finding:
         return Finding("CPU attention", "ok", f"by torch: C++ for small heads {why}")
     remedy = "install g++, and choose a cache folder from which libraries can be loaded: `export ANIMDIFF_CACHE=…`"
     return Finding("CPU attention", "note", f"by torch, which is slower for small heads: {why}", remedy)
+
+
+def gpu_kernels(plan: "DevicePlan") -> Finding:
+    """Say whether Triton works on the GPU of a plan, and if not, why."""
+    from animdiff_cli.diffusion.kernels import trial
+
+    why = trial.obstacle(plan.device, plan.torch_dtype)
+    if why is None:
+        return Finding("GPU kernels", "ok", "group norms and GEGLU by Triton")
+    return Finding("GPU kernels", "note", f"by PyTorch, which takes longer: {why}", trial.remedy(why))
 
 
 def low_vram_findings(free: int | None) -> Iterator[Finding]:

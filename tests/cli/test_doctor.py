@@ -5,8 +5,9 @@ import json
 import pytest
 
 from animdiff_cli import paths
-from animdiff_cli.diffusion.kernels import native
-from animdiff_cli.jobs.doctor import low_vram_findings
+from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.kernels import native, trial
+from animdiff_cli.jobs.doctor import gpu_kernels, low_vram_findings
 from animdiff_cli.registry.catalog_files import user_catalog_path
 
 
@@ -116,3 +117,12 @@ def test_how_attention_is_computed_on_a_cpu(animdiff, no_tokens, monkeypatch, wh
     monkeypatch.setattr(native, "obstacle", lambda: why)
     finding = report(animdiff("doctor", "--json"))["CPU attention"]
     assert (finding["status"], finding["found"], bool(finding["remedy"])) == (status, found, status == "note")
+
+
+def test_triton_that_does_not_work_is_noted(monkeypatch):
+    plan = DevicePlan("cuda", 0, "fp16")
+    for why, status in ((None, "ok"), (trial.NOT_INSTALLED, "note"), ("Failed to find C compiler.", "note")):
+        monkeypatch.setattr(trial, "obstacle", lambda device, dtype, why=why: why)
+        finding = gpu_kernels(plan)
+        assert (finding.what, finding.status, bool(finding.remedy)) == ("GPU kernels", status, bool(why))
+        assert why is None or finding.found.endswith(why)

@@ -10,6 +10,7 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion import speed
 from animdiff_cli.diffusion.device import DevicePlan
+from animdiff_cli.diffusion.kernels import trial
 from animdiff_cli.diffusion.speed import check_speed, faster, is_offloaded, uses_graphs
 from animdiff_cli.errors import DeviceError
 from tests.toy_networks import LAYOUTS
@@ -69,9 +70,11 @@ def test_what_a_device_does_not_support_is_refused(monkeypatch):
     monkeypatch.setattr(speed, "COMPILERS", ("no-such-compiler",))
     with pytest.raises(DeviceError, match=r"C\+\+ compiler"):
         check_speed(config(compile="on"), CPU)
-    monkeypatch.setattr(speed, "find_spec", lambda name: None)
-    with pytest.raises(DeviceError, match="needs Triton"):
-        check_speed(config(compile="on"), CUDA)
+    for why, hint in ((trial.NOT_INSTALLED, "pip install triton"), ("no C compiler", "apt install gcc python3-dev")):
+        monkeypatch.setattr(speed, "obstacle", lambda device, dtype, why=why: why)
+        with pytest.raises(DeviceError, match=f"`--compile on` needs Triton: {why}") as caught:
+            check_speed(config(compile="on"), CUDA)
+        assert hint in caught.value.hint and "leave `--compile on` out" in caught.value.hint
     check_speed(config(), CPU)
     check_speed(config(cuda_graph="on"), CUDA)
 

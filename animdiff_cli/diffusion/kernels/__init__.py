@@ -8,11 +8,13 @@ one kind of device.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from types import MethodType
 from typing import Any, Self
 
 from torch import nn
+
+from animdiff_cli.diffusion.kernels.trial import NOT_INSTALLED, obstacle
+from animdiff_cli.diffusion.text_encoders import Report, ignore_report
 
 Forward = Callable[..., Any]  # takes the module first, as the function of a method does
 Replacement = tuple[nn.Module, Forward]
@@ -45,9 +47,12 @@ class Installed:
         self.remove()
 
 
-def install(*networks: nn.Module) -> Installed:
-    """Install what fits the device and dtype of each network and can be imported here; possibly nothing."""
-    installed = replace_forwards(pair for network in networks for pair in _fitting(network))
+def install(*networks: nn.Module, report: Report = ignore_report) -> Installed:
+    """Install what fits the device and dtype of each network and works here; possibly nothing.
+
+    `report` receives a note if Triton is installed and does not work.
+    """
+    installed = replace_forwards(pair for network in networks for pair in _fitting(network, report))
     return replace(installed, around=_around(networks))
 
 
@@ -59,12 +64,18 @@ def replace_forwards(replacements: Iterable[Replacement]) -> Installed:
     return Installed(replaced)
 
 
-def _fitting(network: nn.Module) -> Iterator[Replacement]:
+def _fitting(network: nn.Module, report: Report) -> Iterator[Replacement]:
     kinds = {weight.device.type for weight in network.parameters()}  # some weights may rest in main memory
-    if "cuda" in kinds and find_spec("triton"):
-        from animdiff_cli.diffusion.kernels import cuda  # Triton takes a second to import
+    if "cuda" in kinds:
+        # matrices may rest elsewhere, and in 8 bits
+        vector = next(weight for weight in network.parameters() if weight.dim() == 1)
+        why = obstacle(vector.device, vector.dtype)
+        if why is None:
+            from animdiff_cli.diffusion.kernels import cuda  # Triton takes a second to import
 
-        yield from cuda.replacements(network)
+            yield from cuda.replacements(network)
+        elif why != NOT_INSTALLED:
+            report(f"rendering without Triton's kernels, which takes longer: {why}")
     elif kinds == {"cpu"}:
         from animdiff_cli.diffusion.kernels import cpu
 

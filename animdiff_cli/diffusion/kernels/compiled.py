@@ -15,10 +15,14 @@ import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from animdiff_cli import paths
 from animdiff_cli.diffusion.kernels import Forward, Replacement, replace_forwards
+from animdiff_cli.diffusion.kernels.trial import first_line
+from animdiff_cli.diffusion.memory import is_out_of_memory
+from animdiff_cli.errors import DeviceError
 from animdiff_cli.motion.module import TemporalTransformer
 
 BLOCKS = (ResnetBlock2D, FeedForward, TemporalTransformer)
@@ -29,7 +33,10 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 @contextmanager
 def compiled_blocks(*networks: nn.Module) -> Iterator[None]:
-    """Compile the blocks of networks inside this context, each at its first call with new shapes."""
+    """Compile the blocks of networks inside this context, each at its first call with new shapes.
+
+    Such a call raises `DeviceError` if the block cannot be compiled.
+    """
     if os.environ.get(CACHE) in (None, default_cache_dir()):  # torch writes its default there
         os.environ[CACHE] = str(paths.cache_dir() / "inductor")
     replacements = [pair for network in networks for pair in _replacements(network)]
@@ -48,7 +55,13 @@ def _forward(kind: type[nn.Module], otherwise: Forward) -> Forward:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.is_grad_enabled() or _has_hooks_inside(self) or not _is_constant(kind, args):
             return otherwise(self, *args, **kwargs)
-        return _compiled(kind, BACKEND)(self, *args, **kwargs)  # type: ignore[arg-type]  # classes are hashable
+        try:
+            return _compiled(kind, BACKEND)(self, *args, **kwargs)  # type: ignore[arg-type]  # classes are hashable
+        except BackendCompilerFailed as error:
+            if is_out_of_memory(error):
+                raise
+            why = first_line(error.inner_exception)
+            raise DeviceError(f"`--compile on` failed: {why}", hint="leave `--compile on` out") from error
 
     return forward
 

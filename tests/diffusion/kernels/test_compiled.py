@@ -9,7 +9,9 @@ from torch._dynamo.testing import CompileCounter
 
 from animdiff_cli.diffusion.kernels import compiled
 from animdiff_cli.diffusion.kernels.compiled import compiled_blocks
+from animdiff_cli.diffusion.memory import is_out_of_memory
 from animdiff_cli.diffusion.weight_store import WeightStore
+from animdiff_cli.errors import DeviceError
 from animdiff_cli.motion import MotionSpec
 from animdiff_cli.motion.module import TemporalTransformer
 
@@ -93,6 +95,26 @@ def test_gradients_and_unusual_motion_run_as_usual(block, counter):
         assert counter.frame_count == 0
         block(hidden, 2, 1.0, ())
     assert counter.frame_count == 1
+
+
+def test_a_compiler_that_fails_is_an_error_with_a_hint(resnet, monkeypatch):
+    def fail(graph, inputs):
+        raise RuntimeError("no compiler\nand a long log")
+
+    monkeypatch.setattr(compiled, "BACKEND", fail)
+    with compiled_blocks(resnet), pytest.raises(DeviceError, match=r"`--compile on` failed: no compiler$") as caught:
+        resnet(torch.randn(2, 8, 4, 4), torch.randn(2, 4))
+    assert caught.value.hint == "leave `--compile on` out"
+
+
+def test_memory_that_runs_out_while_compiling_is_no_failure_of_the_compiler(resnet, monkeypatch):
+    def fail(graph, inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(compiled, "BACKEND", fail)
+    with compiled_blocks(resnet), pytest.raises(RuntimeError) as caught:
+        resnet(torch.randn(2, 8, 4, 4), torch.randn(2, 4))
+    assert is_out_of_memory(caught.value)  # so that `--low-vram` goes on with less
 
 
 @pytest.mark.full
