@@ -18,7 +18,7 @@ import torch
 from animdiff_cli.diffusion.device import TORCH_DTYPES, cpu_name, plan_device, probe_machine
 from animdiff_cli.diffusion.noise import seeded_generator
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, sample_latents
-from animdiff_cli.diffusion.speed import faster
+from animdiff_cli.diffusion.speed import faster, uses_graphs
 from animdiff_cli.diffusion.text import encode_prompt
 from benchmarks.condition_cases import PROMPT, Case, Clip, Networks, cases, config_of
 from benchmarks.records import append
@@ -31,7 +31,8 @@ def time_ours(networks: Networks, case: Case) -> float:
     config = config_of(clip, case.settings)
     moments = [clip.clock()]
     callbacks = Callbacks(on_step=lambda done, total, latents: moments.append(clip.clock()))
-    pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts), tuple(case.ours))
+    graphs = uses_graphs(config, parts.unet, parts.motion.spec, clip.num_frames)
+    pipe = Pipeline(parts.unet, parts.vae, partial(encode_prompt, parts), tuple(case.ours), graphs=graphs)
     with faster(config, parts.unet, parts.vae, parts.motion, *networks.controls, networks.sparse):
         sample_latents(pipe, config, callbacks)
     return _fastest(moments)

@@ -40,13 +40,15 @@ def main() -> None:
     record |= {"compile_seconds": compile_seconds, "first_clip_seconds": first_clip}
     _print(record)
     if args.profile:
-        record["profile"] = {contender.name: profiled(contender, shape) for contender in contenders}
-        for name, seconds in record["profile"].items():
-            print(f"  two steps and decoding of {name}:")
-            print_table(seconds)
+        record["profiles"] = {}
+        for contender in contenders:
+            record["profiles"][contender.name] = profiled(contender, shape, best[contender.name])
+            for part, seconds in record["profiles"][contender.name].items():
+                print(f"  {contender.name}, {part}:")
+                print_table(seconds)
     if "plain" in args.modes:
-        record["levels_from_plain"] = _levels(contenders, _short(shape))
-        print(f"  levels of 255 from plain after two steps: {record['levels_from_plain']}")
+        record["levels_from_plain"] = _levels(best)
+        print(f"  levels of 255 from plain: {record['levels_from_plain']}")
     if not args.no_record:
         append("generate", record)
 
@@ -56,10 +58,9 @@ def _short(shape: Shape) -> Shape:
     return Shape(shape.num_frames, shape.size, 2, shape.guidance_scale)
 
 
-def _levels(contenders: list[Contender], shape: Shape) -> dict[str, dict[str, float]]:
+def _levels(clips: dict[str, Timing]) -> dict[str, dict[str, float]]:
     """Return how far the frames of each way to run this program are from those of the plain one, of 255 levels."""
-    ours = [contender for contender in contenders if contender.name != "diffusers"]
-    frames = {contender.name: contender.render(shape, lambda: None, lambda: None).astype(float) for contender in ours}
+    frames = {name: timing.frames.astype(float) for name, timing in clips.items() if name != "diffusers"}
     plain = frames.pop("animdiff plain")
     apart = {name: abs(other - plain) for name, other in frames.items()}
     return {name: {"max": float(away.max()), "mean": round(float(away.mean()), 4)} for name, away in apart.items()}
@@ -78,7 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="torch.compile both UNets")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["auto"], help="ways to run this program")
     parser.add_argument("--only-animdiff", action="store_true", help="leave diffusers out")
-    parser.add_argument("--profile", action="store_true", help="show where the time of two steps goes")
+    parser.add_argument("--profile", action="store_true", help="show where the time of a step and of decoding goes")
     parser.add_argument("--no-record", action="store_true", help="append nothing to the results")
     return parser.parse_args()
 
@@ -136,6 +137,8 @@ def _print(record: dict[str, Any]) -> None:
         )
     if record["ratio_per_step"]:
         print(f"  ratio (fastest) {record['ratio_per_step']:.3f} per step, {record['ratio_end_to_end']:.3f} end to end")
+    first = {name: f"{seconds:.1f} s" for name, seconds in record["first_clip_seconds"].items()}
+    print(f"  first clip, of two steps: {first}")
     if record["compile_seconds"]:
         print(f"  compiling  {record['compile_seconds']} s")
 

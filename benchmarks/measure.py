@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -15,12 +16,16 @@ from benchmarks.sizes import SIZES, Parts
 
 @dataclass(slots=True)
 class Timing:
-    """Timing of one clip of one contender. Times in seconds; memory in bytes above what is resident, 0 if unknown."""
+    """Timing of one clip of one contender. Times in seconds; memory in bytes above what is resident, 0 if unknown.
+
+    `frames` are what it rendered.
+    """
 
     steps: list[float] = field(default_factory=list)
     end_to_end: float = 0.0
     decode: float = 0.0
     peak_bytes: int = 0
+    frames: Any = None
 
     @property
     def per_step(self) -> float:
@@ -47,7 +52,7 @@ def time_clip(contender: Contender, shape: Shape) -> Timing:
         nonlocal denoised
         denoised = now()
 
-    contender.render(shape, on_step, on_denoised)
+    timing.frames = contender.render(shape, on_step, on_denoised)
     ended = now()
     timing.end_to_end, timing.decode = ended - began, ended - denoised
     timing.peak_bytes = torch.cuda.max_memory_allocated() - resident if cuda else 0

@@ -10,7 +10,7 @@ Appends a line of JSON for each clip and mode to `benchmarks/results/memory.json
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,11 +208,11 @@ def main() -> None:
     args = _arguments()
     meter: Meter = Counted() if args.count or not torch.cuda.is_available() else Measured()
     for shape in SHAPES:
-        if args.models and shape.model not in args.models:
+        if args.clips not in str(shape):
             continue
         plan = planned(shape, args.folder, empty=meter.how == "counted", steps=args.steps)
         print(f"{shape}, fp16, {meter.how}")
-        for row in _rows(plan, meter):
+        for row in _rows(plan, meter, args.weights_dtypes, CARDS if args.cards else ()):
             record = {"date": time.strftime("%Y-%m-%d"), "how": meter.how, "clip": str(shape), "steps": args.steps}
             record |= row | {"torch": torch.__version__}
             print(_line(record), flush=True)
@@ -220,14 +220,16 @@ def main() -> None:
                 append("memory", record)
 
 
-def _rows(plan: RenderPlan, meter: Meter) -> Iterator[dict[str, Any]]:
+def _rows(
+    plan: RenderPlan, meter: Meter, weights_dtypes: Sequence[str], cards: Sequence[int]
+) -> Iterator[dict[str, Any]]:
     known: dict[tuple[str, MemoryLevel], Peaks | None] = {}
-    for weights_dtype in ("same", "fp8"):
+    for weights_dtype in weights_dtypes:
         for level in (*map(MemoryLevel, MODES), LEAST):
             device = meter.plan(weights_dtype, level)
             known[weights_dtype, level] = peaks = _peaks_if_it_fits(plan, device, meter)
             yield _row(plan, device, peaks)
-    for card in CARDS:
+    for card in cards:
         budget = int((card - TAKEN) * 1e9)
         level = level_for(plan, meter.plan("same", MemoryLevel()), budget)
         device, found = meter.plan("same", level, steps_down=True), known.get(("same", level))
@@ -278,7 +280,9 @@ def _line(record: Mapping[str, Any]) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".bench"), help="where weights of true size are written")
-    parser.add_argument("--models", nargs="+", choices=sorted({shape.model for shape in SHAPES}), help="default: all")
+    parser.add_argument("--clips", default="", help="part of the names of clips, such as `sd15`; default: all")
+    parser.add_argument("--weights-dtypes", nargs="+", choices=("same", "fp8"), default=("same", "fp8"))
+    parser.add_argument("--no-cards", dest="cards", action="store_false", help="leave out what `auto` chooses on cards")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--count", action="store_true", help="count on a machine with a GPU too")
     parser.add_argument("--no-record", action="store_true", help="append nothing to the results")

@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import Contender, Shape, now
+from benchmarks.measure import Timing
+
+STEPS = 4  # a CUDA graph is recorded in the second and replayed from the third on
 
 #: the first that is found in the name of an operator or a CUDA kernel names its group
 GROUPS = (
@@ -49,19 +53,36 @@ def grouped(seconds: Iterable[tuple[str, float]]) -> dict[str, float]:
     return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
-def profiled(contender: Contender, shape: Shape) -> dict[str, float]:
-    """Profile a clip of two steps, decoding included: seconds by group, and on a GPU the gaps between kernels."""
+def profiled(contender: Contender, shape: Shape, timing: Timing) -> dict[str, dict[str, float]]:
+    """Profile the last of four steps, and decoding, apart: seconds by group.
+
+    On a GPU they are those of kernels; what is left of the unprofiled times in `timing` are gaps between kernels.
+    """
     cuda = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    short = Shape(shape.num_frames, shape.size, 2, shape.guidance_scale)
-    contender.render(short, lambda: None, lambda: None)
-    with profile(activities=activities) as profiler:
-        began = now()
-        contender.render(short, lambda: None, lambda: None)
-        wall = now() - began
-    events = profiler.key_averages()
-    found = grouped((event.key, _seconds(event, cuda=cuda)) for event in events)
-    return found | ({"launch gaps": max(0.0, wall - sum(found.values()))} if cuda else {})
+    of_step, of_decoding = (profile(activities=activities) for _ in range(2))
+    done = 0
+
+    def on_step() -> None:
+        nonlocal done
+        done += 1
+        if done == STEPS - 1:
+            now()
+            of_step.start()
+
+    def on_denoised() -> None:
+        now()
+        of_step.stop()
+        of_decoding.start()
+
+    contender.render(replace(shape, steps=STEPS), on_step, on_denoised)
+    now()
+    of_decoding.stop()
+    found = {}
+    for part, profiler, wall in (("step", of_step, timing.per_step), ("decoding", of_decoding, timing.decode)):
+        seconds = grouped((event.key, _seconds(event, cuda=cuda)) for event in profiler.key_averages())
+        found[part] = seconds | ({"launch gaps": max(0.0, wall - sum(seconds.values()))} if cuda else {})
+    return found
 
 
 def _seconds(event: Any, *, cuda: bool) -> float:

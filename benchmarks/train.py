@@ -44,8 +44,6 @@ Step = Callable[[], float]
 def main() -> None:
     """Measure, print and record all contenders."""
     args = _arguments()
-    contenders = {"diffusers": _diffusers, "animdiff": _animdiff, "animdiff, recomputing": _animdiff_checkpointing}
-    contenders["animdiff, no spatial LoRA"] = _animdiff_without_spatial
     record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         **{key: getattr(args, key) for key in ("model_size", "size", "frames", "rank", "steps")},
@@ -56,9 +54,9 @@ def main() -> None:
         "diffusers": diffusers.__version__,
         "contenders": {},
     }
-    for name in contenders:
+    for name in dict.fromkeys(("diffusers", *args.contenders)):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            record["contenders"][name] = pool.apply(_measure, (contenders[name], args))
+            record["contenders"][name] = pool.apply(_measure, (CONTENDERS[name], args))
         _print(name, record["contenders"][name], record["contenders"]["diffusers"])
     if not args.no_record:
         append("train", record)
@@ -163,6 +161,14 @@ def _diffusers(parts: Parts, args: argparse.Namespace) -> Step:
     return step
 
 
+CONTENDERS = {
+    "diffusers": _diffusers,
+    "animdiff": _animdiff,
+    "animdiff, recomputing": _animdiff_checkpointing,
+    "animdiff, no spatial LoRA": _animdiff_without_spatial,
+}
+
+
 def _plan(args: argparse.Namespace) -> DevicePlan:
     return plan_device(probe_machine(), args.device, args.dtype)
 
@@ -186,6 +192,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="pixels, square")
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5, help="steps to time, after two warm-up steps")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=[*CONTENDERS], help="beside diffusers")
     parser.add_argument("--no-record", action="store_true", help="do not append to the results")
     return parser.parse_args()
 

@@ -16,10 +16,13 @@ from animdiff_cli.jobs.cost import count_need
 from benchmarks import memory_table
 from benchmarks.contenders import Shape
 from benchmarks.fast import COUNTED, EXACT, load_preset, sd15_tflop, ways
+from benchmarks.measure import Timing
 from benchmarks.memory import SHAPES, Counted, level_for, peaks_of, planned
 from benchmarks.profile import group_of, grouped, profiled
 
 ROOT = Path(__file__).parents[1]
+#: modules that `gpu.sh` runs
+PARTS = ("generate", "norms", "train", "memory", "decode", "conditions")
 
 #: operators of a CPU, and kernels as CUDA's libraries and Triton name them
 NAMES = {
@@ -70,21 +73,70 @@ def test_times_add_up_by_group():
 
 
 def test_a_profile_finds_what_a_contender_does():
-    class Convolutions:
+    class Contender:
         def render(self, shape, on_step, on_denoised):
             image = torch.ones(1, 8, 64, 64)
             for _ in range(shape.steps):
                 torch.nn.functional.conv2d(image, torch.ones(8, 8, 3, 3))
+                on_step()
+            on_denoised()
+            torch.nn.functional.group_norm(image, 2)
 
-    found = profiled(Convolutions(), Shape(1, 64, 5, 1.0))
-    assert max(found, key=found.get) == "convolution"
+    found = profiled(Contender(), Shape(1, 64, 25, 1.0), Timing([0.1]))
+    assert max(found["step"], key=found["step"].get) == "convolution"
+    assert max(found["decoding"], key=found["decoding"].get) == "norms"
+    assert "convolution" not in found["decoding"] and "norms" not in found["step"]
 
 
-def test_the_script_for_gpus_takes_at_most_nine_minutes():
-    script = (ROOT / "benchmarks" / "gpu.sh").read_text()
-    limits = list(map(int, re.findall(r"^measure (\d+)", script, re.MULTILINE)))
-    assert len(limits) > 8
-    assert sum(limits) <= 9 * 60
+@pytest.fixture
+def script(tmp_path):
+    """Run `gpu.sh` with a Python that logs modules instead of running them, and waits if it is told to."""
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{log}\ncase "$*" in *"$WAIT_AT"*) exec sleep 60;; esac\n')
+    python.chmod(0o755)
+
+    def start(**environment):
+        changes = {"PYTHON": str(python), "OUT": str(tmp_path / "out"), "WAIT_AT": "nothing"} | environment
+        command = ["bash", str(ROOT / "benchmarks" / "gpu.sh")]
+        return subprocess.Popen(command, env=os.environ | changes, stdout=subprocess.PIPE, text=True)
+
+    def ran():
+        return [re.sub("-W ignore |-m ", "", line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    return start, ran
+
+
+def test_the_script_for_gpus_measures_what_matters_first_and_prints_a_table(script):
+    start, ran = script
+    assert start().wait() == 0
+    names = [line.split()[0] for line in ran()]
+    assert "--model-size sd15" in ran()[0] and "--steps 25" in ran()[0] and "--profile" in ran()[0]
+    assert names[-1] == "benchmarks.summary"
+    assert set(names) == {f"benchmarks.{name}" for name in (*PARTS, "summary")}
+
+
+def test_the_script_for_gpus_ends_in_its_time(script):
+    """A measurement may take its own limit, and no more than what is left of all."""
+    start, ran = script
+    run = start(BUDGET="12")  # ten of them are for the table
+    assert run.wait() == 1
+    assert ran() == ["benchmarks.summary"]
+    assert "no time left for benchmarks.norms" in run.stdout.read()
+    limits = re.findall(r"^measure (\d+)", (ROOT / "benchmarks" / "gpu.sh").read_text(), re.MULTILINE)
+    assert sum(map(int, limits[:6])) <= 450  # what matters most is not cut off by what comes before it
+
+
+def test_the_script_for_gpus_prints_its_table_when_it_is_interrupted(script):
+    start, ran = script
+    run = start(WAIT_AT="benchmarks.norms")
+    for line in run.stdout:
+        if line.startswith("== benchmarks.norms"):
+            break
+    while run.poll() is None and "norms" not in ran()[-1]:
+        pass
+    run.terminate()
+    assert run.wait() == 1
+    assert [line.split()[0] for line in ran()][1:] == ["benchmarks.norms", "benchmarks.summary"]
 
 
 def test_every_way_to_do_less_has_fewer_operations():
@@ -124,14 +176,27 @@ def test_the_examples_of_doctor_are_counted(tmp_path, shape, example):
 
 @pytest.mark.full
 def test_the_script_for_gpus_runs_on_a_cpu(tmp_path):
-    environment = os.environ | {"PYTHON": sys.executable, "BENCHMARK_RESULTS": str(tmp_path)}
+    environment = os.environ | {"PYTHON": sys.executable, "OUT": str(tmp_path)}
     command = ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--smoke"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
-    names = ("norms", "generate", "train", "decode", "deep_call")
-    assert {f"{name}.jsonl" for name in names} == {path.name for path in tmp_path.iterdir()}
-    rows = [line for line in run.stdout.splitlines() if line.startswith("tiny fp32, 2 frames, 16 px, ")]
-    assert any("thread(s): animdiff kernels " in row for row in rows)
+    assert {path.stem for path in tmp_path.glob("*.jsonl")} == set(PARTS)
+    table = (tmp_path / "table.txt").read_text()
+    assert run.stdout.endswith(table)
+    rows = [
+        r"tiny fp32, 2 frames, 16 px, 1 thread\(s\): animdiff kernels +\d",
+        r"  2 steps and decoding +\d",
+        r"  first clip of the process, of two steps +\d",
+        r"  levels of 255 of animdiff kernels from plain: [01] at most",
+        r"    convolution( +\d+\.\d+){3}\n",
+        r"training tiny fp32, 2 frames, 128 px: animdiff +\d",
+        r"counted, sd15, 16 x 512²: sequential +0\.0000 {7} +2\.41",
+        r"decoding tiny fp32, 2 frames, 16 px: kernels +\d",
+        r"norm fp32 .*beside torch's +\d",
+        r"step of tiny fp32 with ControlNet +\d",
+        r"tiny-xl fp32, 2 frames, 16 px, 1 thread\(s\): diffusers +\d",
+    ]
+    assert [row for row in rows if not re.search(f"^{row}", table, re.MULTILINE)] == []
 
 
 @pytest.mark.full
