@@ -28,6 +28,7 @@ class Layer:
     source: str  # for messages: `look.yaml`, `preset \`quick\``
     values: Mapping[str, object]
     spelled: Mapping[str, str] = field(default_factory=dict)  # how a key is written there, where it is not the key
+    made_of: Mapping[str, str] = field(default_factory=dict)  # entry of a list, and the entry it was made of
 
     def origin(self, key: str) -> str:
         """Name the place a key of this layer came from: `ANIMDIFF_STEPS`, `--steps`, or the source."""
@@ -44,6 +45,7 @@ class Resolved(Generic[Record]):
     model: type[Record]
     values: Mapping[str, object]
     origins: Mapping[str, str]
+    made_of: Mapping[str, str] = field(default_factory=dict)  # as of the layers: `controls.1` of `images.0`
 
     @property
     def config(self) -> Record:
@@ -82,6 +84,7 @@ def resolve(model: type[Record], layers: Sequence[Layer]) -> Resolved[Record]:
         if not setting.field.is_required()
     }
     origins = dict.fromkeys(values, DEFAULT)
+    made_of: dict[str, str] = {}
     for layer in layers:
         for key, value in flattened(model, layer.values):
             origin = layer.origin(key)
@@ -89,11 +92,13 @@ def resolve(model: type[Record], layers: Sequence[Layer]) -> Resolved[Record]:
             whole, part = split_key(model, key)
             values[whole] = set_part(settings[whole], values.get(whole), part, checked, origin) if part else checked
             origins[whole] = origin
+        made_of |= layer.made_of
     in_order = [key for key in settings if key in values]
     return Resolved(
         model,
         MappingProxyType({key: values[key] for key in in_order}),
         MappingProxyType({key: origins[key] for key in in_order}),
+        MappingProxyType(made_of),
     )
 
 

@@ -1,10 +1,11 @@
 """Read the settings of a render from preset, config file, environment, `--set` and flags, each into a layer."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from animdiff_cli.config.layers import Layer, set_layer, with_flags
+from animdiff_cli.config.layers import Layer, Resolved, set_layer, with_flags
 from animdiff_cli.config.presets import load_preset
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.settings import settings_of
@@ -91,3 +92,21 @@ def flag_name(key: str, value: object = "") -> str:
     if key == "motion_module" and value is None:
         return "--no-motion"
     return FLAGS.get(key, f"--{key.replace('_', '-')}")
+
+
+def how_to_set(resolved: Resolved[GenerateConfig], entry: str, field: str, value: object) -> str:
+    """Return what to type to change a field of an input, which is an entry of a list or a whole setting.
+
+    It is a line of the batch file, if the input is from one.
+
+    >>> from animdiff_cli.config.layers import resolve
+    >>> how_to_set(resolve(GenerateConfig, []), "controls.1", "fit", "pad")
+    '--set controls.1.fit=pad'
+    >>> how_to_set(resolve(GenerateConfig, []), "video", "fps", 8)
+    '--video-fps 8'
+    """
+    key = resolved.made_of.get(entry, entry)
+    if re.search(r", line \d+$", resolved.origins[key.partition(".")[0]]):
+        return f"{key}.{field}: {value}"
+    flag = FLAGS.get(f"{key}.{field}")
+    return f"{flag} {value}" if flag else f"--set {key}.{field}={value}"

@@ -24,7 +24,7 @@ def check_positions(config: BaseModel, timeline: Timeline) -> None:
             try:
                 frames_at(entry.frames or "0", timeline.num_frames, timeline.fps)
             except UsageError as error:
-                raise UsageError(f"`frames` of `{key}`: {error}", hint=error.hint) from error
+                raise UsageError(f"`{entry.frames}` of `{entry.source}`: {error}", hint=error.hint) from error
 
 
 def _tracks(config: BaseModel) -> Iterator[tuple[str, Track[Any]]]:

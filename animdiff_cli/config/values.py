@@ -75,7 +75,7 @@ def set_part(setting: Setting, value: object, part: str, new: object, source: st
         has = f"has {len(entries)}, numbered from 0" if entries else "is empty"
         raise UsageError(
             f"{source}: there is no entry `{setting.key}.{number}`: `{setting.key}` {has}",
-            hint=f"set the whole list, as in `{setting.key}={_example(setting, ',')}`",
+            hint=f"give the whole entry first, as in `{setting.key}={_example(setting, ',')}`",
         )
     entries[int(number)] = _with_field(setting, entries[int(number)], field, new, source) if field else new
     return tuple(entries)
@@ -226,6 +226,6 @@ def _remedy(setting: Setting, value: object) -> str:
 
 
 def _example(setting: Setting, between: str) -> str:
-    """Return a list of two references, the second as they are without a scale."""
+    """Return a list of two references, the second as they are without a scale, or of one entry."""
     first = setting.record.example if setting.record else "name@0.8"
-    return first if "=" in first else f"{first}{between}other.safetensors"
+    return f"{first}{between}other.safetensors" if setting.reference and "=" not in first else first

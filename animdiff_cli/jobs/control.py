@@ -1,7 +1,8 @@
 """`--control`: the pictures of each ControlNet and SparseCtrl, checked before weights load and read for a clip."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from animdiff_cli.diffusion.pictures import ClipPictures, joined
 from animdiff_cli.diffusion.windows import clip_windows
 from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.inputs import late_note
-from animdiff_cli.jobs.media import OpenInput, num_late, open_input, place_frames, read_for_clip
+from animdiff_cli.jobs.media import HowToSet, OpenInput, num_late, open_input, place_frames, read_for_clip
 from animdiff_cli.jobs.preprocess import preprocessor
 from animdiff_cli.jobs.preprocess_choice import FLAG, choose_preprocessor, open_weights_of
 from animdiff_cli.motion import MotionSpec
@@ -53,8 +54,19 @@ class DetectorLoading:
         return load_detector(opened, self.device)
 
 
+#: for hints: what to type to set a field of an entry such as `controls.1`
+HowToSetEntry = Callable[[str, str, object], str]
+
+
+def _by_key(entry: str, field: str, value: object) -> str:
+    return f"--set {entry}.{field}={value}"
+
+
 def plan_controls(
-    config: GenerateConfig, files: Sequence[ControlFile], preprocess_weights: Sequence[Path] = ()
+    config: GenerateConfig,
+    files: Sequence[ControlFile],
+    preprocess_weights: Sequence[Path] = (),
+    how_to_set: HowToSetEntry = _by_key,
 ) -> list[PlannedControl]:
     """Open the sources of `config.controls`, whose networks are `files`, and choose their preprocessors.
 
@@ -62,12 +74,12 @@ def plan_controls(
     `open_weights_of`.
     """
     planned = []
-    for value, file in zip(config.controls, files, strict=True):
-        entry = ControlEntry.read(value)
+    for number, (value, file) in enumerate(zip(config.controls, files, strict=True)):
+        entry, how = ControlEntry.read(value), partial(how_to_set, f"controls.{number}")
         opened = open_input(entry.source, FLAG)
         if file.kind == "sparsectrl":
-            entry = _at_keyframes(entry, opened, config.num_frames)
-        place_frames(opened, entry, config.timeline)
+            entry = _at_keyframes(entry, opened, config.num_frames, how)
+        place_frames(opened, entry, config.timeline, how)
         name: Preprocessor = "none"
         if not file.takes_latents or (entry.preprocess or config.preprocess) != "auto":
             name = choose_preprocessor(entry, opened, config.preprocess, [file.path.name])
@@ -76,17 +88,22 @@ def plan_controls(
 
 
 def check_controls(
-    config: GenerateConfig, files: Sequence[ControlFile], spec: MotionSpec | None, preprocess_weights: Sequence[Path]
+    config: GenerateConfig,
+    files: Sequence[ControlFile],
+    spec: MotionSpec | None,
+    preprocess_weights: Sequence[Path],
+    how_to_set: HowToSetEntry,
 ) -> list[str]:
     """Check the controls of a clip before weights load; return notes. Raises as `plan_controls`.
 
     Also raises `UsageError` for windows that are longer than a SparseCtrl supports.
     """
-    planned, notes = plan_controls(config, files, preprocess_weights), []
+    planned, notes = plan_controls(config, files, preprocess_weights, how_to_set), []
     used = [control.detector.file.path for control in planned if control.detector]
     notes += [f"{path.name} is not used: no control needs it" for path in preprocess_weights if path not in used]
     for numbers in _together(planned, files):
-        _check_frames([place_frames(planned[n].opened, planned[n].entry, config.timeline) for n in numbers])
+        placed = {n: place_frames(planned[n].opened, planned[n].entry, config.timeline) for n in numbers}
+        _check_frames(placed, how_to_set)
     windows = clip_windows(config, spec)
     length = windows.length if windows else config.num_frames
     for control, file in zip(planned, files, strict=True):
@@ -163,17 +180,19 @@ def _together(planned: Sequence[PlannedControl], files: Sequence[ControlFile]) -
     return list(groups.values())
 
 
-def _check_frames(placed: Sequence[Sequence[int | None]]) -> None:
-    """Raise `UsageError` if two pictures of one SparseCtrl are at one frame."""
-    for frame, shown in enumerate(zip(*placed, strict=True)):
-        if sum(number is not None for number in shown) > 1:
+def _check_frames(placed: Mapping[int, Sequence[int | None]], how_to_set: HowToSetEntry) -> None:
+    """Raise `UsageError` if two pictures of one SparseCtrl, by number of their control, are at one frame."""
+    for frame, shown in enumerate(zip(*placed.values(), strict=True)):
+        here = [control for control, number in zip(placed, shown, strict=True) if number is not None]
+        if len(here) > 1:
+            first, second = (how_to_set(f"controls.{n}", "frames", at) for n, at in zip(here[:2], (0, -1), strict=True))
             raise UsageError(
                 f"two pictures of one SparseCtrl are at frame {frame}",
-                hint="give each its own frames: `--set controls.0.frames=0 --set controls.1.frames=-1`",
+                hint=f"give each its own frames, as in `{first}` and `{second}`",
             )
 
 
-def _at_keyframes(entry: ControlEntry, opened: OpenInput, num_frames: int) -> ControlEntry:
+def _at_keyframes(entry: ControlEntry, opened: OpenInput, num_frames: int, how_to_set: HowToSet) -> ControlEntry:
     """Put one picture at frame 0, where a SparseCtrl is told no frames. Raises `UsageError` for several."""
     count = len(opened.timeline.times)
     if entry.frames or opened.has_rate or (count == num_frames and entry.section is None):
@@ -181,6 +200,6 @@ def _at_keyframes(entry: ControlEntry, opened: OpenInput, num_frames: int) -> Co
     if count > 1 and entry.section is None:
         raise UsageError(
             f"`{opened.path}` has {count} pictures, and a SparseCtrl must know their frames",
-            hint="name them: `--set controls.0.frames=0,50%,-1`",
+            hint=f"name them: `{how_to_set('frames', '0,50%,-1')}`",
         )
     return entry.model_copy(update={"frames": "0"})

@@ -38,7 +38,10 @@ def with_image_method(layers: Sequence[Layer]) -> list[Layer]:
     settings = _SETTINGS[method](found) if method in _SETTINGS else {}
     if not is_auto and not settings:
         return list(layers)
-    return [*layers, Layer(_AUTO if is_auto else f"{FLAG} {method}", {"image_method": method, **settings})]
+    source, values = _AUTO if is_auto else f"{FLAG} {method}", {"image_method": method, **settings}
+    num_own, num_all = (len(cast("Sequence[object]", each.get("controls", ()))) for each in (found.values, settings))
+    made_of = {f"controls.{number}": f"images.{number - num_own}" for number in range(num_own, num_all)}
+    return [*layers, Layer(source, values, {"images": found.origins["images"]}, made_of)]
 
 
 def with_image_method_again(recipe: Layer, changes: Sequence[Layer]) -> list[Layer]:
@@ -158,6 +161,8 @@ def _by_sparsectrl(found: Resolved[GenerateConfig]) -> Mapping[str, object]:
     for number, image in enumerate(images):
         frames = image.frames or f"{100 * number / gaps:g}%"
         fields = image.model_dump(exclude_defaults=True) | {"frames": frames, "ref": entry.alias}
+        if found.values["preprocess"] != "auto":  # which is for the other controls
+            fields["preprocess"] = "none"
         added.append(ControlEntry.model_validate(fields).stored())
     return {"images": (), "controls": (*cast("Sequence[object]", found.values["controls"]), *added)}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from animdiff_cli.config.input_settings import (
     entries_of,
     with_sources,
 )
+from animdiff_cli.config.layers import Resolved
+from animdiff_cli.config.load import how_to_set
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, UsageError
 from animdiff_cli.files.hashing import sha256_of
-from animdiff_cli.jobs.media import OpenInput, num_cropped, num_late, open_input, place_frames, timeline_of
+from animdiff_cli.jobs.media import HowToSet, OpenInput, num_cropped, num_late, open_input, place_frames, timeline_of
 from animdiff_cli.outputs.read import list_images
 from animdiff_cli.storage.inputs import local_input
 from animdiff_cli.storage.location import Location, location
@@ -29,25 +31,27 @@ LATENT_SIDE, SQUARE = 8, 224
 InputHashes = Mapping[str, Mapping[str, str]]
 
 
-def check_inputs(config: GenerateConfig) -> list[str]:
+def check_inputs(config: GenerateConfig, resolved: Resolved[GenerateConfig]) -> list[str]:
     """Open every input that becomes frames of the clip. Returns notes on those that are cropped or end before it.
 
-    Raises `NotFound` for a missing one, `UsageError` for one that cannot be read or does not fit the clip.
+    `resolved` knows how each was given. Raises `NotFound` for a missing one, `UsageError` for one that cannot be read
+    or does not fit the clip.
     """
     notes = []
     for setting in INPUT_SETTINGS.values():
         if setting.key == "continue_from":  # has a reader of its own
             continue
         for number, entry in enumerate(entries_of(setting, getattr(config, setting.key))):
-            opened = open_input(entry.source, setting.flag)
-            if note := _crop_note(setting, number, entry, opened, config):
+            opened, key = open_input(entry.source, setting.flag), f"{setting.key}.{number}"
+            how = partial(how_to_set, resolved, key if setting.is_list else setting.key)
+            if note := _crop_note(setting, entry, opened, config, how):
                 notes.append(note)
-            if isinstance(entry, SteeredEntry) and (note := _steps_note(f"{setting.key}.{number}", entry, config)):
+            if isinstance(entry, SteeredEntry) and (note := _steps_note(key, entry, config, how)):
                 notes.append(note)
             if setting.key == "controls":  # `jobs.control` places its pictures, once the network is known
                 continue
             timeline = timeline_of(entry, config.timeline)
-            place_frames(opened, entry, timeline)
+            place_frames(opened, entry, timeline, how)
             if late := num_late(opened, entry, timeline):
                 notes.append(late_note(entry, late, config.num_frames))
     return notes
@@ -131,12 +135,12 @@ def _hash(path: Path, size: int, time: int) -> str:
     return sha256_of(path)
 
 
-def _steps_note(key: str, entry: SteeredEntry, config: GenerateConfig) -> str | None:
+def _steps_note(key: str, entry: SteeredEntry, config: GenerateConfig, how: HowToSet) -> str | None:
     """Say that no step is between `start` and `end`. Raises `UsageError` if none can be."""
     if entry.start >= entry.end:
         raise UsageError(
             f"`{key}` ends at {entry.end:g} of the steps and starts at {entry.start:g}",
-            hint=f"leave one out, or set a later end: `--set {key}.end=1`",
+            hint=f"leave one out, or set a later end: `{how('end', 1)}`",
         )
     steps = config.steps_taken
     if any(step / steps >= entry.start and (step + 1) / steps <= entry.end for step in range(steps)):
@@ -145,18 +149,18 @@ def _steps_note(key: str, entry: SteeredEntry, config: GenerateConfig) -> str | 
 
 
 def _crop_note(
-    setting: InputSetting, number: int, entry: InputEntry, opened: OpenInput, config: GenerateConfig
+    setting: InputSetting, entry: InputEntry, opened: OpenInput, config: GenerateConfig, how: HowToSet
 ) -> str | None:
     """Say that a source of another shape than the clip loses its edges. None if they are less than a latent wide."""
     is_square = setting.key == "image_prompts"  # as image encoders are
     size = (SQUARE, SQUARE) if is_square else (config.width, config.height)
     if num_cropped(opened, entry, size) < LATENT_SIDE:
         return None
-    shown, key = opened.timeline, f"{setting.key}.{number}" if setting.is_list else setting.key
+    shown = opened.timeline
     into = "a square" if is_square else f"{config.width}x{config.height}"
     return (
         f"{Path(entry.source).name} is {shown.width}x{shown.height} and is cropped to {into}:"
-        f" `--set {key}.fit=pad` keeps all of it"
+        f" `{how('fit', 'pad')}` keeps all of it"
     )
 
 

@@ -28,6 +28,8 @@ from animdiff_cli.training.data.probe import probe
 CHUNK = 16
 #: changes a chunk of frames uint8 [F, H, W, 3] of the size of the clip; chunks come in order
 Transform = Callable[[Frames], Frames]
+#: for hints: what to type to set a field of an entry to a value
+HowToSet = Callable[[str, object], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,13 @@ def timeline_of(entry: InputEntry, timeline: ClipTimeline) -> ClipTimeline:
     return replace(timeline, fps=fps) if fps else timeline
 
 
-def place_frames(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -> tuple[int | None, ...]:
+def _as_in_a_record(field: str, value: object) -> str:
+    return f"{field}: {value}"
+
+
+def place_frames(
+    opened: OpenInput, entry: InputEntry, timeline: ClipTimeline, how_to_set: HowToSet = _as_in_a_record
+) -> tuple[int | None, ...]:
     """Return the frame of the source for each new frame of the clip; None where `entry.frames` leaves it out.
 
     A video plays at its own speed. Frame n of a folder is frame n of the clip, or is for the nth of `entry.frames`.
@@ -121,7 +129,7 @@ def place_frames(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -
     if entry.frames and not opened.has_rate and len(section) not in (1, len(wanted)):
         raise UsageError(
             f"`{opened.path}` has {len(section)} pictures, and `frames` names {counted(len(wanted), 'frame')}",
-            hint="name a frame of the clip for each picture, as in `frames: 0,50%,-1`",
+            hint=f"name a frame of the clip for each picture, as in `{how_to_set('frames', '0,50%,-1')}`",
         )
     late = num_late(opened, entry, timeline)
     length = _length(opened, section)
@@ -129,7 +137,7 @@ def place_frames(opened: OpenInput, entry: InputEntry, timeline: ClipTimeline) -
         end = f"{length:.3g} s" if opened.has_rate else counted(int(length), "frame")
         raise UsageError(
             f"`{opened.path}` ends before the clip, after {end}",
-            hint="render fewer frames, or choose `after_end: hold` or `after_end: loop`",
+            hint=f"render fewer frames, or hold its last one: `{how_to_set('after_end', 'hold')}`",
         )
     numbers: list[int | None] = [None] * timeline.num_frames
     for frame, place in zip(wanted, _places(opened, section, wanted, timeline.fps), strict=True):
@@ -162,9 +170,9 @@ def section_of(opened: OpenInput, entry: InputEntry) -> range:
     try:
         start, end = _frame_of(opened, first), count - 1 if last is None else _frame_of(opened, last)
     except UsageError as error:
-        raise UsageError(f"`section` of `{opened.path}`: {error}", hint=error.hint) from error
+        raise UsageError(f"`{entry.section}` of `{opened.path}`: {error}", hint=error.hint) from error
     if end < start:
-        raise UsageError(f"the section `{entry.section}` ends before it begins", hint=f"write `{last}-{first}`")
+        raise UsageError(f"`{entry.section}` of `{opened.path}` ends before it begins", hint=f"write `{last}-{first}`")
     return range(start, end + 1)
 
 

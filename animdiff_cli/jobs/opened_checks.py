@@ -1,9 +1,12 @@
 """Check a clip against its opened weights and the memory of the device, before weights load."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from animdiff_cli.config.layers import Resolved
+from animdiff_cli.config.load import how_to_set
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.build import is_sdxl, part_config
 from animdiff_cli.diffusion.device import DevicePlan
@@ -19,8 +22,13 @@ from animdiff_cli.jobs.weights import CheckedWeights
 from animdiff_cli.outputs.spool import check_spool
 
 
-def check_opened(config: GenerateConfig, weights: CheckedWeights, device: DevicePlan) -> list[str]:
-    """Check a clip against opened weights, and return notes. Raises `UsageError`, and `DeviceError` for memory."""
+def check_opened(
+    config: GenerateConfig, weights: CheckedWeights, device: DevicePlan, resolved: Resolved[GenerateConfig]
+) -> list[str]:
+    """Check a clip against opened weights, and return notes. `resolved` knows how its inputs were given.
+
+    Raises `UsageError`, and `DeviceError` for memory.
+    """
     model, spec = weights.files.model, weights.motion_spec
     check_image_method(config, spec.version if spec else None)
     _check_prediction(config, model)
@@ -28,7 +36,8 @@ def check_opened(config: GenerateConfig, weights: CheckedWeights, device: Device
     check_mask(config, model)
     check_free_init(config, model)
     check_memory(config, device, weights)
-    return check_controls(config, weights.controls, spec, weights.files.preprocess_weights)
+    how = partial(how_to_set, resolved)
+    return check_controls(config, weights.controls, spec, weights.files.preprocess_weights, how)
 
 
 def check_memory(config: GenerateConfig, plan: DevicePlan, weights: CheckedWeights | None = None) -> None:

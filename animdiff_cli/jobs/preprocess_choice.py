@@ -49,9 +49,11 @@ def with_preprocess_weights_again(recipe: Layer, changes: Sequence[Layer]) -> li
 
 def check_preprocess_flags(resolved: Resolved[GenerateConfig]) -> None:
     """Raise `UsageError` for `--preprocess` and its weights without a control. Presets may have them for later use."""
+    num_pictures = len(resolved.made_of)  # of `--image`, which are controls too
+    has_controls = len(cast("Sequence[object]", resolved.values["controls"])) > num_pictures
     for key in ("preprocess", "preprocess_weights"):
         flag = flag_name(key)
-        if resolved.origins[key] == flag and not resolved.values["controls"]:
+        if resolved.origins[key] == flag and not has_controls:
             raise UsageError(f"`{flag}` has no effect without a control", hint=f"add `{FLAG} REF=SOURCE`")
 
 

@@ -166,8 +166,8 @@ def plan_clip(plan: RenderPlan, changes: Layer) -> tuple[GenerateConfig, bool]:
     check_prompts([config])
     check_video(config)
     check_images(config)
-    check_inputs(config)
-    check_opened(config, plan.weights, plan.device)
+    check_inputs(config, resolved)
+    check_opened(config, plan.weights, plan.device, resolved)
     clip_windows(sampled_config(config, plan.weights.motion_spec), plan.weights.motion_spec)
     return config, "seed" not in resolved.values
 
@@ -198,7 +198,7 @@ def _plan(
     check_speed(configs[0], planned)
     planned = with_weights_dtype(planned, configs[0].weights_dtype)
     check_memory(configs[0], planned)
-    notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0]))
+    notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0], resolved))
     notes = (*notes, *unused_memory_settings(planned, configs[0]), *unused_shortcuts(configs[0]))
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
@@ -207,7 +207,7 @@ def _plan(
     sampled = sampled_config(configs[0], weights.motion_spec)
     check_window_flags(resolved, clip_windows(sampled, weights.motion_spec))
     reject_unused_embeddings(resolved, configs)
-    notes = (*notes, *check_opened(configs[0], weights, planned))
+    notes = (*notes, *check_opened(configs[0], weights, planned, resolved))
     planned = with_memory_level(planned, configs[0], weights)
     return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
 

@@ -81,7 +81,7 @@ def check_video(config: GenerateConfig) -> None:
             hint="use another scheduler: `--scheduler ddim`",
         )
     if config.video and VideoEntry.read(config.video).frames:
-        raise UsageError("a video is for all frames of the clip", hint="leave out `frames` of `video`")
+        raise UsageError("a video is for all frames of the clip", hint="leave out `video.frames`")
 
 
 def check_mask(config: GenerateConfig, model: Path) -> None:
@@ -89,7 +89,7 @@ def check_mask(config: GenerateConfig, model: Path) -> None:
     if config.mask and not config.video:
         raise UsageError("`--mask` says where a video is repainted, and there is none", hint=f"add `{FLAG} FILE`")
     if config.mask and MaskEntry.read(config.mask).frames:
-        raise UsageError("a mask is for all frames of the clip", hint="leave out `frames` of `mask`")
+        raise UsageError("a mask is for all frames of the clip", hint="leave out `mask.frames`")
     if not config.mask and model_takes_mask(model):
         raise UsageError(
             f"`{model.name}` is an inpainting model: it repaints what a mask shows, and there is none",

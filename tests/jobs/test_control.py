@@ -179,8 +179,12 @@ def test_the_flag_renders_saves_what_the_network_saw_and_renders_again(settings,
         ("{folder}", UsageError, "does not name a control and its pictures"),
         ("{motion}={video}", UsageError, "is a motion module, not a ControlNet"),
         ("no-such-control={video}", NotFound, "unknown model alias"),
-        ({"ref": "{folder}", "source": "{video}", "frames": "7"}, UsageError, "`frames` of `controls`"),
-        ({"ref": "{folder}", "source": "{video}", "section": "9s"}, UsageError, "`section` of"),
+        (
+            {"ref": "{folder}", "source": "{video}", "frames": "7"},
+            UsageError,
+            "`7` of `.*square.mp4`: there is no frame 7",
+        ),
+        ({"ref": "{folder}", "source": "{video}", "section": "9s"}, UsageError, "`9s` of `.*square.mp4`"),
         ({"ref": "{folder}", "source": "{video}", "start": 2}, UsageError, "controls.0.start"),
         ({"ref": "{folder}", "source": "{video}", "preprocess": "cany"}, UsageError, "controls.0.preprocess"),
         ({"source": "{video}"}, UsageError, "`controls.0` has no `ref`"),
@@ -221,8 +225,9 @@ def test_several_pictures_of_a_sparsectrl_need_their_frames(settings, sparse, tm
     for number in range(2):
         Image.fromarray(np.full((64, 64, 3), 90 * number, np.uint8)).save(tmp_path / "pictures" / f"{number}.png")
     entry = {"ref": str(sparse), "source": str(tmp_path / "pictures")}
-    with pytest.raises(UsageError, match="a SparseCtrl must know their frames"):
-        load(controls=[entry], **settings)
+    with pytest.raises(UsageError, match="a SparseCtrl must know their frames") as raised:
+        load(controls=[entry | {"frames": "0,-1"}, entry], **settings)
+    assert raised.value.hint == "name them: `--set controls.1.frames=0,50%,-1`"
     with pytest.raises(UsageError, match="has no guess mode"):
         load(controls=[entry | {"frames": "0,-1", "guess_mode": True}], **settings)
     assert len(frames(controls=[entry | {"frames": "0,-1"}], **settings)) == 3

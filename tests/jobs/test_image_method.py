@@ -1,5 +1,7 @@
 """`image_method`: how pictures become frames, what `auto` chooses, and what each method asks for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -212,6 +214,44 @@ def test_pia_renders_from_a_picture_and_its_recipe_does_again(small, toy_pia_fil
     ):
         assert (animator.generate("a fox", **change).frames != clip.frames).any(), change
     assert np.array_equal(animator.generate("a fox").frames, clip.frames)
+
+
+def of_pocket(layer, **more):
+    values = {"prompt": "a fox", "model": "pocket", "width": 128, "height": 96, **more}
+    return plan_renders([Layer("test", values), layer])
+
+
+def test_messages_on_pictures_by_a_sparsectrl_name_pictures(picture):
+    by_flag = Layer("flags", {"images": [str(picture)]}, {"images": "--image"})
+    cropped = "picture.png is 64x64 and is cropped to 128x96: `{}` keeps all of it"
+    for own in ((), (f"pocket-outline={picture}",)):
+        notes = of_pocket(by_flag, controls=own).notes
+        said = ["--set images.0.fit=pad"] if not own else ["--set controls.0.fit=pad", "--set images.0.fit=pad"]
+        assert [note for note in notes if "cropped" in note] == [cropped.format(way) for way in said]
+    assert not any("cropped" in note for note in of_pocket(replace(by_flag, values=FITTED | by_flag.values)).notes)
+    in_file = Layer("jobs.yaml", {"images": [str(picture)]}, {"images": "jobs.yaml, line 3"})
+    assert cropped.format("images.0.fit: pad") in of_pocket(in_file).notes
+
+
+FITTED = {"width": 64, "height": 64}
+
+
+def test_errors_on_pictures_by_a_sparsectrl_name_pictures(picture):
+    with pytest.raises(UsageError, match="two pictures of one SparseCtrl are at frame 0") as raised:
+        of_pocket(Layer("flags", {"images": [f"{picture}@0", f"{picture}@0"]}), controls=[f"pocket-outline={picture}"])
+    assert (
+        raised.value.hint == "give each its own frames, as in `--set images.0.frames=0` and `--set images.1.frames=-1`"
+    )
+    with pytest.raises(UsageError, match=r"`99` of `.*picture.png`: there is no frame 99"):
+        of_pocket(Layer("flags", {"images": [f"{picture}@99"]}))
+
+
+def test_a_preprocessor_is_for_controls_not_for_pictures(picture):
+    typed = Layer("flags", {"preprocess": "canny", "images": [str(picture)]}, {"preprocess": "--preprocess"})
+    with pytest.raises(UsageError, match="`--preprocess` has no effect without a control"):
+        of_pocket(typed)
+    plan = of_pocket(typed, controls=[f"pocket-outline={picture}"])
+    assert [note for note in plan.notes if "becomes" in note] == ["picture.png becomes a control picture by `canny`"]
 
 
 def test_pictures_by_a_sparsectrl_are_one_control(aliases, here, settings, picture, sparse, tmp_path):

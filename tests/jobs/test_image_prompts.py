@@ -160,7 +160,7 @@ def test_the_flag_renders_and_renders_again(settings, folder, fox, tmp_path, mon
         ("{alone}={fox}", NotFound, "needs an image encoder"),
         ("{cut}={fox}", IntegrityError, "lacks keys or values"),
         ("no-such-adapter={fox}", NotFound, "unknown model alias"),
-        ({"ref": "{plain}", "source": "{fox}", "frames": "7"}, UsageError, "`frames` of `image_prompts`"),
+        ({"ref": "{plain}", "source": "{fox}", "frames": "7"}, UsageError, "`7` of `.*`: there is no frame 7"),
         ({"ref": "{plain}", "source": "{fox}", "end": 2}, UsageError, "image_prompts.0.end"),
     ],
 )

@@ -153,7 +153,11 @@ def test_no_audio_where_it_is_unwanted_or_out_of_step(with_tone, video, tmp_path
         ({"scheduler": "pndm"}, "cannot begin between its steps", "--scheduler ddim"),
         ({"denoise": {"steps 0": 0.5, "steps 1": 1}}, "varies over frames, not over steps", "0:0.3"),
         ({"denoise": 1.5}, "`denoise` must be a number from 0 up to 1", ""),
-        ({"num_frames": 20, "video": {"source": "SELF", "after_end": "refuse"}}, "ends before the clip", "hold"),
+        (
+            {"num_frames": 20, "video": {"source": "SELF", "after_end": "refuse"}},
+            "ends before the clip",
+            "--set video.after_end=hold",
+        ),
         ({"video": {"source": "SELF", "section": "2s-6s"}}, "is after its end at 1 s", "100%"),
         ({"video": {"source": "SELF", "frames": "0"}}, "for all frames", "leave out"),
     ],
