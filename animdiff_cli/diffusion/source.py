@@ -9,6 +9,7 @@ from typing import Any
 from animdiff_cli.config.yamlfile import read_yaml
 from animdiff_cli.core.model_parts import BASES, NETWORKS, networks_of, tokenizers_of
 from animdiff_cli.errors import AnimdiffError, IntegrityError, UsageError
+from animdiff_cli.files.hashing import FileState, file_state
 from animdiff_cli.files.os_errors import temporary_folder
 from animdiff_cli.files.untrusted import parse_json, read_json
 from animdiff_cli.weights import model_configs
@@ -137,8 +138,7 @@ def open_model(path: Path) -> ModelSource:
     Diffusion 1.5 nor SDXL.
     """
     weights = [path] if path.is_file() else [file for part in NETWORKS for file in weight_files(path / part)]
-    states = [file.stat() for file in weights]
-    return _open_model(path, tuple((state.st_size, state.st_mtime_ns) for state in states))
+    return _open_model(path, tuple(map(file_state, weights)))
 
 
 def forget_model() -> None:
@@ -162,8 +162,8 @@ def _check_once(source: ModelSource) -> None:
 
 
 @lru_cache(maxsize=1)
-def _open_model(path: Path, states: tuple[tuple[int, int], ...]) -> ModelSource:
-    """Open a model; `states` are size and time of its files, so that a changed model is opened anew."""
+def _open_model(path: Path, states: tuple[FileState, ...]) -> ModelSource:
+    """Open a model; `states` are those of its files, so that a changed model is opened anew."""
     file, info = open_kind(path, "base")
     if info.base not in BASES:
         base = info.base or "an unknown base"

@@ -1,10 +1,22 @@
-"""SHA-256 hashes of files."""
+"""SHA-256 hashes of files, and the state of a file, by which a change is found without reading it."""
 
 import errno
 import hashlib
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+#: size in bytes, times of the last change of content and of anything in nanoseconds, and number in the file system
+FileState = tuple[int, int, int, int]
+
+
+def file_state(path: Path) -> FileState:
+    """Return the state of a file, another one if it was written or replaced, even by one of the same size and date.
+
+    Raises `OSError` if there is none.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def sha256_of(path: Path) -> str:

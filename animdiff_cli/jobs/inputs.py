@@ -19,7 +19,7 @@ from animdiff_cli.config.load import how_to_set
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.core.text import counted
 from animdiff_cli.errors import AnimdiffError, UsageError
-from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.files.hashing import FileState, file_state, sha256_of
 from animdiff_cli.jobs.media import HowToSet, OpenInput, num_cropped, num_late, open_input, place_frames, timeline_of
 from animdiff_cli.outputs.read import list_images
 from animdiff_cli.storage.inputs import local_input
@@ -126,12 +126,11 @@ def _entries(settings: Mapping[str, Any]) -> list[tuple[InputSetting, InputEntry
 
 def _hashes(path: Path) -> Mapping[str, str]:
     files = list_images(path) if path.is_dir() else [path]
-    states = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return {file.relative_to(path.parent).as_posix(): _hash(file, size, time) for file, size, time in states}
+    return {file.relative_to(path.parent).as_posix(): _hash(file, file_state(file)) for file in files}
 
 
 @lru_cache(maxsize=1 << 13)
-def _hash(path: Path, size: int, time: int) -> str:
+def _hash(path: Path, state: FileState) -> str:
     return sha256_of(path)
 
 

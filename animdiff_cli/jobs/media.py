@@ -15,7 +15,7 @@ from animdiff_cli.core.where import Timeline as ClipTimeline
 from animdiff_cli.core.where import Where, frames_at, parse_range
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.files.hashing import FileState, file_state, sha256_of
 from animdiff_cli.outputs.ffmpeg import DecodeError, Frames
 from animdiff_cli.outputs.read import list_images
 from animdiff_cli.outputs.spool import FrameSpool
@@ -39,7 +39,7 @@ class OpenInput:
     path: Path
     media: Media
     timeline: Timeline
-    state: tuple[tuple[str, int, int], ...]  # name, size and time of its files
+    state: tuple[tuple[str, FileState], ...]  # name and state of its files
 
     @property
     def has_rate(self) -> bool:
@@ -59,8 +59,7 @@ def open_input(source: str, flag: str) -> OpenInput:
         files = list_images(path) if path.is_dir() else [path]
         if not files:
             raise UsageError(f"`{path}` contains no pictures", hint="give a video, a picture or a folder of pictures")
-        state = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-        return _open(path, state)
+        return _open(path, tuple((file.name, file_state(file)) for file in files))
     except DecodeError as error:
         raise UsageError(
             f"cannot read `{path}`: {error}", hint="give a video, a picture, or a folder of pictures of one size"
@@ -230,9 +229,9 @@ def _nearest(times: Sequence[float], section: range, time: float) -> int:
 
 
 @lru_cache(maxsize=32)
-def _open(path: Path, state: tuple[tuple[str, int, int], ...]) -> OpenInput:
-    """Probe a source; `state` is name, size and time of its files, so that a changed one is probed again."""
-    media = _media(path, tuple(name for name, _, _ in state))
+def _open(path: Path, state: tuple[tuple[str, FileState], ...]) -> OpenInput:
+    """Probe a source; `state` is name and state of its files, so that a changed one is probed again."""
+    media = _media(path, tuple(name for name, _ in state))
     sha256 = sha256_of(path) if media.kind == "video" else ""
     return OpenInput(path, media, probe(media, sha256), state)
 

@@ -20,6 +20,7 @@ from animdiff_cli.core.refs import ModelRef, parse_ref
 from animdiff_cli.core.suggest import did_you_mean
 from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import NotFound, UsageError
+from animdiff_cli.files.hashing import FileState, file_state
 from animdiff_cli.registry.catalog_files import CATALOG, user_catalog_path
 from animdiff_cli.registry.file_facts_cache import cached_fact
 
@@ -138,10 +139,10 @@ def load_catalog() -> Catalog:
     """
     path = user_catalog_path()
     try:
-        status = path.stat()
+        state = file_state(path)
     except OSError:  # most users have none
         return shipped_catalog()
-    return _merged_catalog(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+    return _merged_catalog(path, state)
 
 
 @cache
@@ -161,8 +162,8 @@ def merge(shipped: Catalog, user: Catalog) -> Catalog:
 
 
 @lru_cache(maxsize=1)
-def _merged_catalog(path: Path, state: tuple[int, int, int]) -> Catalog:
-    """Read and merge. `state` (inode, mtime, size) identifies the file's version in the cache key."""
+def _merged_catalog(path: Path, state: FileState) -> Catalog:
+    """Read and merge. `state` identifies the file's version in the cache key."""
     # reading YAML takes five times as long as checking its content
     content = cached_fact(path, "catalog", lambda: read_yaml(path), versioned=True)
     return merge(shipped_catalog(), check_catalog(content, path))

@@ -1,4 +1,4 @@
-"""A cache of facts about large files (hash, kind), valid while the file's size and date do not change.
+"""A cache of facts about large files (hash, kind), valid while the file is neither written nor replaced.
 
 Hashing two gigabytes takes seconds, and nothing may be written beside the files of other programs. The cache folder
 holds one JSON file per weight file. A lost or damaged entry is computed again.
@@ -16,7 +16,7 @@ from typing import Any
 
 from animdiff_cli import paths
 from animdiff_cli.files.atomic import atomic_write_text
-from animdiff_cli.files.hashing import sha256_of
+from animdiff_cli.files.hashing import file_state, sha256_of
 from animdiff_cli.files.untrusted import read_json
 
 
@@ -28,8 +28,7 @@ def cached_fact(path: Path, key: str, compute: Callable[[], Any], *, versioned: 
     """
     if versioned:
         key = f"{key} by {_program_version()}"
-    status = path.stat()
-    state = [os.path.realpath(path), status.st_size, status.st_mtime_ns]
+    state = [os.path.realpath(path), *file_state(path)]
     cache_file = _cache_file(path)
     facts = _read(cache_file, state)
     if key not in facts:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -62,6 +63,24 @@ def test_a_fact_is_cached_until_the_file_changes(write_file):
     path.write_bytes(DATA + b"!")
     assert cached_fact(path, "n", compute) == 2
     assert cached_sha256(path) == hashlib.sha256(DATA + b"!").hexdigest()
+
+
+def replaced(path, data, how):
+    """Change the content of a file but neither its size nor its date: by another file, or in place."""
+    before = path.stat()
+    target = path.with_suffix(".new") if how == "moved" else path
+    target.write_bytes(data)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    target.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("how", ["moved", "in place"])
+def test_a_file_of_the_same_size_and_date_is_another_file(write_file, user_dir, how):
+    path = write_file("x.ckpt", DATA)
+    assert cached_sha256(path) == SHA256
+    replaced(path, DATA[::-1], how)
+    assert cached_sha256(path) == hashlib.sha256(DATA[::-1]).hexdigest()
 
 
 def test_hashing_works_without_a_writable_cache(write_file, user_dir, monkeypatch):

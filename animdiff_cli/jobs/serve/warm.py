@@ -14,6 +14,7 @@ from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
 from animdiff_cli.core.events import Emit, Event, Note
 from animdiff_cli.errors import DeviceError
+from animdiff_cli.files.hashing import FileState, file_state
 from animdiff_cli.jobs.animator import Animator
 from animdiff_cli.jobs.loading import load_animator
 from animdiff_cli.jobs.missing_weights import fetch_missing, find_missing, refuse_missing
@@ -110,6 +111,5 @@ def _files(weights: Weights) -> list[Path]:
     return [file for key in WEIGHT_SETTINGS for path in weights.files(key) for file in used_files(path)]
 
 
-def _state(path: Path) -> tuple[str, int, int]:
-    status = path.stat()
-    return str(path), status.st_size, status.st_mtime_ns
+def _state(path: Path) -> tuple[str, FileState]:
+    return str(path), file_state(path)

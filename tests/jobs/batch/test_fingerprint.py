@@ -1,4 +1,7 @@
+import os
 from dataclasses import replace
+
+from PIL import Image
 
 from animdiff_cli.jobs.batch import fingerprint
 from animdiff_cli.jobs.batch.fingerprint import fingerprints
@@ -29,6 +32,24 @@ def test_a_fingerprint_changes_with_the_content_of_a_weight_file_and_not_with_it
     planned = plan(1)
     with_same, with_other = (fingerprints(_with_model(planned, plan(1, model=str(model)))) for model in (same, other))
     assert fingerprints(planned) == with_same != with_other
+
+
+def test_a_fingerprint_changes_with_files_that_are_replaced_by_others_of_the_same_size_and_date(
+    plan, toy_motion_file, tmp_path
+):
+    motion, picture = tmp_path / "motion.safetensors", tmp_path / "first.bmp"
+    motion.write_bytes(toy_motion_file.read_bytes())
+    Image.new("RGB", (64, 64), "red").save(picture)
+    settings = {"motion_module": str(motion), "images": [str(picture)]}
+    found = [fingerprints(plan(1, **settings))]
+    for path in (motion, picture):
+        data, date = path.read_bytes(), path.stat().st_mtime_ns
+        other = path.with_suffix(".new")
+        other.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        os.utime(other, ns=(date, date))
+        other.replace(path)
+        found.append(fingerprints(plan(1, **settings)))
+    assert len({one for (one,) in found}) == 3
 
 
 def _with_model(planned, other):
