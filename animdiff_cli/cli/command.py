@@ -1,6 +1,7 @@
 """Base classes of commands: the order of help panels, and errors as exit codes."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ from typer.exceptions import TyperException
 from animdiff_cli.cli.interrupts import was_interrupted
 from animdiff_cli.cli.lean_help import import_rich_help
 from animdiff_cli.cli.options import GENERAL
-from animdiff_cli.cli.out import print_error
+from animdiff_cli.cli.out import print_err, print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint, words_hint
+from animdiff_cli.core.text import number_of_times
 from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
 from animdiff_cli.files.os_errors import unexpected_failure
@@ -39,6 +41,15 @@ class Command(TyperCommand):
         if option is not None:
             option.rich_help_panel = GENERAL
         return option
+
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+        """Parse the options, and say which of them were given several times although only the last one counts."""
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option, count in Counter(order).items():
+            if count > 1 and _last_counts(option) and not given.get("quiet") and not ctx.resilient_parsing:
+                name = "/".join((*option.opts[:1], *option.secondary_opts[:1]))
+                print_err(f"note: `{name}` is given {number_of_times(count)}: the last one counts")
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the help."""
@@ -128,6 +139,13 @@ class Root(Group):
             _check_current_folder()
             _check_environment()
             return super().invoke(ctx)
+
+
+def _last_counts(parameter: object) -> bool:
+    """Return whether a parameter has one value, and may be given others."""
+    if not isinstance(parameter, TyperOption) or parameter.multiple or parameter.count:
+        return False
+    return not parameter.is_flag or bool(parameter.secondary_opts)
 
 
 @contextmanager

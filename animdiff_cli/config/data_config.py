@@ -47,7 +47,9 @@ class DataConfig(BaseModel):
         256, ge=16, le=4096, multiple_of=8, description="Shorter side of a clip in pixels; the default is 512 on SDXL."
     )
     square: bool = Field(False, description="Crop to squares instead of the nearest aspect bucket.")
-    fps: float | None = Field(None, gt=0, le=1000, description="Frame rate before `stride`; null is that of the video.")
+    fps: float | None = Field(
+        None, gt=0, le=1000, examples=[8], description="Frame rate before `stride`; null is that of the video."
+    )
     avoid_cuts: bool = Field(True, description="Sample no clip across a scene cut.")
     shot: Shot | None = Field(None, description="Camera move to synthesize from the videos or images.")
     shot_speed: Annotated[tuple[Speed, Speed], BeforeValidator(_speed_range)] = Field(

@@ -17,7 +17,7 @@ from animdiff_cli.config.varying import Varying
 from animdiff_cli.core.choices import AfterEnd, Fit, Preprocessor
 from animdiff_cli.core.curves import Curve, TextTrack
 from animdiff_cli.core.prompt_travel import MAX_PROMPT
-from animdiff_cli.core.refs import scale_text, split_scale
+from animdiff_cli.core.refs import names_file_at, scale_text, split_scale
 from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.core.where import POSITION, parse_positions, parse_range
 from animdiff_cli.errors import UsageError
@@ -162,7 +162,11 @@ class VideoEntry(InputEntry):
     """The video that a clip is rendered from: `{source: dance.mp4, section: 2s-6s, fps: 8}`, or its path as text."""
 
     fps: float | None = Field(
-        None, gt=0, le=120, description="Frames to take per second of the video; null is the frame rate of the clip."
+        None,
+        gt=0,
+        le=120,
+        examples=[8],
+        description="Frames to take per second of the video; null is the frame rate of the clip.",
     )
 
 
@@ -181,6 +185,9 @@ class ImageEntry(InputEntry):
         path, at, where = text.rpartition("@")
         if at and path and re.fullmatch(POSITION, where.strip()):
             return cls._of(text, source=path, frames=where.strip())
+        if at and names_file_at(text):
+            what = f"`{where}` is not a position" if where else "no position follows the `@`"
+            raise UsageError(f"`{text}`: {what}", hint=f"write a frame, a share or a time, as in `{path}@50%`")
         return cls._of(text, source=text)
 
     def text(self) -> str:

@@ -48,7 +48,11 @@ class SamplingSettings(BaseModel):
         "auto", description="Beta schedule; `auto` is that of the motion module, or of the image model for stills."
     )
     beta_end: float | None = Field(
-        None, gt=0, lt=1, description="Last beta of the schedule; null is the value the motion module was trained with."
+        None,
+        gt=0,
+        lt=1,
+        examples=[0.012],
+        description="Last beta of the schedule; null is the value the motion module was trained with.",
     )
     timestep_spacing: TimestepSpacing = Field(
         "leading", description="How timesteps are spaced; distilled motion modules need `trailing`."

@@ -45,7 +45,7 @@ class TrainConfig(BaseModel):
     as_lora: bool = Field(
         False, description="Save the domain adapter as an ordinary LoRA, to use its style in renders."
     )
-    alpha: float | None = Field(None, gt=0, description="LoRA alpha; null is the rank.")
+    alpha: float | None = Field(None, gt=0, examples=[8], description="LoRA alpha; null is the rank.")
     spatial_rank: int = Field(
         32, ge=0, le=1024, description="Rank of the LoRA that absorbs appearance and is discarded; 0 disables it."
     )
@@ -65,7 +65,10 @@ class TrainConfig(BaseModel):
         None, description="Rescale the betas to zero terminal SNR; null is that of the model."
     )
     snr_gamma: float | None = Field(
-        None, gt=0, description="Min-SNR gamma of clips; small values give noisy timesteps more weight. Null: off."
+        None,
+        gt=0,
+        examples=[5],
+        description="Min-SNR gamma of clips; small values give noisy timesteps more weight. Null: off.",
     )
     first_timestep: int = Field(0, ge=0, le=999, description="Lowest timestep to train.")
     from_noise: Share = Field(0.0, description="Fraction of clips replaced by pure noise, as at the start of sampling.")

@@ -219,10 +219,13 @@ def _remedy(setting: Setting, value: object) -> str:
     sizes = nearest_sizes(int(digits)) if digits.isdecimal() and len(digits) < 10 else ()
     if near := [f"`{size}`" for size in sizes if _is_valid(setting, size)]:
         return f"try {' or '.join(near)}"
+    if setting.value_type is bool:
+        return "write `true` or `false`"
     if setting.field.is_required():
         return "for example `42`" if setting.value_type is int else str(setting.field.description)
-    default = setting.field.default if setting.field.default is not None else setting.least
-    return f"for example `{_shown(default)}`" if default is not None else str(setting.field.description)
+    examples = (setting.field.default, setting.least, *(setting.field.examples or ()))
+    first = next((each for each in examples if each is not None), None)
+    return f"for example `{_shown(first)}`" if first is not None else str(setting.field.description)
 
 
 def _example(setting: Setting, between: str) -> str:

@@ -72,7 +72,7 @@ class WeightEntry(TextRecord):
 
     ref: str = Field(min_length=1, description="`ref` names the weights: an alias, a file or an address.")
     scale: Annotated[float | Curve, Varying(Annotated[float, Field(allow_inf_nan=False)])] | None = Field(
-        None, description="How strongly to apply the weights; null is 1."
+        None, examples=[0.8], description="How strongly to apply the weights; null is 1."
     )
 
     @classmethod

@@ -39,6 +39,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.ASCII | re.DOTALL)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]", re.ASCII)
 _HF = re.compile(r"(?P<target>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_SUFFIX = re.compile(r"\w\.[A-Za-z]\w{1,10}\Z", re.ASCII)
 _COLON_SCALE = re.compile(r"(?P<name>.+?):(?P<scale>[+-]?(?:\d+\.?\d*|\.\d+))(?::.*)?", re.ASCII | re.DOTALL)
 _CIVITAI = re.compile(r"(?P<target>\d+)@(?P<revision>\d+)", re.ASCII)
 
@@ -96,8 +97,7 @@ def split_scale(text: str) -> tuple[str, float | Curve | None]:
     >>> split_scale("dance.mp4@0.8"), split_scale("img@2.png")
     (('dance.mp4', 0.8), ('img@2.png', None))
     """
-    path, scale = _split_scale(f"./{text}")  # a name alone would be read as an alias, where `@2.png` is a mistake
-    return path.removeprefix("./"), scale
+    return _split_scale(text, is_path=True)
 
 
 def constant_scale(ref: ModelRef, purpose: str) -> float:
@@ -116,13 +116,14 @@ def split_refs(text: str) -> list[str]:
     return [ref.strip() for ref in re.split(rf",(?!\s*{POSITION}\s*:\s*[-+.\d])", text)]
 
 
-def _split_scale(text: str) -> tuple[str, float | Curve | None]:
+def _split_scale(text: str, *, is_path: bool = False) -> tuple[str, float | Curve | None]:
     rest, at, curve = text.rpartition("@")
     if at and is_curve_text(curve) and not _civitai_version_only(text):
         return rest, Curve.parse(curve, _curve_scale)
     match = _SCALE.fullmatch(text)
     if match is None or _civitai_version_only(text):
-        if at and _ALIAS.fullmatch(rest) and not _looks_like_path(text):
+        is_alias = not is_path and _ALIAS.fullmatch(rest) and not _looks_like_path(text)
+        if at and (is_alias or names_file_at(text)):
             what = f"`{curve}` is not a scale" if curve else "no scale follows the `@`"
             raise UsageError(f"`{text}`: {what}", hint=f"write a number, `{rest}@0.8`, or a curve, `{rest}@0:0,50%:1`")
         return text, None
@@ -130,6 +131,21 @@ def _split_scale(text: str) -> tuple[str, float | Curve | None]:
     if not math.isfinite(scale):
         raise UsageError(f"the scale `{match['scale']}` is too large", hint="typical scales are between 0 and 1")
     return match["rest"], scale
+
+
+def names_file_at(text: str) -> bool:
+    """Return whether what follows the last `@` of a path belongs to the file before it, and not to its name.
+
+    >>> names_file_at("fox.png@nan"), names_file_at("me@home.png"), names_file_at("img@2x.png")
+    (True, False, False)
+    """
+    file, _, rest = text.rpartition("@")
+    return (
+        not text.startswith("hf:")
+        and bool(_SUFFIX.search(file))
+        and not re.search(r"[/\\]", rest)
+        and not _SUFFIX.search(rest)
+    )
 
 
 def _curve_scale(text: str) -> float:

@@ -47,6 +47,15 @@ def _escaped(character: str, *, keep_bytes: bool) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def number_of_times(count: int) -> str:
+    """Return how often something is there.
+
+    >>> number_of_times(2), number_of_times(3)
+    ('twice', '3 times')
+    """
+    return "twice" if count == 2 else f"{count} times"
+
+
 def format_duration(seconds: float) -> str:
     """Format a time left in at most two units.
 

@@ -49,6 +49,7 @@ from animdiff_cli.jobs.resolve import resolve_render, with_given_shape
 from animdiff_cli.jobs.source_images import check_images
 from animdiff_cli.jobs.source_video import check_video, check_video_flags
 from animdiff_cli.jobs.weight_files import find_weights
+from animdiff_cli.jobs.weight_notes import weight_notes
 from animdiff_cli.jobs.weights import CheckedWeights, check_weights
 from animdiff_cli.outputs import read_recipe
 from animdiff_cli.registry.store import locate
@@ -198,7 +199,8 @@ def _plan(
     check_speed(configs[0], planned)
     planned = with_weights_dtype(planned, configs[0].weights_dtype)
     check_memory(configs[0], planned)
-    notes = (*image_method_notes(resolved), *check_prompts(configs), *check_inputs(configs[0], resolved))
+    notes = (*image_method_notes(resolved), *check_prompts(configs), *weight_notes(configs[0]))
+    notes = (*notes, *check_inputs(configs[0], resolved))
     notes = (*notes, *unused_memory_settings(planned, configs[0]), *unused_shortcuts(configs[0]))
     reject_unused_interpolation(resolved, configs)
     if missing and not on_missing(missing):
@@ -209,7 +211,7 @@ def _plan(
     reject_unused_embeddings(resolved, configs)
     notes = (*notes, *check_opened(configs[0], weights, planned, resolved))
     planned = with_memory_level(planned, configs[0], weights)
-    return RenderPlan(configs, weights, planned, resolved, drawn, notes=notes)
+    return RenderPlan(configs, weights, planned, resolved, drawn, notes=tuple(dict.fromkeys(notes)))
 
 
 def _resolved_again(own: Layer, changes: Sequence[Layer]) -> Resolved[GenerateConfig]:

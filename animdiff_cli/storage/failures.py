@@ -38,13 +38,13 @@ def storage_failures(verb: str, path: RemotePath) -> Iterator[None]:
         raise
     except ImportError as error:
         raise missing_package(path) from error
-    except FileNotFoundError as error:
-        hint = "check the URL; a bucket is not created"
-        raise NotFound(f"cannot {verb} `{path}`: there is no such file, folder or bucket", hint=hint) from error
     except Exception as error:  # each storage library has classes of its own, with no common base
+        if is_missing(error):
+            hint = "check the URL; a bucket is not created"
+            raise NotFound(f"cannot {verb} `{path}`: there is no such file, folder or bucket", hint=hint) from error
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
-        reason = "permission denied" if isinstance(error, PermissionError) else _reason(error)
+        reason = "permission denied" if isinstance(error, PermissionError) else _reason(_answer(error) or error)
         is_access = any(word in reason.lower() for word in ("permission", "credential", "auth", "known_hosts"))
         hint = (is_access and _ACCESS.get(path.scheme)) or _CONNECTION.get(path.scheme, "check the network and the URL")
         raise NetworkError(f"cannot {verb} `{path}`: {reason}", hint=hint) from error
@@ -57,6 +57,19 @@ def missing_package(path: RemotePath) -> UsageError:
     name = "'animdiff[remote]'" if in_extra else package
     hint = f"install it: `pip install {name}`"
     return UsageError(f"`{path.scheme}:` URLs need the package `{package}`", hint=hint)
+
+
+def is_missing(error: Exception) -> bool:
+    """Return whether an error says that there is no such file."""
+    answer = _answer(error)
+    return isinstance(error, FileNotFoundError) and (answer is None or getattr(answer, "status", None) in (404, 410))
+
+
+def _answer(error: Exception) -> Exception | None:
+    """Return the failure that fsspec's HTTP client reports as a missing file, whatever it is; None for others."""
+    cause = error.__cause__
+    is_http = isinstance(error, FileNotFoundError) and type(cause).__module__.startswith("aiohttp.")
+    return cause if is_http and isinstance(cause, Exception) else None
 
 
 def _reason(error: Exception) -> str:

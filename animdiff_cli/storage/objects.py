@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from animdiff_cli.core.urls import STORAGE_PACKAGES
 from animdiff_cli.errors import NetworkError
 from animdiff_cli.files.leftovers import hidden_suffix
-from animdiff_cli.storage.failures import storage_failures
+from animdiff_cli.storage.failures import is_missing, storage_failures
 from animdiff_cli.storage.known_hosts import known_hosts_policy
 from animdiff_cli.storage.location import Location, RemotePath
 
@@ -42,8 +42,10 @@ def find(path: RemotePath) -> Stored | None:
         fs.invalidate_cache()  # other programs write there too
         try:
             return _stored(fs.info(name))
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            if is_missing(error):
+                return None
+            raise
 
 
 def size_of(path: Location) -> int:

@@ -100,3 +100,14 @@ def test_a_typo_in_the_environment_is_an_error(animdiff, toy, monkeypatch):
 def test_the_device_may_come_from_the_environment(animdiff, toy, monkeypatch):
     monkeypatch.setenv("ANIMDIFF_DEVICE", "cuda:99")
     assert animdiff(*toy, "--prompt", "a fox").exit_code == 6
+
+
+def test_an_option_that_is_given_again_replaces_the_first_and_says_so(animdiff, toy):
+    words = [*toy, "--prompt", "a fox", "--dry-run", "--steps", 3, "--loop", "--no-loop", "--seed", 1, "--seed", 2]
+    result = animdiff(*words)
+    assert result.stderr.splitlines()[:2] == [
+        "note: `--steps` is given twice: the last one counts",
+        "note: `--loop/--no-loop` is given twice: the last one counts",
+    ]
+    assert "3 steps" in result.stderr and "2 clips" in result.stderr
+    assert animdiff(*words, "-q").stderr == ""

@@ -106,3 +106,27 @@ def test_local_files_need_no_fsspec(script, here):
     python = script.removesuffix("animdiff") + "python"
     result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout == "False\n", result.stderr
+
+
+NOBODY = "http://127.0.0.1:9/fox.png"  # a port at which no server is
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--image", NOBODY],
+        ["--control", f"pocket-outline={NOBODY}"],
+        ["--image-prompt", f"pocket-image={NOBODY}"],
+        ["--video", NOBODY],
+        ["--video", "{picture}", "--mask", NOBODY],
+        ["--region", f"{NOBODY}=a fox"],
+        ["--continue-from", NOBODY],
+        ["--from", NOBODY],
+    ],
+    ids=lambda words: words[-2],
+)
+def test_an_input_whose_server_does_not_answer_is_a_network_error(animdiff, picture, words):
+    words = [word.format(picture=picture) for word in words]
+    result = animdiff("generate", "--model", "pocket", "--prompt", "a fox", "--dry-run", *words)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert f"`{NOBODY}`: Cannot connect" in result.stderr and "hint: check the network and the URL" in result.stderr

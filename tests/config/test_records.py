@@ -110,12 +110,12 @@ def test_assignments_apply_in_the_order_they_are_typed():
         (
             file("loras: [a, {ref: b, scale: much}]"),
             "`loras.1.scale` must be a number, a curve as in `0:1,50%:2`, or null, got `much`",
-            "strongly",
+            "for example `0.8`",
         ),
         (
             file("loras: [{ref: a, scale: true}]"),
             "`loras.0.scale` must be a number, a curve as in `0:1,50%:2`, or null, got `true`",
-            "strongly",
+            "for example `0.8`",
         ),
         (file("loras: [{scale: 1}]"), "`loras.0` has no `ref`", "names the weights"),
         (file("domain_adapter: {scale: 1}"), "`domain_adapter` has no `ref`", "names the weights"),
@@ -128,7 +128,7 @@ def test_assignments_apply_in_the_order_they_are_typed():
         (
             typed("loras=a", "loras.0.scale=big"),
             "`loras.0.scale` must be a number, a curve as in `0:1,50%:2`, or null, got `big`",
-            "strongly",
+            "for example `0.8`",
         ),
         (typed("domain_adapter.scale=0.5"), "cannot set `domain_adapter.scale` while `domain_adapter` is null", "name"),
         (
@@ -167,9 +167,9 @@ def test_a_nested_record_is_a_mapping_or_dotted_keys():
         ("data.size", 257, "`data.size` must be a whole number from 16 up to 4096, a multiple of 8", "try `256`"),
         ("data.shot_speed", "fast", "a number or a range as in `0.3-0.6`, each above 0 up to 2, got `fast`", "0.3"),
         ("data.videos", None, "`data.videos` must be a path", "shards"),
-        ("gradient_checkpointing", "maybe", "must be true or false or null", "memory"),
+        ("gradient_checkpointing", "maybe", "must be true or false or null", "write `true` or `false`"),
         ("sample_prompts", [5], "`sample_prompts` must be a list of texts", "sample_prompts: [one text"),
-        ("domain_adapter", {"ref": "a", "scale": "x"}, "`domain_adapter.scale` must be a number", "strongly"),
+        ("domain_adapter", {"ref": "a", "scale": "x"}, "`domain_adapter.scale` must be a number", "for example `0.8`"),
     ],
 )
 def test_a_wrong_setting_of_training_is_refused_in_the_same_words(key, value, message, hint):

@@ -42,6 +42,8 @@ check, typed = partial(check_value, GenerateConfig), partial(from_text, Generate
         ("context_overlap", -1, "from 0 up to 1023 or null, got `-1`", "for example `0`"),
         ("continue_frames", 0, "from 1 up to 1023 or null, got `0`", "for example `1`"),
         ("motion_module", 3, "text or null", "quotes"),
+        ("video.fps", 0, "`video.fps` must be a number above 0 up to 120 or null, got `0`", "for example `8`"),
+        ("rescale_betas_zero_snr", 3, "true or false or null, got `3`", "write `true` or `false`"),
     ],
 )
 def test_a_wrong_value_is_refused_by_place_key_and_what_is_allowed(key, value, message, hint):

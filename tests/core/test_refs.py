@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animdiff_cli.core.refs import ModelRef, constant_scale, parse_ref, path_hint, split_refs
+from animdiff_cli.core.refs import ModelRef, constant_scale, parse_ref, path_hint, split_refs, split_scale
 from animdiff_cli.errors import UsageError
 
 PART = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,12}", fullmatch=True).filter(lambda part: ".." not in part)
@@ -153,6 +153,19 @@ def test_a_word_after_an_alias_is_a_wrong_scale(scale, what):
     with pytest.raises(UsageError, match=what) as refusal:
         parse_ref(f"zoom-in@{scale}", scaled=True)
     assert "`zoom-in@0.8`" in (refusal.value.hint or "")
+
+
+@pytest.mark.parametrize("word", ["nan", "0.8.", "1,5", "50%", "strong"])
+def test_a_word_after_a_file_is_a_wrong_scale_or_position(word):
+    for read in (lambda text: parse_ref(text, scaled=True), split_scale):
+        with pytest.raises(UsageError, match=f"`{word}` is not a scale") as refusal:
+            read(f"./styles/ink.safetensors@{word}")
+        assert "`./styles/ink.safetensors@0.8`" in refusal.value.hint
+
+
+@pytest.mark.parametrize("path", ["me@home.png", "img@2x.png", "me@home.org/fox.png", "night@sea"])
+def test_an_at_sign_in_a_path_is_kept(path):
+    assert split_scale(path) == (path, None)
 
 
 @given(SPELLINGS)

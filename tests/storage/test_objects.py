@@ -1,6 +1,8 @@
 """Files on a storage system, with a real S3 server on the loopback interface and fsspec's memory for all others."""
 
 import errno
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import fsspec
 import pytest
@@ -136,6 +138,34 @@ def test_a_server_that_does_not_answer_is_a_network_error(bucket, monkeypatch, n
     with pytest.raises(NetworkError, match=r"cannot look for .* connect") as failure:
         find(location(bucket) / "fox.gif")
     assert "`AWS_ENDPOINT_URL`" in failure.value.hint
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers `/500.png` with status 500, and so on."""
+
+    def do_HEAD(self):
+        self.send_error(int(self.path[1:4]))
+
+    def do_GET(self):
+        self.do_HEAD()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web():
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_web_server_without_the_file_is_told_from_one_that_fails_or_does_not_answer(web):
+    assert find(location(f"{web}/404.png")) is None
+    for url, reason in ((f"{web}/500.png", "500"), (f"{web}/403.png", "403"), ("http://127.0.0.1:9/a.png", "connect")):
+        with pytest.raises(NetworkError, match=reason):
+            find(location(url))
 
 
 @pytest.mark.parametrize(
