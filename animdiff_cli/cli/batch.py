@@ -25,7 +25,7 @@ from animdiff_cli.cli.options import (
 from animdiff_cli.cli.out import print_out, print_paths
 from animdiff_cli.cli.prompt_options import WildcardsOpt
 from animdiff_cli.cli.stdin import read_stdin
-from animdiff_cli.core.garbage import collection_paused
+from animdiff_cli.core.garbage import collection_paused, freeze_objects
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.lean_imports import import_networks
 
@@ -115,6 +115,8 @@ def run(
         import_networks()
         from animdiff_cli.jobs.batch.crew import BatchOptions, worker_devices
         from animdiff_cli.jobs.batch.plan import plan_resolved_batch
+
+        freeze_objects()
     options = BatchOptions(
         device=device,
         devices=tuple(name.strip() for name in (devices or "").split(",") if name.strip()),

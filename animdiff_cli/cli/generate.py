@@ -225,6 +225,7 @@ def _plan(
         import_networks()
         from animdiff_cli.jobs.render_plan import plan_from_recipe, plan_renders
 
+        freeze_objects()
     if from_clip is None:
         layers = gather(preset=preset, config_file=config, environ=os.environ, assignments=assignments, flags=flags)
         return plan_renders(layers, **rest)

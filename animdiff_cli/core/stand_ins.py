@@ -7,15 +7,18 @@ from types import ModuleType
 
 
 @contextmanager
-def standing_in(modules: Mapping[str, ModuleType]) -> Iterator[None]:
-    """Let imports find `modules` by name inside this context, in place of those that are not imported yet."""
+def standing_in(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
+    """Let imports find `modules` by name inside this context, in place of those that are not imported yet.
+
+    They find no module where None stands in for it.
+    """
     new = {name: module for name, module in modules.items() if name not in sys.modules}
-    sys.modules.update(new)
+    sys.modules.update(new)  # type: ignore[arg-type]  # Python's own way to say that there is no such module
     try:
         yield
     finally:
         for name, module in new.items():
-            if sys.modules.get(name) is module:
+            if name in sys.modules and sys.modules[name] is module:
                 del sys.modules[name]
 
 

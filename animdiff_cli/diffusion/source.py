@@ -96,7 +96,7 @@ class ModelSource:
 
     def tokenizers(self) -> list[Any]:
         """Load the tokenizers, one per text encoder. For a single file, CLIP's tokenizer ships with this program."""
-        from transformers import CLIPTokenizer
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
         if self.path.is_dir():
             folders = [self.path / part for part in tokenizers_of(self.base)]

@@ -107,11 +107,10 @@ def _networks() -> dict[str, Any]:
 
 def _import_networks() -> dict[str, Any]:
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
-    from transformers import (
-        CLIPTextConfig,
+    from transformers.models.clip.configuration_clip import CLIPTextConfig, CLIPVisionConfig
+    from transformers.models.clip.modeling_clip import (
         CLIPTextModel,
         CLIPTextModelWithProjection,
-        CLIPVisionConfig,
         CLIPVisionModelWithProjection,
     )
 
