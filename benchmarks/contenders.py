@@ -1,5 +1,6 @@
 """The two that are compared: this program, and diffusers' `AnimateDiffPipeline`, on the same weights."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Diffusers:
             kind = AnimateDiffSDXLPipeline
             second = {"text_encoder_2": parts.text_encoder_2, "tokenizer_2": parts.tokenizer_2}
         self.pipe = kind(
-            vae=parts.vae,
+            vae=copy.deepcopy(parts.vae),  # that of this program becomes channels-last
             text_encoder=parts.text_encoder,
             tokenizer=parts.tokenizer,
             unet=parts.unet,

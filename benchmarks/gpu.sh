@@ -79,7 +79,7 @@ measure 70 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 1
     --contenders animdiff "animdiff, no spatial LoRA"
 measure 80 benchmarks.memory --clips sd15 --weights-dtypes same --no-cards
 measure 75 benchmarks.memory --clips sdxl --weights-dtypes same --no-cards
-measure 100 benchmarks.generate "${sd15[@]}" --steps 8 --modes plain "${compiled[@]}"
+measure 140 benchmarks.generate "${sd15[@]}" --steps 8 --modes plain "${compiled[@]}"
 measure 20 benchmarks.decode --dtype fp16
 measure 45 benchmarks.conditions --device cuda --dtype fp16
 measure 35 benchmarks.generate "${sd15[@]}" --steps 2 --modes blocks --only-animdiff # compiled code is on the disk now

@@ -9,6 +9,7 @@ Appends a line of JSON for each clip and mode to `benchmarks/results/memory.json
 """
 
 import argparse
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -101,6 +102,7 @@ class Measured:
     @contextmanager
     def memory(self, budget: int | None) -> Iterator[None]:
         total = torch.cuda.get_device_properties(0).total_memory
+        gc.collect()  # networks of the clip before
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total) if budget else 1.0)
         torch.cuda.reset_peak_memory_stats()
@@ -207,10 +209,14 @@ def main() -> None:
     """Count or measure every clip in every mode, then on every card; print and record."""
     args = _arguments()
     meter: Meter = Counted() if args.count or not torch.cuda.is_available() else Measured()
+    is_warm = False
     for shape in SHAPES:
         if args.clips not in str(shape):
             continue
         plan = planned(shape, args.folder, empty=meter.how == "counted", steps=args.steps)
+        if meter.how == "measured" and not is_warm:
+            _peaks_if_it_fits(plan, meter.plan("same", MemoryLevel()), meter)  # libraries load and compile kernels
+            is_warm = True
         print(f"{shape}, fp16, {meter.how}")
         for row in _rows(plan, meter, args.weights_dtypes, CARDS if args.cards else ()):
             record = {"date": time.strftime("%Y-%m-%d"), "how": meter.how, "clip": str(shape), "steps": args.steps}

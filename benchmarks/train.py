@@ -68,6 +68,8 @@ def _measure(prepare: Callable[[Parts, argparse.Namespace], Step], args: argpars
     torch.manual_seed(0)
     parts = build(args.model_size, plan.device, TORCH_DTYPES[plan.dtype], max_frames=args.frames)
     step = prepare(parts, args)
+    if plan.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # weights were built in float32
     resident = torch.cuda.memory_allocated() if plan.kind == "cuda" else peak_memory(plan.device)
     seconds, loss = [], 0.0
     for _ in range(args.steps + 2):

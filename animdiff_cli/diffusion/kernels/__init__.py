@@ -67,9 +67,9 @@ def replace_forwards(replacements: Iterable[Replacement]) -> Installed:
 def _fitting(network: nn.Module, report: Report) -> Iterator[Replacement]:
     kinds = {weight.device.type for weight in network.parameters()}  # some weights may rest in main memory
     if "cuda" in kinds:
-        # matrices may rest elsewhere, and in 8 bits
-        vector = next(weight for weight in network.parameters() if weight.dim() == 1)
-        why = obstacle(vector.device, vector.dtype)
+        device = next(weight.device for weight in network.parameters() if weight.device.type == "cuda")
+        dtype = next(weight.dtype for weight in network.parameters() if weight.dim() == 1)  # not that of 8 bits
+        why = obstacle(device, dtype)
         if why is None:
             from animdiff_cli.diffusion.kernels import cuda  # Triton takes a second to import
 
