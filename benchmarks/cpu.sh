@@ -14,7 +14,8 @@ failed=0
 for model in pocket small; do
     for dtype in bf16 fp32; do
         "$python" -W ignore -m benchmarks.generate --device cpu --model-size "$model" --dtype "$dtype" --size 128 \
-            --steps 4 --rounds 2 --modes plain auto $([[ $model == pocket ]] && echo --profile) \
+            --steps 4 --rounds 2 --modes plain auto \
+            $([[ $model == pocket ]] && echo --profile) $([[ $dtype == bf16 ]] && echo --from-fp32) \
             2> >(grep -v "float32: \[\]\|transformers" >&2) || failed=1
     done
 done

@@ -47,8 +47,12 @@ def main() -> None:
                 print(f"  {contender.name}, {part}:")
                 print_table(seconds)
     if "plain" in args.modes:
-        record["levels_from_plain"] = _levels(best)
+        record["levels_from_plain"] = _levels(best, best["animdiff plain"].frames)
         print(f"  levels of 255 from plain: {record['levels_from_plain']}")
+    if args.from_fp32:
+        same = build(args.model_size, plan.device, torch.float32, max_frames=args.frames)
+        record["levels_from_fp32"] = _levels(best, time_clip(Animdiff(same, "plain"), shape).frames)
+        print(f"  levels of 255 from plain in fp32: {record['levels_from_fp32']}")
     if not args.no_record:
         append("generate", record)
 
@@ -58,12 +62,14 @@ def _short(shape: Shape) -> Shape:
     return Shape(shape.num_frames, shape.size, 2, shape.guidance_scale)
 
 
-def _levels(clips: dict[str, Timing]) -> dict[str, dict[str, float]]:
-    """Return how far the frames of each way to run this program are from those of the plain one, of 255 levels."""
-    frames = {name: timing.frames.astype(float) for name, timing in clips.items() if name != "diffusers"}
-    plain = frames.pop("animdiff plain")
-    apart = {name: abs(other - plain) for name, other in frames.items()}
-    return {name: {"max": float(away.max()), "mean": round(float(away.mean()), 4)} for name, away in apart.items()}
+def _levels(clips: dict[str, Timing], reference: Any) -> dict[str, dict[str, float]]:
+    """Return how far the frames of each way to run this program are from those of a reference, of 255 levels."""
+    found = {}
+    for name, timing in clips.items():
+        if name != "diffusers" and timing.frames is not reference:
+            apart = abs(timing.frames.astype(float) - reference)
+            found[name] = {"max": float(apart.max()), "mean": round(float(apart.mean()), 4)}
+    return found
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,6 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="torch.compile both UNets")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["auto"], help="ways to run this program")
     parser.add_argument("--only-animdiff", action="store_true", help="leave diffusers out")
+    parser.add_argument("--from-fp32", action="store_true", help="compare frames with the same weights in float32")
     parser.add_argument("--profile", action="store_true", help="show where the time of a step and of decoding goes")
     parser.add_argument("--no-record", action="store_true", help="append nothing to the results")
     return parser.parse_args()

@@ -73,7 +73,8 @@ sd15=(--model-size sd15 --dtype fp16 --rounds 1)
 compiled=(blocks "blocks, graphs")
 measure 100 benchmarks.generate "${sd15[@]}" --steps 25 --modes "${modes[@]}" --profile
 measure 25 benchmarks.norms --dtype fp16
-measure 50 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes "${modes[@]}" --profile
+measure 50 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype fp16 --rounds 2 --modes "${modes[@]}" --profile \
+    --from-fp32
 measure 60 benchmarks.generate --model-size sd15 --dtype bf16 --steps 25 --rounds 1 --modes plain kernels
 measure 70 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3 \
     --contenders animdiff "animdiff, no spatial LoRA"

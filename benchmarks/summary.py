@@ -1,6 +1,7 @@
 """Print one table of the records of a run of `benchmarks/gpu.sh` or `cpu.sh`: `python -m benchmarks.summary`.
 
 Of the records in the folder of results, those of today count. Ratios are of speed, to diffusers unless a row says so.
+Levels are of 255.
 """
 
 import time
@@ -32,7 +33,7 @@ def main() -> None:
         for name, seconds in times.items():
             memory = record["peak_bytes_above_weights"][name] / 1e9
             _row(f"{what}: {name}", seconds, times["diffusers"] / seconds, memory)
-        print(f"  levels of 255 from plain: {record['levels_from_plain']}")
+        print(f"  levels from plain: {record['levels_from_plain']}")
     for record in _of_today("norms"):
         times, keeps = record["milliseconds"], record["torch_keeps_channels_last"]
         what = f"norm {record['dtype']} {record['shape']}, beside torch's"
@@ -55,8 +56,9 @@ def _clip(record: dict[str, Any]) -> None:
         _row(f"  {record['steps']} steps and decoding", whole[name], _of(whole, "diffusers", name))
         _row("  decoding", decode[name], _of(decode, "diffusers", name))
         _row("  first clip of the process, of two steps", first[name])
-    for name, levels in record.get("levels_from_plain", {}).items():
-        print(f"  levels of 255 of {name} from plain: {levels['max']:.0f} at most, {levels['mean']} on average")
+    for key in ("levels_from_plain", "levels_from_fp32"):
+        for name, levels in record.get(key, {}).items():
+            print(f"  {key.replace('_', ' ')} of {name}: {levels['max']:.0f} at most, {levels['mean']} on average")
     profiles = record.get("profiles", {})
     for part in ("step", "decoding") if profiles else ():
         print(f"  milliseconds of a {part}: {', '.join(profiles)}" if part == "step" else "  milliseconds of decoding")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fast, operations
+from benchmarks import fast, memory_table, operations
 from benchmarks.records import recorded
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +85,22 @@ def test_shares_of_reused_calls_are_recorded():
         if record["model"] == "sd15":
             means = [f"{seconds[way] / seconds['whole']:.2f} " for way in ("deep:2", "deep:3")]
             assert all(mean in page for mean in means)
+
+
+def test_memory_of_decoding_and_beside_the_weights_is_counted():
+    page = " ".join((ROOT / "docs/guides/small-cards.md").read_text().split())
+    off = [r for r in memory_table.records() if (r["level"], r["card_gb"], r["weights_dtype"]) == ("off", None, "same")]
+    clips = {record["clip"]: record for record in off}
+    frame = {
+        clip: (record["bytes"]["decoding"] - record["bytes"]["loading"]) / record["frames_decoded_at_once"] / 1e9
+        for clip, record in clips.items()
+    }
+    small, large, sdxl = (f"{frame[clip]:.1f} GB" for clip in ("sd15, 16 x 512²", "sd15, 16 x 768²", "sdxl, 8 x 1024²"))
+    assert f"{small} for each frame that is decoded at once at 512x512, {large} at 768x768, and {sdxl} for SDXL" in page
+    of_clip = clips["sd15, 16 x 512²"]["bytes"]
+    assert f"this one is counted at {(of_clip['denoising'] - of_clip['loading']) / 1e9:.2f} GB" in page
+    (measured, *_) = [record for record in recorded("generate") if record["model"] == "sd15"]
+    assert f"took {measured['peak_gb_above_resident']['animdiff']:.2f} GB beside the weights" in page
 
 
 def test_shares_of_operations_are_counted():
