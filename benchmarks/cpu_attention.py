@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from animdiff_cli.diffusion.device import cpu_name
-from animdiff_cli.diffusion.kernels import native
+from animdiff_cli.diffusion.kernels import native, native_layers
 from animdiff_cli.diffusion.kernels.attention_products import attention_in_parts
 from benchmarks.measure import milliseconds
 from benchmarks.records import append
@@ -26,7 +26,7 @@ SHAPES = {
     "SD1.5, along frames": (1, 4096, 16, 16, 40),
     "SD1.5, within frames": (1, 8, 1024, 1024, 40),
 }
-WAYS = {"torch": F.scaled_dot_product_attention, "products": attention_in_parts, "C++": native.attention}
+WAYS = {"torch": F.scaled_dot_product_attention, "products": attention_in_parts, "C++": native_layers.attention}
 
 
 @torch.no_grad()

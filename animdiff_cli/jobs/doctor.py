@@ -98,7 +98,7 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
             "device", "note", found, "full-size models are slow without a GPU; the bundled `pocket` model is fast"
         )
         yield Finding("low-vram", "ok", "no effect on a CPU: all weights are in main memory anyway")
-        yield _cpu_attention()
+        yield _cpu_layers()
         return
     names = machine.cuda_names or ("Apple GPU",)
     yield Finding("device", "ok", f"{plan.device}: {names[plan.index]}, {plan.dtype}")
@@ -109,16 +109,16 @@ def _torch(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from low_vram_findings(free_memory(plan.device))
 
 
-def _cpu_attention() -> Finding:
+def _cpu_layers() -> Finding:
     from animdiff_cli.diffusion.kernels import native
 
     why = native.obstacle()
     if why is None:
-        return Finding("CPU attention", "ok", "small heads in C++ with AVX-512")
+        return Finding("CPU layers", "ok", f"in C++ with {native.instruction_set()}")
     if why == native.NOT_SUPPORTED:
-        return Finding("CPU attention", "ok", f"by torch: C++ for small heads {why}")
+        return Finding("CPU layers", "ok", f"by torch: C++ {why}")
     remedy = "install g++, and choose a cache folder from which libraries can be loaded: `export ANIMDIFF_CACHE=…`"
-    return Finding("CPU attention", "note", f"by torch, which is slower for small heads: {why}", remedy)
+    return Finding("CPU layers", "note", f"by torch, which is slower: {why}", remedy)
 
 
 def gpu_kernels(plan: "DevicePlan") -> Finding:

@@ -108,14 +108,15 @@ def test_quiet_prints_only_notes_and_broken_checks(animdiff, no_tokens, monkeypa
 @pytest.mark.parametrize(
     ("why", "status", "found"),
     [
-        (None, "ok", "small heads in C++ with AVX-512"),
-        (native.NOT_SUPPORTED, "ok", "by torch: C++ for small heads needs Linux and AVX-512"),
-        ("g++ is not installed", "note", "by torch, which is slower for small heads: g++ is not installed"),
+        (None, "ok", "in C++ with AVX2"),
+        (native.NOT_SUPPORTED, "ok", "by torch: C++ needs Linux and AVX2"),
+        ("g++ is not installed", "note", "by torch, which is slower: g++ is not installed"),
     ],
 )
-def test_how_attention_is_computed_on_a_cpu(animdiff, no_tokens, monkeypatch, why, status, found):
+def test_how_layers_are_computed_on_a_cpu(animdiff, no_tokens, monkeypatch, why, status, found):
     monkeypatch.setattr(native, "obstacle", lambda: why)
-    finding = report(animdiff("doctor", "--json"))["CPU attention"]
+    monkeypatch.setattr(native, "instruction_set", lambda: "AVX2")
+    finding = report(animdiff("doctor", "--json"))["CPU layers"]
     assert (finding["status"], finding["found"], bool(finding["remedy"])) == (status, found, status == "note")
 
 

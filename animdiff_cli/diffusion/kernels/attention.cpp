@@ -1,48 +1,14 @@
-// Attention with few numbers per head. Sixteen queries share a register: every step of scores, softmax and sums is the
-// same for all of them, and scores never leave the first cache.
+// Attention with few numbers per head. As many queries as a register has lanes share it: every step of scores, softmax
+// and sums is the same for all of them, and scores never leave the first cache.
 //
 // Softmax as in torch: shifted by the largest score, sums and products in float32 for every dtype.
-#include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "lanes.h"
 
 namespace {
 
-constexpr int LANES = 16;
 constexpr int GROUP = 8;  // numbers of a head that are summed at once, each in a register
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-
-// exp(x) for x <= 0 as 2^n * e^r, |r| <= ln(2)/2, by a polynomial of degree 6; relative error below 3e-7
-inline vec exponential(vec x) {
-    const vec low = vec{} - 87.0f;
-    x = x < low ? low : x;  // keeps NaN
-    const vec t = x * 1.44269504088896f;
-    const ivec n = __builtin_convertvector(t - 0.5f, ivec);  // towards zero: the nearest whole number, as t <= 0
-    const vec r = (t - __builtin_convertvector(n, vec)) * 0.693147180559945f;
-    vec p = r * (1.0f / 720) + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return (vec)((ivec)p + (n << 23));
-}
-
-inline float to_float(float x) { return x; }
-inline float to_float(uint16_t x) {
-    const uint32_t bits = uint32_t(x) << 16;
-    float number;
-    memcpy(&number, &bits, 4);
-    return number;
-}
-
-inline void round_to(vec x, float *numbers) { memcpy(numbers, &x, sizeof(x)); }
-inline void round_to(vec x, uint16_t *numbers) {  // bf16, to the nearest even
-    const ivec bits = (ivec)x, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    const ivec kept = x == x ? rounded : ivec{} + 0x7fc0;
-    for (int i = 0; i < LANES; i++) numbers[i] = kept[i];
-}
 
 // Attention of one head. `strides` between tokens of query, key, value and output are in numbers; `room` holds
 // width + keys vectors and twice width * keys numbers.
@@ -85,7 +51,7 @@ void attend(const T *query, const T *key, const T *value, T *output, int64_t que
                 for (int64_t j = 0; j < keys; j++)
                     for (int d = 0; d < group; d++) mixed[d] += scores[j] * all_values[j * width + start + d];
             T numbers[GROUP][LANES];
-            for (int d = 0; d < group; d++) round_to(mixed[d] * total, numbers[d]);
+            for (int d = 0; d < group; d++) store(numbers[d], mixed[d] * total);
             for (int i = 0; i < count; i++)
                 for (int d = 0; d < group; d++) output[(first + i) * strides[3] + start + d] = numbers[d][i];
         }

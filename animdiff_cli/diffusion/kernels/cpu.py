@@ -1,6 +1,7 @@
-"""Faster arithmetic on CPUs: attention with small heads, linear layers by oneDNN, and GEGLU without wide copies.
+"""Faster arithmetic on CPUs: attention with small heads, convolutions, norms, linear layers, GEGLU without wide copies.
 
-Attention is compiled C++ (`native`) where that can be had, else products of torch.
+Attention, convolutions of 3 x 3 and group norms are compiled C++ (`native_layers`) where that can be had: activations
+are then channels-last. Elsewhere attention is products of torch, and the others are torch's.
 
 The rules below are measured on two cores of an AMD Zen 4 (AVX-512 with bf16) at the shapes of the pocket model and of
 SD1.5; docs/concepts/speed.md has the times. Everything else runs as torch does it, and all of it where gradients are
@@ -16,8 +17,9 @@ from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from animdiff_cli.diffusion.kernels import Replacement, native
+from animdiff_cli.diffusion.kernels import Replacement, native, native_layers
 from animdiff_cli.diffusion.kernels.attention_products import LANES, attention_in_parts, is_plain, padded_heads
+from animdiff_cli.diffusion.kernels.norm_forwards import NormForwards
 from animdiff_cli.motion import module
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -49,7 +51,9 @@ class CpuKernels(TorchFunctionMode):
 
 
 def replacements(network: nn.Module) -> Iterator[Replacement]:
-    """Yield the GEGLUs of a UNet, a motion module or a ControlNet with their faster forward."""
+    """Yield norms, ResNets and GEGLUs of a UNet, motion module, ControlNet or autoencoder with faster forwards."""
+    if native.library():
+        yield from NORMS.replacements(network)
     for layer in network.modules():
         if isinstance(layer, (GEGLU, module.GEGLU)) and type(layer.proj) is nn.Linear and layer.proj.bias is not None:
             yield layer, _geglu
@@ -64,7 +68,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: 
     width, num_keys, scale = query.shape[-1], key.shape[2], options.get("scale")
     has_few = num_keys <= FEW_KEYS
     if (width <= TINY_HEAD and num_keys <= NATIVE_KEYS) or (has_few and width <= NATIVE_HEAD[query.dtype]):
-        computed = native.attention(query, key, value, scale)
+        computed = native_layers.attention(query, key, value, scale)
         if computed is not None:
             return computed
     if has_few and width <= PRODUCTS_HEAD[query.dtype]:
@@ -72,6 +76,30 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: 
     if query.dtype == torch.bfloat16 and width < LANES:
         return padded_heads(query, key, value, scale)
     return None
+
+
+def convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor | None:
+    """Compute `F.conv2d` with channels-last output; None where torch is to do it in the layout of the input."""
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    if input.dim() != 4 or not _are_supported(*tensors) or not _has_onednn(input.dtype) or not native.library():
+        return None
+    input = input.contiguous(memory_format=torch.channels_last)
+    is_usual = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and input.shape[1] == weight.shape[1]
+    if is_usual and weight.shape[2:] == (1, 1) and padding in (0, (0, 0)) and input.numel() >= MIN_INPUT:
+        return _linear(input.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    if is_usual and weight.shape[2:] == (3, 3) and padding in (1, (1, 1)):
+        computed = native_layers.convolution(input, weight, bias)
+        if computed is not None:
+            return computed
+    return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
@@ -121,4 +149,15 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-_FASTER: Mapping[Any, Callable[..., Tensor | None]] = {F.scaled_dot_product_attention: attention, F.linear: linear}
+def _group_norm(hidden: Tensor, *args: Any, **fused: Any) -> Tensor:
+    normed = native_layers.group_norm(hidden, *args, **fused)
+    assert normed is not None  # `NORMS` is installed with the library only
+    return normed
+
+
+NORMS = NormForwards(_group_norm, lambda hidden: _are_supported(hidden))
+_FASTER: Mapping[Any, Callable[..., Tensor | None]] = {
+    F.scaled_dot_product_attention: attention,
+    F.conv2d: convolution,
+    F.linear: linear,
+}

@@ -1,4 +1,4 @@
-"""Attention with small heads in C++ (`attention.cpp`), compiled at its first use on a machine that has g++.
+"""The library of compiled C++ (`*.cpp`): compiled at its first use on a machine that has g++, and kept in the cache.
 
 Where it cannot be compiled or loaded, `kernels.cpu` computes with torch's operators.
 """
@@ -12,62 +12,47 @@ from pathlib import Path
 from shutil import which
 
 import torch
-from torch import Tensor
 
 from animdiff_cli import paths
 from animdiff_cli.files.atomic import hidden_sibling
 
-SOURCE = Path(__file__).with_name("attention.cpp")
+FOLDER = Path(__file__).parent
+SOURCES = tuple(FOLDER / name for name in ("attention.cpp", "convolution.cpp", "group_norm.cpp", "lanes.h"))
 COMPILER = "g++"
-#: what torch's AVX-512 code asks of a processor too, so that a shared cache fits every machine that loads it
 FLAGS = (
-    *("-O3", "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"),
-    *("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),
+    *("-O3", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),
     *("-fopenmp", "-shared", "-fPIC"),
 )
-TIMEOUT = 120  # seconds; it takes about one
-NOT_SUPPORTED = "needs Linux and AVX-512"
+#: by what torch finds a processor capable of. Torch's own code asks for the same instructions, so that a shared cache
+#: fits every machine that loads a library from it
+INSTRUCTIONS = {
+    "AVX512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"),
+    "AVX2": ("-mavx2", "-mfma"),
+}
+TIMEOUT = 30  # seconds; it takes one to three
+NOT_SUPPORTED = "needs Linux and AVX2"
 
-
-def attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor | None:
-    """Compute attention of CPU tensors [B, heads, tokens, D] in float32 or bf16; None where there is no library.
-
-    Softmax and sums are in float32. Tensors may be views whose numbers of one head are contiguous.
-    """
-    if (run := library()) is None:
-        return None
-    query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
-    batch, heads, queries, width = query.shape
-    output = torch.empty(batch, queries, heads, width, dtype=query.dtype).transpose(1, 2)
-    tensors = (query, key, value, output)
-    shape = (ctypes.c_int64 * 5)(batch, heads, queries, key.shape[2], width)
-    strides = (ctypes.c_int64 * 12)(*(stride for x in tensors for stride in x.stride()[:3]))
-    factor = width**-0.5 if scale is None else scale
-    is_bf16 = query.dtype == torch.bfloat16
-    with torch.profiler.record_function("native_attention"):  # else profiles would not show it
-        run(*(x.data_ptr() for x in tensors), shape, strides, factor, is_bf16, torch.get_num_threads())
-    return output
+#: what kept a library from being compiled or loaded although g++ is there, until somebody tells the user
+failures: list[str] = []
 
 
 @lru_cache(1)
-def library() -> "ctypes._NamedFuncPointer | None":
-    """Return the compiled function; None without AVX-512 or g++, or where compiling or loading fails."""
-    if not _is_supported():
+def library() -> ctypes.CDLL | None:
+    """Return the compiled library; None without AVX2 or g++, or where compiling or loading fails."""
+    if not is_supported():
         return None
     folder = _folder()
     try:
-        function = _load(_find(folder) or _compile(folder))
-    except (OSError, AttributeError, subprocess.SubprocessError):
+        return _load(_find(folder) or _compile(folder))
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        if which(COMPILER):
+            failures.append(_reason(error))
         return None
-    pointer, number = ctypes.c_void_p, ctypes.c_int
-    function.argtypes = [*[pointer] * 6, ctypes.c_float, number, number]
-    function.restype = None
-    return function
 
 
 def obstacle() -> str | None:
-    """Say what keeps the function from running here, as far as it is known without compiling it."""
-    if not _is_supported():
+    """Say what keeps the library from being used here, as far as it is known without compiling it."""
+    if not is_supported():
         return NOT_SUPPORTED
     try:
         if path := _find(_folder()):
@@ -78,16 +63,36 @@ def obstacle() -> str | None:
     return None if which(COMPILER) else f"{COMPILER} is not installed"
 
 
-def _is_supported() -> bool:
-    return sys.platform == "linux" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+def is_supported() -> bool:
+    """Whether there is code for this processor and operating system."""
+    return sys.platform == "linux" and instruction_set() in INSTRUCTIONS
+
+
+def instruction_set() -> str:
+    """Name the widest vectors that torch uses on this processor, such as `AVX512`."""
+    name: str = torch.backends.cpu.get_cpu_capability()
+    return name
+
+
+def arithmetic() -> str:
+    """Name what computes the layers that the library has: `avx512`, `avx2` or `torch`."""
+    return instruction_set().lower() if library() else "torch"
 
 
 def _folder() -> Path:
     return paths.cache_dir() / "kernels"
 
 
-def _load(path: Path) -> "ctypes._NamedFuncPointer":
-    return ctypes.CDLL(str(path)).attention
+def _load(path: Path) -> ctypes.CDLL:
+    """Load a library and say what its functions take. Raises `OSError` or `AttributeError` where it is another one."""
+    loaded = ctypes.CDLL(str(path))
+    pointer, integer, number = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+    loaded.attention.argtypes = [*[pointer] * 6, number, integer, integer]
+    loaded.convolution.argtypes = [*[pointer] * 5, integer, integer]
+    loaded.group_norm.argtypes = [*[pointer] * 6, number, integer, integer, integer]
+    for function in (loaded.attention, loaded.convolution, loaded.group_norm):
+        function.restype = None
+    return loaded
 
 
 def _find(folder: Path) -> Path | None:
@@ -101,15 +106,31 @@ def _compile(folder: Path) -> Path:
     if which(COMPILER) is None:
         raise FileNotFoundError(COMPILER)
     folder.mkdir(parents=True, exist_ok=True)
-    with hidden_sibling(folder / "attention.so") as target:
-        command = [COMPILER, *FLAGS, "-o", str(target), str(SOURCE)]
+    with hidden_sibling(folder / "layers.so") as target:
+        sources = [str(path) for path in SOURCES if path.suffix == ".cpp"]
+        command = [COMPILER, *_flags(), "-o", str(target), *sources]
         subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
         return target.replace(folder / _named_by_content(target))
 
 
+def _flags() -> tuple[str, ...]:
+    return (*INSTRUCTIONS[instruction_set()], *FLAGS)
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why there is no library."""
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").splitlines()
+        return next((line for line in lines if "error" in line), f"{COMPILER} failed")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"{COMPILER} took longer than {TIMEOUT} seconds"
+    return str(error)
+
+
 def _prefix() -> str:
     """Begin the name of the library with what it is compiled from."""
-    return f"attention-{_short_hash(SOURCE.read_bytes() + ' '.join(FLAGS).encode())}-"
+    content = b"".join(path.read_bytes() for path in SOURCES)
+    return f"layers-{_short_hash(content + ' '.join(_flags()).encode())}-"
 
 
 def _named_by_content(path: Path) -> str:
