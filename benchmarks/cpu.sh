@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A step and decoding on a CPU beside diffusers, for small models in bf16 and float32: in under four minutes on two cores.
+# A step and decoding on a CPU beside diffusers, for small models in bf16 and float32, and in float32 as on a processor
+# without AVX-512: in under five minutes on two cores.
 #
 #   benchmarks/cpu.sh                        on an idle machine, two threads
 #   THREADS=1 benchmarks/cpu.sh              one thread: processor time, so the machine may be busy
@@ -11,13 +12,18 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS="${THREADS:-2}" HF_HUB_OFFLINE=1
 failed=0
-for model in pocket small; do
-    for dtype in bf16 fp32; do
-        "$python" -W ignore -m benchmarks.generate --device cpu --model-size "$model" --dtype "$dtype" --size 128 \
-            --steps 4 --rounds 2 --modes plain auto \
-            $([[ $model == pocket ]] && echo --profile) $([[ $dtype == bf16 ]] && echo --from-fp32) \
-            2> >(grep -v "float32: \[\]\|transformers" >&2) || failed=1
-    done
-done
+avx2=(ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2)
+
+run() { # model, dtype, further options and variables
+    env "${@:4}" "$python" -W ignore -m benchmarks.generate --device cpu --model-size "$1" --dtype "$2" --size 128 \
+        --steps 4 --rounds 2 --modes plain auto $3 2> >(grep -v "float32: \[\]\|transformers" >&2) || failed=1
+}
+
+run pocket bf16 "--profile --from-fp32"
+run pocket fp32 --profile
+run small bf16 --from-fp32
+run small fp32 ""
+run pocket fp32 "" "${avx2[@]}"
+run small fp32 "" "${avx2[@]}"
 "$python" -m benchmarks.summary
 exit $failed

@@ -35,6 +35,7 @@ def main() -> None:
     for dtype in (torch.bfloat16, torch.float32):
         found = {name: _times(shape, dtype) for name, shape in SHAPES.items()}
         head = {"date": time.strftime("%Y-%m-%d"), "device": cpu_name(), "threads": torch.get_num_threads()}
+        head["instructions"] = native.instruction_set()
         for name, times in found.items():
             print(f"{dtype!s:<15} {name:<38}", "  ".join(f"{way} {time:7.2f} ms" for way, time in times.items()))
         append("cpu_attention", head | {"dtype": str(dtype), "shapes": SHAPES, "milliseconds": found})

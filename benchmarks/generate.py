@@ -111,6 +111,7 @@ def _record(
         "date": time.strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if kind == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "model": args.model_size,
         "dtype": dtype,
         "compiled": args.compile,

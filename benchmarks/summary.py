@@ -49,7 +49,8 @@ def main() -> None:
 def _clip(record: dict[str, Any]) -> None:
     """Print what one run of `benchmarks.generate` found."""
     what = "{model} {dtype}, {num_frames} frames, {size} px".format(**record)
-    what += "" if "NVIDIA" in record["device"] else f", {record['threads']} thread(s)"
+    if "NVIDIA" not in record["device"]:
+        what += f", {record['threads']} thread(s)" + (", AVX2" if record.get("instructions") == "AVX2" else "")
     whole, decode, first = (record[key] for key in ("seconds_end_to_end", "seconds_decode", "first_clip_seconds"))
     for name, seconds in record["seconds_per_step"].items():
         _row(f"{what}: {name}", seconds, record["ratios_per_step"].get(name, 0), record["peak_gb_above_resident"][name])

@@ -118,6 +118,9 @@ class DoneRecord(_EventRecord):
     inputs: Mapping[str, Mapping[str, str]] | None = Field(None, description="sha256 of other files that were read.")
     device: str = Field(description="Kind of the device: cpu, cuda or mps.")
     low_vram: str | None = Field(None, description="What was done to save memory on the device, such as `offload`.")
+    cpu_arithmetic: str | None = Field(
+        None, description="What computed layers on a CPU: `avx512`, `avx2` or `torch`. They differ by rounding."
+    )
     versions: Mapping[str, str] = Field(description="Versions of packages that can change a pixel.")
 
 

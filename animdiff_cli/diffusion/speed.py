@@ -10,7 +10,7 @@ from torch import nn
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion.device import DevicePlan
 from animdiff_cli.diffusion.flops import UNetCost
-from animdiff_cli.diffusion.kernels import install
+from animdiff_cli.diffusion.kernels import install, native
 from animdiff_cli.diffusion.kernels.trial import obstacle, remedy
 from animdiff_cli.diffusion.text_encoders import Report, ignore_report
 from animdiff_cli.diffusion.weight_store import moves_weights
@@ -52,6 +52,13 @@ def faster(config: GenerateConfig, *networks: nn.Module, report: Report = ignore
 
             stack.enter_context(compiled_blocks(*networks))
         yield
+
+
+def cpu_arithmetic(config: GenerateConfig, plan: DevicePlan) -> str | None:
+    """Name what computes the layers of a clip on a CPU: `avx512` or `avx2` for this program's C++, or `torch`."""
+    if plan.kind != "cpu":
+        return None
+    return native.arithmetic() if config.kernels else "torch"
 
 
 def uses_graphs(config: GenerateConfig, unet: Any, motion: MotionSpec | None, num_frames: int) -> bool:

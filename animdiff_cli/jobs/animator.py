@@ -26,7 +26,7 @@ from animdiff_cli.diffusion.memory import out_of_memory_while_rendering
 from animdiff_cli.diffusion.noise import LATENT_CHANNELS, initial_noise, seeded_generator
 from animdiff_cli.diffusion.pipeline import Callbacks, Pipeline, render
 from animdiff_cli.diffusion.schedulers import BETA_END
-from animdiff_cli.diffusion.speed import faster, uses_graphs
+from animdiff_cli.diffusion.speed import cpu_arithmetic, faster, uses_graphs
 from animdiff_cli.diffusion.text import encode_prompt
 from animdiff_cli.diffusion.text_encoders import PromptEmbeds, Report
 from animdiff_cli.diffusion.windows import clip_windows, resolve_windows
@@ -144,7 +144,9 @@ class Animator:
                 chunks = render(pipeline, config, callbacks, noise=noise)
                 frames = FrameSpool(source.finished(chunks) if source else chunks)
         level = self.low_vram.recorded if self.low_vram else None
-        recipe = make_recipe(config, self.hashes.result(), plan.kind, input_hashes(config), level)
+        recipe = make_recipe(
+            config, self.hashes.result(), plan.kind, input_hashes(config), level, cpu_arithmetic(config, plan)
+        )
         return Clip(frames, recipe, audio_of(config))
 
     def _controlled(self, config: GenerateConfig, encode: Encode, num_known: int, job: int, emit: Emit) -> Pipeline:

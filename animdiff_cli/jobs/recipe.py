@@ -53,11 +53,12 @@ def make_recipe(
     device: str,
     inputs: WeightHashes | None = None,
     low_vram: str | None = None,
+    cpu_arithmetic: str | None = None,
 ) -> Recipe:
     """Describe a render. Contains no time and no machine name: the same frames carry the same recipe.
 
     `inputs` are the hashes of files that are read beside the weights, by setting; `low_vram` is what was done to save
-    memory.
+    memory. `cpu_arithmetic` is `avx512`, `avx2` or `torch`, whose frames differ by rounding.
     """
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     return {
@@ -66,6 +67,7 @@ def make_recipe(
         **({"inputs": {key: dict(files) for key, files in inputs.items()}} if inputs else {}),
         "device": device,
         **({"low_vram": low_vram} if low_vram else {}),
+        **({"cpu_arithmetic": cpu_arithmetic} if cpu_arithmetic else {}),
         "versions": versions,
     }
 

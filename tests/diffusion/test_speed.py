@@ -1,6 +1,7 @@
 """Which clips run with CUDA graphs, and what a device does not support."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from animdiff_cli.config.layers import Layer, resolve
 from animdiff_cli.config.schema import GenerateConfig
 from animdiff_cli.diffusion import speed
 from animdiff_cli.diffusion.device import DevicePlan
-from animdiff_cli.diffusion.kernels import trial
+from animdiff_cli.diffusion.kernels import native, trial
 from animdiff_cli.diffusion.speed import check_speed, faster, is_offloaded, uses_graphs
 from animdiff_cli.errors import DeviceError
 from tests.toy_networks import LAYOUTS
@@ -55,6 +56,25 @@ def config(**settings):
 )
 def test_small_unets_on_cuda_use_graphs(unet, settings, expected):
     assert uses_graphs(config(**settings), unet, None, 16) is expected
+
+
+def test_a_failing_compiler_is_reported_once(make_unet, monkeypatch, tmp_path):
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "COMPILER", "false")  # a program that always fails
+    monkeypatch.setattr(native, "is_supported", lambda: True)
+    monkeypatch.setattr(native, "library", lru_cache(1)(native.library.__wrapped__))
+    unet, told = make_unet("one-level", dtype=torch.float32), []
+    for _ in range(2):
+        with faster(config(), unet, report=told.append):
+            pass
+    assert told == ["rendering without the compiled layers, which takes longer: false failed"]
+
+
+def test_the_arithmetic_of_a_cpu_is_named(monkeypatch):
+    monkeypatch.setattr(native, "arithmetic", lambda: "avx2")
+    assert speed.cpu_arithmetic(config(), CPU) == "avx2"
+    assert speed.cpu_arithmetic(config(kernels=False), CPU) == "torch"
+    assert speed.cpu_arithmetic(config(), CUDA) is None
 
 
 def test_weights_that_move_are_seen(make_unet):

@@ -16,6 +16,11 @@ def test_a_recipe_holds_the_whole_record_and_every_hash():
     assert {"animdiff", "torch", "diffusers", "python"} <= set(recipe["versions"])
 
 
+def test_a_recipe_names_the_arithmetic_of_a_cpu():
+    assert make_recipe(CONFIG, WEIGHTS, "cpu", cpu_arithmetic="avx2")["cpu_arithmetic"] == "avx2"
+    assert "cpu_arithmetic" not in make_recipe(CONFIG, WEIGHTS, "cuda")
+
+
 def test_a_setting_that_is_not_always_recorded_is_left_out_while_it_has_its_default():
     usual, changed = CONFIG, CONFIG.model_copy(update={"prediction_type": "v_prediction"})
     assert "prediction_type" not in make_recipe(usual, WEIGHTS, "cpu")["config"]

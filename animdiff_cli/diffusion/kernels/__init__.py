@@ -50,7 +50,8 @@ class Installed:
 def install(*networks: nn.Module, report: Report = ignore_report) -> Installed:
     """Install what fits the device and dtype of each network and works here; possibly nothing.
 
-    `report` receives a note if Triton is installed and does not work.
+    `report` receives a note if Triton is installed and does not work, and the first time that the layers for CPUs
+    cannot be compiled although there is a compiler.
     """
     installed = replace_forwards(pair for network in networks for pair in _fitting(network, report))
     return replace(installed, around=_around(networks))
@@ -77,9 +78,11 @@ def _fitting(network: nn.Module, report: Report) -> Iterator[Replacement]:
         elif why != NOT_INSTALLED:
             report(f"rendering without Triton's kernels, which takes longer: {why}")
     elif kinds == {"cpu"}:
-        from animdiff_cli.diffusion.kernels import cpu
+        from animdiff_cli.diffusion.kernels import cpu, native
 
         yield from cpu.replacements(network)
+        while native.failures:
+            report(f"rendering without the compiled layers, which takes longer: {native.failures.pop()}")
 
 
 def _around(networks: Iterable[nn.Module]) -> AbstractContextManager[object] | None:

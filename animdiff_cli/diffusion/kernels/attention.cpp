@@ -8,16 +8,20 @@
 
 namespace {
 
-constexpr int GROUP = 8;  // numbers of a head that are summed at once, each in a register
+constexpr int GROUP = 8;     // numbers of a head that are summed at once, each in a register
+constexpr int TOGETHER = 4;  // keys that are compared at once: what a query has is read once for all of them
+
+inline int64_t round_up(int64_t keys) { return (keys + TOGETHER - 1) / TOGETHER * TOGETHER; }
 
 // Attention of one head. `strides` between tokens of query, key, value and output are in numbers; `room` holds
-// width + keys vectors and twice width * keys numbers.
+// width + keys vectors and twice width * keys numbers, with keys rounded up to TOGETHER.
 template <typename T, int FIXED>
 void attend(const T *query, const T *key, const T *value, T *output, int64_t queries, int64_t keys, int any_width,
             const int64_t *strides, float scale, vec *room) {
     const int width = FIXED ? FIXED : any_width;
+    const int64_t rounded = round_up(keys);
     vec *lanes = room, *scores = room + width;
-    float *all_keys = (float *)(scores + keys), *all_values = all_keys + width * keys;
+    float *all_keys = (float *)(scores + rounded), *all_values = all_keys + width * rounded;
     for (int64_t j = 0; j < keys; j++)
         for (int d = 0; d < width; d++) {
             all_keys[j * width + d] = to_float(key[j * strides[1] + d]) * scale;
@@ -29,11 +33,14 @@ void attend(const T *query, const T *key, const T *value, T *output, int64_t que
         for (int d = 0; d < width; d++)
             for (int i = 0; i < LANES; i++) ((float *)lanes)[d * LANES + i] = to_float(rows[(i < count ? i : 0) * strides[0] + d]);
         vec peak = vec{} - 3e38f;
-        for (int64_t j = 0; j < keys; j++) {
-            vec score = vec{};
-            for (int d = 0; d < width; d++) score += lanes[d] * all_keys[j * width + d];
-            scores[j] = score;
-            peak = peak > score ? peak : score;
+        for (int64_t j = 0; j < keys; j += TOGETHER) {
+            vec score[TOGETHER] = {};
+            for (int d = 0; d < width; d++)
+                for (int i = 0; i < TOGETHER; i++) score[i] += lanes[d] * all_keys[(j + i) * width + d];
+            for (int i = 0; i < TOGETHER; i++) {
+                scores[j + i] = score[i];
+                if (j + i < keys) peak = peak > score[i] ? peak : score[i];
+            }
         }
         vec total = vec{};
         for (int64_t j = 0; j < keys; j++) {
@@ -64,7 +71,7 @@ void attend_heads(const T *query, const T *key, const T *value, T *output, const
     const int64_t heads = shape[1], queries = shape[2], keys = shape[3], width = shape[4];
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<float> memory((width + keys + 1) * LANES + 2 * width * keys);
+        std::vector<float> memory((width + round_up(keys) + 1) * LANES + 2 * width * round_up(keys));
         const auto place = (reinterpret_cast<uintptr_t>(memory.data()) + sizeof(vec) - 1) / sizeof(vec) * sizeof(vec);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < shape[0] * heads; i++) {

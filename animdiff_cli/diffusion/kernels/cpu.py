@@ -3,13 +3,13 @@
 Attention, convolutions of 3 x 3 and group norms are compiled C++ (`native_layers`) where that can be had: activations
 are then channels-last. Elsewhere attention is products of torch, and the others are torch's.
 
-The rules below are measured on two cores of an AMD Zen 4 (AVX-512 with bf16) at the shapes of the pocket model and of
-SD1.5; docs/concepts/speed.md has the times. Everything else runs as torch does it, and all of it where gradients are
-recorded.
+The rules below are measured on an AMD Zen 4 (AVX-512 with bf16, and as if it had AVX2 only) at the shapes of the pocket
+model and of SD1.5; docs/concepts/speed.md has the times. Everything else runs as torch does it, and all of it where
+gradients are recorded.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,25 @@ from animdiff_cli.diffusion.kernels.norm_forwards import NormForwards
 from animdiff_cli.motion import module
 
 DTYPES = (torch.float32, torch.bfloat16)
-#: `native` is fastest for tiny heads, and for few keys with heads up to a size
-TINY_HEAD, NATIVE_KEYS, FEW_KEYS = 8, 4096, 128
-NATIVE_HEAD = {torch.bfloat16: 80, torch.float32: 40}
-#: products are faster than torch's kernel for few keys with heads up to a size
-PRODUCTS_HEAD = {torch.bfloat16: 32, torch.float32: 16}
+
+
+class Rule(NamedTuple):
+    """Heads whose attention is faster in C++ than in torch: up to a size with few keys, and of some sizes with many."""
+
+    few_keys: int
+    few_head: int
+    many_heads: Container[int]
+
+
+RULES = {
+    ("AVX512", torch.bfloat16): Rule(128, 80, {*range(1, 13), *range(17, 81)}),  # torch is good at 16 numbers
+    ("AVX512", torch.float32): Rule(128, 80, {*range(1, 13), *range(17, 81)}),
+    ("AVX2", torch.bfloat16): Rule(128, 80, range(1, 13)),
+    ("AVX2", torch.float32): Rule(32, 40, range(1, 13)),
+}
+MANY_KEYS = 4096  # with more, a head's keys leave the cache
+#: without C++ and with AVX-512, products are faster than torch's kernel for few keys with heads up to a size
+PRODUCTS_KEYS, PRODUCTS_HEAD = 128, {torch.bfloat16: 32, torch.float32: 16}
 MIN_INPUT = 4096  # numbers; a call of oneDNN costs more than a smaller product
 
 
@@ -66,12 +80,15 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: 
     if args or not matching or not is_plain(options) or not _are_supported(query, key, value):
         return None
     width, num_keys, scale = query.shape[-1], key.shape[2], options.get("scale")
-    has_few = num_keys <= FEW_KEYS
-    if (width <= TINY_HEAD and num_keys <= NATIVE_KEYS) or (has_few and width <= NATIVE_HEAD[query.dtype]):
-        computed = native_layers.attention(query, key, value, scale)
-        if computed is not None:
-            return computed
-    if has_few and width <= PRODUCTS_HEAD[query.dtype]:
+    instructions = native.instruction_set()
+    if native.library():
+        rule = RULES[instructions, query.dtype]
+        few = num_keys <= rule.few_keys and width <= rule.few_head
+        if few or (num_keys <= MANY_KEYS and width in rule.many_heads):
+            return native_layers.attention(query, key, value, scale)
+    if instructions != "AVX512":
+        return None
+    if num_keys <= PRODUCTS_KEYS and width <= PRODUCTS_HEAD[query.dtype]:
         return attention_in_parts(query, key, value, scale)
     if query.dtype == torch.bfloat16 and width < LANES:
         return padded_heads(query, key, value, scale)
@@ -89,12 +106,14 @@ def convolution(
 ) -> Tensor | None:
     """Compute `F.conv2d` with channels-last output; None where torch is to do it in the layout of the input."""
     tensors = (input, weight) if bias is None else (input, weight, bias)
-    if input.dim() != 4 or not _are_supported(*tensors) or not _has_onednn(input.dtype) or not native.library():
+    if input.dim() != 4 or not _are_supported(*tensors) or not native.library():
         return None
     input = input.contiguous(memory_format=torch.channels_last)
     is_usual = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and input.shape[1] == weight.shape[1]
-    if is_usual and weight.shape[2:] == (1, 1) and padding in (0, (0, 0)) and input.numel() >= MIN_INPUT:
-        return _linear(input.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    if is_usual and weight.shape[2:] == (1, 1) and padding in (0, (0, 0)):
+        rows = linear(input.permute(0, 2, 3, 1), weight.flatten(1), bias)
+        if rows is not None:
+            return rows.permute(0, 3, 1, 2)
     if is_usual and weight.shape[2:] == (3, 3) and padding in (1, (1, 1)):
         computed = native_layers.convolution(input, weight, bias)
         if computed is not None:
