@@ -79,7 +79,7 @@ def test_masks_move_with_their_video_and_are_for_their_frames(settings, tmp_path
         ({"source": "{left}", "prompt": {"9": "a boat"}}, UsageError, "9"),
         ({"source": "{left}", "prompt": "a boat", "weight": -1}, UsageError, "must be a number from 0"),
         ({"source": "{left}"}, UsageError, "has no `prompt`"),
-        ({"source": "{left}", "prompt": "a boat", "section": "3-4"}, UsageError, "section"),
+        ({"source": "{left}", "prompt": "a boat", "section": "3-4"}, UsageError, "`3-4` of `.*`: there is no"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, left, region, error, text):
