@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from animdiff_cli.cli.cost_output import cost_record, tera
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_summary
-from animdiff_cli.cli.render_output import summary
+from animdiff_cli.cli.plan_summary import summary
 from animdiff_cli.core.text import counted, format_duration
 
 if TYPE_CHECKING:

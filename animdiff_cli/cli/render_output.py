@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from animdiff_cli.cli.cost_output import cost_lines, cost_record, exact_flops, tera
 from animdiff_cli.cli.missing_weights import fetch_lines, missing_sizes
 from animdiff_cli.cli.out import print_err, print_json, print_paths, print_record, print_summary
+from animdiff_cli.cli.plan_summary import summary
 from animdiff_cli.core.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from animdiff_cli.config.schema import GenerateConfig
     from animdiff_cli.core.events import Emit
     from animdiff_cli.jobs.compare_exact import Comparison
     from animdiff_cli.jobs.output_paths import OutputPaths
@@ -150,40 +150,3 @@ def print_plan(
             print_summary(line)
         if plan.compare_exact and estimated:
             print_summary(f"each exact clip to compare with: {tera(exact_flops(plan))} more")
-
-
-def summary(plan: "RenderPlan", configs: "Sequence[GenerateConfig]") -> str:
-    """Describe clips of one set of weights in one line."""
-    from animdiff_cli.config.weight_settings import WEIGHT_SETTINGS
-
-    config = configs[0]
-    frames = _span((config.num_frames for config in configs), "frame")
-    sizes = _listed(f"{config.width}x{config.height}" for config in configs)
-    modules = " and ".join(config.motion_modules) or config.motion_module
-    motion = f"{config.model} with {modules}" if modules else f"{config.model} without motion"
-    added = [
-        f", {setting.label} {name}"
-        for key, setting in WEIGHT_SETTINGS.items()
-        if setting.label
-        for name in map(_as_text, getattr(config, key) if setting.is_list else [getattr(config, key)])
-        if name
-    ]
-    steps = (
-        f"{_span((config.steps for config in configs), 'step')} of {_listed(config.scheduler for config in configs)}"
-    )
-    clips = f"{counted(len(configs), 'clip')} of {frames} of {sizes}"
-    return f"{clips}: {motion}{''.join(added)}, {steps}, {plan.device.device}"
-
-
-def _span(numbers: "Iterable[int]", noun: str) -> str:
-    least, *_, most = sorted([*numbers] * 2)
-    return counted(most, noun) if least == most else f"{least} to {counted(most, noun)}"
-
-
-def _listed(names: "Iterable[str]") -> str:
-    return " and ".join(dict.fromkeys(names))
-
-
-def _as_text(entry: object) -> str:
-    """Return weights as text, without what text cannot hold."""
-    return f"{entry['ref']}={entry['source']}" if isinstance(entry, dict) else str(entry or "")

@@ -241,6 +241,7 @@ class InputSetting:
 
     key: str
     flag: str
+    noun: str  # in the summary of a render
     is_list: bool = False
     record: type[InputEntry] = InputEntry  # of one entry
 
@@ -250,13 +251,13 @@ INPUT_SETTINGS: Mapping[str, InputSetting] = MappingProxyType(
     {
         setting.key: setting
         for setting in (
-            InputSetting("continue_from", "--continue-from"),
-            InputSetting("controls", "--control", is_list=True, record=ControlEntry),
-            InputSetting("image_prompts", "--image-prompt", is_list=True, record=ImagePromptEntry),
-            InputSetting("video", "--video", record=VideoEntry),
-            InputSetting("mask", "--mask", record=MaskEntry),
-            InputSetting("regions", "--region", is_list=True, record=RegionEntry),
-            InputSetting("images", "--image", is_list=True, record=ImageEntry),
+            InputSetting("continue_from", "--continue-from", "continues"),
+            InputSetting("controls", "--control", "control", is_list=True, record=ControlEntry),
+            InputSetting("image_prompts", "--image-prompt", "image prompt", is_list=True, record=ImagePromptEntry),
+            InputSetting("video", "--video", "video", record=VideoEntry),
+            InputSetting("mask", "--mask", "mask", record=MaskEntry),
+            InputSetting("regions", "--region", "region", is_list=True, record=RegionEntry),
+            InputSetting("images", "--image", "picture", is_list=True, record=ImageEntry),
         )
     }
 )

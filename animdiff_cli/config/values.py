@@ -101,6 +101,8 @@ def _find(model: type[BaseModel], key: str, source: str, within: str) -> Setting
     if key in groups_of(model):
         example = next(name for name in settings if name.startswith(f"{key}."))
         raise UsageError(f"{source}: `{key}` must be a mapping of settings", hint=f"for example `{example}`")
+    if ":" in key:
+        raise UsageError(f"{source}: unknown key `{within}{key}`", hint="write a space after the colon of each key")
     hint = did_you_mean(key, settings, otherwise=f"keys are {', '.join(settings)}")
     raise UsageError(f"{source}: unknown key `{within}{key}`", hint=hint)
 

@@ -50,9 +50,18 @@ def with_image_method_again(recipe: Layer, changes: Sequence[Layer]) -> list[Lay
         return list(changes)
     recorded = resolve(GenerateConfig, [recipe]).values
     if recorded["image_method"] == "sparsectrl":
-        controls = [value for value in cast("Sequence[object]", recorded["controls"]) if not _is_picture(value)]
+        controls = [
+            value
+            for value in cast("Sequence[object]", recorded["controls"])
+            if not is_picture(ControlEntry.read(value).ref)
+        ]
         changes = [Layer(recipe.source, {"controls": controls}), *changes]
     return with_image_method([recipe, *changes])[1:]
+
+
+def is_picture(ref: str) -> bool:
+    """Return whether a control by the network `ref` is what pictures become, in a clip of which some did."""
+    return ref in load_catalog() and ref == getattr(_sparsectrl(load_catalog().find(ref).base), "alias", None)
 
 
 def image_method_notes(resolved: Resolved[GenerateConfig]) -> list[str]:
@@ -237,9 +246,3 @@ def _version(module: str) -> str | None:
         return identify(locate(parse_ref(module), "motion-module").path).version
     except AnimdiffError:
         return None
-
-
-def _is_picture(control: object) -> bool:
-    """Return whether a control is what `_by_sparsectrl` makes of a picture."""
-    ref = ControlEntry.read(control).ref
-    return ref in load_catalog() and ref == getattr(_sparsectrl(load_catalog().find(ref).base), "alias", None)

@@ -65,3 +65,35 @@ def test_windows_of_a_module_that_is_not_here_cannot_be_drawn(animdiff):
     result = animdiff("generate", "-m", "toonyou", "--motion-module", "mm-v3", "-p", "a fox", "--context-show")
     assert result.exit_code == 3
     assert "animdiff fetch" in result.stderr
+
+
+def test_a_dry_run_names_every_input_that_changes_the_frames(animdiff, picture):
+    def summary(*words):
+        result = animdiff("generate", "--model", "pocket", "--prompt", "a fox", "--dry-run", *words)
+        (line,) = (line for line in result.stderr.splitlines() if line.startswith("would render"))
+        return line.replace(str(picture), "PICTURE")
+
+    motion = ": pocket with pocket-motion, "
+    found = summary("--video", picture, "--mask", picture, "--denoise", "0:0.2,-1:1", "--invert", "--frames", 4)
+    assert f"{motion}video PICTURE, mask PICTURE, denoise 0:0.2,-1:1.0, DDIM inversion, 20 steps" in found
+    found = summary("--image", f"{picture}@50%")
+    assert f"{motion}picture PICTURE@50% by pocket-sparse, 20 steps" in found
+    found = summary("--image", picture, "--image-method", "blend")
+    assert f"{motion}picture PICTURE by blend, denoise 0.8, 20 steps" in found
+    words = ["--control", f"pocket-outline={picture}@0.5", "--region", f"{picture}=a boat", "--lora", "pocket-neon"]
+    found = summary(*words, "--set", f"image_prompts=[{{ref: pocket-image, source: {picture}, end: 0.5}}]")
+    named = (
+        "LoRA pocket-neon, control pocket-outline=PICTURE@0.5, image prompt pocket-image=PICTURE, region PICTURE=a boat"
+    )
+    assert f"{motion}{named}, 20 steps" in found
+
+
+def test_a_dry_run_of_a_batch_names_the_first_inputs(animdiff, here, picture):
+    sources = [picture.with_name(f"{number}.png") for number in range(5)]
+    for source in sources:
+        source.write_bytes(picture.read_bytes())
+    controls = "".join(f"\n  - [pocket-outline={source}]" for source in sources)
+    (here / "jobs.yaml").write_text(f"defaults: {{model: pocket, prompt: a fox}}\nmatrix:\n  controls:{controls}\n")
+    result = animdiff("batch", "run", "jobs.yaml", "--dry-run")
+    first = ", ".join(f"control pocket-outline={source}" for source in sources[:3])
+    assert f"pocket with pocket-motion, {first}, 2 more, 20 steps" in result.stderr
