@@ -42,13 +42,16 @@ def expand(words: Sequence[str], network: Network) -> tuple[FetchItem, ...]:
     return _unique(items)
 
 
-def items_for_preset(name: str, network: Network) -> tuple[FetchItem, ...]:
-    """List the items a preset needs: its weights, the weights they recommend, and all their requirements."""
+def items_for_preset(name: str, network: Network, unnamed: Sequence[str] = ()) -> tuple[FetchItem, ...]:
+    """List the items a preset needs: its weights, the weights they recommend, and all their requirements.
+
+    `unnamed` are references to weights that it needs without naming them.
+    """
     settings: dict[str, object] = {}
     for layer in with_recommended([load_preset(name).layer()]):
         settings |= layer.values
     named = [ref for key, setting in WEIGHT_SETTINGS.items() for ref in refs_in(setting, settings.get(key))]
-    direct = [item for ref in named for item in _items(ref, network, in_preset=True)]
+    direct = [item for ref in (*named, *unnamed) for item in _items(ref, network, in_preset=True)]
     return _unique(needed for item in direct for needed in _with_requirements(item))
 
 

@@ -11,6 +11,7 @@ from animdiff_cli.fetch.items import FetchItem, expand, items_for_preset, requir
 from animdiff_cli.fetch.local import Fetched
 from animdiff_cli.fetch.network import Network
 from animdiff_cli.fetch.plan import Plan, Planned, make_dry_plan, make_plan
+from animdiff_cli.jobs.preset_weights import unnamed_weights
 from animdiff_cli.registry.store import is_local
 
 __all__ = ["Fetched", "Plan", "Planned", "fetch", "fetch_weights", "plan_fetch"]
@@ -70,7 +71,9 @@ def _items(refs: Sequence[str], preset: str | None, network: Network) -> list[Fe
         raise UsageError(
             "nothing to fetch: no reference was given", hint="try `animdiff fetch --dry-run motion-modules`"
         )
-    items = [*expand(refs, network), *(items_for_preset(preset, network) if preset else ())]
+    items = [*expand(refs, network)]
+    if preset:
+        items += items_for_preset(preset, network, unnamed_weights(preset))
     if not items:
         raise UsageError(
             f"preset `{preset}` names no weights", hint="name some: `animdiff fetch --dry-run toonyou mm-v3`"

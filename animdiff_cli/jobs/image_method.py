@@ -96,6 +96,14 @@ def check_image_flags(resolved: Resolved[GenerateConfig]) -> None:
             )
 
 
+def weights_of_method(found: Resolved[GenerateConfig]) -> CatalogEntry | None:
+    """Return the weights by which the method of `images` works, if it has any and the settings do not name them."""
+    method, base = found.values["image_method"], _base(found) if "model" in found.values else None
+    if method == "pia":
+        return _pia(base) if found.origins["motion_module"] == DEFAULT else None
+    return _sparsectrl(base) if method == "sparsectrl" else None
+
+
 def version_of_alias(module: str | None) -> str | None:
     """Return the version of a motion module as the catalog has it; None for files and unknown names."""
     ref = parse_ref(module) if module else None

@@ -1,6 +1,6 @@
 """Which preprocessor makes the pictures of a control, and which weights it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -30,11 +30,23 @@ def with_preprocess_weights(layers: Sequence[Layer]) -> list[Layer]:
     """
     if not any(key.partition(".")[0] == "controls" for layer in layers for key in layer.values):
         return list(layers)
-    values = resolve(GenerateConfig, layers).values
-    entries = [ControlEntry.read(value) for value in cast("Sequence[object]", values["controls"])]
-    needed = [_needed(entry, cast("Preprocessor", values["preprocess"])) for entry in entries]
-    aliases = tuple(dict.fromkeys(USUAL_WEIGHTS[name] for name in needed if name))
+    needed = _needed_of_all(resolve(GenerateConfig, layers).values)
+    for name in needed:
+        require_package(name)
+    aliases = tuple(USUAL_WEIGHTS[name] for name in needed)
     return [Layer("--preprocess", {"preprocess_weights": aliases}), *layers] if aliases else list(layers)
+
+
+def usual_weights(values: Mapping[str, object]) -> tuple[str, ...]:
+    """List the usual weights of the preprocessors that settings need, or may need once their sources are here.
+
+    Empty if the settings name weights.
+    """
+    if values["preprocess_weights"]:
+        return ()
+    usual = cast("Preprocessor", values["preprocess"])  # also of controls that are given later
+    needed = {*_needed_of_all(values, unread=True), *((usual,) if usual in USUAL_WEIGHTS else ())}
+    return tuple(alias for name, alias in USUAL_WEIGHTS.items() if name in needed)
 
 
 def with_preprocess_weights_again(recipe: Layer, changes: Sequence[Layer]) -> list[Layer]:
@@ -98,8 +110,14 @@ def open_weights_of(name: Preprocessor, paths: Sequence[Path]) -> DetectorFile |
     return found
 
 
-def _needed(entry: ControlEntry, usual: Preprocessor) -> Preprocessor | None:
-    """Return the preprocessor of a control if it needs weights. A source that cannot be read needs none."""
+def _needed_of_all(values: Mapping[str, object], *, unread: bool = False) -> Sequence[Preprocessor]:
+    entries = [ControlEntry.read(value) for value in cast("Sequence[object]", values["controls"])]
+    needed = [_needed(entry, cast("Preprocessor", values["preprocess"]), unread=unread) for entry in entries]
+    return list(dict.fromkeys(name for name in needed if name))
+
+
+def _needed(entry: ControlEntry, usual: Preprocessor, *, unread: bool) -> Preprocessor | None:
+    """Return the preprocessor of a control if it needs weights; with `unread`, also if its source cannot be read."""
     name = entry.preprocess or usual
     if name == "auto":
         expected = expected_by(" ".join(_names(entry.ref)))
@@ -108,11 +126,8 @@ def _needed(entry: ControlEntry, usual: Preprocessor) -> Preprocessor | None:
         try:
             name = choose_preprocessor(entry, open_input(entry.source, FLAG), usual)
         except AnimdiffError:  # which is reported when the control is checked
-            return None
-    if name not in USUAL_WEIGHTS:
-        return None
-    require_package(name)
-    return name
+            return expected if unread else None
+    return name if name in USUAL_WEIGHTS else None
 
 
 def _names(text: str) -> list[str]:
