@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from animdiff_cli.core.stand_ins import hide_broken_torchvision
 from animdiff_cli.files.threads import prepare_threads
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if "torch" not in sys.modules:
         prepare_threads(None)
+    if name not in ("AnimdiffError", "fetch_weights"):
+        hide_broken_torchvision()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -17,6 +17,7 @@ from animdiff_cli.cli.lean_help import import_rich_help
 from animdiff_cli.cli.options import GENERAL
 from animdiff_cli.cli.out import print_err, print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint, words_hint
+from animdiff_cli.core.stand_ins import hide_torchvision
 from animdiff_cli.core.text import number_of_times
 from animdiff_cli.core.validation_words import in_own_words
 from animdiff_cli.errors import AnimdiffError, NotFound, UsageError
@@ -138,6 +139,7 @@ class Root(Group):
         with _reported(as_json="--json" in ctx.args):
             _check_current_folder()
             _check_environment()
+            hide_torchvision()
             return super().invoke(ctx)
 
 

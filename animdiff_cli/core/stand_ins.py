@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -27,3 +29,29 @@ def module_with(name: str, **attributes: object) -> ModuleType:
     module = ModuleType(name)
     vars(module).update(attributes)
     return module
+
+
+#: transformers imports it, if it is installed, for nothing that is used here. Beside another torch than the one it was
+#: built for, it cannot be imported
+TORCHVISION = "torchvision"
+
+
+def hide_torchvision() -> None:
+    """Let imports find no torchvision, in a program of this package alone."""
+    sys.modules.setdefault(TORCHVISION, None)  # type: ignore[arg-type]
+
+
+def hide_broken_torchvision() -> None:
+    """Let imports find no torchvision if it cannot be imported. Does nothing once transformers is imported."""
+    if "transformers" in sys.modules or TORCHVISION in sys.modules or not find_spec(TORCHVISION):
+        return
+    try:
+        import_module(TORCHVISION)  # as transformers does
+    except Exception:  # a RuntimeError of torch, an OSError of a library
+        hide_torchvision()
+
+
+def show_torchvision() -> None:
+    """Undo `hide_torchvision`, for a package that needs it."""
+    if sys.modules.get(TORCHVISION, sys) is None:
+        del sys.modules[TORCHVISION]

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from animdiff_cli.core.choices import Preprocessor
+from animdiff_cli.core.stand_ins import show_torchvision
 from animdiff_cli.diffusion.depth import Detect, Frame, check_depth, load_depth
 from animdiff_cli.errors import UsageError
 from animdiff_cli.weights.completeness import check_shapes
@@ -125,6 +126,7 @@ def _names(network: _Network, built: Any) -> dict[str, str]:
 def _import(module: str) -> Any:
     """Import a part of controlnet-aux. Raises `UsageError` if it is not installed or cannot be imported."""
     try:
+        show_torchvision()
         with _quiet():
             return importlib.import_module(f"{PACKAGE}.{module}")
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
 """What commands import. Each module in `SLOW` takes a tenth of a second or more."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def imported(*words):
     """Run a command in a process of its own, and return which modules it has imported at the end."""
     watch = (
         "import atexit, json, sys\n"
-        "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
+        "names = lambda: sorted(name for name, module in sys.modules.items() if module)\n"
+        "atexit.register(lambda: print(json.dumps(names()), file=sys.stderr))\n"
         "from animdiff_cli.cli import main\n"
         f"sys.argv[1:] = {[str(word) for word in words]}\n"
         "main()"
@@ -69,9 +71,40 @@ def test_a_render_imports_only_what_it_uses(toy):
     assert len([name for name in modules if name.startswith("transformers.models.")]) < 20
 
 
-def in_a_process(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def in_a_process(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
     return done.stdout.split()
+
+
+@pytest.fixture
+def broken_torchvision(tmp_path):
+    """A folder with a torchvision that fails as one does that was built for another torch."""
+    package = tmp_path / "site" / "torchvision"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    (package.parent / "torchvision-0.1.dist-info").mkdir()
+    metadata = package.parent / "torchvision-0.1.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
+    metadata.with_name("RECORD").write_text("torchvision/__init__.py,,\n")
+    return package.parent
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import animdiff_cli; print(animdiff_cli.generate.__name__, animdiff_cli.train.__name__)",
+        "import sys; from animdiff_cli.cli import main; sys.argv[1:] = ['batch', 'pictures.yaml', '--dry-run']; main()",
+    ],
+    ids=["api", "batch"],
+)
+def test_a_torchvision_that_cannot_be_imported_is_not_needed(here, broken_torchvision, picture, code):
+    job = f"{{model: pocket, prompt: a fish, images: ['{picture}'], image_method: sparsectrl}}"
+    (here / "pictures.yaml").write_text(f"jobs: [{job}]\n")
+    paths = os.pathsep.join([str(broken_torchvision), os.environ.get("PYTHONPATH", "")])
+    assert in_a_process(code, PYTHONPATH=paths)
 
 
 @pytest.mark.full

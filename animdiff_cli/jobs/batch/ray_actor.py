@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from animdiff_cli.core.stand_ins import hide_torchvision
 from animdiff_cli.files.threads import prepare_threads
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class RenderActor:
     def __init__(self, threads: int | None) -> None:
         """Choose the CPU threads. Nothing is imported before the first task."""
         self._threads = prepare_threads(threads)
+        hide_torchvision()
         self._renderer: Any = None
 
     def ready(self) -> bool:

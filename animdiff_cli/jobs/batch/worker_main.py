@@ -8,6 +8,7 @@ from multiprocessing import connection as connections
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 
+from animdiff_cli.core.stand_ins import hide_torchvision
 from animdiff_cli.files.threads import prepare_threads
 from animdiff_cli.storage.location import Location
 from animdiff_cli.weights.lean_imports import import_networks
@@ -34,6 +35,7 @@ def serve(setup: Setup, connection: Connection) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_threads(setup.threads)
+    hide_torchvision()
     import_networks()
     from animdiff_cli.jobs.batch.attempt import attempt
     from animdiff_cli.jobs.batch.ledger import Ledger
