@@ -16,7 +16,7 @@ from animdiff_cli.diffusion.source import ModelSource, forget_model, open_model,
 from animdiff_cli.diffusion.text_encoders import check_tokenizer
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.motion.unet import UNet
-from animdiff_cli.weights.completeness import build_on_meta
+from animdiff_cli.weights.completeness import network_to_load
 from animdiff_cli.weights.folders import weight_files
 from animdiff_cli.weights.lora import LoraWeights
 from animdiff_cli.weights.materialize import materialize
@@ -163,7 +163,7 @@ def load_components(
 def load_part(source: ModelSource, part: str, plan: DevicePlan, device: torch.device) -> Any:
     """Build one network around its weights, read directly onto `device` in the dtype of `plan`."""
     config = source.config(part)
-    network = build_on_meta(part, config)
+    network = network_to_load(part, config)
     known = network.state_dict().keys()
     # transformers dropped the prefix in 5.6; files have it
     tensors = {key if key in known else key.removeprefix("text_model."): t for key, t in source.tensors(part).items()}

@@ -12,7 +12,7 @@ from animdiff_cli.errors import UsageError
 from animdiff_cli.motion import MotionSpec, plug
 from animdiff_cli.motion.load import build_motion_module, to_spec
 from animdiff_cli.weights import controlnet
-from animdiff_cli.weights.completeness import build_on_meta
+from animdiff_cli.weights.completeness import network_to_load
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
@@ -57,7 +57,7 @@ def open_control(path: Path, model: Path) -> ControlFile:
 def load_control(opened: ControlFile, plan: DevicePlan) -> Any:
     """Load the network onto the device, with its motion module plugged in if it is a SparseCtrl."""
     with silence_libraries():
-        network = build_on_meta(opened.kind, opened.config)
+        network = network_to_load(opened.kind, opened.config)
     network.load_state_dict(materialize(opened.tensors, plan.torch_dtype, plan.load_device), assign=True)
     network = to_channels_last(network.eval().requires_grad_(False), plan.device)
     if opened.spec:

@@ -15,7 +15,7 @@ from animdiff_cli.diffusion.patches import model_base
 from animdiff_cli.diffusion.pictures import ClipPictures
 from animdiff_cli.diffusion.weight_store import compute_device
 from animdiff_cli.errors import NotFound, UsageError
-from animdiff_cli.weights.completeness import build_on_meta, expected_shapes
+from animdiff_cli.weights.completeness import build_on_meta, expected_shapes, network_to_load
 from animdiff_cli.weights.files import refuse_unusable
 from animdiff_cli.weights.image_encoder import read_image_encoder
 from animdiff_cli.weights.ip_adapter import IpAdapterWeights, read_ip_adapter
@@ -151,7 +151,7 @@ def open_image_encoder(path: Path | None, adapters: Sequence[IpAdapterFile]) -> 
 def load_image_encoder(opened: ImageEncoderFile, plan: DevicePlan) -> Any:
     """Load the encoder onto the device, or where its weights rest."""
     with silence_libraries():
-        network = build_on_meta("image_encoder", opened.config)
+        network = network_to_load("image_encoder", opened.config)
     network.load_state_dict(materialize(opened.tensors, plan.torch_dtype, plan.load_device), assign=True)
     for name, buffer in network.named_buffers():
         if buffer.is_meta:

@@ -11,7 +11,7 @@ from animdiff_cli.diffusion.source import read_config
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.weights import model_configs
 from animdiff_cli.weights.checkpoint import convert_vae
-from animdiff_cli.weights.completeness import build_on_meta, check_part
+from animdiff_cli.weights.completeness import check_part, network_to_load
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.lazy import LazyTensor
 from animdiff_cli.weights.materialize import materialize
@@ -46,7 +46,7 @@ def open_vae(path: Path, own: Mapping[str, Any], base: str | None, model: Path) 
 
 def load_vae(vae: VaeFile, plan: DevicePlan, base: str = "sd15") -> Any:
     """Load a VAE onto the CPU in the dtype that `vae_dtype` chooses."""
-    module = build_on_meta("vae", vae.config)
+    module = network_to_load("vae", vae.config)
     module.load_state_dict(materialize(vae.tensors, vae_dtype(vae.config, plan, base)), assign=True)
     module.weights_file = vae.path.name  # named if its numbers are not finite
     return module

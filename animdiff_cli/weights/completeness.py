@@ -86,9 +86,23 @@ def expected_shapes(part: str, config: Mapping[str, Any]) -> Mapping[str, tuple[
 
 @lru_cache(maxsize=16)
 def _expected_shapes(part: str, config: str) -> Mapping[str, tuple[int, ...]]:
-    network = build_on_meta(part, json.loads(config))
+    network = next(iter(_built(part, config)), None) or build_on_meta(part, json.loads(config))
     named = with_model_prefix if part.startswith("text_encoder") else str
     return MappingProxyType({named(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()})
+
+
+def network_to_load(part: str, config: Mapping[str, Any]) -> Any:
+    """Return the network of a part on torch's `meta` device: the one built for its shapes, once, or a new one."""
+    try:
+        return _built(part, json.dumps(config, sort_keys=True)).pop()
+    except IndexError:  # it was loaded before
+        return build_on_meta(part, config)
+
+
+@lru_cache(maxsize=4)
+def _built(part: str, config: str) -> list[Any]:
+    """Hold a network that was built for its shapes. Empty when it was taken."""
+    return [build_on_meta(part, json.loads(config))]
 
 
 def build_on_meta(part: str, config: Mapping[str, Any]) -> Any:

@@ -33,9 +33,15 @@ def materialize(
     is allocated by torch, aligned to 64 bytes: CPU kernels round differently by alignment, so memory-mapped weights
     would render different frames from different containers.
     """
+    names = list(tensors)
+    shares = [names[first::READERS] for first in range(READERS)]  # a task for each tensor takes longer than reading it
+
+    def read(share: list[str]) -> dict[str, Tensor]:
+        return {name: _read(tensors[name], dtype).to(device) for name in share}
+
     with ThreadPoolExecutor(READERS, thread_name_prefix="weights") as pool:
-        read = pool.map(lambda tensor: _read(tensor, dtype).to(device), tensors.values())
-        return dict(zip(tensors, read, strict=True))
+        done = {name: tensor for part in pool.map(read, shares) for name, tensor in part.items()}
+    return {name: done[name] for name in names}
 
 
 def _read(tensor: LazyTensor, dtype: torch.dtype) -> Tensor:

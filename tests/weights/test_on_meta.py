@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from animdiff_cli.weights import completeness
+from animdiff_cli.weights.completeness import expected_shapes, network_to_load
 from animdiff_cli.weights.on_meta import on_meta
 
 
@@ -34,3 +36,13 @@ def test_weights_are_initialized_after_it():
     with on_meta():
         pass
     assert nn.Linear(4, 4).weight.std() > 0
+
+
+def test_a_network_that_was_built_for_its_shapes_is_loaded_once(monkeypatch):
+    built = []
+    monkeypatch.setattr(completeness, "build_on_meta", lambda part, config: built.append(config) or nn.Linear(3, 2))
+    config = {"only": "of this test"}
+    assert expected_shapes("unet", config) == {"weight": (2, 3), "bias": (2,)}
+    first, second = network_to_load("unet", config), network_to_load("unet", config)
+    assert first is not second and built == [config] * 2
+    assert expected_shapes("unet", config) == {"weight": (2, 3), "bias": (2,)} and len(built) == 2
