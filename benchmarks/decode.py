@@ -2,8 +2,9 @@
 
     python -m benchmarks.decode --dtype fp16
 
-diffusers decodes 16 frames at once, as `AnimateDiffPipeline` does; this program four, channels-last, and rounds to
-levels of 255. Appends a line of JSON to `benchmarks/results/decode.jsonl`.
+diffusers decodes 16 frames at once, as `AnimateDiffPipeline` does; this program four, channels-last, rounds to
+levels of 255 and stores frames as a render does: one chunk after the other, and with the next one launched ahead
+(CUDA). Appends a line of JSON to `benchmarks/results/decode.jsonl`.
 """
 
 import argparse
@@ -12,13 +13,16 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 
+from animdiff_cli.diffusion import decode
 from animdiff_cli.diffusion.build import to_channels_last
-from animdiff_cli.diffusion.decode import decode
 from animdiff_cli.diffusion.device import TORCH_DTYPES, cpu_name, plan_device, probe_machine
 from animdiff_cli.diffusion.kernels import install
+from animdiff_cli.outputs.spool import FrameSpool
 from benchmarks.contenders import now
 from benchmarks.records import append
 from benchmarks.sizes import SIZES, build_vae
@@ -39,19 +43,23 @@ def main() -> None:
         with torch.no_grad():
             return theirs.decode(images.to(theirs.dtype), return_dict=False)[0].float().cpu()
 
-    def animdiff(*, kernels: bool) -> Any:
-        with install(ours) if kernels else nullcontext():
-            return decode(ours, latents)
+    def animdiff(*, kernels: bool, ahead: bool = False) -> Any:
+        devices = decode.LAUNCHES_AHEAD if ahead else ()
+        with install(ours) if kernels else nullcontext(), patch.object(decode, "LAUNCHES_AHEAD", devices):
+            return np.asarray(FrameSpool(decode.decode_chunks(ours, latents)))
 
     ways: dict[str, Callable[[], Any]] = {
         "diffusers": diffusers,
         "plain": lambda: animdiff(kernels=False),
         "kernels": lambda: animdiff(kernels=True),
+        "kernels, ahead": lambda: animdiff(kernels=True, ahead=True),  # as renders do
     }
     found = {name: _measure(way, args.rounds) for name, way in ways.items()}
-    apart = abs(ways["kernels"]().astype(int) - ways["plain"]())
+    fast, plain = ways["kernels"](), ways["plain"]()
+    assert np.array_equal(fast, ways["kernels, ahead"]())
+    apart = abs(fast.astype(int) - plain)
     for name, (seconds, peak) in found.items():
-        print(f"{name:<10} {seconds:8.4f} s {peak / 1e9:7.2f} GB above the weights")
+        print(f"{name:<14} {seconds:8.4f} s {peak / 1e9:7.2f} GB above the weights")
     print(f"kernels differ by {apart.max()} levels of 255 at most, {apart.mean():.4f} on average")
     record = {
         "date": time.strftime("%Y-%m-%d"),

@@ -103,6 +103,13 @@ def test_memory_of_decoding_and_beside_the_weights_is_counted():
     assert f"took {measured['peak_gb_above_resident']['animdiff']:.2f} GB beside the weights" in page
 
 
+def test_the_loss_of_8_bits_is_recorded():
+    page = " ".join((ROOT / "docs/guides/small-cards.md").read_text().split())
+    (*_, record) = recorded("fp8")
+    assert record["clips"] == 3 and "three clips of the pocket model" in page
+    assert f"a PSNR of {record['psnr']:.1f} dB on average (SSIM {record['ssim']:.3f}" in page
+
+
 def test_shares_of_operations_are_counted():
     sd15, small, sdxl = operations.CLIPS
     speed = " ".join((ROOT / "docs/concepts/speed.md").read_text().split())
