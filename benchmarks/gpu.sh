@@ -78,8 +78,7 @@ measure 50 benchmarks.generate --model-size pocket --size 128 --steps 20 --dtype
 measure 60 benchmarks.generate --model-size sd15 --dtype bf16 --steps 25 --rounds 1 --modes plain kernels
 measure 70 benchmarks.train --model-size sd15 --dtype bf16 --size 512 --frames 16 --steps 3 \
     --contenders animdiff "animdiff, no spatial LoRA"
-measure 80 benchmarks.memory --clips sd15 --weights-dtypes same --no-cards
-measure 75 benchmarks.memory --clips sdxl --weights-dtypes same --no-cards
+measure 140 benchmarks.memory --weights-dtypes same --no-cards # SD1.5 in three sizes and SDXL, recorded row by row
 measure 140 benchmarks.generate "${sd15[@]}" --steps 8 --modes plain "${compiled[@]}"
 measure 20 benchmarks.decode --dtype fp16
 measure 45 benchmarks.conditions --device cuda --dtype fp16
