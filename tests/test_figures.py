@@ -64,6 +64,22 @@ def test_every_row_of_a_table_is_in_one_record(page, begin, name):
         assert any(all(is_among(one, found) for one in written) for found in records), cells
 
 
+def test_what_compiling_costs_on_a_cpu_is_recorded():
+    first, cached = [r for r in recorded("generate") if "animdiff blocks" in r.get("first_clip_seconds", ())][:2]
+    table = rows("docs/concepts/speed.md", "| | without | compiled |")
+    ways = ("animdiff plain", "animdiff blocks")
+    expected = [[record["first_clip_seconds"][way] for way in ways] for record in (first, cached)]
+    expected.append([first["seconds_per_step"][way] for way in ways])
+    assert all(
+        is_among(one, [value])
+        for cells, row in zip(table, expected, strict=True)
+        for one, value in zip(cells, row, strict=True)
+    )
+    levels = first["levels_from_plain"]["animdiff blocks"]
+    page = (ROOT / "docs/concepts/speed.md").read_text()
+    assert f"at most {levels['max']:.0f} level of 255, {levels['mean']} on average" in page
+
+
 def test_a_number_that_nothing_recorded_is_found():
     record = json.loads('{"seconds": {"animdiff": 0.17189}, "peak_bytes": 2268000000}')
     assert is_among("0.172", figures(record)) and is_among("2.27", figures(record))
