@@ -11,13 +11,14 @@ from benchmarks import fast, memory_table, operations
 from benchmarks.records import recorded
 
 ROOT = Path(__file__).parents[1]
+SPEED = "docs/concepts/speed.md"
 #: (page, beginning of a table, file of results)
 TABLES = (
     ("README.md", "| device, model |", "generate"),
     ("README.md", "| model, frames of |", "train"),
-    ("docs/concepts/speed.md", "| | animdiff | diffusers |", "generate"),
-    ("docs/concepts/speed.md", "| | diffusers | without kernels |", "generate"),
-    ("docs/concepts/speed.md", "| bf16, heads x queries", "cpu_attention"),
+    (SPEED, "| | animdiff | diffusers |", "generate"),
+    (SPEED, "| | diffusers | without kernels |", "generate"),
+    (SPEED, "| bf16, heads x queries", "cpu_attention"),
 )
 
 
@@ -66,7 +67,7 @@ def test_every_row_of_a_table_is_in_one_record(page, begin, name):
 
 def test_what_compiling_costs_on_a_cpu_is_recorded():
     first, cached = [r for r in recorded("generate") if "animdiff blocks" in r.get("first_clip_seconds", ())][:2]
-    table = rows("docs/concepts/speed.md", "| | without | compiled |")
+    table = rows(SPEED, "| | without | compiled |")
     ways = ("animdiff plain", "animdiff blocks")
     expected = [[record["first_clip_seconds"][way] for way in ways] for record in (first, cached)]
     expected.append([first["seconds_per_step"][way] for way in ways])
@@ -76,8 +77,25 @@ def test_what_compiling_costs_on_a_cpu_is_recorded():
         for one, value in zip(cells, row, strict=True)
     )
     levels = first["levels_from_plain"]["animdiff blocks"]
-    page = (ROOT / "docs/concepts/speed.md").read_text()
+    page = (ROOT / SPEED).read_text()
     assert f"at most {levels['max']:.0f} level of 255, {levels['mean']} on average" in page
+
+
+def test_shares_and_levels_of_a_cpu_are_recorded():
+    groups = (["attention"], ["matrix products"], ["convolution"], ["elementwise"], ["norms"], ["copies", "other"])
+    profiles = [record["profiles"] for record in recorded("generate") if "profiles" in record]
+    steps = [[profile[way]["step"] for way in ("animdiff plain", "animdiff")] for profile in profiles]
+    tables = [
+        [[f"{sum(step[one] for one in group) / sum(step.values()):.0%}" for step in pair] for group in groups]
+        for pair in steps
+    ]
+    written = [[cell.replace(" %", "%") for cell in cells] for cells in rows(SPEED, "| | without kernels | with |")]
+    assert written in tables
+    page = " ".join((ROOT / SPEED).read_text().split())
+    written = page[page.index("**Exactness.**") : page.index("## Checked")]
+    of_records = [r[key] for r in recorded("generate") for key in ("levels_from_plain", "levels_from_fp32") if key in r]
+    levels = [*numbers(of_records)]
+    assert all(is_among(one, levels) for one in re.findall(r"\d+\.\d+", written))
 
 
 def test_a_number_that_nothing_recorded_is_found():
@@ -128,7 +146,7 @@ def test_the_loss_of_8_bits_is_recorded():
 
 def test_shares_of_operations_are_counted():
     sd15, small, sdxl = operations.CLIPS
-    speed = " ".join((ROOT / "docs/concepts/speed.md").read_text().split())
+    speed = " ".join((ROOT / SPEED).read_text().split())
     parts = {part: f"{share:.0%}".replace("%", " %") for part, share in operations.shares(sd15).items()}
     assert (
         f"{parts['ResNets']} are convolutions of ResNets, {parts['motion modules']} motion modules,"
