@@ -28,8 +28,9 @@ TO_POINTS = (
     (8 / 65, -12 / 65, 18 / 65),
     (0, 0, 1),
 )
-#: weights of convolutions, and the values at the points they were transformed to
-_prepared: MutableMapping[Tensor, tuple[object, Tensor]] = WeakIdKeyDictionary()
+#: weights of convolutions: their memory (kept, so that no other weights get the same address), version, and values at
+#: the points
+_prepared: MutableMapping[Tensor, tuple[Tensor, int, Tensor]] = WeakIdKeyDictionary()
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor | None:
@@ -123,14 +124,13 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | 
 
 def _at_points(weight: nn.Parameter, columns: int) -> Tensor:
     """Return the values [36, out / columns, in, columns] of a convolution's weights, anew where they have changed."""
-    version = weight.data_ptr(), weight._version
     known = _prepared.get(weight)
-    if known is None or known[0] != version:
+    if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
         matrix = torch.tensor(TO_POINTS, dtype=torch.float32)
         rows = torch.einsum("pa,ocab,qb->pqco", matrix, weight.detach().float(), matrix)
         values = rows.reshape(POINTS, weight.shape[1], -1, columns).transpose(1, 2).contiguous()
-        _prepared[weight] = known = version, values
-    return known[1]
+        _prepared[weight] = known = weight.detach(), weight._version, values
+    return known[2]
 
 
 def _integers(numbers: Iterable[int]) -> "ctypes.Array[ctypes.c_int64]":
