@@ -84,8 +84,11 @@ def test_memory_that_runs_out_says_nothing_about_triton(monkeypatch):
     assert obstacle(CPU, torch.float32) is None
 
 
-class OnCuda(torch.nn.Linear):
-    """A network with the weights of a device that is not here."""
+class OnCuda(torch.nn.Sequential):
+    """A norm with the weights of a device that is not here."""
+
+    def __init__(self):
+        super().__init__(torch.nn.GroupNorm(2, 4))
 
     def parameters(self, recurse=True):
         for weight in super().parameters(recurse):
@@ -93,15 +96,17 @@ class OnCuda(torch.nn.Linear):
 
 
 @pytest.mark.parametrize(
-    ("why", "notes"),
+    ("why", "replaced", "notes"),
     [
-        (NO_COMPILER, [f"rendering without Triton's kernels, which takes longer: {NO_COMPILER}"] * 2),
-        (trial.NOT_INSTALLED, []),  # as on Windows: `animdiff doctor` says so
+        (None, 2, []),
+        (NO_COMPILER, 0, [f"rendering without Triton's kernels, which takes longer: {NO_COMPILER}"] * 2),
+        (trial.NOT_INSTALLED, 0, []),  # as on Windows: `animdiff doctor` says so
     ],
 )
-def test_networks_stay_as_they_are_and_a_note_says_why(monkeypatch, why, notes):
-    monkeypatch.setattr(kernels, "obstacle", lambda device, dtype: why)
-    said, networks = [], [OnCuda(2, 2), OnCuda(2, 2)]
-    with install(*networks, report=said.append) as installed:
-        assert not installed.replaced and not installed.around
+def test_networks_stay_as_they_are_and_a_note_says_why(monkeypatch, why, replaced, notes):
+    tried, said = [], []
+    monkeypatch.setattr(kernels, "obstacle", lambda device, dtype: tried.append((str(device), dtype)) or why)
+    with install(OnCuda(), OnCuda().half(), report=said.append) as installed:
+        assert len(installed.replaced) == replaced and not installed.around
     assert said == notes  # a render reports each note once
+    assert tried == [("cuda:0", torch.float32), ("cuda:0", torch.float16)]
