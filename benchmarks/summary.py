@@ -70,8 +70,9 @@ def _clip(record: dict[str, Any]) -> None:
 
 def _row(what: str, seconds: float, ratio: float = 0, memory: float = 0) -> None:
     """Print a row; zeros are unknown."""
-    cells = f"{ratio:6.2f}" if ratio else f"{'':6}", f"{memory:7.2f}" if memory else ""
-    print(f"{what:<{WIDTH}} {seconds:9.4f} {' '.join(cells)}".rstrip())
+    cells = ((seconds, 9, 4), (ratio, 6, 2), (memory, 7, 2))
+    shown = (f"{value:{width}.{digits}f}" if value else " " * width for value, width, digits in cells)
+    print(f"{what:<{WIDTH}} {' '.join(shown)}".rstrip())
 
 
 def _of(times: dict[str, float], other: str, name: str) -> float:
