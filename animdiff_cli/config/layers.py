@@ -25,7 +25,7 @@ Record = TypeVar("Record", bound=BaseModel)
 class Layer:
     """Settings from one source, by key. Keys of a nested record are dotted, or a mapping under the record's name."""
 
-    source: str  # for messages: `look.yaml`, `preset \`quick\``
+    source: str  # for messages: `look.yaml`, `preset \`fast\``
     values: Mapping[str, object]
     spelled: Mapping[str, str] = field(default_factory=dict)  # how a key is written there, where it is not the key
     made_of: Mapping[str, str] = field(default_factory=dict)  # entry of a list, and the entry it was made of

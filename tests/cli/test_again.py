@@ -81,7 +81,7 @@ def test_weights_that_were_changed_on_purpose_are_not(animdiff, fox):
     assert "note" not in result.stderr
 
 
-@pytest.mark.parametrize("extra", [["--preset", "quick"], ["--config", "look.yaml"]])
+@pytest.mark.parametrize("extra", [["--preset", "fast"], ["--config", "look.yaml"]])
 def test_a_recipe_and_a_look_are_one_too_many(animdiff, fox, extra):
     result = animdiff("generate", "--from", "fox.gif", *extra)
     assert result.exit_code == 2

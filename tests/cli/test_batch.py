@@ -197,7 +197,6 @@ def test_every_line_of_the_example_that_is_a_comment_works_too(animdiff, batch):
     text = animdiff("batch", "init", "-").stdout
     Path("more.yaml").write_text(
         text.replace("  # preset", "  preset")
-        .replace("quick #", "pocket #")
         .replace("  # motion_loras", "  motion_loras")
         .replace("# zip:\n#   guidance_scale: [5, 7.5]\n#   ", "zip:\n  guidance_scale: [5, 7.5]\n  ")
         .replace('"{slug}_{seed}"', '"{slug}_{seed}_{motion_loras}_{scheduler}"')

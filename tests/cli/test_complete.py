@@ -46,7 +46,7 @@ def test_a_broken_catalog_completes_nothing(here, monkeypatch):
         (["inspect"], "pocket-c", "pocket-crayon"),
         (["convert"], "pocket-c", "pocket-crayon"),
         (["fetch"], "mm-v3", "mm-v3"),
-        (["fetch", "--all-for"], "quic", "quick"),
+        (["fetch", "--all-for"], "draf", "draft"),
         (["config", "show", "-m"], "toony", "toonyou"),
         (["train-lora", "-m"], "toony", "toonyou"),
         (["train-lora", "--motion-module"], "mm-v3", "mm-v3"),

@@ -15,7 +15,7 @@ def words(here, monkeypatch):
 
     def build(count):
         given = list(SOURCES)[:count]
-        words = ["--preset", "quick"] if "preset" in given else []
+        words = ["--preset", "fast"] if "preset" in given else []
         if "file" in given:
             (here / "look.yaml").write_text("steps: 13\n")
             words += ["--config", "look.yaml"]
@@ -37,7 +37,7 @@ def test_the_higher_source_wins(animdiff, parts, words, count):
 @pytest.mark.parametrize("count", range(len(SOURCES)))
 def test_config_show_says_where_each_value_comes_from(animdiff, words, count):
     shown = json.loads(animdiff("config", "show", *words(count), "--json").stdout)
-    origin = ["default", "preset `quick`", "look.yaml", "ANIMDIFF_STEPS", "--set"][count]
+    origin = ["default", "preset `fast`", "look.yaml", "ANIMDIFF_STEPS", "--set"][count]
     assert shown["steps"] == {"value": [25, *SOURCES.values()][count], "origin": origin}
 
 
@@ -65,12 +65,12 @@ def test_config_path_says_where_things_lie(animdiff, monkeypatch, tmp_path):
 
 def test_presets_are_listed_and_shown(animdiff):
     listed = [json.loads(line) for line in animdiff("presets", "list", "--json").stdout.splitlines()]
-    assert {"pocket", "quick"} <= {preset["name"] for preset in listed}
-    assert "quick" in animdiff("presets", "list").stdout
-    shown = yaml.safe_load(animdiff("presets", "show", "quick").stdout)
+    assert {"pocket", "fast"} <= {preset["name"] for preset in listed}
+    assert "fast" in animdiff("presets", "list").stdout
+    shown = yaml.safe_load(animdiff("presets", "show", "fast").stdout)
     assert shown == {
         key: value
-        for key, value in json.loads(animdiff("presets", "show", "quick", "--json").stdout).items()
+        for key, value in json.loads(animdiff("presets", "show", "fast", "--json").stdout).items()
         if key not in ("name", "description")
     }
 

@@ -39,7 +39,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_the_documented_presets_are_shipped():
-    promised = {"pocket", "quick", "sd15-v3", "sdxl", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS}
+    promised = {"pocket", "sd15-v3", "sdxl", "lcm-8step", "lightning-4step", "long-loop", *OFFICIAL_SEEDS}
     assert promised | set(WITHOUT_WEIGHTS) <= set(SHIPPED)
 
 
@@ -129,6 +129,6 @@ def test_an_invalid_preset_is_reported_with_its_file(own, content, message):
 def test_an_invalid_preset_stops_no_other_one(own):
     (own / "broken.yaml").write_text("steps: 0")
     invalid = []
-    assert load_preset("quick").name == "quick"
+    assert load_preset("fast").name == "fast"
     assert "broken" not in [preset.name for preset in list_presets(invalid.append)]
     assert len(invalid) == 1 and "broken.yaml" in str(invalid[0])
