@@ -78,9 +78,9 @@ class InputEntry(TextRecord):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"][:1]))
-            raise UsageError(
-                f"`{text}`: `{name}` {in_own_words(first['msg'])}", hint=f"write it as in `{cls.example}`"
-            ) from error
+            example = f"{cls.example}@0.8" if name == "scale" else cls.example
+            message = f"`{text}`: `{name}` {in_own_words(first['msg'])}"
+            raise UsageError(message, hint=f"write it as in `{example}`") from error
 
     def text(self) -> str:
         """Return the text form, which leaves out what text cannot hold."""

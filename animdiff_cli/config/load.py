@@ -48,6 +48,8 @@ def gather(
     """
     source = location(config_file) if config_file else None
     from_file = dict(read_mapping(source)) if source else {}
+    if from_file.keys() & {"defaults", "jobs", "matrix"}:
+        raise UsageError(f"{source} is the file of a batch", hint=f"render its clips with `animdiff batch {source}`")
     in_file = from_file.pop("preset", None)
     if in_file is not None and not isinstance(in_file, str):
         raise UsageError(f"{source}: `preset` must be the name of a preset, got `{in_file}`")

@@ -28,10 +28,11 @@ def check_positions(config: BaseModel, timeline: Timeline) -> None:
 
 
 def _tracks(config: BaseModel) -> Iterator[tuple[str, Track[Any]]]:
-    """Yield every track with its key, also the scales of weights."""
+    """Yield every track with its key, or the text of its entry: scales of weights are tracks too."""
     for key, value in config:
         if isinstance(value, Track):
             yield key, value
         elif value and (record := settings_of(type(config))[key].record):
             for entry in value if isinstance(value, tuple) else [value]:
-                yield from ((key, part) for _, part in record.read(entry) if isinstance(part, Track))
+                name = entry if isinstance(entry, str) else key
+                yield from ((name, part) for _, part in record.read(entry) if isinstance(part, Track))

@@ -73,9 +73,10 @@ def set_part(setting: Setting, value: object, part: str, new: object, source: st
     entries = list(value) if isinstance(value, tuple) else []
     if len(number) > 9 or int(number) >= len(entries):
         has = f"has {len(entries)}, numbered from 0" if entries else "is empty"
+        first = f"give the whole entry first, as in `{setting.key}={_example(setting, ',')}`"
         raise UsageError(
             f"{source}: there is no entry `{setting.key}.{number}`: `{setting.key}` {has}",
-            hint=f"give the whole entry first, as in `{setting.key}={_example(setting, ',')}`",
+            hint=f"the last entry is `{setting.key}.{len(entries) - 1}`" if entries else first,
         )
     entries[int(number)] = _with_field(setting, entries[int(number)], field, new, source) if field else new
     return tuple(entries)
@@ -156,7 +157,11 @@ def _checked(setting: Setting, value: object, name: str, source: str) -> object:
     texts = [text for text in (value if isinstance(value, (list, tuple)) else (value,)) if isinstance(text, str)]
     if setting.value_type is str and not setting.reference and not all(map(_is_unicode, texts)):
         raise UsageError(f"{source}: `{name}` has bytes that are not text", hint="write it in UTF-8")
-    if not _is_valid(setting, value):
+    try:
+        is_valid = _is_valid(setting, value)
+    except UsageError as error:  # of the text form of an entry
+        raise UsageError(f"{source}: {error}", hint=error.hint) from error
+    if not is_valid:
         message = f"{source}: `{name}` must be {setting.allowed}, got `{_shown(value)}`"
         raise UsageError(message, hint=_remedy(setting, value))
     checked: object = setting.adapter.validate_python(value)

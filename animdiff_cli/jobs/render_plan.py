@@ -199,7 +199,7 @@ def _plan(
     check_speed(configs[0], planned)
     planned = with_weights_dtype(planned, configs[0].weights_dtype)
     check_memory(configs[0], planned)
-    notes = (*image_method_notes(resolved), *check_prompts(configs), *weight_notes(configs[0]))
+    notes = (*image_method_notes(resolved), *check_prompts(configs), *weight_notes(configs[0], resolved))
     notes = (*notes, *check_inputs(configs[0], resolved))
     notes = (*notes, *unused_memory_settings(planned, configs[0]), *unused_shortcuts(configs[0]))
     reject_unused_interpolation(resolved, configs)

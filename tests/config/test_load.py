@@ -100,3 +100,10 @@ def test_no_motion_is_named_by_its_flag():
 def test_every_key_has_a_flag_name_of_its_own():
     keys = SETTINGS.keys() - {"motion_modules"}  # one flag for one motion module and for several
     assert len({flag_name(key) for key in keys}) == len(keys)
+
+
+def test_the_file_of_a_batch_is_no_config_file(tmp_path):
+    (tmp_path / "night.yaml").write_text("defaults: {model: pocket}\njobs: [{prompt: a fox}]\n")
+    with pytest.raises(UsageError, match=r"night\.yaml is the file of a batch") as refusal:
+        gather(config_file=tmp_path / "night.yaml")
+    assert refusal.value.hint.endswith(f"`animdiff batch {tmp_path / 'night.yaml'}`")

@@ -121,7 +121,7 @@ def test_assignments_apply_in_the_order_they_are_typed():
         (file("domain_adapter: {scale: 1}"), "`domain_adapter` has no `ref`", "names the weights"),
         (file("vae: {ref: a}"), "`vae` must be text or null", "quotes"),
         (typed("loras.0.scale=0.5"), "--set: there is no entry `loras.0`: `loras` is empty", "loras=name@0.8"),
-        (typed("loras=a", "loras.1.scale=0.5"), "no entry `loras.1`: `loras` has 1, numbered from 0", "loras=name@0.8"),
+        (typed("loras=a", "loras.1.scale=0.5"), "no entry `loras.1`: `loras` has 1, numbered from 0", "is `loras.0`"),
         (typed("loras=a", "loras.x=b"), "unknown key `loras.x`", "`loras.0`"),
         (typed("loras=a", "loras.0.size=1"), "unknown key `loras.0.size`", "keys are ref, scale"),
         (typed("loras=a", "loras.0.scale.x=1"), "unknown key `loras.0.scale.x`", "scale"),

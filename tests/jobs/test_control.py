@@ -210,6 +210,17 @@ def test_mistakes_are_found_before_weights_load(settings, folder, video, tmp_pat
         load(controls=[entry], **settings | {"num_frames": 6})
 
 
+def test_a_wrong_scale_is_named_by_its_place_and_its_control(settings, folder, video):
+    for control, message, hint in (
+        (f"{folder}={video}@99", "`.*@99`: `scale` must be 10 or less", "dance.mp4@0.8"),
+        (f"{folder}={video}@nan", "`.*@nan`: `nan` is not a scale", "square.mp4@0.8"),
+        (f"{folder}={video}@0:0,99:1", "`.*square.mp4@0:0.0,99:1.0`: there is no frame 99", "`100%`"),
+    ):
+        with pytest.raises(UsageError, match=message) as raised:
+            load(controls=[control], **settings)
+        assert hint in raised.value.hint
+
+
 def test_one_picture_of_a_sparsectrl_is_frame_0(settings, sparse, video, tmp_path):
     Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "grey.png")
     entry = {"ref": str(sparse), "source": str(tmp_path / "grey.png")}

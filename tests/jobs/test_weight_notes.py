@@ -48,3 +48,9 @@ def test_what_differs_or_varies_is_not_said(picture):
     regions = [f"{picture}=a boat", f"{picture}=a fish"]
     parts = [{"ref": "pocket-image", "source": str(picture), "end": 0.5}, f"pocket-image={picture}"]
     assert notes(**curve, regions=regions, image_prompts=parts, steps=4) == ()
+
+
+def test_a_prompt_of_a_region_that_ends_like_a_scale_is_said(picture):
+    assert notes(regions=[f"{picture}=a boat@0.5", f"{picture}=me@home"]) == (
+        "`a boat@0.5` is the whole prompt of a region: its weight is set by `--set regions.0.weight=0.5`",
+    )
