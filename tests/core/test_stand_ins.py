@@ -1,38 +1,44 @@
-"""A torchvision that is hidden while it cannot be imported."""
+"""Modules that stand in for others while a library is imported."""
 
 import importlib.util
 import sys
 
 import pytest
 
-from animdiff_cli.core.stand_ins import hide_broken_torchvision, hide_torchvision, show_torchvision
+from animdiff_cli.core.stand_ins import Deferred, module_with, standing_in
 
 
 @pytest.fixture
-def torchvision(tmp_path, monkeypatch):
-    """Write the code of a torchvision, in a program that has imported neither it nor transformers."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("torchvision", "transformers"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield (tmp_path / "torchvision.py").write_text
-    sys.modules.pop("torchvision", None)
+def library(tmp_path, monkeypatch):
+    """A module that can be imported, and is not yet."""
+    (tmp_path / "library_of_a_test.py").write_text("answer = 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "library_of_a_test"
+    sys.modules.pop("library_of_a_test", None)
 
 
-def test_only_one_that_cannot_be_imported_is_hidden(torchvision):
-    torchvision("raise RuntimeError('operator torchvision::nms does not exist')")
-    hide_broken_torchvision()
-    assert importlib.util.find_spec("torchvision") is None
-    show_torchvision()
-    assert importlib.util.find_spec("torchvision") is not None
-    torchvision("works = True")
-    hide_broken_torchvision()
-    assert sys.modules["torchvision"].works
+def test_a_module_stands_in_only_inside_the_context(library):
+    with standing_in({library: module_with(library, answer=1)}):
+        assert importlib.import_module(library).answer == 1
+    assert importlib.import_module(library).answer == 42
+    with standing_in({library: module_with(library, answer=1)}):
+        assert importlib.import_module(library).answer == 42  # it is imported already
 
 
-def test_one_that_is_imported_already_stays(torchvision):
-    torchvision("works = True")
-    import torchvision as imported
+def test_a_module_that_is_hidden_is_not_found(library):
+    with standing_in({library: None}):
+        assert importlib.util.find_spec(library) is None
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(library)
+    assert importlib.import_module(library).answer == 42
 
-    hide_torchvision()
-    show_torchvision()
-    assert sys.modules["torchvision"] is imported
+
+def test_a_deferred_module_is_imported_when_something_of_it_is_needed(library):
+    deferred = Deferred(library)
+    with standing_in({library: deferred}):
+        assert importlib.import_module(library) is deferred
+        assert not hasattr(deferred, "__file__")  # which does not import it
+        assert sys.modules[library] is deferred
+        assert deferred.answer == 42
+        assert sys.modules[library] is not deferred
+    assert deferred.answer == 42 and sys.modules[library].answer == 42
