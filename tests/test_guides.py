@@ -26,9 +26,28 @@ PAGES = sorted(DOCS.rglob("*.md"))
 COMMANDS = sorted(
     {line[2:] for page in PAGES for line in page.read_text().splitlines() if line.startswith("$ animdiff")}
 )
-#: a quarter of the pixels: what commands do is checked, not what clips show
-SMALL = ("--set", "width=64", "--set", "height=64")
+#: what commands do is checked, not what clips show
+SMALL = ("--set", "width=64", "--set", "height=64", "--device", "cpu")
 GROUPS = ("models", "presets", "config")
+
+
+@pytest.fixture
+def guide(tmp_path, monkeypatch):
+    """Go to an empty folder; return the text of a guide and its commands."""
+    monkeypatch.chdir(tmp_path)
+
+    def read(name):
+        page = (DOCS / "guides" / f"{name}.md").read_text()
+        return page, [line for line in page.splitlines() if line.startswith("$ animdiff")]
+
+    return read
+
+
+def run(line, *more):
+    """Run a command of a guide with further words; returns the result of one that succeeds."""
+    result = CliRunner().invoke(app, [*shlex.split(line)[2:], *map(str, more)])
+    assert result.exit_code == 0, (line, result.output)
+    return result
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -57,90 +76,39 @@ def test_the_commands_of_the_rendering_guide_run(tmp_path, monkeypatch):
         assert result.exit_code == (3 if "--model ./" in line or "toonyou" in line else 0), (line, result.output)
 
 
-def test_the_commands_of_the_guide_to_curves_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "curves.md").read_text()
+def test_the_commands_of_the_guide_to_curves_run(guide):
+    page, lines = guide("curves")
     Path("curves.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
-    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
     for number, line in enumerate(lines):
-        words = [
-            *shlex.split(line)[2:],
-            "--frames",
-            "4",
-            "--steps",
-            "3",
-            "--device",
-            "cpu",
-            *SMALL,
-            "-o",
-            f"{number}.gif",
-        ]
-        result = CliRunner().invoke(app, words)
-        assert result.exit_code == 0, (line, result.output)
+        run(line, "--frames", 4, "--steps", 3, *SMALL, "-o", f"{number}.gif")
     assert [path.name for path in sorted(Path().glob("*.gif"))] == [f"{number}.gif" for number in range(len(lines))]
 
 
-def test_the_commands_of_the_guide_to_speed_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    lines = [line for line in (DOCS / "guides" / "fast.md").read_text().splitlines() if line.startswith("$ animdiff")]
+def test_the_commands_of_the_guide_to_speed_run(guide):
+    _, lines = guide("fast")
     for number, line in enumerate(lines):
-        words = [
-            *shlex.split(line)[2:],
-            "--frames",
-            "2",
-            "--steps",
-            "2",
-            "--device",
-            "cpu",
-            *SMALL,
-            "-o",
-            f"{number}.gif",
-        ]
-        result = CliRunner().invoke(app, words)
-        assert result.exit_code == 0, (line, result.output)
+        result = run(line, "--frames", 2, "--steps", 2, *SMALL, "-o", f"{number}.gif")
         assert ("against the exact clip: PSNR" in result.output) == ("--compare-exact" in line)
 
 
-def test_the_commands_of_the_guide_to_small_cards_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "small-cards.md").read_text()
-    for line in (line for line in page.splitlines() if line.startswith("$ animdiff")):
-        words = shlex.split(line)[2:]
-        small = ["--frames", "2", "--steps", "1", "--device", "cpu", "--width", "64", "--height", "64"]
-        result = CliRunner().invoke(app, [*words, *(small if words[0] == "generate" else [])])
-        assert result.exit_code == 0, (line, result.output)
+def test_the_commands_of_the_guide_to_small_cards_run(guide):
+    page, lines = guide("small-cards")
+    for line in lines:
+        run(line, *(["--frames", 2, "--steps", 1, *SMALL] if line.startswith("$ animdiff generate") else []))
     for table in (memory_table.cards, memory_table.modes):
         assert "\n".join(table(memory_table.records())) in page
 
 
-def test_the_commands_of_the_guide_to_prompts_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "prompts.md").read_text()
+def test_the_commands_of_the_guide_to_prompts_run(guide):
+    page, lines = guide("prompts")
     for name, text in zip(("travel", "regions"), re.findall(r"```yaml\n(.*?)```", page, re.DOTALL), strict=True):
         Path(f"{name}.yaml").write_text(text)
     write_halves()
     Path("travel.txt").write_text(re.search(r"```text\n(.*?)```", page, re.DOTALL)[1])
     Path("words").mkdir()
     Path("words/colour.txt").write_text("red\npink\n")
-    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
     for number, line in enumerate(lines):
-        small = [
-            "-L",
-            "12",
-            "--steps",
-            "1",
-            "-W",
-            "64",
-            "-H",
-            "64",
-            "--device",
-            "cpu",
-            *SMALL,
-            "-o",
-            f"{number}-{{seed}}.gif",
-        ]
-        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small])
-        assert result.exit_code == 0, (line, result.output)
+        result = run(line, "--set", "num_frames=12", "--steps", 1, *SMALL, "-o", f"{number}-{{seed}}.gif")
         assert "note:" not in result.stderr
     assert len({path.name.partition("-")[0] for path in Path().glob("*.gif")}) == len(lines) == 11
 
@@ -151,26 +119,21 @@ def write_halves():
         Image.fromarray(np.repeat(np.uint8([columns]), 32, axis=1).repeat(64, axis=0)).save(f"{name}.png")
 
 
-def test_the_commands_of_the_guide_to_control_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "control.md").read_text()
+def test_the_commands_of_the_guide_to_control_run(guide):
+    page, lines = guide("control")
     Path("control.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
     write_controls(pocket_dir() / "unet", Path("control_canny"), Path("sparsectrl_rgb.ckpt"))
     write_depth(Path("depth-anything"))
     noise = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
     write_clip(noise, 8, Path("dance.mp4"), "mp4", {"config": {}})
     Image.fromarray(noise[0]).save("rocket.png")
-    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
-    small = ["--frames", "10", "--steps", "1", "-W", "64", "-H", "64", "--device", "cpu"]
     for number, line in enumerate(lines):
-        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
-        assert result.exit_code == 0, (line, result.output)
+        run(line, "--frames", 10, "--steps", 1, *SMALL, "-o", f"{number}.gif")
     assert len(list(Path("seen/1-0-dance").glob("*.png"))) == 10 and len(lines) == 8
 
 
-def test_the_commands_of_the_guide_to_image_prompts_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "image-prompts.md").read_text()
+def test_the_commands_of_the_guide_to_image_prompts_run(guide):
+    page, lines = guide("image-prompts")
     Path("pictures.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
     Path("adapter").mkdir()
     tensors = ip_adapter_tensors(UNet2DConditionModel.from_pretrained(pocket_dir() / "unet"))
@@ -181,39 +144,23 @@ def test_the_commands_of_the_guide_to_image_prompts_run(tmp_path, monkeypatch):
     names = ("rocket", "day", "night", "pictures/1", "pictures/2", "pictures/3")
     for name, picture in zip(names, noise, strict=True):
         Image.fromarray(picture).save(f"{name}.png")
-    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
-    small = ["--frames", "10", "--steps", "1", "-W", "64", "-H", "64", "--device", "cpu"]
     for number, line in enumerate(lines):
-        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, "-o", f"{number}.gif"])
-        assert result.exit_code == 0, (line, result.output)
+        run(line, "--frames", 10, "--steps", 1, *SMALL, "-o", f"{number}.gif")
     assert len({Path(f"{number}.gif").read_bytes() for number in range(len(lines))}) == len(lines) == 5
 
 
-def test_the_commands_of_the_guide_to_pictures_and_videos_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "images-and-videos.md").read_text()
+def test_the_commands_of_the_guide_to_pictures_and_videos_run(guide):
+    _, lines = guide("images-and-videos")
     given = {f"{name}.png": np.repeat(np.uint8([255, 255, 0]), 16) for name in ("sky", "first", "last", "fox")}
     for name, column in given.items():
         Image.fromarray(np.tile(column[:, None], (1, 48))).save(name)
-    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
     for line in lines:
-        small = [
-            "--steps",
-            "2",
-            "-W",
-            "64",
-            "-H",
-            "64",
-            "--device",
-            "cpu",
-            *([] if "--video" in line else ["-L", "10"]),
-        ]
-        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small])
+        small = ["--steps", "2", *SMALL, *([] if "--video" in line else ["--set", "num_frames=10"])]
         if "toonyou" in line:
+            result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small])
             assert (result.exit_code, result.stderr.count("animdiff fetch pia")) == (3, 1), (line, result.output)
             continue
-        assert result.exit_code == 0, (line, result.output)
-        assert "note:" not in result.stderr, (line, result.stderr)
+        assert "note:" not in run(line, *small).stderr, line
     made = {shlex.split(line)[-1] for line in lines if " -o " in line}
     assert made | set(given) == {path.name for path in Path().iterdir()}
 
@@ -248,14 +195,10 @@ def test_every_exit_code_has_its_row():
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0, 130}
 
 
-def test_the_commands_of_the_guide_to_long_clips_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "guides" / "long-clips.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("$ animdiff")]
-    small = ["--steps", "1", "--device", "cpu", "--width", "64", "--height", "64"]
+def test_the_commands_of_the_guide_to_long_clips_run(guide):
+    _, lines = guide("long-clips")
     for line in lines:
         in_windows = "--context" in line or "free-noise" in line
-        length = ["--frames", "20", "--context-length", "12"] if in_windows else ["--frames", "4"]
-        result = CliRunner().invoke(app, [*shlex.split(line)[2:], *small, *length])
-        assert result.exit_code == 0, (line, result.output)
+        length = ["--frames", 20, "--context-length", 12] if in_windows else ["--frames", 4]
+        run(line, "--steps", 1, *SMALL, *length)
     assert len(read_clip(Path("both.mp4")).frames) == 8 and len(read_clip(Path("second.mp4")).frames) == 4
