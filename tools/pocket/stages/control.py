@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from animdiff_cli.training.objective import add_noise
+from tools.pocket.stages.gain import ConditionStage
 from tools.pocket.stages.motion import NOISY
 from tools.pocket.stages.noise import draw_noise
 
@@ -34,7 +35,7 @@ class Outlined:
 
 
 @dataclass
-class ControlStage:
+class ControlStage(ConditionStage):
     """Predict the noise on single frames' latents with what the control shows of them. Only `control` is trained.
 
     `shows` outlines, or the frame's own latents with a mask of ones: then the network never sees the noisy frame.
@@ -88,20 +89,9 @@ class ControlStage:
         ).sample
         return weighted_mse(predicted, noise, self.alphas_cumprod[timestep])
 
-    @torch.no_grad()
-    def gain(self, batches: int = 2) -> float:
-        """Return by how much the control lowers the loss, as a share of the loss without it, on fixed batches."""
-        state = self.generator.get_state()
-        self.generator.manual_seed(0)
-        with_control, without = 0.0, 0.0
-        for _ in range(batches):
-            noisy, timestep, words, shown, noise = self.draw()
-            with_control += self.loss(noisy, timestep, words, shown, noise).item()
-            text = self.text_encoder(words)[0]
-            plain = self.unet(noisy, timestep, encoder_hidden_states=text).sample
-            without += weighted_mse(plain, noise, self.alphas_cumprod[timestep]).item()
-        self.generator.set_state(state)
-        return 1 - with_control / without
+    def loss_without(self, noisy: Tensor, timestep: Tensor, words: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
+        predicted = self.unet(noisy, timestep, encoder_hidden_states=self.text_encoder(words)[0]).sample
+        return weighted_mse(predicted, noise, self.alphas_cumprod[timestep])
 
 
 def draw_timesteps(count: int, last: int, generator: torch.Generator, least: int = NOISY) -> Tensor:

@@ -14,6 +14,7 @@ from animdiff_cli.diffusion.cross_attention import PictureKeys, ShownPictures, b
 from animdiff_cli.diffusion.frame_texts import Mix
 from animdiff_cli.training.objective import add_noise
 from tools.pocket.stages.control import draw_timesteps, weighted_mse
+from tools.pocket.stages.gain import ConditionStage
 from tools.pocket.stages.noise import draw_noise
 
 #: share of samples without a picture, and of those with a picture that have no text
@@ -79,7 +80,7 @@ class Pictured:
 
 
 @dataclass
-class ReadingStage:
+class ReadingStage(ConditionStage):
     """Predict the noise on a frame with another frame of its clip as picture; the text names the place or nothing.
 
     The projection and the keys and values of pictures in each cross-attention are trained.
@@ -125,19 +126,9 @@ class ReadingStage:
             predicted = self.unet(noisy, timestep, encoder_hidden_states=text).sample
         return weighted_mse(predicted, noise, self.alphas_cumprod[timestep])
 
-    @torch.no_grad()
-    def gain(self, batches: int = 4) -> float:
-        """Return by how much pictures lower the loss, as a share of the loss without them, on fixed batches."""
-        state = self.generator.get_state()
-        self.generator.manual_seed(0)
-        with_pictures_, without = 0.0, 0.0
-        for _ in range(batches):
-            noisy, timestep, words, embeds, noise = self.draw()
-            with_pictures_ += self.loss(noisy, timestep, words, embeds, noise).item()
-            plain = self.unet(noisy, timestep, encoder_hidden_states=self.text_encoder(words)[0]).sample
-            without += weighted_mse(plain, noise, self.alphas_cumprod[timestep]).item()
-        self.generator.set_state(state)
-        return 1 - with_pictures_ / without
+    def loss_without(self, noisy: Tensor, timestep: Tensor, words: Tensor, embeds: Tensor, noise: Tensor) -> Tensor:
+        predicted = self.unet(noisy, timestep, encoder_hidden_states=self.text_encoder(words)[0]).sample
+        return weighted_mse(predicted, noise, self.alphas_cumprod[timestep])
 
     def keys(self, tokens: Tensor) -> Sequence[PictureKeys]:
         """Return keys and values of tokens [B, L, D] for each cross-attention."""

@@ -13,6 +13,7 @@ from animdiff_cli.motion import MotionModule
 from animdiff_cli.training.objective import add_noise
 from tools.pocket.latents import Clips
 from tools.pocket.stages.control import CAPTION_DROPOUT, MAX_WEIGHT, draw_timesteps, weighted_mse
+from tools.pocket.stages.gain import ConditionStage
 from tools.pocket.stages.motion import NOISY
 from tools.pocket.stages.noise import draw_noise
 
@@ -21,7 +22,7 @@ FIRST_SHARE, SECOND_SHARE = 0.75, 0.25
 
 
 @dataclass
-class SparseStage:
+class SparseStage(ConditionStage):
     """Predict the noise on clips with pictures of one or two of their frames, one timestep per clip.
 
     `control` and its motion module `spread` are trained; `unet` with `motion` plugged in is frozen. All share each
@@ -82,21 +83,10 @@ class SparseStage:
             ).sample
         return weighted_mse(predicted, noise.flatten(0, 1), self.alphas_cumprod[timestep], self.max_weight)
 
-    @torch.no_grad()
-    def gain(self, batches: int = 4) -> float:
-        """Return by how much the pictures lower the loss, as a share of the loss without them, on fixed clips."""
-        state = self.generator.get_state()
-        self.generator.manual_seed(0)
-        with_pictures, without = 0.0, 0.0
-        for _ in range(batches):
-            noisy, timestep, words, shown, noise = self.draw()
-            with_pictures += self.loss(noisy, timestep, words, shown, noise).item()
-            with self.motion.frames(noise.shape[1]):
-                plain = self.unet(noisy, timestep, encoder_hidden_states=self.text_encoder(words)[0]).sample
-            alphas = self.alphas_cumprod[timestep]
-            without += weighted_mse(plain, noise.flatten(0, 1), alphas, self.max_weight).item()
-        self.generator.set_state(state)
-        return 1 - with_pictures / without
+    def loss_without(self, noisy: Tensor, timestep: Tensor, words: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
+        with self.motion.frames(noise.shape[1]):
+            predicted = self.unet(noisy, timestep, encoder_hidden_states=self.text_encoder(words)[0]).sample
+        return weighted_mse(predicted, noise.flatten(0, 1), self.alphas_cumprod[timestep], self.max_weight)
 
     def _draw_mask(self, num_frames: int) -> Tensor:
         """Draw which frames have a picture: 1 or 0, float32 [B, F]."""
