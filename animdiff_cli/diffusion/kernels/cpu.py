@@ -42,7 +42,7 @@ RULES = {
 MANY_KEYS = 4096  # with more, a head's keys leave the cache
 #: without C++ and with AVX-512, products are faster than torch's kernel for few keys with heads up to a size
 PRODUCTS_KEYS, PRODUCTS_HEAD = 128, {torch.bfloat16: 32, torch.float32: 16}
-MIN_INPUT = 4096  # numbers; a call of oneDNN costs more than a smaller product
+MIN_INPUT = 4096  # numbers; a call of oneDNN or C++ costs more than a smaller product
 
 
 class CpuKernels(TorchFunctionMode):
@@ -114,7 +114,7 @@ def convolution(
         rows = linear(input.permute(0, 2, 3, 1), weight.flatten(1), bias)
         if rows is not None:
             return rows.permute(0, 3, 1, 2)
-    if is_usual and weight.shape[2:] == (3, 3) and padding in (1, (1, 1)):
+    if is_usual and weight.shape[2:] == (3, 3) and padding in (1, (1, 1)) and input.numel() >= MIN_INPUT:
         computed = native_layers.convolution(input, weight, bias)
         if computed is not None:
             return computed

@@ -117,7 +117,7 @@ def test_tiles_are_divided_among_threads(monkeypatch, threads, images):
 
 
 def test_convolution_is_of_the_weights_as_they_are():
-    layer, hidden = nn.Conv2d(16, 32, 3, padding=1), torch.randn(1, 16, 8, 8)
+    layer, hidden = nn.Conv2d(16, 32, 3, padding=1), torch.randn(1, 16, 16, 16)
     with CpuKernels():
         layer(hidden)
         layer.weight.mul_(2)
