@@ -19,6 +19,8 @@ TABLES = (
     (SPEED, "| | animdiff | diffusers |", "generate"),
     (SPEED, "| | diffusers | without kernels |", "generate"),
     (SPEED, "| bf16, heads x queries", "cpu_attention"),
+    (SPEED, "| fp32 with AVX2, heads x queries", "cpu_attention"),
+    (SPEED, "| fp32, images x channels", "cpu_layers"),
 )
 
 

@@ -10,7 +10,7 @@ from diffusers.models.activations import GEGLU
 from torch import nn
 
 from animdiff_cli import load
-from animdiff_cli.diffusion.kernels import attention_products, cpu, install, native
+from animdiff_cli.diffusion.kernels import attention_products, cpu, install, native, native_layers
 from animdiff_cli.diffusion.kernels.cpu import CpuKernels
 from animdiff_cli.motion import module, plug, plugged
 
@@ -233,3 +233,33 @@ def test_a_pocket_clip_differs_by_rounding():
     fast, plain = (np.abs(clips["bf16", kernels] - exact) for kernels in (True, False))
     assert not np.array_equal(clips["bf16", True], clips["bf16", False])
     assert fast.mean() < 1.25 * plain.mean()
+
+
+@pytest.mark.parametrize(("instructions", "computes"), [("AVX512", True), ("AVX2", False), ("DEFAULT", False)])
+def test_products_replace_attention_where_they_are_faster(monkeypatch, instructions, computes):
+    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, "instruction_set", lambda: instructions)
+    tensors = [heads((1, 2, 16, 8), torch.bfloat16) for _ in range(3)]
+    assert (cpu.attention(*tensors) is not None) is computes
+
+
+@pytest.mark.parametrize(
+    ("instructions", "keys", "width", "computes"),
+    [
+        ("AVX512", 400, 8, True),
+        ("AVX512", 400, 16, False),  # torch is faster at whole registers
+        ("AVX512", 400, 40, True),
+        ("AVX512", 20, 16, True),
+        ("AVX2", 400, 8, True),
+        ("AVX2", 400, 40, False),
+        ("AVX2", 20, 16, True),
+        ("AVX2", 64, 16, False),
+    ],
+)
+def test_rules_of_where_compiled_attention_is_faster(monkeypatch, instructions, keys, width, computes):
+    monkeypatch.setattr(native, "library", lambda: True)
+    monkeypatch.setattr(native, "instruction_set", lambda: instructions)
+    monkeypatch.setattr(native_layers, "attention", lambda *_: "compiled")
+    monkeypatch.setattr(cpu, "attention_in_parts", lambda *_: None)
+    query, key = (heads((1, 2, tokens, width), torch.float32) for tokens in (16, keys))
+    assert (cpu.attention(query, key, key) == "compiled") is computes
