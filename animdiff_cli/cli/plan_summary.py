@@ -61,7 +61,7 @@ def _of_clip(config: "GenerateConfig") -> "Iterator[tuple[str, str]]":
             elif isinstance(entry, SteeredEntry) and config.image_method == "sparsectrl" and is_picture(entry.ref):
                 yield "picture", f"{entry.source}@{entry.frames} by {entry.ref}"
             else:
-                yield setting.noun, entry.text()
+                yield setting.noun, f"{entry.text()} {entry.section}" if entry.section else entry.text()
     if config.video or config.blends_images:
         yield "denoise", f"{config.denoise}"
     if config.invert:

@@ -117,13 +117,13 @@ class SteeredEntry(InputEntry):
         """
         is_url = text.lower().startswith(("https:", "http:"))  # which may have `=` itself
         ref, equals, source = text.rpartition("=") if is_url else text.partition("=")
-        if not equals or not ref or not source:
+        if not equals or not ref.strip() or not source.strip():
             raise UsageError(
                 f"`{text}` does not name {cls.network} and its pictures",
                 hint=f"write it as in `{cls.example}` or `{cls.example}@0.8`",
             )
-        source, scale = split_scale(source)
-        return cls._of(text, ref=ref, source=source, **({} if scale is None else {"scale": scale}))
+        source, scale = split_scale(source.strip())
+        return cls._of(text, ref=ref.strip(), source=source, **({} if scale is None else {"scale": scale}))
 
     def text(self) -> str:
         """Return the text form, which leaves out what text cannot hold."""

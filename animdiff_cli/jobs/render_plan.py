@@ -29,6 +29,7 @@ from animdiff_cli.jobs.image_method import (
     version_of_alias,
     with_image_method_again,
 )
+from animdiff_cli.jobs.image_prompts import check_image_encoder
 from animdiff_cli.jobs.inputs import check_inputs, differing_inputs, found_beside
 from animdiff_cli.jobs.memory_plan import unused_memory_settings, with_memory_level
 from animdiff_cli.jobs.missing_weights import OnMissing, find_missing, refuse_missing
@@ -188,6 +189,7 @@ def _plan(
     check_image_flags(resolved)
     check_video_flags(resolved)
     check_preprocess_flags(resolved)
+    check_image_encoder(resolved)
     reject_unused_windows(resolved)
     configs = tuple(_config(resolved, job) for job in jobs)
     _check_windows(configs[0])

@@ -74,8 +74,8 @@ def test_a_dry_run_names_every_input_that_changes_the_frames(animdiff, picture):
         return line.replace(str(picture), "PICTURE")
 
     motion = ": pocket with pocket-motion, "
-    found = summary("--video", picture, "--mask", picture, "--denoise", "0:0.2,-1:1", "--invert", "--frames", 4)
-    assert f"{motion}video PICTURE, mask PICTURE, denoise 0:0.2,-1:1.0, DDIM inversion, 20 steps" in found
+    found = summary("--video", picture, "--mask", picture, "--denoise", "0:0.2,-1:1", "--invert", "--video-range", 0)
+    assert f"{motion}video PICTURE 0, mask PICTURE, denoise 0:0.2,-1:1.0, DDIM inversion, 20 steps" in found
     found = summary("--image", f"{picture}@50%")
     assert f"{motion}picture PICTURE@50% by pocket-sparse, 20 steps" in found
     found = summary("--image", picture, "--image-method", "blend")

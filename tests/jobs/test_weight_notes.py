@@ -3,6 +3,7 @@
 import pytest
 
 from animdiff_cli.config.layers import Layer
+from animdiff_cli.errors import UsageError
 from animdiff_cli.jobs.render_plan import plan_renders
 
 
@@ -48,6 +49,22 @@ def test_what_differs_or_varies_is_not_said(picture):
     regions = [f"{picture}=a boat", f"{picture}=a fish"]
     parts = [{"ref": "pocket-image", "source": str(picture), "end": 0.5}, f"pocket-image={picture}"]
     assert notes(**curve, regions=regions, image_prompts=parts, steps=4) == ()
+
+
+def test_an_image_encoder_needs_an_image_prompt():
+    layers = [
+        Layer("test", {"prompt": "a fox", "model": "pocket"}),
+        Layer("flags", {"image_encoder": "clip-vit-h"}, {"image_encoder": "--image-encoder"}),
+    ]
+    with pytest.raises(UsageError, match="`--image-encoder` has no effect without an image prompt"):
+        plan_renders(layers)
+
+
+def test_spaces_around_the_names_of_a_control_are_left_out(picture):
+    plan = plan_renders(
+        [Layer("test", {"prompt": "a fox", "model": "pocket", "controls": [f"pocket-outline = {picture} "]})]
+    )
+    assert plan.configs[0].controls == (f"pocket-outline={picture}",)
 
 
 def test_a_prompt_of_a_region_that_ends_like_a_scale_is_said(picture):
