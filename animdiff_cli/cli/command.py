@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from animdiff_cli.cli.interrupts import was_interrupted
 from animdiff_cli.cli.lean_help import import_rich_help
-from animdiff_cli.cli.options import GENERAL
+from animdiff_cli.cli.options import CONTROL, GENERAL, MODELS, PICTURES
 from animdiff_cli.cli.out import print_err, print_error
 from animdiff_cli.cli.peer_options import command_hint, option_hint, words_hint
 from animdiff_cli.core.stand_ins import hide_torchvision
@@ -44,7 +44,7 @@ class Command(TyperCommand):
         return option
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
-        """Parse the options, and say which of them were given several times although only the last one counts."""
+        """Parse the options. Say which weights, pictures and videos were given again though the last one counts."""
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for option, count in Counter(order).items():
             if count > 1 and _last_counts(option) and not given.get("quiet") and not ctx.resilient_parsing:
@@ -144,10 +144,12 @@ class Root(Group):
 
 
 def _last_counts(parameter: object) -> bool:
-    """Return whether a parameter has one value, and may be given others."""
-    if not isinstance(parameter, TyperOption) or parameter.multiple or parameter.count:
-        return False
-    return not parameter.is_flag or bool(parameter.secondary_opts)
+    """Return whether an option has one value, and who gives two may expect both to be used: not of a number, say."""
+    return (
+        isinstance(parameter, TyperOption)
+        and parameter.rich_help_panel in (MODELS, CONTROL, PICTURES)
+        and not parameter.multiple
+    )
 
 
 @contextmanager

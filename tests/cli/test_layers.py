@@ -102,12 +102,13 @@ def test_the_device_may_come_from_the_environment(animdiff, toy, monkeypatch):
     assert animdiff(*toy, "--prompt", "a fox").exit_code == 6
 
 
-def test_an_option_that_is_given_again_replaces_the_first_and_says_so(animdiff, toy):
-    words = [*toy, "--prompt", "a fox", "--dry-run", "--steps", 3, "--loop", "--no-loop", "--seed", 1, "--seed", 2]
+def test_a_second_video_replaces_the_first_and_says_so(animdiff, toy, picture):
+    words = [*toy, "--prompt", "a fox", "--dry-run", "--steps", 3, "--seed", 1, "--seed", 2]
+    words += ["--video", "no.mp4", "--video", picture, "--invert", "--no-invert"]
     result = animdiff(*words)
     assert result.stderr.splitlines()[:2] == [
-        "note: `--steps` is given twice: the last one counts",
-        "note: `--loop/--no-loop` is given twice: the last one counts",
+        "note: `--video` is given twice: the last one counts",
+        "note: `--invert/--no-invert` is given twice: the last one counts",
     ]
-    assert "3 steps" in result.stderr and "2 clips" in result.stderr
+    assert f"video {picture}, " in result.stderr and "3 steps" in result.stderr and "2 clips" in result.stderr
     assert animdiff(*words, "-q").stderr == ""
