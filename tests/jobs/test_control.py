@@ -331,6 +331,6 @@ def test_a_source_is_looked_at_once_and_one_network_of_several_controls_is_loade
     assert decoded.count((128, 128)) == 1
     clip = animator.generate("a fox")
     assert decoded.count((128, 128)) == 1
-    assert sum("ontrol" in line for line in loaded) == 2, loaded
+    assert sum("Loading" in line and "control" in line for line in loaded) == 2, loaded
     alone = animator.generate("a fox", controls=[f"{edges}={copied}@1.5", f"{edges}={copied}@0", *pictures])
     assert np.abs(clip.frames.astype(int) - alone.frames).max() <= 1  # effects of one network and picture add up
