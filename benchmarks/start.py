@@ -153,13 +153,13 @@ def _animdiff(words: list[str]) -> None:
     """Run the command line, and note where its phases end."""
     phases = _Phases()
     from animdiff_cli.cli import generate, main
-    from animdiff_cli.weights.lean_torch import import_torch
 
     phases.end("command line")
     import_networks = generate.import_networks
 
     def imported() -> None:
-        import_torch()
+        import torch  # noqa: F401
+
         phases.end("settings, torch")
         import_networks()
         phases.end("diffusers, transformers")

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
 
 
 @contextmanager
@@ -56,14 +55,3 @@ def show_torchvision() -> None:
     """Undo `hide_torchvision`, for a package that needs it."""
     if sys.modules.get(TORCHVISION, sys) is None:
         del sys.modules[TORCHVISION]
-
-
-class Deferred(ModuleType):
-    """Stands in for a module, and imports it when one of its attributes is asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked for by Python itself
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)

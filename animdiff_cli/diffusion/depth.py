@@ -14,9 +14,7 @@ from animdiff_cli.diffusion.build import silence_libraries
 from animdiff_cli.errors import IntegrityError, UsageError
 from animdiff_cli.files.untrusted import read_json
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
-from animdiff_cli.weights.lean_torch import import_meta_functions
 from animdiff_cli.weights.materialize import materialize
-from animdiff_cli.weights.on_meta import on_meta
 
 #: uint8 [H, W, 3]
 Frame = NDArray[np.uint8]
@@ -39,7 +37,7 @@ def check_depth(file: WeightFile) -> None:
     Files have the names of older releases, which transformers renames while loading; shapes are compared instead.
     """
     config, network = _read_config(file)
-    with silence_libraries(), on_meta():
+    with silence_libraries(), torch.device("meta"):
         built = network(config)
     wanted = Counter(tuple(tensor.shape) for tensor in built.state_dict().values())
     missing = wanted - Counter(tensor.shape for tensor in file.tensors.values())
@@ -56,7 +54,6 @@ def load_depth(file: WeightFile, device: torch.device) -> Detect:
 
     Raises `IntegrityError` for missing or unknown weights.
     """
-    import_meta_functions()  # transformers builds on `meta`
     config, network = _read_config(file)
     state = materialize(file.tensors, torch.float32)
     with silence_libraries(), refuse_unusable(file.path.name):

@@ -27,7 +27,6 @@ from animdiff_cli.weights.completeness import check_shapes
 from animdiff_cli.weights.files import WeightFile, refuse_unusable
 from animdiff_cli.weights.kind_checks import open_kind
 from animdiff_cli.weights.materialize import materialize
-from animdiff_cli.weights.on_meta import on_meta
 from animdiff_cli.weights.preprocessors import DEPTH, detector_of, plain_name
 
 PACKAGE = "controlnet_aux"
@@ -113,7 +112,7 @@ def _expected(name: str) -> Mapping[str, tuple[int, ...]]:
     """Return the shape of every weight of a network under the names of its files, without allocating it."""
     network = NETWORKS[name]
     module = _import(network.module)
-    with _quiet(), on_meta():
+    with _quiet(), torch.device("meta"):
         built = network.build(module)
     shapes = {key: tuple(tensor.shape) for key, tensor in built.state_dict().items()}
     return {stored: shapes[key] for stored, key in _names(network, built).items()}

@@ -16,7 +16,6 @@ from typing import Any, Unpack
 
 from animdiff_cli.core.garbage import collection_paused
 from animdiff_cli.core.stand_ins import module_with, standing_in
-from animdiff_cli.weights.lean_torch import import_torch
 
 #: Both libraries import these when they find them. A render needs none: LoRAs are added here, weights are read and
 #: placed here, and no scheduler uses beta sigmas. A torchvision that was built for another torch cannot be imported at
@@ -39,7 +38,7 @@ TEXT_NETWORKS = ("transformers.models.clip.modeling_clip", "transformers.models.
 
 
 def import_networks() -> None:
-    """Import torch and the networks that render, without what they need for training, compiling and several machines.
+    """Import the networks that render, without what they need for training, compiling and several machines.
 
     It takes about a quarter of the CPU time of importing them as usual. Does nothing if diffusers or transformers are
     imported already. If they cannot be imported this way, as other versions may not be, they are imported as usual.
@@ -47,7 +46,6 @@ def import_networks() -> None:
     if {"diffusers", "transformers"} & sys.modules.keys():
         return
     with collection_paused():
-        import_torch()
         try:
             with _lean():
                 bare = {name: _bare(name) for name in BARE}

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from animdiff_cli.weights.lean_torch import import_meta_functions
-
 
 @contextmanager
 def on_meta() -> Iterator[None]:
@@ -33,8 +31,4 @@ class _WithoutInit(TorchFunctionMode):
         if func is torch.arange and "device" not in named:
             values = func(*args, **{**named, "device": "cpu"})
             return torch.empty(values.shape, dtype=values.dtype, device="meta")
-        try:
-            return func(*args, **named)
-        except NotImplementedError:
-            import_meta_functions()
-            return func(*args, **named)
+        return func(*args, **named)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from animdiff_cli.core.stand_ins import Deferred, module_with, standing_in
+from animdiff_cli.core.stand_ins import module_with, standing_in
 
 
 @pytest.fixture
@@ -31,14 +31,3 @@ def test_a_module_that_is_hidden_is_not_found(library):
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module(library)
     assert importlib.import_module(library).answer == 42
-
-
-def test_a_deferred_module_is_imported_when_something_of_it_is_needed(library):
-    deferred = Deferred(library)
-    with standing_in({library: deferred}):
-        assert importlib.import_module(library) is deferred
-        assert not hasattr(deferred, "__file__")  # which does not import it
-        assert sys.modules[library] is deferred
-        assert deferred.answer == 42
-        assert sys.modules[library] is not deferred
-    assert deferred.answer == 42 and sys.modules[library].answer == 42
