@@ -68,7 +68,7 @@ def test_a_dry_run_lists_files_cost_and_total(batch, files):
     result = batch("night.yaml", "-o", "night", "--dry-run")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "night/a-ball_2.gif" and len(result.stdout.splitlines()) == 4
-    assert "4 clips of 2 frames of 64x64: pocket with pocket-motion, 1 step of ddim, cpu" in result.stderr
+    assert "4 clips of 2 frames of 64x64: pocket with pocket-motion, 1 step of dpm++2m, cpu" in result.stderr
     assert "would render 4 clips into night: " in result.stderr and "of memory" in result.stderr
     assert files() == ["night.yaml"]
 

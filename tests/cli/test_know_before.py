@@ -75,17 +75,17 @@ def test_a_dry_run_names_every_input_that_changes_the_frames(animdiff, picture):
 
     motion = ": pocket with pocket-motion, "
     found = summary("--video", picture, "--mask", picture, "--denoise", "0:0.2,-1:1", "--invert", "--video-range", 0)
-    assert f"{motion}video PICTURE 0, mask PICTURE, denoise 0:0.2,-1:1.0, DDIM inversion, 20 steps" in found
+    assert f"{motion}video PICTURE 0, mask PICTURE, denoise 0:0.2,-1:1.0, DDIM inversion, 12 steps" in found
     found = summary("--image", f"{picture}@50%")
-    assert f"{motion}picture PICTURE@50% by pocket-sparse, 20 steps" in found
+    assert f"{motion}picture PICTURE@50% by pocket-sparse, 12 steps" in found
     found = summary("--image", picture, "--image-method", "blend")
-    assert f"{motion}picture PICTURE by blend, denoise 0.8, 20 steps" in found
+    assert f"{motion}picture PICTURE by blend, denoise 0.8, 12 steps" in found
     words = ["--control", f"pocket-outline={picture}@0.5", "--region", f"{picture}=a boat", "--lora", "pocket-neon"]
     found = summary(*words, "--set", f"image_prompts=[{{ref: pocket-image, source: {picture}, end: 0.5}}]")
     named = (
         "LoRA pocket-neon, control pocket-outline=PICTURE@0.5, image prompt pocket-image=PICTURE, region PICTURE=a boat"
     )
-    assert f"{motion}{named}, 20 steps" in found
+    assert f"{motion}{named}, 12 steps" in found
 
 
 def test_a_dry_run_of_a_batch_names_the_first_inputs(animdiff, here, picture):
@@ -96,4 +96,4 @@ def test_a_dry_run_of_a_batch_names_the_first_inputs(animdiff, here, picture):
     (here / "jobs.yaml").write_text(f"defaults: {{model: pocket, prompt: a fox}}\nmatrix:\n  controls:{controls}\n")
     result = animdiff("batch", "run", "jobs.yaml", "--dry-run")
     first = ", ".join(f"control pocket-outline={source}" for source in sources[:3])
-    assert f"pocket with pocket-motion, {first}, 2 more, 20 steps" in result.stderr
+    assert f"pocket with pocket-motion, {first}, 2 more, 12 steps" in result.stderr

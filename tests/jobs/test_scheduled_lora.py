@@ -180,5 +180,5 @@ def test_a_scheduled_motion_lora_needs_a_motion_module(stills, motion_lora):
 
 def test_positions_are_checked_before_anything_is_opened(small, tmp_path):
     (tmp_path / "none.safetensors").write_bytes(b"")
-    with pytest.raises(UsageError, match="`loras`: there is no frame 9: the clip has 2 frames, 0 to 1"):
+    with pytest.raises(UsageError, match="safetensors@0:0,9:1`: there is no frame 9: the clip has 2 frames, 0 to 1"):
         generate("a fox", **small, loras=[f"{tmp_path / 'none.safetensors'}@0:0,9:1"])

@@ -222,7 +222,7 @@ def test_template_and_formats_of_the_command_line_are_those_of_jobs_without():
     )
     plan = planned(text, output="night/{slug}/{steps:03}_{seed}", formats=["webp"])
     assert plan.output == "night"
-    assert [path for job in plan.jobs for path in job.outputs.values()] == ["a/020_1.webp", "own.webp"]
+    assert [path for job in plan.jobs for path in job.outputs.values()] == ["a/012_1.webp", "own.webp"]
 
 
 @pytest.mark.parametrize(
