@@ -14,7 +14,9 @@ from shutil import which
 import torch
 
 from animdiff_cli import paths
+from animdiff_cli.errors import UsageError
 from animdiff_cli.files.atomic import hidden_sibling
+from animdiff_cli.files.os_errors import check_output_path, unexpected_failure
 
 FOLDER = Path(__file__).parent
 SOURCES = tuple(FOLDER / name for name in ("attention.cpp", "convolution.cpp", "group_norm.cpp", "lanes.h"))
@@ -58,6 +60,9 @@ def obstacle() -> str | None:
         if path := _find(_folder()):
             _load(path)
             return None
+        check_output_path(_folder() / "layers.so")
+    except UsageError as error:
+        return str(error)
     except (OSError, AttributeError) as error:
         return str(error)
     return None if which(COMPILER) else f"{COMPILER} is not installed"
@@ -120,11 +125,12 @@ def _flags() -> tuple[str, ...]:
 def _reason(error: Exception) -> str:
     """Say in one line why there is no library."""
     if isinstance(error, subprocess.CalledProcessError):
-        lines = error.stderr.decode(errors="replace").splitlines()
-        return next((line for line in lines if "error" in line), f"{COMPILER} failed")
+        lines: list[str] = error.stderr.decode(errors="replace").splitlines() or [f"{COMPILER} failed"]
+        return next((line for line in lines if "error" in line or "failed" in line), lines[0])
     if isinstance(error, subprocess.TimeoutExpired):
         return f"{COMPILER} took longer than {TIMEOUT} seconds"
-    return str(error)
+    known = unexpected_failure(error) if isinstance(error, OSError) else None
+    return str(known or error)
 
 
 def _prefix() -> str:

@@ -67,6 +67,34 @@ def test_a_library_without_the_function_is_left_to_torch(keep_library):
     assert "attention" in native.obstacle()
 
 
+@pytest.mark.skipif(not native.is_supported(), reason="needs Linux and AVX2")
+def test_a_cache_that_is_a_file_is_named_before_and_after_compiling(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ANIMDIFF_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(native, "COMPILER", "sh")
+    assert native.obstacle() == f"`{tmp_path / 'file'}` is a file, not a folder"
+    assert native.library.__wrapped__() is None
+    assert native.failures == [
+        f"cannot use `{tmp_path / 'file' / 'kernels'}`: part of the path is a file, not a folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        ("a.cpp: In function:\na.cpp:1: error: no\ncompilation failed", "a.cpp:1: error: no"),
+        (
+            "ld: final link failed: No space left\ncollect2: error: ld returned 1",
+            "ld: final link failed: No space left",
+        ),
+        ("Killed", "Killed"),
+        ("", "g++ failed"),
+    ],
+)
+def test_the_line_of_a_compiler_that_says_why_is_shown(printed, reason):
+    assert native._reason(native.subprocess.CalledProcessError(1, "g++", stderr=printed.encode())) == reason
+
+
 @pytest.mark.parametrize(("platform", "instructions"), [("linux", "DEFAULT"), ("darwin", "AVX2"), ("win32", "AVX512")])
 def test_no_compiler_is_needed_where_there_is_no_code(monkeypatch, platform, instructions):
     monkeypatch.setattr(native.sys, "platform", platform)
