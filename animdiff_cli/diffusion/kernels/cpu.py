@@ -46,7 +46,14 @@ MIN_INPUT = 4096  # numbers; a call of oneDNN or C++ costs more than a smaller p
 
 
 class CpuKernels(TorchFunctionMode):
-    """Compute attention and linear layers of CPU tensors by the faster way inside this context."""
+    """Compute attention, convolutions and linear layers of CPU tensors by the faster way inside this context.
+
+    Prepared weights are forgotten at its end: what a program then changes by `weight.data` or numpy counts no version.
+    """
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch
+        native_layers.forget_weights()
 
     def __torch_function__(
         self,

@@ -96,7 +96,7 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | 
     """Convolve [N, in, H, W] with [out, in, 3, 3], one row of zeros around; channels last in memory.
 
     None also for numbers of channels that are no multiples of a register's, weights that are too many or no parameters
-    of a network (they are prepared once), and images that fill too little of tiles of 4 x 4 pixels.
+    of a network (they are prepared once a clip), and images that fill too little of tiles of 4 x 4 pixels.
     """
     images, channels, height, width = input.shape
     columns = 32 if native.instruction_set() == "AVX512" else 16
@@ -120,6 +120,11 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | 
             torch.get_num_threads(),
         )
     return output.permute(0, 3, 1, 2)
+
+
+def forget_weights() -> None:
+    """Prepare the weights of convolutions anew at their next use."""
+    _prepared.clear()
 
 
 def _at_points(weight: nn.Parameter, columns: int) -> Tensor:

@@ -133,6 +133,17 @@ def test_convolution_is_of_the_weights_as_they_are():
         assert len(native_layers._prepared) == before - 1
 
 
+@pytest.mark.parametrize("change", [lambda w: w.data.mul_(2), lambda w: w.detach().numpy().__imul__(2)])
+def test_weights_are_prepared_anew_in_every_context(change):
+    """Changes of `data` count no version."""
+    layer, hidden = nn.Conv2d(16, 32, 3, padding=1), torch.randn(1, 16, 16, 16)
+    with CpuKernels():
+        layer(hidden)
+    change(layer.weight)
+    with CpuKernels():
+        close(layer(hidden), copy.deepcopy(layer).double()(hidden.double()))
+
+
 def test_what_is_not_finite_is_not_hidden_by_a_convolution():
     layer, hidden = nn.Conv2d(16, 32, 3, padding=1), torch.randn(1, 16, 12, 12)
     hidden[0, 3, 5, 5] = torch.nan
