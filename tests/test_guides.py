@@ -50,6 +50,15 @@ def run(line, *more):
     return result
 
 
+def test_changed_steps_are_not_the_default_ones(guide):
+    line = next(line for line in guide("generate")[1] if " --seed 7 --steps " in line)
+    steps = re.compile(r"\d+ steps of .*")
+    default, changed = (
+        run(command, "--dry-run", "--device", "cpu").output for command in (line.split(" --steps")[0], line)
+    )
+    assert steps.search(default)[0] != steps.search(changed)[0]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_flag_exists(command):
     words = command.split()[1:]
