@@ -23,9 +23,11 @@ COMMANDS: Mapping[object, str] = MappingProxyType(
 def resolve_training(stage: Stage, layers: Sequence[Layer]) -> Resolved[TrainConfig]:
     """Merge layers, lowest first, over the defaults of `stage`.
 
-    Every value is checked, also one that is replaced later. Raises `UsageError` naming its origin, for a missing
-    setting, and for settings that contradict the stage or each other.
+    Every value is checked, also one that is replaced later. Raises `UsageError` naming its origin, for an unknown
+    stage or a missing setting, and for settings that contradict the stage or each other.
     """
+    if stage not in STAGE_DEFAULTS:
+        raise UsageError(f"unknown stage `{stage}`", hint=f"one of {', '.join(STAGE_DEFAULTS)}")
     defaults = Layer(f"default of {stage}", {"stage": stage, **STAGE_DEFAULTS[stage]})
     resolved = resolve(TrainConfig, (defaults, *layers))
     named = resolved.values["stage"]

@@ -19,6 +19,12 @@ def test_each_stage_has_its_defaults():
             assert resolved.origins[key] == f"default of {stage}"
 
 
+def test_an_unknown_stage_is_a_usage_error():
+    with pytest.raises(UsageError, match="unknown stage `lora`") as caught:
+        resolve_training("lora", [GIVEN])
+    assert caught.value.hint == "one of " + ", ".join(STAGE_DEFAULTS)
+
+
 def test_flags_win_over_set_over_file_and_every_value_knows_where_it_came_from(tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text("model: sd15\nsteps: 10\nrank: 8\nlr: 1e-5\ndata:\n  videos: clips\n  fps: 8\n  stride: 2\n")
