@@ -131,8 +131,9 @@ def _at_points(weight: nn.Parameter, columns: int) -> Tensor:
     """Return the values [36, out / columns, in, columns] of a convolution's weights, anew where they have changed."""
     known = _prepared.get(weight)
     if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
-        matrix = torch.tensor(TO_POINTS, dtype=torch.float32)
-        rows = torch.einsum("pa,ocab,qb->pqco", matrix, weight.detach().float(), matrix)
+        # in float64: rounding in float32 would depend on the number of threads
+        matrix = torch.tensor(TO_POINTS, dtype=torch.float64)
+        rows = torch.einsum("pa,ocab,qb->pqco", matrix, weight.detach().double(), matrix).float()
         values = rows.reshape(POINTS, weight.shape[1], -1, columns).transpose(1, 2).contiguous()
         _prepared[weight] = known = weight.detach(), weight._version, values
     return known[2]

@@ -144,6 +144,18 @@ def test_weights_are_prepared_anew_in_every_context(change):
         close(layer(hidden), copy.deepcopy(layer).double()(hidden.double()))
 
 
+def test_prepared_weights_do_not_depend_on_the_number_of_threads():
+    weight, threads, found = nn.Parameter(torch.randn(160, 160, 3, 3)), torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            native_layers.forget_weights()
+            found.append(native_layers._at_points(weight, 32))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
 def test_what_is_not_finite_is_not_hidden_by_a_convolution():
     layer, hidden = nn.Conv2d(16, 32, 3, padding=1), torch.randn(1, 16, 12, 12)
     hidden[0, 3, 5, 5] = torch.nan
