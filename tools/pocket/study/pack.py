@@ -69,7 +69,13 @@ def unpack(folder: Path, work: Path) -> None:
     content = b"".join(part.read_bytes() for part in sorted(folder.glob("study.tar.*")))
     work.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        tar.extractall(work, filter="data")
+        for member in tar:  # `extractall` takes a filter since Python 3.11.4
+            path = (work / member.name).resolve()
+            if not path.is_relative_to(work.resolve()):
+                raise ValueError(f"{member.name} is outside of the work folder")
+            if file := tar.extractfile(member):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(file.read())
 
 
 def _add_clips(tar: tarfile.TarFile, work: Path, condition: Condition) -> None:
