@@ -61,9 +61,7 @@ def obstacle() -> str | None:
             _load(path)
             return None
         check_output_path(_folder() / "layers.so")
-    except UsageError as error:
-        return str(error)
-    except (OSError, AttributeError) as error:
+    except (UsageError, OSError, AttributeError) as error:
         return str(error)
     return None if which(COMPILER) else f"{COMPILER} is not installed"
 
