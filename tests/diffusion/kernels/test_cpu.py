@@ -14,15 +14,10 @@ from animdiff_cli.diffusion.kernels import attention_products, cpu, install, nat
 from animdiff_cli.diffusion.kernels.cpu import CpuKernels
 from animdiff_cli.motion import module, plug, plugged
 
+pytestmark = pytest.mark.usefixtures("inference")
+
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 DTYPES = pytest.mark.parametrize("dtype", ROUNDING)
-
-
-@pytest.fixture(autouse=True)
-def inference():
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(params=["compiled", "operators"])

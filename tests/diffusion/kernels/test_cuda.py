@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from animdiff_cli.core.windows import WeightedWindow
 from animdiff_cli.diffusion.kernels import install, replace_forwards
 from animdiff_cli.motion import module, plug, plugged
+from tests.diffusion.kernels import norms
 
 pytest.importorskip("triton")  # Linux only
 
@@ -48,22 +49,12 @@ def unet():
     ).eval()
 
 
-def reference(hidden, groups, weight, bias, added=None, silu=False, num_frames=1):
-    """Compute in float64 with torch, frames stacked along height."""
-    hidden, weight, bias = hidden.double(), weight.double(), bias.double()
-    if added is not None:
-        hidden = hidden + added.double().view(*added.shape, *[1] * (hidden.dim() - 2))
-    stacked = hidden.unflatten(0, (-1, num_frames)).transpose(1, 2)
-    normed = F.group_norm(stacked, groups, weight, bias, 1e-5).transpose(1, 2).flatten(0, 1)
-    return F.silu(normed) if silu else normed
-
-
 def check(hidden, groups, dtype=torch.float32, tolerance=None, **options):
     generator = torch.Generator().manual_seed(1)
     weight, bias = (torch.randn(hidden.shape[1], generator=generator).to(dtype) for _ in range(2))
     found = group_norm.group_norm(hidden, groups, weight, bias, 1e-5, **options)
     assert found.shape == hidden.shape and found.dtype == hidden.dtype
-    expected = reference(hidden, groups, weight, bias, **options)
+    expected = norms.exactly(hidden, groups, weight, bias, **options)
     torch.testing.assert_close(found.double(), expected, atol=tolerance or ROUNDING[dtype], rtol=ROUNDING[dtype])
     return found
 
@@ -89,20 +80,9 @@ def test_norm_of_large_pictures_is_split_over_blocks(monkeypatch):
     check(torch.randn(1, 6, 37, 11), 3, silu=True)
 
 
-def test_norm_across_the_frames_of_clips():
-    hidden, added = torch.randn(6, 8, 9, 8) + torch.arange(6)[:, None, None, None], torch.randn(6, 8)
-    check(hidden, 2, added=added, silu=True, num_frames=3)
-
-
-def test_norm_keeps_precision_far_from_zero():
-    """The mean square less the squared mean would be wrong by a hundredth."""
-    check(torch.randn(1, 6, 20, 20) / 4 + 100, 2, tolerance=1e-4)
-
-
-def test_norm_of_views():
-    image = torch.randn(2, 5, 12, 6)
-    check(image[:, :, ::2].transpose(1, 2), 3)
-    check(image[1:].permute(0, 2, 1, 3), 4)
+@pytest.mark.parametrize("case", norms.CASES)
+def test_norm(case):
+    case(check)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

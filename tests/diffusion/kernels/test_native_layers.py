@@ -12,18 +12,15 @@ from animdiff_cli.core.windows import WeightedWindow
 from animdiff_cli.diffusion.kernels import cpu, install, native, native_layers
 from animdiff_cli.diffusion.kernels.cpu import CpuKernels
 from animdiff_cli.motion import plug
+from tests.diffusion.kernels import norms
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="needs Linux, AVX2 and g++")
+pytestmark = [
+    pytest.mark.usefixtures("inference"),
+    pytest.mark.skipif(native.library() is None, reason="needs Linux, AVX2 and g++"),
+]
 
 ROUNDING = {torch.float32: 2e-5, torch.bfloat16: 0.03}
 DTYPES = pytest.mark.parametrize("dtype", ROUNDING)
-
-
-@pytest.fixture(autouse=True)
-def inference():
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
 
 
 def close(found, exact, dtype=torch.float32, tolerance=None):
@@ -31,20 +28,10 @@ def close(found, exact, dtype=torch.float32, tolerance=None):
     torch.testing.assert_close(found.double(), exact, atol=tolerance or ROUNDING[dtype], rtol=ROUNDING[dtype])
 
 
-def norm_exactly(hidden, groups, weight, bias, added=None, silu=False, num_frames=1):
-    """Compute in float64 with torch, frames stacked."""
-    hidden, weight, bias = hidden.double(), weight.double(), bias.double()
-    if added is not None:
-        hidden = hidden + added.double().view(*added.shape, *[1] * (hidden.dim() - 2))
-    stacked = hidden.unflatten(0, (-1, num_frames)).transpose(1, 2)
-    normed = F.group_norm(stacked, groups, weight, bias, 1e-5).transpose(1, 2).flatten(0, 1)
-    return F.silu(normed) if silu else normed
-
-
 def check_norm(hidden, groups, tolerance=None, **options):
     weight, bias = (torch.randn(hidden.shape[1]).to(hidden.dtype) for _ in range(2))
     found = native_layers.group_norm(hidden, groups, weight, bias, 1e-5, **options)
-    close(found, norm_exactly(hidden, groups, weight, bias, **options), hidden.dtype, tolerance)
+    close(found, norms.exactly(hidden, groups, weight, bias, **options), hidden.dtype, tolerance)
     return found
 
 
@@ -67,21 +54,9 @@ def test_norm_of_any_shape(dtype, shape, groups):
     assert found.movedim(1, -1).is_contiguous()
 
 
-def test_norm_across_the_frames_of_clips():
-    hidden, added = torch.randn(6, 8, 9, 8) + torch.arange(6)[:, None, None, None], torch.randn(6, 8)
-    check_norm(hidden, 2, added=added, silu=True, num_frames=3)
-
-
-def test_norm_keeps_precision_far_from_zero():
-    """The mean square less the squared mean would be wrong by a hundredth."""
-    check_norm(torch.randn(1, 6, 20, 20) / 4 + 100, 2, tolerance=1e-4)
-
-
-def test_norm_of_views():
-    image = torch.randn(2, 5, 12, 6)
-    check_norm(image[:, :, ::2].transpose(1, 2), 3)
-    check_norm(image[1:].permute(0, 2, 1, 3), 4)
-    check_norm(image, 5, added=torch.randn(5, 2).T)
+@pytest.mark.parametrize("case", norms.CASES)
+def test_norm(case):
+    case(check_norm)
 
 
 def test_norm_of_extreme_numbers():
